@@ -1,0 +1,190 @@
+//! `tintype generate`: a prompt to a PNG.
+
+use std::cell::RefCell;
+use std::fs::File;
+use std::io::{BufWriter, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::json;
+use tintype::error::{Error, Result};
+use tintype::gpu::{Cancel, Gpu, now};
+use tintype::pipeline::{Image, LoadOptions, Pipeline, Report, Request, Seeds, Stage, Watch};
+use tintype::weights::{DiskFolder, Hooks};
+
+#[derive(Args)]
+pub struct Options {
+    prompt: String,
+    /// A model folder in the diffusers layout, or "builtin"
+    #[arg(long, value_name = "DIR", default_value = "builtin")]
+    model: String,
+    /// The picture's file
+    #[arg(long, value_name = "FILE", default_value = "out.png")]
+    out: PathBuf,
+    /// Denoising steps; by default what the model's scheduler wants
+    #[arg(long)]
+    steps: Option<usize>,
+    /// Seed of the noise, as torch's CPU generator takes it; random by default
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Of the picture, in pixels; by default what the model was trained for
+    #[arg(long, value_name = "WxH", value_parser = crate::parse_size)]
+    size: Option<[usize; 2]>,
+    /// euler or lcm; by default the model's own
+    #[arg(long)]
+    scheduler: Option<String>,
+    /// Guidance scale; classifier-free guidance is on above 1
+    #[arg(long)]
+    guidance: Option<f64>,
+    /// What the picture should not show (with guidance)
+    #[arg(long, default_value = "")]
+    negative: String,
+    #[command(flatten)]
+    device: crate::Device,
+    /// Also write the latents of every step and the picture as floats
+    #[arg(long, value_name = "FILE.safetensors")]
+    dump: Option<PathBuf>,
+    /// Print the result as JSON on stdout
+    #[arg(long)]
+    json: bool,
+}
+
+pub async fn run(options: &Options) -> Result<bool> {
+    let (gpu, load) = options.device.open().await?;
+    let bar = Bar::new();
+    let begun = now();
+    let pipeline = load_model(&gpu, &options.model, &load, &bar).await?;
+    let loaded = now() - begun;
+    let seed = options.seed.unwrap_or_else(random_seed);
+    let request = Request {
+        negative_prompt: options.negative.clone(),
+        seeds: Seeds::One(seed),
+        steps: options.steps,
+        size: options.size,
+        guidance: options.guidance,
+        scheduler: options.scheduler.clone(),
+        ..Request::new(&options.prompt, seed)
+    };
+    let dumped = RefCell::new(vec![]);
+    let dump = |name: &str, shape: [usize; 4], values: Vec<f32>| dumped.borrow_mut().push((name.to_owned(), shape, values));
+    let watch = Watch {
+        cancel: Cancel::default(),
+        progress: &|stage, fraction| bar.show(&words(stage), fraction),
+        dump: options.dump.is_some().then_some(&dump),
+    };
+    let report = pipeline.generate(&gpu, &request, &watch).await;
+    bar.clear();
+    let report = report?;
+    write_png(&options.out, &report.images[0])?;
+    if let Some(path) = &options.dump {
+        write_dump(path, &dumped.borrow())?;
+    }
+    for warning in &report.warnings {
+        eprintln!("tintype: {warning}");
+    }
+    tell(options, &gpu, &report, seed, loaded);
+    Ok(true)
+}
+
+async fn load_model(gpu: &Gpu, model: &str, load: &LoadOptions, bar: &Bar) -> Result<Pipeline> {
+    let progress = |read: u64, total: Option<u64>| {
+        bar.show("loading", total.map_or(0.0, |t| read as f64 / t.max(1) as f64));
+    };
+    let hooks = Hooks { progress: &progress, ..Hooks::NONE };
+    if model == "builtin" {
+        Pipeline::load(gpu, &crate::builtin::folder()?, load, hooks).await
+    } else {
+        Pipeline::load(gpu, &DiskFolder::new(Path::new(model)), load, hooks).await
+    }
+}
+
+fn tell(options: &Options, gpu: &Gpu, report: &Report, seed: u64, loaded: f64) {
+    let (image, t) = (&report.images[0], report.timings);
+    if options.json {
+        let value = json!({
+            "out": options.out, "prompt": options.prompt, "seed": seed, "steps": report.steps,
+            "width": image.width, "height": image.height, "adapter": gpu.info.name,
+            "timings": {"load": loaded, "text": t.text, "denoise": t.denoise, "decode": t.decode},
+            "warnings": report.warnings,
+        });
+        println!("{value}");
+        return;
+    }
+    eprintln!(
+        "{}: {}x{}, seed {seed}, {} steps on {}; load {loaded:.2} s, text {:.2} s, denoise {:.2} s, decode {:.2} s",
+        options.out.display(), image.width, image.height, report.steps, gpu.info.name, t.text, t.denoise, t.decode
+    );
+}
+
+fn words(stage: Stage) -> String {
+    match stage {
+        Stage::Text => "reading the prompt".to_owned(),
+        Stage::Step { step, steps } => format!("step {} of {steps}", step + 1),
+        Stage::Decode => "decoding".to_owned(),
+    }
+}
+
+/// From the clock: good enough to differ from run to run, and it is printed.
+fn random_seed() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    u64::from(since.map_or(0, |d| d.subsec_nanos() ^ d.as_secs() as u32))
+}
+
+/// A progress bar on stderr, when that is a terminal.
+struct Bar {
+    on: bool,
+}
+
+impl Bar {
+    fn new() -> Bar {
+        Bar { on: std::io::stderr().is_terminal() }
+    }
+
+    fn show(&self, what: &str, fraction: f64) {
+        if self.on {
+            let filled = (fraction.clamp(0.0, 1.0) * 30.0) as usize;
+            eprint!("\r\x1b[K{what:<20} [{:<30}] {:>3.0} %", "=".repeat(filled), fraction * 100.0);
+            // Nothing is lost when a progress bar cannot be written.
+            let _ = std::io::stderr().flush();
+        }
+    }
+
+    fn clear(&self) {
+        if self.on {
+            eprint!("\r\x1b[K");
+        }
+    }
+}
+
+fn write_png(path: &Path, image: &Image) -> Result<()> {
+    let failed = |e: &dyn std::fmt::Display| Error::network(format!("cannot write {}: {e}", path.display()));
+    // Written beside the target first, so that no half picture is ever left under its name.
+    let partial = path.with_extension("png.partial");
+    let file = File::create(&partial).map_err(|e| failed(&e))?;
+    let mut encoder = png::Encoder::new(BufWriter::new(file), image.width as u32, image.height as u32);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.set_depth(png::BitDepth::Eight);
+    let rgb: Vec<u8> = image.rgba.chunks_exact(4).flat_map(|p| [p[0], p[1], p[2]]).collect();
+    let mut writer = encoder.write_header().map_err(|e| failed(&e))?;
+    writer.write_image_data(&rgb).map_err(|e| failed(&e))?;
+    writer.finish().map_err(|e| failed(&e))?;
+    std::fs::rename(&partial, path).map_err(|e| failed(&e))
+}
+
+/// A safetensors file of f32 tensors.
+fn write_dump(path: &Path, tensors: &[(String, [usize; 4], Vec<f32>)]) -> Result<()> {
+    let mut header = serde_json::Map::new();
+    let mut end = 0;
+    for (name, shape, values) in tensors {
+        let begin = end;
+        end += values.len() * 4;
+        header.insert(name.clone(), json!({"dtype": "F32", "shape": shape, "data_offsets": [begin, end]}));
+    }
+    let header = serde_json::Value::Object(header).to_string();
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(header.bytes());
+    for (_, _, values) in tensors {
+        bytes.extend_from_slice(bytemuck::cast_slice(values));
+    }
+    std::fs::write(path, bytes).map_err(|e| Error::network(format!("cannot write {}: {e}", path.display())))
+}

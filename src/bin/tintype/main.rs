@@ -1,0 +1,76 @@
+//! The native command: draw, verify against reference results, print plans.
+
+mod builtin;
+mod generate;
+mod plan;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use tintype::error::Result;
+use tintype::gpu::Gpu;
+use tintype::pipeline::LoadOptions;
+
+/// Pictures from words, on your own GPU.
+#[derive(Parser)]
+#[command(version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Draw a picture of a prompt
+    Generate(generate::Options),
+    /// Compare with a set of reference results
+    Verify(verify::Options),
+    /// Print what a model costs, from its configuration alone
+    Plan(plan::Options),
+}
+
+/// What commands that use a GPU share.
+#[derive(Args, Clone)]
+struct Device {
+    /// How weights are stored: f32, f16 or q8
+    #[arg(long, default_value = "f16")]
+    weights: String,
+    /// How activations are stored: auto, f32, f16 or pack16
+    #[arg(long, default_value = "auto")]
+    activations: String,
+    /// Take the adapter that has this in its name
+    #[arg(long, value_name = "SUBSTRING")]
+    adapter: Option<String>,
+}
+
+impl Device {
+    async fn open(&self) -> Result<(Gpu, LoadOptions)> {
+        let options = LoadOptions::parse(&self.weights, &self.activations)?;
+        let gpu = Gpu::new(self.adapter.as_deref()).await?;
+        gpu.elem(&options.activations)?;
+        Ok((gpu, options))
+    }
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Generate(options) => pollster::block_on(generate::run(&options)),
+        Command::Verify(options) => pollster::block_on(verify::run(&options)),
+        Command::Plan(options) => pollster::block_on(plan::run(&options)),
+    };
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("tintype: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// "512x256" to width and height.
+fn parse_size(text: &str) -> std::result::Result<[usize; 2], String> {
+    let sides = text.split_once('x').and_then(|(w, h)| Some([w.parse().ok()?, h.parse().ok()?]));
+    sides.ok_or_else(|| format!("wanted WIDTHxHEIGHT in pixels, such as 512x512, found {text:?}"))
+}

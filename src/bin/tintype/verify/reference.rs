@@ -1,0 +1,86 @@
+//! Reference tensors from a safetensors file, and the distance from them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use half::{bf16, f16};
+use tintype::error::{Error, Result};
+use tintype::weights::{Dtype, Header};
+
+pub struct Reference {
+    tensors: BTreeMap<String, (Vec<usize>, Vec<f64>)>,
+}
+
+impl Reference {
+    pub fn open(path: &Path) -> Result<Reference> {
+        let file = path.display().to_string();
+        let bytes = std::fs::read(path).map_err(|e| Error::not_found(format!("{file}: {e}")))?;
+        let short = || Error::model(format!("{file}: too short for a safetensors file"));
+        let length = bytes.get(..8).ok_or_else(short)?;
+        let start = 8 + u64::from_le_bytes(length.try_into().expect("eight bytes")) as usize;
+        let json = bytes.get(8..start).ok_or_else(short)?;
+        let header = Header::parse(json, Some((bytes.len() - start) as u64), &file)?;
+        let mut tensors = BTreeMap::new();
+        for t in header.tensors {
+            let values = convert(&t.dtype, &bytes[start + t.begin as usize..start + t.end as usize])
+                .ok_or_else(|| Error::model(format!("{file}: {} has the dtype {:?}", t.name, t.dtype)))?;
+            tensors.insert(t.name, (t.shape, values));
+        }
+        Ok(Reference { tensors })
+    }
+
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    pub fn has(&self, name: &str) -> bool {
+        self.tensors.contains_key(name)
+    }
+
+    pub fn shape(&self, name: &str) -> Result<&[usize]> {
+        self.tensors.get(name).map(|t| &t.0[..]).ok_or_else(|| Error::model(format!("the reference has no {name}")))
+    }
+
+    pub fn f64(&self, name: &str) -> Result<&[f64]> {
+        self.tensors.get(name).map(|t| &t.1[..]).ok_or_else(|| Error::model(format!("the reference has no {name}")))
+    }
+
+    /// In the stored order: [N, C, H, W] for pictures.
+    pub fn f32(&self, name: &str) -> Result<Vec<f32>> {
+        Ok(self.f64(name)?.iter().map(|&v| v as f32).collect())
+    }
+
+    /// [N, C, H, W] as [N, H, W, C]; sequences as they are.
+    pub fn nhwc(&self, name: &str) -> Result<Vec<f32>> {
+        let values = self.f32(name)?;
+        Ok(match *self.shape(name)? {
+            [_, c, h, w] => tintype::shape::nhwc(&values, c, h * w),
+            _ => values,
+        })
+    }
+}
+
+fn convert(dtype: &Dtype, bytes: &[u8]) -> Option<Vec<f64>> {
+    fn all<const N: usize>(bytes: &[u8], value: impl Fn([u8; N]) -> f64) -> Vec<f64> {
+        bytes.chunks_exact(N).map(|b| value(b.try_into().expect("N bytes"))).collect()
+    }
+    Some(match dtype {
+        Dtype::F64 => all(bytes, f64::from_le_bytes),
+        Dtype::F32 => all(bytes, |b| f64::from(f32::from_le_bytes(b))),
+        Dtype::F16 => all(bytes, |b| f16::from_le_bytes(b).to_f64()),
+        Dtype::Bf16 => all(bytes, |b| bf16::from_le_bytes(b).to_f64()),
+        Dtype::I64 => all(bytes, |b| i64::from_le_bytes(b) as f64),
+        _ => return None,
+    })
+}
+
+/// |got - want| / |want|, or infinity when the lengths differ.
+pub fn relative_l2(got: &[f32], want: &[f32]) -> f64 {
+    if got.len() != want.len() || got.is_empty() {
+        return f64::INFINITY;
+    }
+    let square = |v: f64| v * v;
+    let difference: f64 = got.iter().zip(want).map(|(&a, &b)| square(f64::from(a) - f64::from(b))).sum();
+    let norm: f64 = want.iter().map(|&b| square(f64::from(b))).sum();
+    if norm == 0.0 && difference == 0.0 { 0.0 } else { (difference / norm).sqrt() }
+}

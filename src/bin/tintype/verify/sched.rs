@@ -1,0 +1,104 @@
+//! Schedulers: timesteps, sigmas, and every step by the kernel.
+
+use serde_json::Value;
+use tintype::error::{Error, Result};
+use tintype::gpu::{Cancel, GpuWeights, Session};
+use tintype::ops;
+use tintype::pipeline::step_coefficients;
+use tintype::plan::{Recorder, Target};
+use tintype::quant::Format;
+use tintype::schedule::{Config, Schedule, alphas_cumprod, scaled_linear};
+use tintype::shape::{Elem, Shape};
+use tintype::weights::Declarations;
+
+use super::{Bench, Check};
+
+pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
+    let reference = bench.reference(case)?;
+    let steps = schedule(case)?;
+    let mut checks = vec![];
+    let numbers = |key: &str| -> Option<Vec<f32>> {
+        Some(case[key].as_array()?.iter().filter_map(|v| Some(v.as_f64()? as f32)).collect())
+    };
+    if let Some(want) = numbers("timesteps") {
+        let got: Vec<f32> = steps.steps.iter().map(|s| s.timestep).collect();
+        checks.push(Check::new("timesteps", &got, &want));
+    }
+    if let Some(want) = numbers("sigmas") {
+        checks.push(Check::new("sigmas", &steps.sigmas, &want));
+    }
+    if let Some(want) = case["init_noise_sigma"].as_f64() {
+        checks.push(Check::new("init_noise_sigma", &[steps.init_noise_sigma], &[want as f32]));
+    }
+
+    let shape = reference.shape("x0")?.to_vec();
+    let session = session(bench, &shape).await?;
+    let count = shape.iter().product();
+    let mut sample = reference.nhwc("x0")?;
+    session.write(&bench.gpu, "sample", &sample);
+    session.write(&bench.gpu, "clean", &vec![0.0; count]);
+    session.write(&bench.gpu, "noise", &vec![0.0; count]);
+    let begin = case["begin_index"].as_u64().unwrap_or(0) as usize;
+    for (i, step) in steps.steps.iter().skip(begin).enumerate() {
+        let scaled: Vec<f32> = sample.iter().map(|v| v * step.input_scale).collect();
+        checks.push(Check::new(format!("scaled.{i}"), &scaled, &reference.nhwc(&format!("scaled.{i}"))?));
+        session.write(&bench.gpu, "model", &reference.nhwc(&format!("model_output.{i}"))?);
+        if step.draws_noise {
+            session.write(&bench.gpu, "noise", &reference.nhwc(&format!("noise.{i}"))?);
+        }
+        session.write(&bench.gpu, "coefficients", &step_coefficients(step, 1.0));
+        session.run(&bench.gpu, "step", &Cancel::default(), &|_| {}).await?;
+        let clean = session.read(&bench.gpu, "clean").await?;
+        let denoised: Vec<f32> = clean.iter().zip(&sample).map(|(&c, &x)| step.denoised(c, x)).collect();
+        sample = session.read(&bench.gpu, "sample").await?;
+        let name = format!("prev_sample.{i}");
+        checks.push(Check::new(&name, &sample, &reference.nhwc(&name)?));
+        for name in [format!("pred_original_sample.{i}"), format!("denoised.{i}")] {
+            if reference.has(&name) {
+                checks.push(Check::new(&name, &denoised, &reference.nhwc(&name)?));
+            }
+        }
+    }
+    Ok(checks)
+}
+
+fn schedule(case: &Value) -> Result<Schedule> {
+    let mut config = case["config"].clone();
+    config["_class_name"] = case["class"].clone();
+    let config = Config::from_json(config.to_string().as_bytes(), "scheduler_config.json")?;
+    let settings = case["set_timesteps"].as_object().ok_or_else(|| Error::model("a case without set_timesteps"))?;
+    let mut steps = 0;
+    let mut config = config;
+    for (key, value) in settings {
+        match key.as_str() {
+            "num_inference_steps" => steps = value.as_u64().unwrap_or(0) as usize,
+            "original_inference_steps" => config = config.with_key(key, value.clone()),
+            _ => return Err(Error::unsupported(format!("set_timesteps with {key} is not built yet"))),
+        }
+    }
+    Schedule::new(&config, steps)
+}
+
+/// The step kernel alone. Latents are f32 whatever the activations are.
+async fn session(bench: &Bench, shape: &[usize]) -> Result<Session> {
+    let [n, c, h, w] = [0, 1, 2, 3].map(|i| shape[i] as u32);
+    let shape = Shape::new(n, h, w, c);
+    let mut r = Recorder::new(&Target { elem: Elem::F32, taps: false });
+    r.section("step");
+    let mut input = |name: &str, shape| r.input(name, shape, Elem::F32);
+    let coefficients = input("coefficients", Shape::new(1, 1, 2, 4));
+    let [model, noise, sample, clean] = ["model", "noise", "sample", "clean"].map(|name| input(name, shape));
+    ops::step(&mut r, coefficients, model, noise, sample, clean);
+    let none = Declarations::new(Format::F32);
+    Session::new(&bench.gpu, r.finish(), &GpuWeights::from_blobs(&bench.gpu, &none, vec![])).await
+}
+
+/// The tables of Stable Diffusion's schedule.
+pub fn alphas(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
+    let reference = bench.reference(case)?;
+    let betas = scaled_linear(0.00085, 0.012, 1000);
+    Ok(vec![
+        Check::new("betas", &betas, &reference.f32("betas")?),
+        Check::new("alphas_cumprod", &alphas_cumprod(&betas), &reference.f32("alphas_cumprod")?),
+    ])
+}

@@ -1,0 +1,42 @@
+//! Text encoders: hidden states, last hidden state, pooled output.
+
+use serde_json::Value;
+use tintype::error::{Error, Result};
+use tintype::gpu::Cancel;
+use tintype::pipeline::TextPart;
+use tintype::weights::{DiskFolder, Hooks};
+
+use super::{Bench, Check};
+
+pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
+    let reference = bench.reference(case)?;
+    let (folder, component) = bench.component(case)?;
+    if component != "text_encoder" {
+        return Err(Error::unsupported(format!("{component}: a second text encoder is not built yet")));
+    }
+    let folder = DiskFolder::new(&folder);
+    let part =
+        TextPart::load(&bench.gpu, &folder, "tokenizer", component, bench.load.weights, Hooks::NONE).await?;
+    let tokens = reference.shape("in.input_ids")?[1];
+    let ids: Vec<Vec<u32>> = reference
+        .f64("in.input_ids")?
+        .chunks_exact(tokens)
+        .map(|row| row.iter().map(|&id| id as u32).collect())
+        .collect();
+    let session = part.session(&bench.gpu, &bench.tapped(), &ids).await?;
+    session.run(&bench.gpu, "text", &Cancel::default(), &|_| {}).await?;
+    let last = session.read(&bench.gpu, "last_hidden_state").await?;
+    let mut checks = vec![Check::new("out.last_hidden_state", &last, &reference.f32("out.last_hidden_state")?)];
+    checks.push(Check::new(
+        "out.pooler_output",
+        &part.encoder.pooled(&last, &ids),
+        &reference.f32("out.pooler_output")?,
+    ));
+    for name in reference.names().filter(|n| n.starts_with("hidden_states.") || n.starts_with("out.clip_skip_")) {
+        // The file holds the first prompts only.
+        let want = reference.f32(name)?;
+        let got = session.read(&bench.gpu, name.trim_start_matches("out.")).await?;
+        checks.push(Check::new(name, &got[..want.len().min(got.len())], &want));
+    }
+    Ok(checks)
+}

@@ -1,0 +1,88 @@
+//! Autoencoders both ways.
+
+use serde_json::Value;
+use tintype::error::{Error, Result};
+use tintype::gpu::{Cancel, Session};
+use tintype::model::vae::Posterior;
+use tintype::pipeline::VaePart;
+use tintype::rng::Generator;
+use tintype::shape::nhwc;
+use tintype::weights::{DiskFolder, Hooks};
+
+use super::reference::Reference;
+use super::{Bench, Check, unet};
+
+pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
+    let reference = bench.reference(case)?;
+    let (folder, component) = bench.component(case)?;
+    let folder = DiskFolder::new(&folder);
+    let (gpu, format) = (&bench.gpu, bench.load.weights);
+    let decoder = VaePart::load_decoder(gpu, &folder, component, format, Hooks::NONE).await?;
+    let mut encoder = None;
+    let mut checks = vec![];
+    for name in reference.names() {
+        // "in.z", "decode0.in", "encode0.in", "encode_blocks.in"
+        let input = |prefix: &str| name.starts_with(prefix) && name.ends_with(".in");
+        if name == "in.z" || input("decode") {
+            let session = run_part(bench, &reference, name, &decoder).await?;
+            let out = name.replace("in.z", "out.sample").replace(".in", ".out");
+            checks.push(Check::new(&out, &session.read(gpu, "sample").await?, &reference.nhwc(&out)?));
+            if name == "in.z" {
+                checks.extend(unet::activations(bench, &reference, &session, "act.").await?);
+            }
+        } else if input("encode") {
+            if encoder.is_none() {
+                encoder = Some(VaePart::load_encoder(gpu, &folder, component, format, Hooks::NONE).await?);
+            }
+            let part = encoder.as_ref().expect("just loaded");
+            let session = run_part(bench, &reference, name, part).await?;
+            checks.extend(encoded(bench, &reference, name.trim_end_matches(".in"), &session).await?);
+        }
+    }
+    Ok(checks)
+}
+
+async fn run_part(bench: &Bench, reference: &Reference, name: &str, part: &VaePart) -> Result<Session> {
+    let &[n, _, h, w] = reference.shape(name)? else {
+        return Err(Error::model(format!("{name} is not [N, C, h, w]")));
+    };
+    let session = part.session(&bench.gpu, &bench.tapped(), n as u32, [h as u32, w as u32]).await?;
+    session.write(&bench.gpu, "input", &reference.nhwc(name)?);
+    if !name.starts_with("encode") {
+        // The reference calls the decoder itself, without the pipeline's scaling.
+        session.write(&bench.gpu, "coefficients", &[1.0, 0.0, 0.0, 0.0]);
+    }
+    session.run(&bench.gpu, "vae", &Cancel::default(), &|_| {}).await?;
+    Ok(session)
+}
+
+/// `prefix.out`, or the moments behind it, and the modules on the way.
+async fn encoded(bench: &Bench, reference: &Reference, prefix: &str, session: &Session) -> Result<Vec<Check>> {
+    let got = session.read(&bench.gpu, "sample").await?;
+    if prefix == "encode_blocks" {
+        // The encoder without quant_conv.
+        let blocks = session.read(&bench.gpu, "encoder.conv_out").await?;
+        let mut checks = vec![Check::new(format!("{prefix}.out"), &blocks, &reference.nhwc(&format!("{prefix}.out"))?)];
+        checks.extend(unet::activations(bench, reference, session, "act.").await?);
+        return Ok(checks);
+    }
+    let out = format!("{prefix}.out");
+    if reference.has(&out) {
+        return Ok(vec![Check::new(&out, &got, &reference.nhwc(&out)?)]);
+    }
+    let shape = reference.shape(&format!("{prefix}.mean"))?;
+    let (channels, pixels) = (shape[1], shape[2] * shape[3]);
+    let posterior = Posterior::new(&got, channels);
+    let mut checks = vec![];
+    for (name, values) in [("mean", &posterior.mean), ("logvar", &posterior.logvar), ("std", &posterior.std)] {
+        let name = format!("{prefix}.{name}");
+        checks.push(Check::new(&name, values, &reference.nhwc(&name)?));
+    }
+    for name in reference.names() {
+        let Some(seed) = name.strip_prefix(&format!("{prefix}.sample_seed")) else { continue };
+        let seed = seed.parse().map_err(|_| Error::unsupported(format!("the name {name}")))?;
+        let noise = nhwc(&Generator::new(seed).randn(posterior.mean.len()), channels, pixels);
+        checks.push(Check::new(name, &posterior.sample(&noise), &reference.nhwc(name)?));
+    }
+    Ok(checks)
+}

@@ -1,0 +1,234 @@
+//! A plan made ready on a device: buffers, pipelines, bind groups and parameters, made once; then runs.
+
+use std::collections::VecDeque;
+
+use super::context::Compiled;
+use super::wait::{Signal, signal};
+use super::{Cancel, Gpu, GpuWeights, now, readback};
+use crate::error::Result;
+use crate::kernels::Access;
+use crate::plan::{Binding, Plan, Tensor};
+
+/// A dispatch longer than this is cut into bands, so that no watchdog and no user waits for it.
+const BAND_SECONDS: f64 = 0.05;
+/// Work of one submit; a cancel is noticed between two of them.
+const SUBMIT_SECONDS: f64 = 0.08;
+/// Submits in flight: one runs while the next one is encoded.
+const IN_FLIGHT: usize = 2;
+/// The alignment that every device accepts for a dynamic offset.
+const PARAMS_ALIGN: usize = 256;
+const MAX_WORKGROUPS: u32 = 65535;
+
+pub struct Session {
+    pub plan: Plan,
+    buffers: Vec<wgpu::Buffer>,
+    steps: Vec<Ready>,
+}
+
+/// A step with everything that its dispatches need.
+struct Ready {
+    kernel: Compiled,
+    bind_group: wgpu::BindGroup,
+    bands: Vec<Band>,
+}
+
+/// Part of a step: a range of its threads in y.
+struct Band {
+    params_offset: u32,
+    workgroups: [u32; 2],
+    work: f64,
+}
+
+struct Flight {
+    done: Signal<()>,
+    #[cfg(not(target_arch = "wasm32"))]
+    index: wgpu::SubmissionIndex,
+    work: f64,
+    submitted: f64,
+}
+
+impl Session {
+    pub async fn new(gpu: &Gpu, plan: Plan, weights: &GpuWeights) -> Result<Session> {
+        gpu.check()?;
+        let storage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+        let make = |size, usage| {
+            let descriptor = wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false };
+            gpu.device.create_buffer(&descriptor)
+        };
+        let buffers: Vec<wgpu::Buffer> =
+            gpu.allocate(|| plan.buffers.iter().map(|&size| make(size, storage)).collect()).await?;
+        let unused = make(16, storage);
+
+        let mut params: Vec<u8> = vec![];
+        let bands: Vec<Vec<Band>> = (0..plan.steps.len()).map(|i| bands(gpu, &plan, i, &mut params)).collect();
+        let uniform =
+            make(params.len().max(PARAMS_ALIGN) as u64, wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST);
+        gpu.queue.write_buffer(&uniform, 0, &params);
+
+        let mut steps = Vec::with_capacity(plan.steps.len());
+        for (step, bands) in plan.steps.iter().zip(bands) {
+            let kernel = gpu.kernel(step.variant).await?;
+            let params_size = std::num::NonZeroU64::new(step.params.len() as u64);
+            let mut entries = vec![wgpu::BindGroupEntry {
+                binding: 0,
+                resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                    buffer: &uniform,
+                    offset: 0,
+                    size: params_size,
+                }),
+            }];
+            for (i, binding) in step.bindings.iter().enumerate() {
+                let buffer = match binding {
+                    Binding::Tensor(id) => &buffers[plan.assignment[id.0 as usize]],
+                    Binding::Weight(handle, _) => weights.blob(*handle),
+                    Binding::Unused => {
+                        assert!(step.variant.get().bindings[i] == Access::Read, "an unused output");
+                        &unused
+                    }
+                };
+                entries.push(wgpu::BindGroupEntry { binding: i as u32 + 1, resource: buffer.as_entire_binding() });
+            }
+            let bind_group = gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
+                label: None,
+                layout: &kernel.layout,
+                entries: &entries,
+            });
+            steps.push(Ready { kernel, bind_group, bands });
+        }
+        gpu.check()?;
+        Ok(Session { plan, buffers, steps })
+    }
+
+    /// Writes `[N, H, W, C]` values to an input.
+    pub fn write(&self, gpu: &Gpu, name: &str, values: &[f32]) {
+        let tensor = self.plan.inputs.get(name).unwrap_or_else(|| panic!("the plan has no input {name}"));
+        gpu.queue.write_buffer(self.buffer(tensor), 0, &readback::encode(tensor, values));
+    }
+
+    /// Reads an output, or what has become of an input, as `[N, H, W, C]` values.
+    pub async fn read(&self, gpu: &Gpu, name: &str) -> Result<Vec<f32>> {
+        let tensor = self.named(name);
+        Ok(readback::decode(tensor, &gpu.read(self.buffer(tensor), tensor.bytes()).await?))
+    }
+
+    /// Reads the stored bytes of an output.
+    pub async fn read_bytes(&self, gpu: &Gpu, name: &str) -> Result<Vec<u8>> {
+        let tensor = self.named(name);
+        gpu.read(self.buffer(tensor), tensor.bytes()).await
+    }
+
+    /// Fills every buffer with NaN, so that a test sees what is read before it was written.
+    pub fn poison(&self, gpu: &Gpu) {
+        for buffer in &self.buffers {
+            gpu.queue.write_buffer(buffer, 0, &vec![0xff; buffer.size() as usize]);
+        }
+    }
+
+    /// Runs a section. `progress` gets the fraction of its work that is done, from 0 to 1.
+    pub async fn run(&self, gpu: &Gpu, section: &str, cancel: &Cancel, progress: &dyn Fn(f64)) -> Result<()> {
+        let steps = &self.steps[self.plan.section(section)];
+        let total: f64 = steps.iter().flat_map(|s| &s.bands).map(|b| b.work).sum();
+        let mut done = 0.0;
+        let mut flights: VecDeque<Flight> = VecDeque::new();
+        let mut queue = steps.iter().flat_map(|s| s.bands.iter().map(move |b| (s, b))).peekable();
+        let mut result = Ok(());
+        while queue.peek().is_some() && result.is_ok() {
+            let mut encoder = gpu.device.create_command_encoder(&Default::default());
+            let mut pass = encoder.begin_compute_pass(&Default::default());
+            let mut work = 0.0;
+            // The first band goes whatever it costs.
+            while let Some((step, band)) =
+                queue.next_if(|(_, b)| work == 0.0 || work + b.work <= gpu.rate.get() * SUBMIT_SECONDS)
+            {
+                pass.set_pipeline(&step.kernel.pipeline);
+                pass.set_bind_group(0, &step.bind_group, &[band.params_offset]);
+                pass.dispatch_workgroups(band.workgroups[0], band.workgroups[1], 1);
+                work += band.work;
+            }
+            drop(pass);
+            flights.push_back(submit(gpu, encoder, work));
+            if flights.len() >= IN_FLIGHT {
+                done += land(gpu, &mut flights).await;
+                progress(done / total);
+                result = gpu.check().and_then(|()| cancel.check());
+            }
+        }
+        while !flights.is_empty() {
+            done += land(gpu, &mut flights).await;
+            progress(done / total);
+        }
+        result.and_then(|()| gpu.check()).and_then(|()| cancel.check())
+    }
+
+    fn named(&self, name: &str) -> &Tensor {
+        let found = self.plan.outputs.get(name).or_else(|| self.plan.inputs.get(name));
+        found.unwrap_or_else(|| panic!("the plan has no output {name}"))
+    }
+
+    fn buffer(&self, tensor: &Tensor) -> &wgpu::Buffer {
+        &self.buffers[self.plan.assignment[tensor.id.0 as usize]]
+    }
+}
+
+/// Cuts a step into bands, and appends the parameters of each to `params`.
+fn bands(gpu: &Gpu, plan: &Plan, index: usize, params: &mut Vec<u8>) -> Vec<Band> {
+    let step = &plan.steps[index];
+    let [across, down, _] = step.variant.get().workgroup;
+    let [x, y] = [step.threads[0].div_ceil(across), step.threads[1].div_ceil(down)];
+    let work = (step.cost.executed_flops + plan.bytes_moved(step)) as f64;
+    let pieces = (work / (gpu.rate.get() * BAND_SECONDS)).ceil().clamp(1.0, f64::from(y)) as u32;
+    let size = y.div_ceil(pieces).min(MAX_WORKGROUPS);
+    (0..y)
+        .step_by(size as usize)
+        .map(|start| {
+            let offset = params.len();
+            params.extend(&step.params);
+            params[offset..offset + 4].copy_from_slice(&(start * down).to_le_bytes());
+            params.resize(params.len().next_multiple_of(PARAMS_ALIGN), 0);
+            let rows = size.min(y - start);
+            Band {
+                params_offset: offset as u32,
+                workgroups: [x, rows],
+                work: work * f64::from(rows) / f64::from(y),
+            }
+        })
+        .collect()
+}
+
+fn submit(gpu: &Gpu, encoder: wgpu::CommandEncoder, work: f64) -> Flight {
+    let submitted = now();
+    let index = gpu.queue.submit([encoder.finish()]);
+    let (sender, done) = signal();
+    gpu.queue.on_submitted_work_done(move || sender.send(()));
+    #[cfg(target_arch = "wasm32")]
+    let _ = index;
+    Flight {
+        done,
+        #[cfg(not(target_arch = "wasm32"))]
+        index,
+        work,
+        submitted,
+    }
+}
+
+/// Waits for the oldest flight, learns the rate from it and returns its work.
+async fn land(gpu: &Gpu, flights: &mut VecDeque<Flight>) -> f64 {
+    let flight = flights.pop_front().expect("a flight to land");
+    #[cfg(not(target_arch = "wasm32"))]
+    if gpu.device.poll(wgpu::PollType::Wait { submission_index: Some(flight.index), timeout: None }).is_err() {
+        // A lost device, which `check` reports; the callback may never fire.
+        return flight.work;
+    }
+    flight.done.await;
+    let landed = now();
+    // The next flight has been waiting behind this one: count its time from here.
+    if let Some(next) = flights.front_mut() {
+        next.submitted = landed;
+    }
+    let seconds = landed - flight.submitted;
+    // Tiny submits measure overhead, not the GPU.
+    if seconds > 1e-3 {
+        gpu.rate.set(0.7 * gpu.rate.get() + 0.3 * flight.work / seconds);
+    }
+    flight.work
+}

@@ -1,0 +1,75 @@
+//! The handles' blobs on the GPU, and the tables that stay on the CPU.
+
+use std::collections::HashMap;
+
+use super::Gpu;
+use crate::error::Result;
+use crate::weights::{Declarations, Filler, Folder, Handle, Hooks, Layout, stream};
+
+/// What a model's handles were filled with.
+pub struct GpuWeights {
+    blobs: Vec<Option<wgpu::Buffer>>,
+    tables: HashMap<Handle, Vec<f32>>,
+}
+
+impl GpuWeights {
+    /// Streams the checkpoint files of `component` into the handles.
+    pub async fn load<F: Folder>(
+        gpu: &Gpu,
+        declarations: &Declarations,
+        folder: &F,
+        component: &str,
+        stem: &str,
+        hooks: Hooks<'_>,
+    ) -> Result<GpuWeights> {
+        let mut weights = GpuWeights { blobs: vec![None; declarations.specs.len()], tables: HashMap::new() };
+        let scope = gpu.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let mut filler = Filler::new(declarations, |handle, blob| {
+            weights.upload(gpu, declarations, handle, blob);
+            gpu.check()
+        });
+        let streamed = stream(folder, component, stem, &mut filler, hooks).await;
+        let finished = streamed.and_then(|_| filler.finish(component));
+        if let Some(e) = scope.pop().await {
+            return Err(crate::error::Error::new(
+                crate::error::Code::OutOfMemory,
+                format!("{component}: the GPU has no room for the weights: {e}"),
+            ));
+        }
+        finished.map(|()| weights)
+    }
+
+    /// Puts blobs that were made elsewhere (tests) on the GPU.
+    pub fn from_blobs(gpu: &Gpu, declarations: &Declarations, blobs: Vec<(Handle, Vec<u8>)>) -> GpuWeights {
+        let mut weights = GpuWeights { blobs: vec![None; declarations.specs.len()], tables: HashMap::new() };
+        for (handle, blob) in blobs {
+            weights.upload(gpu, declarations, handle, blob);
+        }
+        weights
+    }
+
+    /// An embedding table, row after row.
+    pub fn table(&self, handle: Handle) -> &[f32] {
+        &self.tables[&handle]
+    }
+
+    pub(super) fn blob(&self, handle: Handle) -> &wgpu::Buffer {
+        self.blobs[handle.0 as usize].as_ref().expect("a filled handle")
+    }
+
+    fn upload(&mut self, gpu: &Gpu, declarations: &Declarations, handle: Handle, blob: Vec<u8>) {
+        let at = handle.0 as usize;
+        if let Layout::Table { .. } = declarations.specs[at].layout {
+            self.tables.insert(handle, bytemuck::pod_collect_to_vec(&blob));
+            return;
+        }
+        let buffer = gpu.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("weights"),
+            size: blob.len() as u64,
+            usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        gpu.queue.write_buffer(&buffer, 0, &blob);
+        self.blobs[at] = Some(buffer);
+    }
+}

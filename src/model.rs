@@ -1,0 +1,8 @@
+//! The networks, under diffusers' names: each declares itself from its configuration and records itself.
+
+pub mod clip;
+pub mod config;
+pub mod resnet;
+pub mod taesd;
+pub mod unet;
+pub mod vae;

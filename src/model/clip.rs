@@ -1,0 +1,121 @@
+//! The text encoder (transformers' CLIPTextModel): CLIP ViT-L, OpenCLIP ViT-H.
+
+use super::config::{self, ClipTextConfig};
+use crate::nn::{Attention, Heads, LayerNorm, Linear, Projections};
+use crate::ops::{Activation, Epilogue, Matmul};
+use crate::plan::{Recorder, Tensor};
+use crate::shape::Shape;
+use crate::weights::{Declarations, Handle};
+
+#[derive(Clone, Debug)]
+pub struct TextEncoder {
+    pub config: ClipTextConfig,
+    token_embedding: Handle,
+    position_embedding: Handle,
+    layers: Vec<Layer>,
+    final_layer_norm: LayerNorm,
+}
+
+#[derive(Clone, Debug)]
+struct Layer {
+    layer_norm1: LayerNorm,
+    self_attn: Attention,
+    layer_norm2: LayerNorm,
+    fc1: Linear,
+    fc2: Linear,
+    act: Activation,
+}
+
+impl TextEncoder {
+    pub fn declare(d: &mut Declarations, config: &ClipTextConfig) -> TextEncoder {
+        let width = config.hidden_size;
+        let embeddings = "text_model.embeddings";
+        let token_embedding = d.table(&format!("{embeddings}.token_embedding.weight"), config.vocab_size, width);
+        let rows = config.max_position_embeddings;
+        TextEncoder {
+            token_embedding,
+            position_embedding: d.table(&format!("{embeddings}.position_embedding.weight"), rows, width),
+            layers: (0..config.num_hidden_layers)
+                .map(|i| Layer::declare(d, &format!("text_model.encoder.layers.{i}"), config))
+                .collect(),
+            final_layer_norm: LayerNorm::declare(
+                d,
+                "text_model.final_layer_norm",
+                width as u32,
+                config.layer_norm_eps,
+            ),
+            config: config.clone(),
+        }
+    }
+
+    /// The tables that the CPU gathers from: tokens, positions.
+    pub fn tables(&self) -> [Handle; 2] {
+        [self.token_embedding, self.position_embedding]
+    }
+
+    /// The shape of the embeddings of `images` prompts.
+    pub fn shape(&self, images: u32) -> Shape {
+        Shape::tokens(images, self.config.max_position_embeddings as u32, self.config.hidden_size as u32)
+    }
+
+    /// `x` is the sum of token and position embeddings, `[N, tokens, width]`. Returns the last hidden
+    /// state behind the final norm. There is no padding mask: pads are attended to, as in the reference.
+    pub fn record(&self, r: &mut Recorder, mut x: Tensor) -> Tensor {
+        for (i, layer) in self.layers.iter().enumerate() {
+            r.tap(&format!("hidden_states.{i}"), x);
+            if r.target.taps && i > 0 {
+                // What diffusers' clip_skip gives: an earlier state behind the final norm.
+                let skipped = self.final_layer_norm.record(r, x);
+                r.tap(&format!("clip_skip_{}", self.layers.len() - i), skipped);
+            }
+            x = layer.record(r, x);
+        }
+        let last = r.tap(&format!("hidden_states.{}", self.layers.len()), x);
+        self.final_layer_norm.record(r, last)
+    }
+
+    /// The state of each prompt's end-of-text token, `[N, width]`, from the last hidden states. Published
+    /// configurations say `eos_token_id: 2`, which stands for the largest id (the first of them).
+    pub fn pooled(&self, last: &[f32], ids: &[Vec<u32>]) -> Vec<f32> {
+        let width = self.config.hidden_size;
+        let tokens = self.config.max_position_embeddings;
+        let end = |row: &[u32]| match self.config.eos_token_id {
+            2 => row.iter().max().and_then(|largest| row.iter().position(|id| id == largest)),
+            eos => row.iter().position(|&id| id as usize == eos),
+        };
+        let pooled = ids.iter().enumerate().map(|(i, row)| {
+            let at = (i * tokens + end(row).unwrap_or(0)) * width;
+            &last[at..at + width]
+        });
+        pooled.flatten().copied().collect()
+    }
+}
+
+impl Layer {
+    fn declare(d: &mut Declarations, path: &str, config: &ClipTextConfig) -> Layer {
+        let (width, inner) = (config.hidden_size as u32, config.intermediate_size as u32);
+        let count = config.num_attention_heads as u32;
+        let heads = Heads { count, size: width / count };
+        Layer {
+            layer_norm1: LayerNorm::declare(d, &format!("{path}.layer_norm1"), width, config.layer_norm_eps),
+            self_attn: Attention::declare(d, &format!("{path}.self_attn"), width, heads, Projections::CLIP),
+            layer_norm2: LayerNorm::declare(d, &format!("{path}.layer_norm2"), width, config.layer_norm_eps),
+            fc1: Linear::declare(d, &format!("{path}.mlp.fc1"), width, inner, true),
+            fc2: Linear::declare(d, &format!("{path}.mlp.fc2"), inner, width, true),
+            act: match config.hidden_act {
+                config::Activation::Gelu => Activation::Gelu,
+                config::Activation::QuickGelu => Activation::QuickGelu,
+            },
+        }
+    }
+
+    fn record(&self, r: &mut Recorder, x: Tensor) -> Tensor {
+        let n = self.layer_norm1.record(r, x);
+        let x = self.self_attn.record(r, n, None, x, true);
+        let n = self.layer_norm2.record(r, x);
+        let act = Epilogue { activation: self.act, ..Default::default() };
+        let h = Matmul { epilogue: act, ..self.fc1.of(n) }.record(r);
+        let residual = Epilogue { residual: Some(x), ..Default::default() };
+        Matmul { epilogue: residual, ..self.fc2.of(h) }.record(r)
+    }
+}

@@ -1,0 +1,217 @@
+//! A JSON object whose values are asked for by key, type and default.
+
+use serde_json::{Map, Value};
+
+use crate::error::{Error, Result};
+
+/// No width, count or size in a configuration is larger.
+const MAX_NUMBER: u64 = 1 << 20;
+
+/// The object, and the file's name for messages. `null` counts as a value, not as an absence: in
+/// diffusers it overrides the default.
+pub struct Fields<'a> {
+    file: &'a str,
+    map: Map<String, Value>,
+}
+
+impl<'a> Fields<'a> {
+    pub fn parse(bytes: &[u8], file: &'a str) -> Result<Self> {
+        match serde_json::from_slice(bytes) {
+            Ok(Value::Object(map)) => Ok(Fields { file, map }),
+            Ok(_) => Err(Error::model(format!("{file} is not a JSON object"))),
+            Err(e) => Err(Error::model(format!("{file} is not valid JSON: {e}"))),
+        }
+    }
+
+    pub fn entries(&self) -> impl Iterator<Item = (&String, &Value)> {
+        self.map.iter()
+    }
+
+    pub fn get(&self, key: &str) -> Option<&Value> {
+        self.map.get(key)
+    }
+
+    /// An `InvalidModel` error about the value of `key`.
+    pub fn wrong(&self, key: &str, wanted: &str) -> Error {
+        let file = self.file;
+        match self.get(key) {
+            Some(found) => Error::model(format!("{file}: {key} is {found}, wanted {wanted}")),
+            None => Error::model(format!("{file}: there is no {key}, wanted {wanted}")),
+        }
+    }
+
+    /// An `Unsupported` error about the value of `key`.
+    pub fn unsupported(&self, key: &str, supported: &str) -> Error {
+        let found = self.get(key).map_or("absent".to_string(), Value::to_string);
+        Error::unsupported(format!("{}: {key} is {found}, supported is {supported}", self.file))
+    }
+
+    /// Refuses every value but `supported`, the default that is meant where the key is absent.
+    /// Numbers are equal by value: 1 is 1.0.
+    pub fn only(&self, key: &str, supported: Value) -> Result<()> {
+        match self.get(key) {
+            None => Ok(()),
+            Some(v) if *v == supported => Ok(()),
+            Some(v) if v.is_number() && v.as_f64() == supported.as_f64() => Ok(()),
+            Some(_) => Err(self.unsupported(key, &supported.to_string())),
+        }
+    }
+
+    /// As `only`, where several values are supported and one of them is the default.
+    pub fn one_of(&self, key: &str, supported: &[&str]) -> Result<()> {
+        match self.get(key) {
+            None => Ok(()),
+            Some(Value::String(s)) if supported.contains(&s.as_str()) => Ok(()),
+            Some(_) => Err(self.unsupported(key, &supported.join(" or "))),
+        }
+    }
+
+    /// Refuses another `_class_name`; none at all is fine.
+    pub fn class(&self, supported: &str) -> Result<()> {
+        self.only("_class_name", supported.into())
+    }
+
+    pub fn string(&self, key: &str, default: Option<&str>) -> Result<String> {
+        match (self.get(key), default) {
+            (Some(Value::String(s)), _) => Ok(s.clone()),
+            (None, Some(default)) => Ok(default.to_string()),
+            _ => Err(self.wrong(key, "a string")),
+        }
+    }
+
+    /// `null` is false, as in Python.
+    pub fn bool(&self, key: &str, default: bool) -> Result<bool> {
+        match self.get(key) {
+            None => Ok(default),
+            Some(Value::Bool(b)) => Ok(*b),
+            Some(Value::Null) => Ok(false),
+            Some(_) => Err(self.wrong(key, "true or false")),
+        }
+    }
+
+    /// A whole number from 1 to 2^20.
+    pub fn count(&self, key: &str, default: usize) -> Result<usize> {
+        match self.get(key) {
+            None => Ok(default),
+            Some(v) => as_count(v).ok_or_else(|| self.wrong(key, COUNT)),
+        }
+    }
+
+    /// As `count`, where absent and `null` mean none.
+    pub fn optional_count(&self, key: &str) -> Result<Option<usize>> {
+        match self.get(key) {
+            None | Some(Value::Null) => Ok(None),
+            Some(_) => self.count(key, 0).map(Some),
+        }
+    }
+
+    /// One whole number for each of `len` levels: a list of as many, or one number for all.
+    pub fn counts(&self, key: &str, len: usize, default: usize) -> Result<Vec<usize>> {
+        self.each(key, len, default, as_count, COUNT)
+    }
+
+    /// One flag for each of `len` levels: a list of as many, or one for all.
+    pub fn bools(&self, key: &str, len: usize, default: bool) -> Result<Vec<bool>> {
+        self.each(key, len, default, Value::as_bool, "true or false")
+    }
+
+    /// As `counts`, where all levels must agree.
+    pub fn same_count(&self, key: &str, len: usize, default: usize) -> Result<usize> {
+        let counts = self.counts(key, len, default)?;
+        if counts.iter().any(|&c| c != counts[0]) {
+            return Err(self.unsupported(key, "the same number for all blocks"));
+        }
+        Ok(counts[0])
+    }
+
+    fn each<T: Copy>(
+        &self,
+        key: &str,
+        len: usize,
+        default: T,
+        read: fn(&Value) -> Option<T>,
+        wanted: &str,
+    ) -> Result<Vec<T>> {
+        let found = match self.get(key) {
+            None => Some(vec![default; len]),
+            Some(Value::Array(list)) => {
+                if list.len() != len {
+                    return Err(self.wrong(key, &format!("{len} entries, one for each block")));
+                }
+                list.iter().map(read).collect()
+            }
+            Some(one) => read(one).map(|one| vec![one; len]),
+        };
+        found.ok_or_else(|| self.wrong(key, &format!("{wanted}, or a list of {len}")))
+    }
+
+    /// A list of 1 to 8 whole numbers: one for each level of resolution.
+    pub fn levels(&self, key: &str, default: &[usize]) -> Result<Vec<usize>> {
+        let Some(value) = self.get(key) else { return Ok(default.to_vec()) };
+        let list = value.as_array().filter(|list| (1..=8).contains(&list.len()));
+        let counts = list.and_then(|list| list.iter().map(as_count).collect());
+        counts.ok_or_else(|| self.wrong(key, "a list of 1 to 8 whole numbers"))
+    }
+
+    /// For each of `len` blocks, whether its type is `yes` rather than `no`.
+    pub fn block_types(
+        &self,
+        key: &str,
+        len: usize,
+        default: &[bool],
+        [no, yes]: [&str; 2],
+    ) -> Result<Vec<bool>> {
+        let types = match self.get(key) {
+            None => default.to_vec(),
+            Some(value) => {
+                let list = value.as_array().ok_or_else(|| self.wrong(key, "a list of names"))?;
+                let read = |v: &Value| match v.as_str() {
+                    Some(name) if name == yes => Ok(true),
+                    Some(name) if name == no => Ok(false),
+                    _ if no == yes => Err(self.unsupported(key, no)),
+                    _ => Err(self.unsupported(key, &format!("{no} and {yes}"))),
+                };
+                list.iter().map(read).collect::<Result<Vec<_>>>()?
+            }
+        };
+        if types.len() != len {
+            return Err(self.wrong(key, &format!("{len} entries, one for each block")));
+        }
+        Ok(types)
+    }
+
+    /// A finite number.
+    pub fn float(&self, key: &str, default: f32) -> Result<f32> {
+        match self.get(key) {
+            None => Ok(default),
+            Some(v) => {
+                let number = v.as_f64().map(|x| x as f32).filter(|x| x.is_finite());
+                number.ok_or_else(|| self.wrong(key, "a finite number"))
+            }
+        }
+    }
+
+    /// As `float`, but larger than zero.
+    pub fn positive(&self, key: &str, default: f32) -> Result<f32> {
+        let number = self.float(key, default)?;
+        if number > 0.0 { Ok(number) } else { Err(self.wrong(key, "a number larger than 0")) }
+    }
+
+    /// Refuses widths that are not multiples of the number of groups (which the normalisation cannot
+    /// have) or of 4 (which the layout of activations cannot).
+    pub fn check_widths(&self, key: &str, widths: &[usize], groups: usize) -> Result<()> {
+        if widths.iter().any(|w| w % groups != 0) {
+            return Err(self.wrong(key, &format!("multiples of norm_num_groups, {groups}")));
+        }
+        if widths.iter().any(|w| w % 4 != 0) {
+            return Err(self.unsupported(key, "multiples of 4"));
+        }
+        Ok(())
+    }
+}
+
+const COUNT: &str = "a whole number from 1 to 1048576";
+
+fn as_count(value: &Value) -> Option<usize> {
+    value.as_u64().filter(|n| (1..=MAX_NUMBER).contains(n)).map(|n| n as usize)
+}

@@ -1,0 +1,86 @@
+//! What a `config.json` says, checked: after this a configuration is one that the runtime can run.
+//!
+//! Absent keys have the defaults of diffusers' and transformers' classes. Every key that changes the
+//! mathematics is read; a value that is not built is `Unsupported` and the message names the file, the
+//! key, the value and what is supported. A value of the wrong type, or one that contradicts another
+//! one, is `InvalidModel`. Keys that the classes do not know are ignored, as diffusers does.
+
+mod clip;
+mod fields;
+mod unet;
+mod vae;
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+pub use clip::{Activation, ClipTextConfig};
+use fields::Fields;
+pub use unet::UnetConfig;
+pub use vae::{KlConfig, TinyConfig, VaeConfig};
+
+use crate::error::Result;
+
+/// `model_index.json`: the pipeline and its components.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelIndex {
+    /// The pipeline's class, such as `StableDiffusionPipeline`.
+    pub class_name: String,
+    /// Library and class of each component; `None` where the model has none (`[null, null]`).
+    pub components: BTreeMap<String, Option<(String, String)>>,
+}
+
+impl ModelIndex {
+    /// Errors are `InvalidModel`: bad JSON, or no `_class_name`.
+    pub fn from_json(bytes: &[u8], file: &str) -> Result<Self> {
+        let fields = Fields::parse(bytes, file)?;
+        let class_name = fields.string("_class_name", None)?;
+        let mut components = BTreeMap::new();
+        for (name, value) in fields.entries() {
+            // Anything else (booleans, strings) is an option of the pipeline, not a component.
+            match value.as_array().map(Vec::as_slice) {
+                Some([Value::String(library), Value::String(class)]) => {
+                    components.insert(name.clone(), Some((library.clone(), class.clone())));
+                }
+                Some([Value::Null, Value::Null]) => {
+                    components.insert(name.clone(), None);
+                }
+                _ => {}
+            }
+        }
+        Ok(ModelIndex { class_name, components })
+    }
+
+    /// The class of a component that the model has.
+    pub fn class(&self, component: &str) -> Option<&str> {
+        self.components.get(component)?.as_ref().map(|(_, class)| class.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Code;
+
+    #[test]
+    fn model_index_keeps_components_and_ignores_options() {
+        let json = br#"{"_class_name": "StableDiffusionPipeline", "_diffusers_version": "0.36.0",
+            "requires_safety_checker": true, "safety_checker": [null, null],
+            "unet": ["diffusers", "UNet2DConditionModel"], "force_zeros": [1, 2]}"#;
+        let index = ModelIndex::from_json(json, "model_index.json").unwrap();
+        assert_eq!(index.class_name, "StableDiffusionPipeline");
+        assert_eq!(index.components.keys().collect::<Vec<_>>(), ["safety_checker", "unet"]);
+        assert_eq!(index.components["safety_checker"], None);
+        assert_eq!(index.class("unet"), Some("UNet2DConditionModel"));
+        assert_eq!((index.class("safety_checker"), index.class("vae")), (None, None));
+    }
+
+    #[test]
+    fn model_index_refuses_what_is_none() {
+        for json in ["", "[]", "{}", r#"{"_class_name": 3}"#] {
+            let e = ModelIndex::from_json(json.as_bytes(), "model_index.json").unwrap_err();
+            assert_eq!(e.code, Code::InvalidModel, "{json}");
+            assert!(e.message.starts_with("model_index.json"), "{e}");
+        }
+    }
+}

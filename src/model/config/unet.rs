@@ -1,0 +1,341 @@
+//! `unet/config.json`: diffusers' `UNet2DConditionModel`.
+
+use serde_json::{Value, json};
+
+use super::fields::Fields;
+use crate::error::Result;
+
+/// The U-Net. Lists have one entry for each block, 1 to 8, from the highest resolution down, except
+/// `up_attention`, which is in the order of the up blocks. Widths are multiples of 4 and of
+/// `norm_num_groups`; a width whose block attends is a multiple of its heads.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UnetConfig {
+    pub in_channels: usize,
+    pub out_channels: usize,
+    /// Side of the latent it was trained for, which only sets the default size of a picture.
+    pub sample_size: Option<usize>,
+    pub block_out_channels: Vec<usize>,
+    /// `CrossAttnDownBlock2D`, not `DownBlock2D`.
+    pub down_attention: Vec<bool>,
+    /// `CrossAttnUpBlock2D`, not `UpBlock2D`; entry 0 is the up block at the lowest resolution.
+    pub up_attention: Vec<bool>,
+    pub mid_block: bool,
+    /// With attention the mid block is resnet, transformer, resnet; without it is **one** resnet.
+    pub mid_attention: bool,
+    /// Of the down blocks; an up block has one more.
+    pub layers_per_block: usize,
+    /// Number of heads, from the misnamed `attention_head_dim`.
+    pub heads: Vec<usize>,
+    /// Transformer blocks in each transformer. The mid block has the last entry's number.
+    pub transformer_layers_per_block: Vec<usize>,
+    /// `attn1` takes its keys and values from the text as well. Never in the mid block.
+    pub only_cross_attention: Vec<bool>,
+    pub cross_attention_dim: usize,
+    /// `proj_in` and `proj_out` are [C, C] rather than [C, C, 1, 1]. The mathematics is the same.
+    pub use_linear_projection: bool,
+    pub norm_num_groups: usize,
+    pub norm_eps: f32,
+    /// The timestep's features are [cos, sin] rather than [sin, cos].
+    pub flip_sin_to_cos: bool,
+    pub freq_shift: f32,
+    /// Width of the embedding of the guidance scale (LCM).
+    pub time_cond_proj_dim: Option<usize>,
+}
+
+/// Every key of the class but the ones that are read in `from_json` and the ones that change nothing
+/// here, with the only value that is built. The ones that change nothing: `dropout` (training),
+/// `upcast_attention` (attention is f32 anyway), `mid_block_only_cross_attention` (read by a mid block
+/// that is refused), `addition_embed_type_num_heads`, `addition_time_embed_dim` and
+/// `projection_class_embeddings_input_dim` (read for embeddings that are refused).
+fn only_built(f: &Fields) -> Result<()> {
+    f.one_of("act_fn", &["silu", "swish"])?;
+    for (key, supported) in [
+        ("addition_embed_type", Value::Null),
+        ("attention_type", json!("default")),
+        ("center_input_sample", json!(false)),
+        ("class_embed_type", Value::Null),
+        ("class_embeddings_concat", json!(false)),
+        ("conv_in_kernel", json!(3)),
+        ("conv_out_kernel", json!(3)),
+        ("cross_attention_norm", Value::Null),
+        ("downsample_padding", json!(1)),
+        ("dual_cross_attention", json!(false)),
+        ("encoder_hid_dim", Value::Null),
+        ("encoder_hid_dim_type", Value::Null),
+        ("mid_block_scale_factor", json!(1)),
+        ("num_class_embeds", Value::Null),
+        ("resnet_out_scale_factor", json!(1)),
+        ("resnet_skip_time_act", json!(false)),
+        ("resnet_time_scale_shift", json!("default")),
+        ("reverse_transformer_layers_per_block", Value::Null),
+        ("time_cond_proj_dim", Value::Null),
+        ("time_embedding_act_fn", Value::Null),
+        ("time_embedding_type", json!("positional")),
+        ("timestep_post_act", Value::Null),
+    ] {
+        f.only(key, supported)?;
+    }
+    Ok(())
+}
+
+impl UnetConfig {
+    /// Errors are `InvalidModel` and `Unsupported`, as the module says.
+    pub fn from_json(bytes: &[u8], file: &str) -> Result<Self> {
+        let f = Fields::parse(bytes, file)?;
+        f.class("UNet2DConditionModel")?;
+        only_built(&f)?;
+
+        let block_out_channels = f.levels("block_out_channels", &[320, 640, 1280, 1280])?;
+        let blocks = block_out_channels.len();
+        let down = ["DownBlock2D", "CrossAttnDownBlock2D"];
+        let down_attention = f.block_types("down_block_types", blocks, &[true, true, true, false], down)?;
+        let up = ["UpBlock2D", "CrossAttnUpBlock2D"];
+        let up_attention = f.block_types("up_block_types", blocks, &[false, true, true, true], up)?;
+        let (mid_block, mid_attention) = match f.get("mid_block_type") {
+            None => (true, true),
+            Some(Value::Null) => (false, false),
+            Some(name) if name == "UNetMidBlock2DCrossAttn" => (true, true),
+            Some(name) if name == "UNetMidBlock2D" => (true, false),
+            Some(_) => {
+                return Err(
+                    f.unsupported("mid_block_type", "null, UNetMidBlock2D or UNetMidBlock2DCrossAttn")
+                );
+            }
+        };
+
+        // diffusers prefers num_attention_heads; the other name is the one in all published files.
+        let heads_key = match f.get("num_attention_heads") {
+            None | Some(Value::Null) => "attention_head_dim",
+            Some(_) => "num_attention_heads",
+        };
+        let config = UnetConfig {
+            in_channels: f.count("in_channels", 4)?,
+            out_channels: f.count("out_channels", 4)?,
+            sample_size: sample_size(&f)?,
+            down_attention,
+            up_attention,
+            mid_block,
+            mid_attention,
+            layers_per_block: f.same_count("layers_per_block", blocks, 2)?,
+            heads: f.counts(heads_key, blocks, 8)?,
+            transformer_layers_per_block: f.counts("transformer_layers_per_block", blocks, 1)?,
+            only_cross_attention: f.bools("only_cross_attention", blocks, false)?,
+            cross_attention_dim: f.same_count("cross_attention_dim", blocks, 1280)?,
+            use_linear_projection: f.bool("use_linear_projection", false)?,
+            norm_num_groups: f.count("norm_num_groups", 32)?,
+            norm_eps: f.positive("norm_eps", 1e-5)?,
+            flip_sin_to_cos: f.bool("flip_sin_to_cos", true)?,
+            freq_shift: f.float("freq_shift", 0.0)?,
+            time_cond_proj_dim: f.optional_count("time_cond_proj_dim")?,
+            block_out_channels,
+        };
+        config.check(&f)?;
+        Ok(config)
+    }
+
+    /// Width of the time embedding after its two linear layers.
+    pub fn time_embed_dim(&self) -> usize {
+        4 * self.block_out_channels[0]
+    }
+
+    fn check(&self, f: &Fields) -> Result<()> {
+        f.check_widths("block_out_channels", &self.block_out_channels, self.norm_num_groups)?;
+        if !self.cross_attention_dim.is_multiple_of(4) {
+            return Err(f.unsupported("cross_attention_dim", "a multiple of 4"));
+        }
+        let last = self.block_out_channels.len() - 1;
+        for (i, (&width, &heads)) in self.block_out_channels.iter().zip(&self.heads).enumerate() {
+            let attends =
+                self.down_attention[i] || self.up_attention[last - i] || (i == last && self.mid_attention);
+            if attends && !width.is_multiple_of(heads) {
+                let supported = format!("a multiple of the {heads} heads for {width}, in block {i}");
+                return Err(f.unsupported("block_out_channels", &supported));
+            }
+        }
+        // The timestep's features come in pairs, and each pair's frequency divides by half - shift.
+        let half = self.block_out_channels[0] as f32 / 2.0;
+        if !(0.0..half).contains(&self.freq_shift) {
+            return Err(f.wrong("freq_shift", &format!("0 up to less than {half}")));
+        }
+        let wanted = self.time_embed_dim();
+        match f.optional_count("time_embedding_dim")? {
+            Some(dim) if dim != wanted => {
+                Err(f.unsupported("time_embedding_dim", &format!("null or {wanted}")))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A number, or a list [height, width] of two equal ones.
+fn sample_size(f: &Fields) -> Result<Option<usize>> {
+    const KEY: &str = "sample_size";
+    match f.get(KEY) {
+        Some(Value::Array(_)) => f.same_count(KEY, 2, 0).map(Some),
+        _ => f.optional_count(KEY),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Code::{self, InvalidModel, Unsupported};
+
+    fn parse(json: &str) -> Result<UnetConfig> {
+        UnetConfig::from_json(json.as_bytes(), "unet/config.json")
+    }
+
+    fn default() -> UnetConfig {
+        UnetConfig {
+            in_channels: 4,
+            out_channels: 4,
+            sample_size: None,
+            block_out_channels: vec![320, 640, 1280, 1280],
+            down_attention: vec![true, true, true, false],
+            up_attention: vec![false, true, true, true],
+            mid_block: true,
+            mid_attention: true,
+            layers_per_block: 2,
+            heads: vec![8; 4],
+            transformer_layers_per_block: vec![1; 4],
+            only_cross_attention: vec![false; 4],
+            cross_attention_dim: 1280,
+            use_linear_projection: false,
+            norm_num_groups: 32,
+            norm_eps: 1e-5,
+            flip_sin_to_cos: true,
+            freq_shift: 0.0,
+            time_cond_proj_dim: None,
+        }
+    }
+
+    #[test]
+    fn defaults_are_those_of_diffusers() {
+        assert_eq!(parse("{}").unwrap(), default());
+        let plain = r#"{"_class_name": "UNet2DConditionModel", "resnet_out_scale_factor": 1.0,
+            "time_embedding_dim": 1280, "use_linear_projection": null, "num_attention_heads": null}"#;
+        assert_eq!(parse(plain).unwrap(), default());
+    }
+
+    #[test]
+    fn values_are_read() {
+        let json = r#"{"in_channels": 9, "out_channels": 8, "sample_size": [24, 24],
+            "block_out_channels": [32, 40], "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D"],
+            "up_block_types": ["CrossAttnUpBlock2D", "UpBlock2D"], "mid_block_type": null,
+            "layers_per_block": [1, 1], "attention_head_dim": [7, 5], "transformer_layers_per_block": [1, 10],
+            "only_cross_attention": [true, false], "cross_attention_dim": [48, 48],
+            "use_linear_projection": true, "norm_num_groups": 8, "norm_eps": 1e-6,
+            "flip_sin_to_cos": false, "freq_shift": 1}"#;
+        let wanted = UnetConfig {
+            in_channels: 9,
+            out_channels: 8,
+            sample_size: Some(24),
+            block_out_channels: vec![32, 40],
+            down_attention: vec![false, true],
+            up_attention: vec![true, false],
+            mid_block: false,
+            mid_attention: false,
+            layers_per_block: 1,
+            heads: vec![7, 5],
+            transformer_layers_per_block: vec![1, 10],
+            only_cross_attention: vec![true, false],
+            cross_attention_dim: 48,
+            use_linear_projection: true,
+            norm_num_groups: 8,
+            norm_eps: 1e-6,
+            flip_sin_to_cos: false,
+            freq_shift: 1.0,
+            time_cond_proj_dim: None,
+        };
+        assert_eq!(parse(json).unwrap(), wanted);
+    }
+
+    #[test]
+    fn one_value_stands_for_all_blocks() {
+        let json = r#"{"attention_head_dim": 4, "only_cross_attention": true, "sample_size": 96,
+            "transformer_layers_per_block": 2, "num_attention_heads": 5, "mid_block_type": "UNetMidBlock2D"}"#;
+        let wanted = UnetConfig {
+            heads: vec![5; 4],
+            only_cross_attention: vec![true; 4],
+            sample_size: Some(96),
+            transformer_layers_per_block: vec![2; 4],
+            mid_attention: false,
+            ..default()
+        };
+        assert_eq!(parse(json).unwrap(), wanted);
+    }
+
+    #[test]
+    fn what_is_not_built_is_refused_by_name() {
+        let cases = [
+            ("act_fn", r#""mish""#),
+            ("addition_embed_type", r#""text_time""#),
+            ("attention_type", r#""gated""#),
+            ("center_input_sample", "true"),
+            ("class_embed_type", r#""timestep""#),
+            ("class_embeddings_concat", "true"),
+            ("conv_in_kernel", "1"),
+            ("conv_out_kernel", "1"),
+            ("cross_attention_norm", r#""layer_norm""#),
+            ("downsample_padding", "0"),
+            ("dual_cross_attention", "true"),
+            ("encoder_hid_dim", "1024"),
+            ("encoder_hid_dim_type", r#""text_proj""#),
+            ("mid_block_scale_factor", "1.4"),
+            ("num_class_embeds", "10"),
+            ("resnet_out_scale_factor", "2"),
+            ("resnet_skip_time_act", "true"),
+            ("resnet_time_scale_shift", r#""scale_shift""#),
+            ("reverse_transformer_layers_per_block", "[1,2]"),
+            ("time_cond_proj_dim", "256"),
+            ("time_embedding_act_fn", r#""silu""#),
+            ("time_embedding_dim", "64"),
+            ("time_embedding_type", r#""fourier""#),
+            ("timestep_post_act", r#""silu""#),
+            ("_class_name", r#""UNet3DConditionModel""#),
+            ("mid_block_type", r#""UNetMidBlock2DSimpleCrossAttn""#),
+            ("down_block_types", r#"["ResnetDownsampleBlock2D"]"#),
+            ("up_block_types", r#"["AttnUpBlock2D"]"#),
+            ("layers_per_block", "[1,2,2,2]"),
+            ("cross_attention_dim", "[768,768,768,1024]"),
+            ("cross_attention_dim", "766"),
+            ("sample_size", "[64,96]"),
+            ("block_out_channels", "[320,640,1280,1284]"),
+        ];
+        for (key, value) in cases {
+            // A width of 1284 is refused for its heads, 8, once groups of 4 let it pass.
+            let e = parse(&format!(r#"{{"norm_num_groups": 4, "{key}": {value}}}"#)).unwrap_err();
+            assert_eq!(e.code, Unsupported, "{key}: {e}");
+            for word in [key, value, "unet/config.json", "supported is"] {
+                assert!(e.message.contains(word), "{word} is missing: {e}");
+            }
+        }
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        let cases: [(&str, Code, &str); 12] = [
+            (r#"{"block_out_channels": [320, 640, 1280, 1288]}"#, InvalidModel, "norm_num_groups, 32"),
+            (r#"{"norm_num_groups": 3, "block_out_channels": [6, 6, 6, 6]}"#, Unsupported, "multiples of 4"),
+            (r#"{"block_out_channels": [320, 640]}"#, InvalidModel, "down_block_types"),
+            (r#"{"block_out_channels": 320}"#, InvalidModel, "block_out_channels is 320"),
+            (r#"{"attention_head_dim": [5, 10]}"#, InvalidModel, "4 entries"),
+            (r#"{"attention_head_dim": 0}"#, InvalidModel, "attention_head_dim is 0"),
+            (r#"{"attention_head_dim": [5, 10, 20, 3]}"#, Unsupported, "3 heads for 1280, in block 3"),
+            (r#"{"only_cross_attention": [true]}"#, InvalidModel, "only_cross_attention"),
+            (
+                r#"{"transformer_layers_per_block": [[1], 1, 1, 1]}"#,
+                InvalidModel,
+                "transformer_layers_per_block",
+            ),
+            (r#"{"norm_num_groups": null}"#, InvalidModel, "norm_num_groups is null"),
+            (r#"{"freq_shift": 160}"#, InvalidModel, "freq_shift is 160"),
+            (r#"{"in_channels": 99999999}"#, InvalidModel, "in_channels is 99999999"),
+        ];
+        for (json, code, words) in cases {
+            let e = parse(json).unwrap_err();
+            assert_eq!(e.code, code, "{json}: {e}");
+            assert!(e.message.contains(words) && e.message.contains("unet/config.json"), "{e}");
+        }
+    }
+}

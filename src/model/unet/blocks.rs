@@ -1,0 +1,155 @@
+//! The blocks of a U-Net: down, mid, up. Resnets with an optional transformer behind each.
+
+use super::Parts;
+use super::transformer::Transformer;
+use crate::model::resnet::Resnet;
+use crate::nn::Conv;
+use crate::plan::{Recorder, Tensor};
+
+/// What one block is made of, beside its widths.
+#[derive(Clone, Copy, Debug)]
+pub struct Level {
+    pub width: u32,
+    pub layers: usize,
+    pub attention: bool,
+    pub heads: u32,
+    pub transformer_layers: usize,
+    pub only_cross: bool,
+}
+
+/// What every block needs while it is recorded.
+pub struct Inputs<'a> {
+    /// All time projections side by side, `[N, 1, 1, sum of widths]`.
+    pub time: Tensor,
+    /// Keys and values of every cross-attention.
+    pub context: &'a [Tensor],
+}
+
+/// A resnet, its place in the time projections, and the transformer behind it.
+#[derive(Clone, Debug)]
+struct Layer {
+    resnet: Resnet,
+    time: u32,
+    transformer: Option<Transformer>,
+}
+
+impl Layer {
+    fn declare(p: &mut Parts, path: &str, index: usize, inputs: u32, level: Level) -> Layer {
+        let resnet = format!("{path}.resnets.{index}");
+        Layer {
+            time: p.time_projection(&resnet, level.width),
+            resnet: Resnet::declare(&mut p.d, &resnet, inputs, level.width, p.groups, p.eps),
+            transformer: level.attention.then(|| {
+                let path = format!("{path}.attentions.{index}");
+                Transformer::declare(p, &path, level.width, level.heads, level.transformer_layers, level.only_cross)
+            }),
+        }
+    }
+
+    fn record(&self, r: &mut Recorder, x: Tensor, skip: Option<Tensor>, inputs: &Inputs) -> Tensor {
+        let x = self.resnet.record(r, x, skip, Some((inputs.time, self.time)));
+        match &self.transformer {
+            Some(t) => t.record(r, x, inputs.context),
+            None => x,
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct DownBlock {
+    path: String,
+    layers: Vec<Layer>,
+    /// A 3x3 convolution with stride 2; the last block has none.
+    downsampler: Option<Conv>,
+}
+
+impl DownBlock {
+    /// Appends the width of every skip connection that it makes to `skips`.
+    pub fn declare(p: &mut Parts, path: &str, inputs: u32, level: Level, last: bool, skips: &mut Vec<u32>) -> DownBlock {
+        let layers = (0..level.layers)
+            .map(|i| Layer::declare(p, path, i, if i == 0 { inputs } else { level.width }, level))
+            .collect();
+        skips.extend(vec![level.width; level.layers + usize::from(!last)]);
+        let name = format!("{path}.downsamplers.0");
+        let downsampler =
+            (!last).then(|| Conv::declare(&mut p.d, &format!("{name}.conv"), level.width, level.width, 3, true));
+        DownBlock { path: name, layers, downsampler }
+    }
+
+    pub fn record(&self, r: &mut Recorder, mut x: Tensor, inputs: &Inputs, skips: &mut Vec<Tensor>) -> Tensor {
+        for layer in &self.layers {
+            x = layer.record(r, x, None, inputs);
+            skips.push(x);
+        }
+        if let Some(conv) = &self.downsampler {
+            x = conv.downsample(r, x, (1, 1));
+            x = r.tap(&self.path, x);
+            skips.push(x);
+        }
+        x
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct MidBlock {
+    first: Layer,
+    /// Only behind a transformer.
+    second: Option<Layer>,
+}
+
+impl MidBlock {
+    pub fn declare(p: &mut Parts, level: Level) -> MidBlock {
+        let plain = Level { attention: false, ..level };
+        MidBlock {
+            first: Layer::declare(p, "mid_block", 0, level.width, level),
+            second: level.attention.then(|| Layer::declare(p, "mid_block", 1, level.width, plain)),
+        }
+    }
+
+    pub fn record(&self, r: &mut Recorder, x: Tensor, inputs: &Inputs) -> Tensor {
+        let mut x = self.first.record(r, x, None, inputs);
+        if let Some(second) = &self.second {
+            x = second.record(r, x, None, inputs);
+        }
+        r.tap("mid_block", x)
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct UpBlock {
+    path: String,
+    layers: Vec<Layer>,
+    /// A nearest upsample and a 3x3 convolution; the last block has none.
+    upsampler: Option<Conv>,
+}
+
+impl UpBlock {
+    /// Takes the widths of its skip connections off `skips`.
+    pub fn declare(p: &mut Parts, path: &str, inputs: u32, level: Level, last: bool, skips: &mut Vec<u32>) -> UpBlock {
+        let mut width = inputs;
+        let mut layers = vec![];
+        for i in 0..level.layers + 1 {
+            let skip = skips.pop().expect("as many skip connections as up-block layers");
+            layers.push(Layer::declare(p, path, i, width + skip, level));
+            width = level.width;
+        }
+        let name = format!("{path}.upsamplers.0");
+        let upsampler =
+            (!last).then(|| Conv::declare(&mut p.d, &format!("{name}.conv"), level.width, level.width, 3, true));
+        UpBlock { path: name, layers, upsampler }
+    }
+
+    pub fn record(&self, r: &mut Recorder, mut x: Tensor, inputs: &Inputs, skips: &mut Vec<Tensor>) -> Tensor {
+        for layer in &self.layers {
+            let skip = skips.pop().expect("as many skip connections as up-block layers");
+            x = layer.record(r, x, Some(skip), inputs);
+        }
+        if let Some(conv) = &self.upsampler {
+            // To the size of the next skip connection, which is not always double.
+            let next = skips.last().expect("a skip connection behind every upsampler").shape;
+            x = conv.upsample(r, x, (next.h, next.w));
+            x = r.tap(&self.path, x);
+        }
+        x
+    }
+}

@@ -1,0 +1,107 @@
+//! The transformer of a U-Net block (diffusers' Transformer2DModel and BasicTransformerBlock).
+
+use super::Parts;
+use crate::nn::{Attention, GroupNorm, Heads, LayerNorm, Linear, Projections};
+use crate::ops::{Activation, Epilogue, Matmul};
+use crate::plan::{Recorder, Tensor};
+
+/// Both are what diffusers' classes have, whatever the configuration says.
+const GROUP_NORM_EPS: f32 = 1e-6;
+const LAYER_NORM_EPS: f32 = 1e-5;
+
+#[derive(Clone, Debug)]
+pub struct Transformer {
+    path: String,
+    norm: GroupNorm,
+    /// Linear, or a 1x1 convolution, which is the same over pixels.
+    proj_in: Linear,
+    blocks: Vec<Block>,
+    proj_out: Linear,
+}
+
+impl Transformer {
+    /// `only_cross` replaces self-attention by a second attention over the text.
+    pub fn declare(p: &mut Parts, path: &str, width: u32, heads: u32, layers: usize, only_cross: bool) -> Transformer {
+        let heads = Heads { count: heads, size: width / heads };
+        Transformer {
+            path: path.to_owned(),
+            norm: GroupNorm::declare(&mut p.d, &format!("{path}.norm"), width, p.groups, GROUP_NORM_EPS),
+            proj_in: Linear::declare(&mut p.d, &format!("{path}.proj_in"), width, width, true),
+            blocks: (0..layers)
+                .map(|i| {
+                    Block::declare(p, &format!("{path}.transformer_blocks.{i}"), width, heads, only_cross)
+                })
+                .collect(),
+            proj_out: Linear::declare(&mut p.d, &format!("{path}.proj_out"), width, width, true),
+        }
+    }
+
+    /// `x` is `[N, H, W, width]`, `context` the keys and values of every cross-attention of the U-Net.
+    pub fn record(&self, r: &mut Recorder, x: Tensor, context: &[Tensor]) -> Tensor {
+        let h = self.norm.record(r, x, None, Activation::None);
+        let h = r.tap(&format!("{}.norm", self.path), h);
+        let mut h = self.proj_in.of(h).record(r);
+        for block in &self.blocks {
+            h = block.record(r, h, context);
+        }
+        let epilogue = Epilogue { residual: Some(x), ..Default::default() };
+        let y = Matmul { epilogue, ..self.proj_out.of(h) }.record(r);
+        r.tap(&self.path, y)
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Block {
+    path: String,
+    norm1: LayerNorm,
+    attn1: Attention,
+    /// Which keys and values attn1 takes, when it attends to the text.
+    attn1_context: Option<usize>,
+    norm2: LayerNorm,
+    attn2: Attention,
+    attn2_context: usize,
+    norm3: LayerNorm,
+    ff_in: Linear,
+    ff_out: Linear,
+}
+
+impl Block {
+    fn declare(p: &mut Parts, path: &str, width: u32, heads: Heads, only_cross: bool) -> Block {
+        let norm = |p: &mut Parts, i| LayerNorm::declare(&mut p.d, &format!("{path}.norm{i}"), width, LAYER_NORM_EPS);
+        let (attn1, attn1_context) = if only_cross {
+            let (attention, context) = p.cross(&format!("{path}.attn1"), width, heads);
+            (attention, Some(context))
+        } else {
+            (Attention::declare(&mut p.d, &format!("{path}.attn1"), width, heads, Projections::UNET), None)
+        };
+        let (attn2, attn2_context) = p.cross(&format!("{path}.attn2"), width, heads);
+        Block {
+            path: path.to_owned(),
+            norm1: norm(p, 1),
+            attn1,
+            attn1_context,
+            norm2: norm(p, 2),
+            attn2,
+            attn2_context,
+            norm3: norm(p, 3),
+            ff_in: Linear::geglu(&mut p.d, &format!("{path}.ff.net.0.proj"), width, 4 * width),
+            ff_out: Linear::declare(&mut p.d, &format!("{path}.ff.net.2"), 4 * width, width, true),
+        }
+    }
+
+    fn record(&self, r: &mut Recorder, x: Tensor, context: &[Tensor]) -> Tensor {
+        let n = self.norm1.record(r, x);
+        let n = r.tap(&format!("{}.norm1", self.path), n);
+        let x = self.attn1.record(r, n, self.attn1_context.map(|i| context[i]), x, false);
+        let n = self.norm2.record(r, x);
+        let n = r.tap(&format!("{}.norm2", self.path), n);
+        let x = self.attn2.record(r, n, Some(context[self.attn2_context]), x, false);
+        let n = self.norm3.record(r, x);
+        let n = r.tap(&format!("{}.norm3", self.path), n);
+        let h = self.ff_in.of(n).record(r);
+        let h = r.tap(&format!("{}.ff.net.0", self.path), h);
+        let epilogue = Epilogue { residual: Some(x), ..Default::default() };
+        let y = Matmul { epilogue, ..self.ff_out.of(h) }.record(r);
+        r.tap(&self.path, y)
+    }
+}

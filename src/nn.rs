@@ -1,0 +1,11 @@
+//! Layers: each declares what it needs of the checkpoint under diffusers' names, and records itself.
+
+mod attention;
+mod conv;
+mod linear;
+mod norm;
+
+pub use attention::{Attention, Heads, Projections};
+pub use conv::Conv;
+pub use linear::Linear;
+pub use norm::{GroupNorm, LayerNorm};

@@ -1,0 +1,55 @@
+//! Linear layers, also several of them fused into one matrix.
+
+use crate::ops::{Epilogue, Matmul};
+use crate::plan::Tensor;
+use crate::weights::{Columns, Declarations, Part, Rows, Weight, weight_and_bias};
+
+#[derive(Clone, Copy, Debug)]
+pub struct Linear {
+    weight: Weight,
+    pub outputs: u32,
+    geglu: bool,
+    model_weights: u64,
+}
+
+impl Linear {
+    /// `path.weight` `[outputs, inputs]` and, if it has one, `path.bias`.
+    pub fn declare(d: &mut Declarations, path: &str, inputs: u32, outputs: u32, bias: bool) -> Linear {
+        let parts = weight_and_bias(
+            path,
+            vec![outputs as usize, inputs as usize],
+            bias,
+            Rows::From(0),
+            Columns::Same,
+        );
+        Linear::fused(d, inputs, outputs, parts)
+    }
+
+    /// A projection to 2 x `outputs` whose second half gates the first (GEGLU).
+    pub fn geglu(d: &mut Declarations, path: &str, inputs: u32, outputs: u32) -> Linear {
+        let rows = Rows::Geglu { outputs };
+        let parts =
+            weight_and_bias(path, vec![2 * outputs as usize, inputs as usize], true, rows, Columns::Same);
+        Linear { geglu: true, ..Linear::fused(d, inputs, 2 * outputs, parts) }
+    }
+
+    /// One matrix of `inputs` (with any padding of the parts) to `outputs`, made of these parts.
+    pub fn fused(d: &mut Declarations, inputs: u32, outputs: u32, parts: Vec<Part>) -> Linear {
+        let weights = parts.iter().filter(|p| p.shape.len() > 1);
+        let model_weights = weights.map(|p| p.shape.iter().product::<usize>() as u64).sum();
+        Linear { weight: d.matrix(outputs, inputs, 1, parts), outputs, geglu: false, model_weights }
+    }
+
+    /// `[.., inputs] -> [.., outputs]`, ready to be given an epilogue and recorded.
+    pub fn of(&self, x: Tensor) -> Matmul {
+        Matmul {
+            weight: self.weight,
+            x,
+            x2: None,
+            epilogue: Epilogue::default(),
+            geglu: self.geglu,
+            outputs: self.outputs,
+            model_weights: self.model_weights,
+        }
+    }
+}

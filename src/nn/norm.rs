@@ -1,0 +1,39 @@
+//! Group norm and layer norm.
+
+use crate::ops::{self, Activation};
+use crate::plan::{Recorder, Tensor};
+use crate::weights::{Declarations, Handle};
+
+#[derive(Clone, Copy, Debug)]
+pub struct GroupNorm {
+    weight: Handle,
+    groups: u32,
+    epsilon: f32,
+}
+
+impl GroupNorm {
+    pub fn declare(d: &mut Declarations, path: &str, channels: u32, groups: u32, epsilon: f32) -> GroupNorm {
+        GroupNorm { weight: d.norm(path, channels), groups, epsilon }
+    }
+
+    /// Normalises `x`, or `x` and `x2` side by side, and joins them.
+    pub fn record(&self, r: &mut Recorder, x: Tensor, x2: Option<Tensor>, activation: Activation) -> Tensor {
+        ops::group_norm(r, self.weight, self.groups, self.epsilon, x, x2, activation)
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct LayerNorm {
+    weight: Handle,
+    epsilon: f32,
+}
+
+impl LayerNorm {
+    pub fn declare(d: &mut Declarations, path: &str, channels: u32, epsilon: f32) -> LayerNorm {
+        LayerNorm { weight: d.norm(path, channels), epsilon }
+    }
+
+    pub fn record(&self, r: &mut Recorder, x: Tensor) -> Tensor {
+        ops::layer_norm(r, self.weight, self.epsilon, x)
+    }
+}

@@ -1,0 +1,184 @@
+//! Latents to pictures, and pictures to latents.
+
+use std::cell::{RefCell, RefMut};
+
+use super::read_json;
+use crate::error::Result;
+use crate::gpu::{Cancel, Gpu, GpuWeights, Session};
+use crate::model::config::VaeConfig;
+use crate::model::{taesd, vae};
+use crate::ops::{self, Activation};
+use crate::plan::{Plan, Recorder, Target};
+use crate::quant::Format;
+use crate::shape::{Elem, Shape};
+use crate::weights::{Declarations, Folder, Hooks, join};
+
+/// One half of an autoencoder of either kind.
+pub enum Network {
+    KlDecoder(vae::Decoder),
+    KlEncoder(vae::Encoder),
+    TinyDecoder(taesd::Decoder),
+    TinyEncoder(taesd::Encoder),
+}
+
+impl Network {
+    pub fn decoder(d: &mut Declarations, config: &VaeConfig) -> Network {
+        match config {
+            VaeConfig::Kl(c) => Network::KlDecoder(vae::Decoder::declare(d, c)),
+            VaeConfig::Tiny(c) => Network::TinyDecoder(taesd::Decoder::declare(d, c)),
+        }
+    }
+
+    pub fn encoder(d: &mut Declarations, config: &VaeConfig) -> Network {
+        match config {
+            VaeConfig::Kl(c) => Network::KlEncoder(vae::Encoder::declare(d, c)),
+            VaeConfig::Tiny(c) => Network::TinyEncoder(taesd::Encoder::declare(d, c)),
+        }
+    }
+}
+
+pub struct VaePart {
+    pub config: VaeConfig,
+    network: Network,
+    weights: GpuWeights,
+}
+
+impl VaePart {
+    pub async fn load_decoder<F: Folder>(
+        gpu: &Gpu,
+        folder: &F,
+        component: &str,
+        format: Format,
+        hooks: Hooks<'_>,
+    ) -> Result<VaePart> {
+        Self::load(gpu, folder, component, format, hooks, Network::decoder).await
+    }
+
+    pub async fn load_encoder<F: Folder>(
+        gpu: &Gpu,
+        folder: &F,
+        component: &str,
+        format: Format,
+        hooks: Hooks<'_>,
+    ) -> Result<VaePart> {
+        Self::load(gpu, folder, component, format, hooks, Network::encoder).await
+    }
+
+    async fn load<F: Folder>(
+        gpu: &Gpu,
+        folder: &F,
+        component: &str,
+        format: Format,
+        hooks: Hooks<'_>,
+        declare: fn(&mut Declarations, &VaeConfig) -> Network,
+    ) -> Result<VaePart> {
+        let path = join(component, "config.json");
+        let config = VaeConfig::from_json(&read_json(folder, &path).await?, &path)?;
+        let mut d = Declarations::new(format);
+        let network = declare(&mut d, &config);
+        let weights =
+            GpuWeights::load(gpu, &d, folder, component, "diffusion_pytorch_model", hooks).await?;
+        Ok(VaePart { config, network, weights })
+    }
+
+    /// The decoder of this latent size; `kept` holds the last one.
+    pub async fn decoder<'a>(
+        &self,
+        gpu: &Gpu,
+        target: &Target,
+        kept: &'a RefCell<Option<Decoder>>,
+        size: [usize; 2],
+    ) -> Result<RefMut<'a, Decoder>> {
+        let mut slot = kept.borrow_mut();
+        if slot.as_ref().is_none_or(|d| d.size != size) {
+            *slot = None;
+            let session = self.session(gpu, target, 1, size.map(|s| s as u32)).await?;
+            *slot = Some(Decoder { size, session, coefficients: coefficients(&self.config, &self.network) });
+        }
+        Ok(RefMut::map(slot, |d| d.as_mut().expect("just made")))
+    }
+
+    /// The network alone for this batch and input size, with its coefficients set.
+    pub async fn session(&self, gpu: &Gpu, target: &Target, images: u32, size: [u32; 2]) -> Result<Session> {
+        let plan = vae_plan(&self.network, &self.config, target, images, size);
+        plan.check("autoencoder", &gpu.info.limits)?;
+        let session = Session::new(gpu, plan, &self.weights).await?;
+        session.write(gpu, "coefficients", &coefficients(&self.config, &self.network));
+        Ok(session)
+    }
+}
+
+/// A decoder ready for one latent size.
+pub struct Decoder {
+    size: [usize; 2],
+    session: Session,
+    coefficients: [f32; 4],
+}
+
+impl Decoder {
+    /// `latent` is `[h, w, C]`. Returns rgba bytes.
+    pub async fn decode(
+        &self,
+        gpu: &Gpu,
+        latent: &[f32],
+        cancel: &Cancel,
+        progress: &dyn Fn(f64),
+    ) -> Result<Vec<u8>> {
+        self.session.write(gpu, "coefficients", &self.coefficients);
+        self.session.write(gpu, "input", latent);
+        self.session.run(gpu, "vae", cancel, progress).await?;
+        let mut rgba = self.session.read_bytes(gpu, "pixels").await?;
+        rgba.truncate(self.session.plan.outputs["sample"].shape.rows() as usize * 4);
+        Ok(rgba)
+    }
+
+    /// The last picture as the network made it, `[H, W, 3]` in about [-1, 1].
+    pub async fn sample(&self, gpu: &Gpu) -> Result<Vec<f32>> {
+        self.session.read(gpu, "sample").await
+    }
+}
+
+/// What happens to an input first: a, b of `a x + b`.
+fn coefficients(config: &VaeConfig, network: &Network) -> [f32; 4] {
+    match (network, config) {
+        (Network::KlDecoder(_), VaeConfig::Kl(c)) => {
+            [1.0 / c.scaling_factor, c.shift_factor.unwrap_or(0.0), 0.0, 0.0]
+        }
+        (Network::TinyDecoder(_), VaeConfig::Tiny(c)) => [1.0 / c.scaling_factor, 0.0, 0.0, 0.0],
+        // [-1, 1] to [0, 1]
+        (Network::TinyEncoder(_), _) => [0.5, 0.5, 0.0, 0.0],
+        _ => [1.0, 0.0, 0.0, 0.0],
+    }
+}
+
+/// Section "vae": inputs "input" (`[N, h, w, C]`) and "coefficients"; output "sample" and, of a decoder,
+/// "pixels".
+pub fn vae_plan(network: &Network, config: &VaeConfig, target: &Target, images: u32, [h, w]: [u32; 2]) -> Plan {
+    let mut r = Recorder::new(target);
+    r.section("vae");
+    let (latent, colours) = match config {
+        VaeConfig::Kl(c) => (c.latent_channels, c.in_channels),
+        VaeConfig::Tiny(c) => (c.latent_channels, c.in_channels),
+    };
+    let decodes = matches!(network, Network::KlDecoder(_) | Network::TinyDecoder(_));
+    let channels = if decodes { latent } else { colours } as u32;
+    let input = r.input("input", Shape::new(images, h, w, channels), Elem::F32);
+    let coefficients = r.input("coefficients", Shape::new(1, 1, 1, 4), Elem::F32);
+    let activation = match network {
+        Network::TinyDecoder(_) => Activation::SoftClamp,
+        _ => Activation::None,
+    };
+    let x = ops::scale(&mut r, input, coefficients, images, activation);
+    let y = match network {
+        Network::KlDecoder(n) => n.record(&mut r, x),
+        Network::KlEncoder(n) => n.record(&mut r, x),
+        Network::TinyDecoder(n) => n.record(&mut r, x),
+        Network::TinyEncoder(n) => n.record(&mut r, x),
+    };
+    r.output("sample", y);
+    if decodes {
+        let pixels = ops::image(&mut r, y);
+        r.output("pixels", pixels);
+    }
+    r.finish()
+}

@@ -1,0 +1,31 @@
+//! What every part of a pipeline needs while it loads.
+
+use crate::error::{Error, Result};
+use crate::quant::Format;
+use crate::weights::Folder;
+
+#[derive(Clone, Debug)]
+pub struct LoadOptions {
+    /// How linear and convolution weights are stored on the GPU.
+    pub weights: Format,
+    /// "auto", "f32", "f16" or "pack16".
+    pub activations: String,
+}
+
+impl LoadOptions {
+    /// From the words of a caller: weights "f32", "f16" or "q8".
+    pub fn parse(weights: &str, activations: &str) -> Result<LoadOptions> {
+        let weights = [Format::F32, Format::F16, Format::Q8]
+            .into_iter()
+            .find(|f| f.as_str() == weights)
+            .ok_or_else(|| Error::option(format!("weights: wanted f32, f16 or q8, found {weights:?}")))?;
+        Ok(LoadOptions { weights, activations: activations.to_owned() })
+    }
+}
+
+/// A small file that must be there.
+pub async fn read_json<F: Folder>(folder: &F, path: &str) -> Result<Vec<u8>> {
+    folder.read(path).await?.ok_or_else(|| {
+        Error::not_found(format!("{} has no {path}: not a model folder in the diffusers layout?", folder.describe()))
+    })
+}

@@ -1,0 +1,117 @@
+//! Prompts to hidden states.
+
+use super::{Stage, Watch, read_json};
+use crate::error::{Error, Result};
+use crate::gpu::{Gpu, GpuWeights, Session};
+use crate::model::clip::TextEncoder;
+use crate::model::config::ClipTextConfig;
+use crate::plan::{Plan, Recorder, Target};
+use crate::quant::Format;
+use crate::tokenizer::{Files, Tokenizer};
+use crate::weights::{Declarations, Folder, Hooks, join};
+
+/// A tokenizer and its text encoder.
+pub struct TextPart {
+    pub tokenizer: Tokenizer,
+    pub encoder: TextEncoder,
+    weights: GpuWeights,
+}
+
+impl TextPart {
+    pub async fn load<F: Folder>(
+        gpu: &Gpu,
+        folder: &F,
+        tokenizer: &str,
+        component: &str,
+        format: Format,
+        hooks: Hooks<'_>,
+    ) -> Result<TextPart> {
+        let file = async |name: &str| folder.read(&join(tokenizer, name)).await;
+        let tokenizer = Tokenizer::from_files(&Files {
+            folder: tokenizer.to_owned(),
+            tokenizer_json: file("tokenizer.json").await?,
+            vocab_json: file("vocab.json").await?,
+            merges_txt: file("merges.txt").await?,
+            tokenizer_config: file("tokenizer_config.json").await?,
+            special_tokens_map: file("special_tokens_map.json").await?,
+        })?;
+        let path = join(component, "config.json");
+        let config = ClipTextConfig::from_json(&read_json(folder, &path).await?, &path)?;
+        let mut d = Declarations::new(format);
+        let encoder = TextEncoder::declare(&mut d, &config);
+        let weights = GpuWeights::load(gpu, &d, folder, component, "model", hooks).await?;
+        if tokenizer.length() != config.max_position_embeddings {
+            return Err(Error::model(format!(
+                "{path}: max_position_embeddings is {}, but the tokenizer's model_max_length is {}",
+                config.max_position_embeddings,
+                tokenizer.length()
+            )));
+        }
+        Ok(TextPart { tokenizer, encoder, weights })
+    }
+
+    /// The hidden states of the prompts, `[prompts, tokens, width]`.
+    pub async fn encode(
+        &self,
+        gpu: &Gpu,
+        target: &Target,
+        prompts: &[&str],
+        watch: &Watch<'_>,
+        warnings: &mut Vec<String>,
+    ) -> Result<Vec<f32>> {
+        let mut ids = vec![];
+        for prompt in prompts {
+            let encoded = self.tokenizer.encode(prompt);
+            if let Some(rest) = encoded.overflow {
+                let limit = self.tokenizer.length() - 2;
+                let warning = format!("the prompt has {} tokens, {limit} count; left out: {rest}", encoded.tokens);
+                if !warnings.contains(&warning) {
+                    warnings.push(warning);
+                }
+            }
+            ids.push(encoded.ids);
+        }
+        let session = self.session(gpu, target, &ids).await?;
+        session.run(gpu, "text", &watch.cancel, &|f| (watch.progress)(Stage::Text, f)).await?;
+        session.read(gpu, "last_hidden_state").await
+    }
+
+    /// A session whose input holds the embeddings of these tokens; run its section "text".
+    pub async fn session(&self, gpu: &Gpu, target: &Target, ids: &[Vec<u32>]) -> Result<Session> {
+        let embeddings = self.embeddings(ids)?;
+        let plan = text_plan(&self.encoder, target, ids.len());
+        plan.check("text encoder", &gpu.info.limits)?;
+        let session = Session::new(gpu, plan, &self.weights).await?;
+        session.write(gpu, "embeddings", &embeddings);
+        Ok(session)
+    }
+
+    /// The sums of token and position embeddings, gathered on the CPU.
+    fn embeddings(&self, ids: &[Vec<u32>]) -> Result<Vec<f32>> {
+        let width = self.encoder.config.hidden_size;
+        let [tokens, positions] = self.encoder.tables().map(|t| self.weights.table(t));
+        let mut sums = Vec::with_capacity(ids.len() * positions.len());
+        for row in ids {
+            for (&id, position) in row.iter().zip(positions.chunks_exact(width)) {
+                let token = tokens.chunks_exact(width).nth(id as usize).ok_or_else(|| {
+                    Error::model(format!(
+                        "the tokenizer made the token {id}, but the text encoder's vocab_size is {}",
+                        self.encoder.config.vocab_size
+                    ))
+                })?;
+                sums.extend(token.iter().zip(position).map(|(t, p)| t + p));
+            }
+        }
+        Ok(sums)
+    }
+}
+
+/// Section "text": input "embeddings", output "last_hidden_state".
+pub fn text_plan(encoder: &TextEncoder, target: &Target, prompts: usize) -> Plan {
+    let mut r = Recorder::new(target);
+    r.section("text");
+    let x = r.input("embeddings", encoder.shape(prompts as u32), target.elem);
+    let y = encoder.record(&mut r, x);
+    r.output("last_hidden_state", y);
+    r.finish()
+}

@@ -1,0 +1,163 @@
+//! `scheduler_config.json`: explicit keys, read one by one with the defaults of the class that asks.
+
+use super::{find, supported};
+use crate::error::{Error, Result};
+use serde_json::{Map, Value};
+
+/// A scheduler's configuration: its class and the keys that the file has.
+///
+/// Nothing is judged before a schedule is made (see [`Config::check`]), because a file for a class that
+/// is not supported may serve another class that is.
+#[derive(Clone, Debug)]
+pub struct Config {
+    file: String,
+    keys: Map<String, Value>,
+}
+
+impl Config {
+    /// Reads `scheduler_config.json`; `file` is its name in messages. Python's `Infinity` and `NaN`, which
+    /// DPM-Solver's files contain, are taken as null.
+    ///
+    /// # Errors
+    /// `invalid-model` if the bytes are not a JSON object.
+    pub fn from_json(bytes: &[u8], file: &str) -> Result<Config> {
+        let keys = serde_json::from_slice(&without_infinities(bytes))
+            .map_err(|e| Error::model(format!("{file} is not a JSON object of scheduler settings: {e}")))?;
+        Ok(Config { file: file.to_string(), keys })
+    }
+
+    /// The same settings for another scheduler: `name` is a short name ("euler", "lcm") or a class of
+    /// diffusers. Keys that the file does not have take the defaults of the new class, as
+    /// `from_config` does in diffusers.
+    ///
+    /// # Errors
+    /// `invalid-option` if there is no such scheduler here.
+    pub fn with_class(&self, name: &str) -> Result<Config> {
+        let scheduler = find(name).ok_or_else(|| {
+            Error::option(format!("there is no scheduler {name:?}; there are {}", supported()))
+        })?;
+        Ok(self.with_key("_class_name", scheduler.class))
+    }
+
+    /// The same settings with one of them replaced, for example `original_inference_steps`.
+    pub fn with_key(&self, key: &str, value: impl Into<Value>) -> Config {
+        let mut config = self.clone();
+        config.keys.insert(key.to_string(), value.into());
+        config
+    }
+
+    /// The class of diffusers that the configuration is for.
+    ///
+    /// # Errors
+    /// `invalid-model` if the file does not say.
+    pub fn class(&self) -> Result<&str> {
+        let class = self.keys.get("_class_name").and_then(Value::as_str);
+        class
+            .ok_or_else(|| Error::model(self.keys().place("_class_name", "the scheduler's class is missing")))
+    }
+
+    /// Whether a schedule can be made at all: to fail while loading and not later.
+    ///
+    /// # Errors
+    /// Those of [`super::Schedule::new`] that concern the configuration.
+    pub fn check(&self) -> Result<()> {
+        super::Schedule::new(self, 1).map(drop)
+    }
+
+    pub(super) fn keys(&self) -> Keys<'_> {
+        Keys { file: &self.file, keys: &self.keys }
+    }
+}
+
+/// Reads settings with the defaults of one class. Null is the same as absent.
+pub(super) struct Keys<'a> {
+    pub file: &'a str,
+    keys: &'a Map<String, Value>,
+}
+
+impl Keys<'_> {
+    /// A finite number.
+    pub fn number(&self, key: &str, default: f64) -> Result<f64> {
+        self.read(key, default, "a number", |v| v.as_f64().filter(|n| n.is_finite()))
+    }
+
+    /// A whole number, possibly negative.
+    pub fn integer(&self, key: &str, default: i64) -> Result<i64> {
+        self.read(key, default, "a whole number", Value::as_i64)
+    }
+
+    /// A whole number from 1 to 100,000.
+    pub fn count(&self, key: &str, default: usize) -> Result<usize> {
+        // The bound keeps a damaged file from asking for a table that does not fit in memory.
+        let wanted = "a whole number between 1 and 100000";
+        self.read(key, default, wanted, |v| {
+            v.as_u64().filter(|n| (1..=100_000).contains(n)).map(|n| n as usize)
+        })
+    }
+
+    pub fn flag(&self, key: &str, default: bool) -> Result<bool> {
+        self.read(key, default, "true or false", Value::as_bool)
+    }
+
+    /// One of the named choices.
+    pub fn choice<T: Copy>(&self, key: &str, default: &str, choices: &[(&str, T)]) -> Result<T> {
+        let name = self.read(key, default.to_string(), "a word", |v| v.as_str().map(str::to_string))?;
+        let found = choices.iter().find(|(choice, _)| *choice == name);
+        found.map(|(_, value)| *value).ok_or_else(|| {
+            let names: Vec<String> = choices.iter().map(|(choice, _)| format!("{choice:?}")).collect();
+            Error::unsupported(
+                self.place(key, &format!("{name:?} is not supported, only {}", names.join(", "))),
+            )
+        })
+    }
+
+    /// A setting that is supported in its resting state alone: absent, null or false.
+    pub fn must_be_off(&self, key: &str) -> Result<()> {
+        match self.keys.get(key) {
+            None | Some(Value::Null | Value::Bool(false)) => Ok(()),
+            Some(value) => {
+                let mut value = value.to_string();
+                if value.chars().count() > 40 {
+                    value = value.chars().take(40).chain("...".chars()).collect();
+                }
+                Err(Error::unsupported(
+                    self.place(key, &format!("{value} is not supported, only false or null")),
+                ))
+            }
+        }
+    }
+
+    /// A sentence about one key of the file.
+    pub fn place(&self, key: &str, what: &str) -> String {
+        format!("{}, {key}: {what}", self.file)
+    }
+
+    fn read<T>(&self, key: &str, default: T, wanted: &str, read: impl Fn(&Value) -> Option<T>) -> Result<T> {
+        match self.keys.get(key) {
+            None | Some(Value::Null) => Ok(default),
+            Some(value) => read(value).ok_or_else(|| {
+                Error::model(self.place(key, &format!("{value} found where {wanted} is wanted")))
+            }),
+        }
+    }
+}
+
+/// JSON with Python's extensions outside of strings replaced by null.
+fn without_infinities(bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(bytes.len());
+    let (mut in_string, mut rest) = (false, bytes);
+    while let Some(&byte) = rest.first() {
+        let word = [&b"-Infinity"[..], b"Infinity", b"NaN"].into_iter().find(|word| rest.starts_with(word));
+        if let (false, Some(word)) = (in_string, word) {
+            out.extend_from_slice(b"null");
+            rest = &rest[word.len()..];
+            continue;
+        }
+        // A backslash takes the next byte along, so that an escaped quote does not end the string.
+        let taken = if in_string && byte == b'\\' { 2.min(rest.len()) } else { 1 };
+        in_string ^= byte == b'"';
+        out.extend_from_slice(&rest[..taken]);
+        rest = &rest[taken..];
+    }
+    out
+}

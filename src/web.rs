@@ -1,0 +1,299 @@
+//! What JavaScript sees (www/worker.js): one generator class, the table of kernels, and where panics go.
+//! Files come from www/source.js. Errors cross as `Error` objects with a `code`.
+
+use std::cell::RefCell;
+
+use js_sys::{Array, Error as JsError, Function, Object, Reflect, Uint8Array, Uint8ClampedArray};
+use wasm_bindgen::prelude::*;
+
+use crate::error::{Code, Error, Result};
+use crate::gpu::{Cancel, Gpu};
+use crate::kernels::VARIANTS;
+use crate::pipeline::{LoadOptions, Pipeline, Report, Request, Seeds, Stage, Watch};
+use crate::weights::{ByteStream, Folder, Hooks};
+
+/// A loaded model on a GPU. It serves one `generate` at a time; `cancel` may come in between.
+#[wasm_bindgen]
+pub struct Generator {
+    gpu: Gpu,
+    pipeline: Pipeline,
+    /// Of the run that goes on, or of the last one.
+    cancel: RefCell<Cancel>,
+}
+
+#[wasm_bindgen]
+impl Generator {
+    /// `options`: weights, activations, adapter (its name for people). `progress` gets the stage "download",
+    /// the fraction from 0 to 1 and the bytes so far.
+    pub async fn create(
+        source: Source,
+        options: JsValue,
+        progress: Function,
+    ) -> std::result::Result<Generator, JsValue> {
+        Self::load(source, &Options(options), &progress).await.map_err(to_js)
+    }
+
+    pub fn adapter(&self) -> String {
+        self.gpu.info.name.clone()
+    }
+
+    /// Ends the run that goes on, between two submits.
+    pub fn cancel(&self) {
+        self.cancel.borrow().cancel();
+    }
+
+    /// `request`: prompt, negativePrompt, seed, steps, width, height, guidance, scheduler. `progress` gets
+    /// the stage, the fraction of it and, of "denoise", the step and their number. Resolves to
+    /// `{ width, height, rgba, seed, steps, warnings, timings }`.
+    pub async fn generate(
+        &self,
+        request: JsValue,
+        progress: Function,
+    ) -> std::result::Result<JsValue, JsValue> {
+        self.draw(&Options(request), &progress).await.map_err(to_js)
+    }
+
+    async fn load(source: Source, options: &Options, progress: &Function) -> Result<Generator> {
+        let weights = options.text("weights")?;
+        let activations = options.text("activations")?;
+        let load = LoadOptions::parse(
+            weights.as_deref().unwrap_or("f16"),
+            activations.as_deref().unwrap_or("auto"),
+        )?;
+        let mut gpu = Gpu::new(None).await?;
+        // wgpu knows only the adapter's description, which browsers leave empty.
+        if let Some(name) = options.text("adapter")? {
+            gpu.info.name = name;
+        }
+        let meter = RefCell::new(Meter::default());
+        let hooks = Hooks {
+            progress: &|read, total| {
+                let [fraction, bytes] = meter.borrow_mut().read(read, total);
+                tell(progress, "download", [fraction, bytes, 0.0]);
+            },
+            // The page ends the whole worker.
+            cancelled: &|| false,
+        };
+        let pipeline = Pipeline::load(&gpu, &source, &load, hooks).await?;
+        Ok(Generator { gpu, pipeline, cancel: RefCell::default() })
+    }
+
+    async fn draw(&self, options: &Options, progress: &Function) -> Result<JsValue> {
+        let cancel = Cancel::default();
+        self.cancel.replace(cancel.clone());
+        let (seed, request) = self.request(options)?;
+        let progress = |stage, fraction| match stage {
+            Stage::Text => tell(progress, "text", [fraction, 0.0, 0.0]),
+            Stage::Step { step, steps } => {
+                tell(progress, "denoise", [fraction, step as f64 + 1.0, steps as f64]);
+            }
+            Stage::Decode => tell(progress, "decode", [fraction, 0.0, 0.0]),
+        };
+        let watch = Watch { cancel, progress: &progress, dump: None };
+        let report = self.pipeline.generate(&self.gpu, &request, &watch).await?;
+        Ok(answer(&report, seed))
+    }
+
+    fn request(&self, options: &Options) -> Result<(u64, Request)> {
+        let prompt = options.text("prompt")?.ok_or_else(|| Error::option("prompt: wanted a text, found none"))?;
+        let seed = options.whole("seed")?.unwrap_or(0);
+        let side = |key| Ok(options.whole(key)?.map(|side| usize::try_from(side).unwrap_or(usize::MAX)));
+        let size = match (side("width")?, side("height")?) {
+            (None, None) => None,
+            (width, height) => {
+                let default = self.pipeline.default_size();
+                Some([width.unwrap_or(default), height.unwrap_or(default)])
+            }
+        };
+        let request = Request {
+            prompts: vec![prompt],
+            negative_prompt: options.text("negativePrompt")?.unwrap_or_default(),
+            seeds: Seeds::One(seed),
+            steps: side("steps")?,
+            size,
+            guidance: options.number("guidance")?,
+            scheduler: options.text("scheduler")?,
+        };
+        Ok((seed, request))
+    }
+}
+
+/// Every variant as { name, entryPoint, wgsl, needsF16 }, for the test that compiles them all.
+#[wasm_bindgen]
+pub fn kernels() -> Array {
+    let all = VARIANTS.iter().map(|v| {
+        object(&[
+            ("name", format!("{} {}", v.kernel, v.name).into()),
+            ("entryPoint", v.kernel.into()),
+            ("wgsl", v.source().into()),
+            ("needsF16", v.needs_f16.into()),
+        ])
+    });
+    all.collect()
+}
+
+/// `callback` gets the message of a panic: a mistake of ours, after which the module cannot be used.
+#[wasm_bindgen(js_name = onPanic)]
+pub fn on_panic(callback: Function) {
+    thread_local!(static CALLBACK: RefCell<Option<Function>> = const { RefCell::new(None) });
+    CALLBACK.set(Some(callback));
+    std::panic::set_hook(Box::new(|info| {
+        CALLBACK.with_borrow(|callback| {
+            if let Some(callback) = callback {
+                // Nobody is left who could do something about a failing callback.
+                let _ = callback.call1(&JsValue::NULL, &info.to_string().into());
+            }
+        });
+    }));
+}
+
+/// Options of a caller. Nothing is converted: NaN or "4" where a whole number is wanted is an error.
+struct Options(JsValue);
+
+impl Options {
+    fn get(&self, key: &str) -> Option<JsValue> {
+        let value = Reflect::get(&self.0, &key.into()).ok()?;
+        (!value.is_undefined()).then_some(value)
+    }
+
+    fn text(&self, key: &str) -> Result<Option<String>> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        value.as_string().map(Some).ok_or_else(|| wrong(key, "a text", &value))
+    }
+
+    fn number(&self, key: &str) -> Result<Option<f64>> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        value.as_f64().map(Some).ok_or_else(|| wrong(key, "a number", &value))
+    }
+
+    fn whole(&self, key: &str) -> Result<Option<u64>> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        let number = value.as_f64().filter(|n| n.fract() == 0.0 && (0.0..=9_007_199_254_740_991.0).contains(n));
+        number.map(|n| Some(n as u64)).ok_or_else(|| wrong(key, "a whole number from 0", &value))
+    }
+}
+
+fn wrong(key: &str, wanted: &str, found: &JsValue) -> Error {
+    let found = found.as_f64().map_or_else(|| format!("{found:?}"), |n| n.to_string());
+    Error::option(format!("{key}: wanted {wanted}, found {found}"))
+}
+
+/// Download progress over the three components, which each count from 0: never backwards.
+#[derive(Default)]
+struct Meter {
+    component: f64,
+    before: u64,
+    last: u64,
+}
+
+impl Meter {
+    /// The fraction of all, and the bytes of all so far.
+    fn read(&mut self, read: u64, total: Option<u64>) -> [f64; 2] {
+        if read < self.last {
+            self.component += 1.0;
+            self.before += self.last;
+        }
+        self.last = read;
+        let part = total.map_or(0.0, |total| read as f64 / total.max(1) as f64);
+        [((self.component + part) / 3.0).min(1.0), (self.before + read) as f64]
+    }
+}
+
+fn tell(progress: &Function, stage: &str, [fraction, a, b]: [f64; 3]) {
+    // What the callback throws is for its owner to see, not for the run to end with.
+    let _ = progress.call4(&JsValue::NULL, &stage.into(), &fraction.into(), &a.into(), &b.into());
+}
+
+fn answer(report: &Report, seed: u64) -> JsValue {
+    let image = &report.images[0];
+    let timings = &report.timings;
+    let milliseconds = object(&[
+        ("text", (timings.text * 1e3).into()),
+        ("denoise", (timings.denoise * 1e3).into()),
+        ("decode", (timings.decode * 1e3).into()),
+    ]);
+    let warnings: Array = report.warnings.iter().map(|w| JsValue::from(w.as_str())).collect();
+    object(&[
+        ("width", (image.width as f64).into()),
+        ("height", (image.height as f64).into()),
+        ("rgba", Uint8ClampedArray::from(image.rgba.as_slice()).into()),
+        ("seed", (seed as f64).into()),
+        ("steps", (report.steps as f64).into()),
+        ("warnings", warnings.into()),
+        ("timings", milliseconds),
+    ])
+}
+
+fn object(fields: &[(&str, JsValue)]) -> JsValue {
+    let object = Object::new();
+    for (key, value) in fields {
+        Reflect::set(&object, &(*key).into(), value).expect("a new object takes any field");
+    }
+    object.into()
+}
+
+fn to_js(error: Error) -> JsValue {
+    let object = JsError::new(&error.message);
+    Reflect::set(&object, &"code".into(), &error.code.as_str().into()).expect("an error takes any field");
+    object.into()
+}
+
+#[wasm_bindgen]
+extern "C" {
+    /// A model folder: class `Source` of www/source.js.
+    pub type Source;
+    #[wasm_bindgen(method, js_name = describe)]
+    fn name(this: &Source) -> String;
+    #[wasm_bindgen(method, catch, js_name = open)]
+    async fn open_file(this: &Source, path: &str) -> std::result::Result<JsValue, JsValue>;
+
+    type SourceFile;
+    #[wasm_bindgen(method, getter)]
+    fn length(this: &SourceFile) -> Option<f64>;
+    #[wasm_bindgen(method, catch)]
+    async fn read(this: &SourceFile, most: u32) -> std::result::Result<JsValue, JsValue>;
+    #[wasm_bindgen(method)]
+    fn close(this: &SourceFile);
+}
+
+/// What www/source.js throws has a message for people already.
+fn failed(error: JsValue) -> Error {
+    let message = Reflect::get(&error, &"message".into()).ok().and_then(|m| m.as_string());
+    Error::new(Code::Network, message.unwrap_or_else(|| format!("{error:?}")))
+}
+
+impl Folder for Source {
+    type File = Download;
+
+    async fn open(&self, path: &str) -> Result<Option<Download>> {
+        let file = self.open_file(path).await.map_err(failed)?;
+        Ok((!file.is_null()).then(|| Download(file.unchecked_into())))
+    }
+
+    fn describe(&self) -> String {
+        self.name()
+    }
+}
+
+/// A file while it is downloaded.
+pub struct Download(SourceFile);
+
+impl ByteStream for Download {
+    async fn read(&mut self, buf: &mut [u8]) -> Result<usize> {
+        let most = u32::try_from(buf.len()).unwrap_or(u32::MAX);
+        let bytes: Uint8Array = self.0.read(most).await.map_err(failed)?.unchecked_into();
+        let got = bytes.length() as usize;
+        bytes.copy_to(&mut buf[..got]);
+        Ok(got)
+    }
+
+    fn len(&self) -> Option<u64> {
+        self.0.length().map(|bytes| bytes as u64)
+    }
+}
+
+impl Drop for Download {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}

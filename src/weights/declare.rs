@@ -1,0 +1,183 @@
+//! What a model's layers ask of a checkpoint, before a byte of it is read.
+//!
+//! A layer declares handles. A handle is one blob on the GPU; its parts say which tensors of the checkpoint
+//! go where in it, so that fused projections, GEGLU and padded heads are plain.
+
+use crate::quant::{Format, Matrix};
+
+/// Names a blob: its place in [`Declarations::specs`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Handle(pub u32);
+
+/// Where the checkpoint's outputs (rows) go.
+#[derive(Clone, Copy, Debug)]
+pub enum Rows {
+    /// One after the other from here.
+    From(u32),
+    /// Heads of `size` outputs, each padded with zeros to `padded`, from `at`.
+    Heads { at: u32, size: u32, padded: u32 },
+    /// A GEGLU projection: values and gates, alternating by four.
+    Geglu { outputs: u32 },
+}
+
+impl Rows {
+    pub fn place(self, row: u32) -> u32 {
+        match self {
+            Rows::From(at) => at + row,
+            Rows::Heads { at, size, padded } => at + row / size * padded + row % size,
+            Rows::Geglu { outputs } => {
+                let (half, r) = (row / outputs, row % outputs);
+                r / 4 * 8 + half * 4 + r % 4
+            }
+        }
+    }
+}
+
+/// Where the checkpoint's inputs (columns) go.
+#[derive(Clone, Copy, Debug)]
+pub enum Columns {
+    Same,
+    Heads { size: u32, padded: u32 },
+}
+
+impl Columns {
+    pub fn place(self, column: u32) -> u32 {
+        match self {
+            Columns::Same => column,
+            Columns::Heads { size, padded } => column / size * padded + column % size,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum Role {
+    Weight {
+        rows: Rows,
+        columns: Columns,
+    },
+    Bias {
+        rows: Rows,
+    },
+    /// A vector of a norm, at this f32 of the blob.
+    Vector {
+        at: u32,
+    },
+    /// An embedding table, kept on the CPU.
+    Table,
+}
+
+/// One tensor of the checkpoint.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// The name, then others that older files use.
+    pub names: Vec<String>,
+    /// Trailing dimensions of one may be there or not: a 1x1 convolution is a linear layer.
+    pub shape: Vec<usize>,
+    pub role: Role,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum Layout {
+    Matrix(Matrix),
+    /// f32 vectors of this many bytes in all.
+    Vectors {
+        bytes: usize,
+    },
+    /// f32 rows on the CPU.
+    Table {
+        rows: usize,
+        width: usize,
+    },
+}
+
+impl Layout {
+    pub fn bytes(&self) -> usize {
+        match *self {
+            Layout::Matrix(m) => m.bytes(),
+            Layout::Vectors { bytes } => bytes,
+            Layout::Table { rows, width } => rows * width * 4,
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Spec {
+    pub layout: Layout,
+    pub parts: Vec<Part>,
+}
+
+/// A matrix as kernels see it.
+#[derive(Clone, Copy, Debug)]
+pub struct Weight {
+    pub handle: Handle,
+    pub matrix: Matrix,
+}
+
+/// Collects what a model's layers declare.
+#[derive(Debug)]
+pub struct Declarations {
+    pub specs: Vec<Spec>,
+    /// The format of matrices.
+    pub format: Format,
+}
+
+impl Declarations {
+    pub fn new(format: Format) -> Declarations {
+        Declarations { specs: vec![], format }
+    }
+
+    pub fn add(&mut self, layout: Layout, parts: Vec<Part>) -> Handle {
+        self.specs.push(Spec { layout, parts });
+        Handle(self.specs.len() as u32 - 1)
+    }
+
+    /// A matrix of `outputs` x `inputs` (padded to fours here) made of `parts`.
+    pub fn matrix(&mut self, outputs: u32, inputs: u32, taps: u32, parts: Vec<Part>) -> Weight {
+        let (outputs, inputs) = (outputs.next_multiple_of(4), inputs.next_multiple_of(4));
+        let matrix = Matrix { format: self.format, outputs, inputs, taps };
+        Weight { handle: self.add(Layout::Matrix(matrix), parts), matrix }
+    }
+
+    /// `weight` and `bias` of a norm over `channels`.
+    pub fn norm(&mut self, path: &str, channels: u32) -> Handle {
+        let padded = channels.next_multiple_of(4);
+        let part = |name: &str, at| Part {
+            names: vec![format!("{path}.{name}")],
+            shape: vec![channels as usize],
+            role: Role::Vector { at },
+        };
+        let parts = vec![part("weight", 0), part("bias", padded)];
+        self.add(Layout::Vectors { bytes: padded as usize * 8 }, parts)
+    }
+
+    /// An embedding table `[rows, width]`, gathered on the CPU.
+    pub fn table(&mut self, name: &str, rows: usize, width: usize) -> Handle {
+        let part =
+            Part { names: vec![name.to_owned()], shape: vec![rows, width], role: Role::Table };
+        self.add(Layout::Table { rows, width }, vec![part])
+    }
+}
+
+/// The parts of an ordinary layer: `path.weight` with this shape, and `path.bias`.
+pub fn weight_and_bias(
+    path: &str,
+    shape: Vec<usize>,
+    bias: bool,
+    rows: Rows,
+    columns: Columns,
+) -> Vec<Part> {
+    let outputs = shape[0];
+    let mut parts = vec![Part {
+        names: vec![format!("{path}.weight")],
+        shape,
+        role: Role::Weight { rows, columns },
+    }];
+    if bias {
+        parts.push(Part {
+            names: vec![format!("{path}.bias")],
+            shape: vec![outputs],
+            role: Role::Bias { rows },
+        });
+    }
+    parts
+}

@@ -1,0 +1,123 @@
+//! From a checkpoint's bytes, in whatever order they come, to the handles' blobs.
+
+use std::collections::HashMap;
+
+use super::declare::{Declarations, Handle, Layout, Part, Role};
+use super::safetensors::TensorInfo;
+use super::stream::Sink;
+use crate::error::{Error, Result};
+use crate::quant::store_f32;
+
+/// Takes slabs of tensors and hands out each blob as soon as it is whole.
+pub struct Filler<'a, U> {
+    declarations: &'a Declarations,
+    /// Checkpoint name -> handle and part.
+    by_name: HashMap<&'a str, (usize, usize)>,
+    blobs: Vec<Option<Vec<u8>>>,
+    /// Parts of a handle that are still to come.
+    missing: Vec<usize>,
+    upload: U,
+}
+
+impl<'a, U: FnMut(Handle, Vec<u8>) -> Result<()>> Filler<'a, U> {
+    pub fn new(declarations: &'a Declarations, upload: U) -> Self {
+        let mut by_name = HashMap::new();
+        for (h, spec) in declarations.specs.iter().enumerate() {
+            for (p, part) in spec.parts.iter().enumerate() {
+                for name in &part.names {
+                    let known = by_name.insert(name.as_str(), (h, p));
+                    assert!(known.is_none(), "{name} is declared twice");
+                }
+            }
+        }
+        let missing = declarations.specs.iter().map(|s| s.parts.len()).collect();
+        Filler {
+            declarations,
+            by_name,
+            blobs: vec![None; declarations.specs.len()],
+            missing,
+            upload,
+        }
+    }
+
+    /// After the last file: every tensor must have come.
+    pub fn finish(self, component: &str) -> Result<()> {
+        let absent: Vec<&str> = self
+            .declarations
+            .specs
+            .iter()
+            .flat_map(|s| &s.parts)
+            .filter(|p| p.names.iter().all(|n| self.by_name.contains_key(n.as_str())))
+            .map(|p| p.names[0].as_str())
+            .collect();
+        match absent[..] {
+            [] => Ok(()),
+            [one] => {
+                Err(Error::model(format!("{component}: the checkpoint lacks the tensor {one}")))
+            }
+            [first, ..] => Err(Error::model(format!(
+                "{component}: the checkpoint lacks {} tensors, the first is {first}",
+                absent.len()
+            ))),
+        }
+    }
+}
+
+fn without_trailing_ones(shape: &[usize]) -> &[usize] {
+    let keep = shape.iter().rposition(|&d| d != 1).map_or(0, |i| i + 1);
+    &shape[..keep.max(1).min(shape.len())]
+}
+
+impl<U: FnMut(Handle, Vec<u8>) -> Result<()>> Sink for Filler<'_, U> {
+    fn wants(&mut self, info: &TensorInfo) -> Result<bool> {
+        let Some(&(h, p)) = self.by_name.get(info.name.as_str()) else { return Ok(false) };
+        let part = &self.declarations.specs[h].parts[p];
+        if without_trailing_ones(&part.shape) != without_trailing_ones(&info.shape) {
+            return Err(Error::model(format!(
+                "{}: the configuration asks for the shape {:?}, the file has {:?}",
+                info.name, part.shape, info.shape
+            )));
+        }
+        Ok(true)
+    }
+
+    fn slab(
+        &mut self,
+        info: &TensorInfo,
+        first_row: usize,
+        rows: usize,
+        data: &[f32],
+    ) -> Result<()> {
+        let (h, p) = self.by_name[info.name.as_str()];
+        let spec = &self.declarations.specs[h];
+        let part: &Part = &spec.parts[p];
+        let blob = self.blobs[h].get_or_insert_with(|| vec![0; spec.layout.bytes()]);
+        for (row, values) in (first_row as u32..).zip(data.chunks_exact(data.len() / rows)) {
+            match (part.role, &spec.layout) {
+                (Role::Weight { rows, columns }, Layout::Matrix(m)) => {
+                    m.store_row(blob, rows.place(row), values, |c| columns.place(c));
+                }
+                (Role::Bias { rows }, Layout::Matrix(m)) => {
+                    m.store_bias(blob, rows.place(row), values[0])
+                }
+                (Role::Vector { at }, _) => store_f32(blob, (at + row) as usize, values[0]),
+                (Role::Table, Layout::Table { width, .. }) => {
+                    let at = row as usize * width * 4;
+                    blob[at..at + width * 4].copy_from_slice(bytemuck::cast_slice(values));
+                }
+                (role, layout) => unreachable!("{role:?} in {layout:?}"),
+            }
+        }
+        if first_row + rows == info.shape.first().copied().unwrap_or(1) {
+            for name in &part.names {
+                self.by_name.remove(name.as_str());
+            }
+            self.missing[h] -= 1;
+            if self.missing[h] == 0 {
+                let blob = self.blobs[h].take().unwrap_or_default();
+                (self.upload)(Handle(h as u32), blob)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,23 @@
+//! Weights as they come from outside: files of a model folder, read forward and handed on in slabs.
+//!
+//! [`stream()`] finds the safetensors files of one component and delivers its tensors, as f32 and in
+//! the order of the file, to a [`Sink`]. Names go through unchanged: the name in the checkpoint is the
+//! name in the code. Nothing here keeps a whole tensor, let alone a whole file, in memory.
+//!
+//! A [`Folder`] is where the files are: [`DiskFolder`], [`MemoryFolder`] or, in a browser, a URL.
+
+mod declare;
+mod fill;
+mod safetensors;
+mod source;
+mod stream;
+#[cfg(test)]
+mod tests;
+
+pub use declare::{Columns, Declarations, Handle, Layout, Part, Role, Rows, Spec, Weight, weight_and_bias};
+pub use fill::Filler;
+pub use safetensors::{Dtype, Header, MAX_HEADER_BYTES, TensorInfo};
+#[cfg(not(target_arch = "wasm32"))]
+pub use source::DiskFolder;
+pub use source::{ByteStream, Folder, MemoryFolder, join};
+pub use stream::{Hooks, SLAB_BYTES, SLAB_ROWS, Sink, Streamed, stream, stream_file};

@@ -1,0 +1,185 @@
+//! Where a model's files come from: a folder that opens files, a file that is read forward.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+#[cfg(not(target_arch = "wasm32"))]
+use crate::error::Error;
+use crate::error::Result;
+
+/// A model folder in the diffusers layout. Paths are relative to it and use `/`: `unet/config.json`.
+#[expect(async_fn_in_trait, reason = "static dispatch only, and a browser's futures are not Send")]
+pub trait Folder {
+    type File: ByteStream;
+
+    /// Opens a file at its beginning. `None` means that there is no such file; every other failure
+    /// is an error (`Network`).
+    async fn open(&self, path: &str) -> Result<Option<Self::File>>;
+
+    /// The folder in a sentence for people: a path, a URL.
+    fn describe(&self) -> String;
+
+    /// A whole small file, such as a `config.json`. `None` means that there is no such file.
+    async fn read(&self, path: &str) -> Result<Option<Vec<u8>>> {
+        let Some(mut file) = self.open(path).await? else { return Ok(None) };
+        // The length is only a hint: 64 KiB to begin with however much is promised.
+        let hint = file.len().unwrap_or(0).clamp(1 << 10, 1 << 16) as usize;
+        let mut bytes = Vec::new();
+        loop {
+            let filled = bytes.len();
+            bytes.resize(filled + hint.max(filled), 0);
+            let got = file.read_full(&mut bytes[filled..]).await?;
+            bytes.truncate(filled + got);
+            if got == 0 {
+                return Ok(Some(bytes));
+            }
+        }
+    }
+}
+
+/// An open file, read forward only.
+#[expect(async_fn_in_trait, reason = "static dispatch only, and a browser's futures are not Send")]
+#[expect(clippy::len_without_is_empty, reason = "nobody asks whether a file is empty")]
+pub trait ByteStream {
+    /// Reads the next bytes into the front of `buf` and says how many: any number from 1 to
+    /// `buf.len()`, and 0 only at the end of the file or for an empty `buf`.
+    async fn read(&mut self, buf: &mut [u8]) -> Result<usize>;
+
+    /// Bytes of the whole file, where they are known beforehand (a compressed answer of a server
+    /// has no length that counts).
+    fn len(&self) -> Option<u64>;
+
+    /// Reads until `buf` is full or the file ends, and says how many bytes there were. That the
+    /// file ends early is for the caller to judge, who knows what the bytes were for.
+    async fn read_full(&mut self, buf: &mut [u8]) -> Result<usize> {
+        let mut filled = 0;
+        while filled < buf.len() {
+            match self.read(&mut buf[filled..]).await? {
+                0 => break,
+                got => filled += got,
+            }
+        }
+        Ok(filled)
+    }
+}
+
+/// `component/file`, or `file` alone where the component is the folder itself ("").
+pub fn join(component: &str, file: &str) -> String {
+    if component.is_empty() { file.to_string() } else { format!("{component}/{file}") }
+}
+
+/// A folder on disk.
+#[cfg(not(target_arch = "wasm32"))]
+pub struct DiskFolder {
+    root: std::path::PathBuf,
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+impl DiskFolder {
+    pub fn new(root: impl Into<std::path::PathBuf>) -> Self {
+        DiskFolder { root: root.into() }
+    }
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+impl Folder for DiskFolder {
+    type File = DiskFile;
+
+    async fn open(&self, path: &str) -> Result<Option<DiskFile>> {
+        use std::io::ErrorKind::{NotADirectory, NotFound};
+        let path = self.root.join(path);
+        let failed = |e| Error::network(format!("could not open {}: {e}", path.display()));
+        let file = match std::fs::File::open(&path) {
+            Ok(file) => file,
+            Err(e) if matches!(e.kind(), NotFound | NotADirectory) => return Ok(None),
+            Err(e) => return Err(failed(e)),
+        };
+        let metadata = file.metadata().map_err(failed)?;
+        if metadata.is_dir() {
+            return Ok(None);
+        }
+        Ok(Some(DiskFile { path, len: metadata.is_file().then_some(metadata.len()), file }))
+    }
+
+    fn describe(&self) -> String {
+        self.root.display().to_string()
+    }
+}
+
+/// An open file of a [`DiskFolder`].
+#[cfg(not(target_arch = "wasm32"))]
+pub struct DiskFile {
+    file: std::fs::File,
+    path: std::path::PathBuf,
+    len: Option<u64>,
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+impl ByteStream for DiskFile {
+    async fn read(&mut self, buf: &mut [u8]) -> Result<usize> {
+        use std::io::Read;
+        loop {
+            match self.file.read(buf) {
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(e) => {
+                    return Err(Error::network(format!("could not read {}: {e}", self.path.display())));
+                }
+                Ok(got) => return Ok(got),
+            }
+        }
+    }
+
+    fn len(&self) -> Option<u64> {
+        self.len
+    }
+}
+
+/// Files in memory: a model that is compiled in, or one made by a test.
+#[derive(Clone, Default)]
+pub struct MemoryFolder {
+    files: BTreeMap<String, Rc<Cow<'static, [u8]>>>,
+}
+
+impl MemoryFolder {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds or replaces a file. Static bytes are not copied.
+    pub fn insert(&mut self, path: impl Into<String>, bytes: impl Into<Cow<'static, [u8]>>) {
+        self.files.insert(path.into(), Rc::new(bytes.into()));
+    }
+}
+
+impl Folder for MemoryFolder {
+    type File = MemoryFile;
+
+    async fn open(&self, path: &str) -> Result<Option<MemoryFile>> {
+        Ok(self.files.get(path).map(|bytes| MemoryFile { bytes: bytes.clone(), at: 0 }))
+    }
+
+    fn describe(&self) -> String {
+        format!("{} files in memory", self.files.len())
+    }
+}
+
+/// An open file of a [`MemoryFolder`].
+pub struct MemoryFile {
+    bytes: Rc<Cow<'static, [u8]>>,
+    at: usize,
+}
+
+impl ByteStream for MemoryFile {
+    async fn read(&mut self, buf: &mut [u8]) -> Result<usize> {
+        let rest = &self.bytes[self.at..];
+        let got = rest.len().min(buf.len());
+        buf[..got].copy_from_slice(&rest[..got]);
+        self.at += got;
+        Ok(got)
+    }
+
+    fn len(&self) -> Option<u64> {
+        Some(self.bytes.len() as u64)
+    }
+}

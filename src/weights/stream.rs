@@ -1,0 +1,374 @@
+//! Files of a component -> slabs of f32: found, read strictly forward, converted, handed on.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde_json::Value;
+
+use super::safetensors::{Dtype, Header, MAX_HEADER_BYTES, TensorInfo};
+use super::source::{ByteStream, Folder, join};
+use crate::error::{Code, Error, Result};
+
+/// A slab has at most this many bytes of f32, unless [`SLAB_ROWS`] rows (or one longer row) have more.
+pub const SLAB_BYTES: usize = 8 << 20;
+
+/// Slabs begin at multiples of this many rows, unless one row alone is longer than [`SLAB_BYTES`].
+pub const SLAB_ROWS: usize = 8;
+
+/// Between two looks at `cancelled` lie at most this many bytes.
+const PIECE_BYTES: usize = 1 << 20;
+
+/// Takes the tensors of a component, under the names they have in the file.
+pub trait Sink {
+    /// Whether the tensor is to be delivered. Asked once for each tensor, for all of a file before
+    /// any of its data is read: here is the place to refuse a wrong shape.
+    fn wants(&mut self, info: &TensorInfo) -> Result<bool>;
+
+    /// Rows `first_row..first_row + rows` of a wanted tensor; `data` is [rows, info.row_len()]. The
+    /// slabs of a tensor come in order and cover it exactly once; an empty tensor has none. Infinite
+    /// and NaN values are passed on as they are.
+    fn slab(&mut self, info: &TensorInfo, first_row: usize, rows: usize, data: &[f32]) -> Result<()>;
+}
+
+/// What the caller sees and says while files are read.
+#[derive(Clone, Copy)]
+pub struct Hooks<'a> {
+    /// Bytes of tensor data read so far, and how many there will be, once that is known.
+    pub progress: &'a dyn Fn(u64, Option<u64>),
+    /// Asked at least once a MiB; `true` ends the reading with `Cancelled`.
+    pub cancelled: &'a dyn Fn() -> bool,
+}
+
+impl Hooks<'_> {
+    pub const NONE: Hooks<'static> = Hooks { progress: &|_, _| {}, cancelled: &|| false };
+}
+
+/// What was read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Streamed {
+    /// Paths in the folder, in the order of reading, an index included.
+    pub files: Vec<String>,
+    /// Infinite or NaN elements among those delivered. Some published files have them.
+    pub non_finite: u64,
+}
+
+/// Delivers the tensors of `component` ("unet", or "" for the folder itself) to `sink`. `stem` is
+/// "diffusion_pytorch_model" or "model". The first of these is read:
+///
+/// `stem.fp16.safetensors`, `stem.safetensors`, the shards of `stem.safetensors.index.fp16.json`,
+/// the shards of `stem.safetensors.index.json`.
+///
+/// Errors: `NotFound` if there is none or a shard is missing, `Unsupported` for pickle files or a
+/// wanted tensor that is not F32, F16 or BF16, `InvalidModel` for a damaged file, `Cancelled`, and
+/// whatever the folder and the sink answer.
+pub async fn stream<F: Folder>(
+    folder: &F,
+    component: &str,
+    stem: &str,
+    sink: &mut impl Sink,
+    hooks: Hooks<'_>,
+) -> Result<Streamed> {
+    let mut reader = Reader::new(hooks);
+    let single = ["fp16.safetensors", "safetensors"].map(|end| join(component, &format!("{stem}.{end}")));
+    for path in &single {
+        reader.check_cancelled()?;
+        if let Some(file) = folder.open(path).await? {
+            reader.file(file, path, &[], sink).await?;
+            return Ok(reader.done);
+        }
+    }
+    let index = ["fp16.json", "json"].map(|end| join(component, &format!("{stem}.safetensors.index.{end}")));
+    for path in &index {
+        reader.check_cancelled()?;
+        if let Some(json) = folder.read(path).await? {
+            let index = Index::parse(&json, path)?;
+            reader.total = index.total;
+            reader.done.files.push(path.clone());
+            for (shard, names) in &index.shards {
+                let shard = join(component, shard);
+                reader.check_cancelled()?;
+                let Some(file) = folder.open(&shard).await? else {
+                    return Err(Error::not_found(format!(
+                        "{shard} does not exist in {}, but {path} says that it holds {} tensors, \
+                         such as '{}'",
+                        folder.describe(),
+                        names.len(),
+                        names[0]
+                    )));
+                };
+                reader.file(file, &shard, names, sink).await?;
+            }
+            return Ok(reader.done);
+        }
+    }
+    let pickle = if stem == "model" { "pytorch_model" } else { stem };
+    for end in ["bin", "fp16.bin"] {
+        let path = join(component, &format!("{pickle}.{end}"));
+        if folder.open(&path).await?.is_some() {
+            return Err(Error::unsupported(format!(
+                "{path} is a pickle file, which can run code when it is opened, and there is no \
+                 {}: convert the model to safetensors (in Python: load the pipeline and call \
+                 save_pretrained(folder, safe_serialization=True))",
+                single[1]
+            )));
+        }
+    }
+    let [a, b] = &single;
+    let [c, d] = &index;
+    Err(Error::not_found(format!("no weights in {}: looked for {a}, {b}, {c}, {d}", folder.describe())))
+}
+
+/// Delivers the tensors of one safetensors file, of any name. Errors as [`stream()`].
+pub async fn stream_file<F: Folder>(
+    folder: &F,
+    path: &str,
+    sink: &mut impl Sink,
+    hooks: Hooks<'_>,
+) -> Result<Streamed> {
+    let mut reader = Reader::new(hooks);
+    reader.check_cancelled()?;
+    let Some(file) = folder.open(path).await? else {
+        return Err(Error::not_found(format!("{path} does not exist in {}", folder.describe())));
+    };
+    reader.file(file, path, &[], sink).await?;
+    Ok(reader.done)
+}
+
+/// Which shards there are. `shards` maps a file name to the tensors it should hold, at least one.
+struct Index {
+    shards: BTreeMap<String, Vec<String>>,
+    total: Option<u64>,
+}
+
+impl Index {
+    fn parse(json: &[u8], path: &str) -> Result<Index> {
+        let json: Value = serde_json::from_slice(json)
+            .map_err(|e| Error::model(format!("{path} is not valid JSON: {e}")))?;
+        let map = json.get("weight_map").and_then(Value::as_object);
+        let map = map.ok_or_else(|| {
+            Error::model(format!("{path} has no weight_map, wanted tensor names and their files"))
+        })?;
+        let mut shards = BTreeMap::<String, Vec<String>>::new();
+        for (name, shard) in map {
+            // Shards lie beside their index; anything else would lead out of the model's folder.
+            let shard =
+                shard.as_str().filter(|s| s.ends_with(".safetensors") && !s.contains(['/', '\\', ':']));
+            let shard = shard.ok_or_else(|| {
+                Error::model(format!(
+                    "{path}: tensor '{name}' is said to be in {}, wanted the name of a \
+                     .safetensors file beside the index",
+                    map[name]
+                ))
+            })?;
+            shards.entry(shard.to_string()).or_default().push(name.clone());
+        }
+        let total = json.get("metadata").and_then(|m| m.get("total_size"));
+        let total = total.and_then(|t| t.as_u64().or(t.as_f64().map(|t| t as u64)));
+        Ok(Index { shards, total })
+    }
+}
+
+/// Reads one file after another, with buffers that are reused.
+struct Reader<'a> {
+    hooks: Hooks<'a>,
+    done: Streamed,
+    /// The file that each tensor was found in.
+    found: HashMap<String, String>,
+    read: u64,
+    total: Option<u64>,
+    floats: Vec<f32>,
+    halves: Vec<u16>,
+}
+
+impl<'a> Reader<'a> {
+    fn new(hooks: Hooks<'a>) -> Self {
+        let (floats, halves) = (Vec::new(), Vec::new());
+        Reader {
+            hooks,
+            done: Streamed::default(),
+            found: HashMap::new(),
+            read: 0,
+            total: None,
+            floats,
+            halves,
+        }
+    }
+
+    fn check_cancelled(&self) -> Result<()> {
+        if (self.hooks.cancelled)() { Err(Error::cancelled()) } else { Ok(()) }
+    }
+
+    /// One file. `names` are the tensors that it must hold according to an index.
+    async fn file(
+        &mut self,
+        mut file: impl ByteStream,
+        path: &str,
+        names: &[String],
+        sink: &mut impl Sink,
+    ) -> Result<()> {
+        let header = read_header(&mut file, path).await?;
+        self.done.files.push(path.to_string());
+        if self.total.is_none() {
+            self.total = Some(header.data_len());
+        }
+        for info in &header.tensors {
+            if let Some(other) = self.found.insert(info.name.clone(), path.to_string()) {
+                return Err(Error::model(format!("tensor '{}' is both in {other} and in {path}", info.name)));
+            }
+        }
+        if let Some(name) = names.iter().find(|name| !self.found.contains_key(*name)) {
+            return Err(Error::model(format!("{path} has no tensor '{name}', but the index says so")));
+        }
+        let mut wanted = Vec::new();
+        for info in &header.tensors {
+            let wants = sink.wants(info).map_err(|e| in_file(e, path))?;
+            if wants && !matches!(info.dtype, Dtype::F32 | Dtype::F16 | Dtype::Bf16) {
+                return Err(Error::unsupported(format!(
+                    "{path}: tensor '{}' is {}, supported are F32, F16 and BF16",
+                    info.name, info.dtype
+                )));
+            }
+            wanted.push(wants);
+        }
+        for (info, wanted) in header.tensors.iter().zip(wanted) {
+            if wanted {
+                self.tensor(&mut file, path, info, sink).await?;
+            } else {
+                self.skip(&mut file, path, info).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn tensor(
+        &mut self,
+        file: &mut impl ByteStream,
+        path: &str,
+        info: &TensorInfo,
+        sink: &mut impl Sink,
+    ) -> Result<()> {
+        if info.begin == info.end {
+            return Ok(());
+        }
+        let row_len = info.row_len();
+        let step = slab_rows(row_len);
+        let mut floats = std::mem::take(&mut self.floats);
+        let mut halves = std::mem::take(&mut self.halves);
+        for first in (0..info.rows()).step_by(step) {
+            let rows = step.min(info.rows() - first);
+            floats.resize(rows * row_len, 0.0);
+            if info.dtype == Dtype::F32 {
+                self.fill(file, bytemuck::cast_slice_mut(&mut floats), path, info).await?;
+                #[cfg(target_endian = "big")]
+                floats.iter_mut().for_each(|x| *x = f32::from_bits(x.to_bits().swap_bytes()));
+            } else {
+                halves.resize(floats.len(), 0);
+                self.fill(file, bytemuck::cast_slice_mut(&mut halves), path, info).await?;
+                let widen = if info.dtype == Dtype::F16 { f16_to_f32 } else { bf16_to_f32 };
+                widen(&halves, &mut floats);
+            }
+            self.done.non_finite += floats.iter().filter(|x| !x.is_finite()).count() as u64;
+            sink.slab(info, first, rows, &floats).map_err(|e| in_file(e, path))?;
+        }
+        (self.floats, self.halves) = (floats, halves);
+        Ok(())
+    }
+
+    /// Reads a tensor that nobody wants, and drops it.
+    async fn skip(&mut self, file: &mut impl ByteStream, path: &str, info: &TensorInfo) -> Result<()> {
+        let mut halves = std::mem::take(&mut self.halves);
+        halves.resize(PIECE_BYTES / 2, 0);
+        let mut left = info.end - info.begin;
+        while left > 0 {
+            let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut halves);
+            let piece = left.min(PIECE_BYTES as u64);
+            self.fill(file, &mut bytes[..piece as usize], path, info).await?;
+            left -= piece;
+        }
+        self.halves = halves;
+        Ok(())
+    }
+
+    async fn fill(
+        &mut self,
+        file: &mut impl ByteStream,
+        buf: &mut [u8],
+        path: &str,
+        info: &TensorInfo,
+    ) -> Result<()> {
+        for piece in buf.chunks_mut(PIECE_BYTES) {
+            self.check_cancelled()?;
+            let got = file.read_full(piece).await?;
+            if got < piece.len() {
+                return Err(Error::model(format!(
+                    "{path} is truncated: it ends inside tensor '{}', which takes bytes {}..{} of the data",
+                    info.name, info.begin, info.end
+                )));
+            }
+            self.read += got as u64;
+            (self.hooks.progress)(self.read, self.total.map(|total| total.max(self.read)));
+        }
+        Ok(())
+    }
+}
+
+async fn read_header(file: &mut impl ByteStream, path: &str) -> Result<Header> {
+    let mut length = [0; 8];
+    let got = file.read_full(&mut length).await?;
+    if got < length.len() {
+        return Err(Error::model(format!("{path} has {got} bytes: too short for a safetensors file")));
+    }
+    let length = u64::from_le_bytes(length);
+    if length > MAX_HEADER_BYTES {
+        return Err(Error::model(format!(
+            "{path} begins with a header of {length} bytes, at most {MAX_HEADER_BYTES} are read: \
+             this is hardly a safetensors file (an error page, a Git LFS pointer?)"
+        )));
+    }
+    let data_len = file.len().map(|len| len.saturating_sub(8 + length));
+    let mut json = Vec::new();
+    // In pieces, so that a length that lies does not make us ask for all that memory.
+    while (json.len() as u64) < length {
+        let start = json.len();
+        json.resize(length.min((start + PIECE_BYTES) as u64) as usize, 0);
+        let got = file.read_full(&mut json[start..]).await?;
+        if start + got < json.len() {
+            return Err(Error::model(format!(
+                "{path} is truncated: its header has {length} bytes, the file only {} in all",
+                8 + start + got
+            )));
+        }
+    }
+    Header::parse(&json, data_len, path)
+}
+
+/// Rows of a slab, for rows of `row_len` elements.
+fn slab_rows(row_len: usize) -> usize {
+    let fit = SLAB_BYTES / 4 / row_len;
+    if fit == 0 { 1 } else { (fit / SLAB_ROWS * SLAB_ROWS).max(SLAB_ROWS) }
+}
+
+/// The sink knows the tensor but not the file.
+fn in_file(e: Error, path: &str) -> Error {
+    match e.code {
+        Code::InvalidModel | Code::Unsupported => Error::new(e.code, format!("{path}: {}", e.message)),
+        _ => e,
+    }
+}
+
+/// Written without branches, for wasm too: the multiplication moves the exponent from bias 15 to
+/// bias 127 and makes normal numbers of subnormal ones, exactly; only infinity and NaN need a hand.
+pub(super) fn f16_to_f32(halves: &[u16], floats: &mut [f32]) {
+    let scale = f32::from_bits((127 + 127 - 15) << 23); // 2^112
+    for (half, float) in halves.iter().zip(floats) {
+        let h = u32::from(u16::from_le(*half));
+        let magnitude = (f32::from_bits((h & 0x7fff) << 13) * scale).to_bits();
+        let special = if h & 0x7c00 == 0x7c00 { 0x7f80_0000 } else { 0 };
+        *float = f32::from_bits(magnitude | special | (h & 0x8000) << 16);
+    }
+}
+
+pub(super) fn bf16_to_f32(halves: &[u16], floats: &mut [f32]) {
+    for (half, float) in halves.iter().zip(floats) {
+        *float = f32::from_bits(u32::from(u16::from_le(*half)) << 16);
+    }
+}

@@ -1,0 +1,61 @@
+// What the browser tests share: a page of headless Chromium on a server of its own, and files served damaged.
+
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { launch } from "../../tools/browser.mjs";
+import { serve } from "../../tools/serve.mjs";
+import { ROOT } from "../../tools/shell.mjs";
+
+export const GOLDEN = join(ROOT, "tests/golden");
+export const manifest = () => JSON.parse(readFileSync(join(GOLDEN, "manifest.json"), "utf8"));
+
+/** The bytes of a file of a golden model. */
+export const golden = (path) => readFileSync(join(GOLDEN, "models", path));
+
+/**
+ * Opens `path` in a new browser. `served` maps paths under /golden/ to what is answered in place of the
+ * file: bytes, null (no such file) or a function of the response. Closed when the test `t` ends.
+ */
+export async function open(t, path = "/tests/blank.html", options = {}) {
+  const served = new Map();
+  const answer = (path, response) => {
+    if (path === "/tests/blank.html") return reply(response, "<!doctype html><title>test</title>", "text/html");
+    if (!served.has(path)) return false;
+    const body = served.get(path);
+    if (typeof body === "function") body(response);
+    else if (body === null) response.writeHead(404).end();
+    else reply(response, body, "application/octet-stream");
+    return true;
+  };
+  const server = await serve({ mounts: { "/golden/": GOLDEN }, answer });
+  const browser = await launch(options);
+  const page = await browser.newPage();
+  const complaints = [];
+  page.on("console", (message) => message.type() === "error" && complaints.push(message.text()));
+  page.on("pageerror", (error) => complaints.push(String(error)));
+  t.after(async () => {
+    await browser.close();
+    server.close();
+  });
+  await page.goto(server.url + path);
+  return { page, served, complaints, browser };
+}
+
+function reply(response, body, type) {
+  response.writeHead(200, { "Content-Type": type, "Content-Length": Buffer.byteLength(body) }).end(body);
+  return true;
+}
+
+/** A safetensors file with another header: `edit` changes the parsed one. Offsets count from the data. */
+export function withHeader(file, edit) {
+  const length = Number(file.readBigUInt64LE(0));
+  const header = JSON.parse(file.subarray(8, 8 + length));
+  edit(header);
+  const text = Buffer.from(JSON.stringify(header));
+  const size = Buffer.alloc(8);
+  size.writeBigUInt64LE(BigInt(text.length));
+  return Buffer.concat([size, text, file.subarray(8 + length)]);
+}
+
+/** A JSON file with `changes` laid over it. */
+export const withFields = (file, changes) => Buffer.from(JSON.stringify({ ...JSON.parse(file), ...changes }));

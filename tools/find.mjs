@@ -1,0 +1,87 @@
+// What of the tools is on this machine. Nothing here installs anything or starts a download.
+
+import { existsSync, readFileSync, readdirSync } from "node:fs";
+import { delimiter, join } from "node:path";
+import { ROOT, run } from "./shell.mjs";
+
+const TARGET = "wasm32-unknown-unknown";
+
+/** The path of a program: of the first name that PATH has, or a path that exists. */
+export function program(...names) {
+  for (const name of names.filter(Boolean)) {
+    const places = name.includes("/") ? [name] : (process.env.PATH ?? "").split(delimiter).map((dir) => join(dir, name));
+    const found = places.find(existsSync);
+    if (found) return found;
+  }
+  return null;
+}
+
+const firstFile = (dir, pattern) => {
+  if (!existsSync(dir)) return null;
+  const name = readdirSync(dir).find((file) => pattern.test(file));
+  return name ? join(dir, name) : null;
+};
+
+export const chromium = () =>
+  program(
+    process.env.CHROMIUM,
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+  );
+
+/** The drivers that let a machine without a GPU run Vulkan: Mesa's, and the one inside Chromium. */
+export const lavapipe = () => firstFile("/usr/share/vulkan/icd.d", /^lvp_icd\..*json$/);
+export const swiftshader = () => firstFile("/usr/lib/chromium", /^vk_swiftshader_icd\.json$/);
+export const vulkanLoader = () =>
+  ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib"]
+    .map((dir) => firstFile(dir, /^libvulkan\.so\.1$/))
+    .find(Boolean) ?? null;
+
+/** Does rustup's (or any other) cargo have the standard library for wasm? */
+export async function hasWasmStd() {
+  const { code, output } = await run("rustc", ["--print", "target-libdir", "--target", TARGET]);
+  return code === 0 && firstFile(output.trim(), /^libstd-.*\.rlib$/) !== null;
+}
+
+/**
+ * How to build for wasm here: { program, args, env }, or null. Either cargo has the standard library for
+ * it, or Debian's cargo builds that library from Debian's copy of its source.
+ */
+export async function wasmCargo() {
+  const build = ["build", "--lib", "--target", TARGET];
+  if (await hasWasmStd()) return { program: "cargo", args: build, env: {} };
+  const linker = program("wasm-ld", "wasm-ld-14", "wasm-ld-16", "wasm-ld-19");
+  if (!existsSync("/usr/bin/cargo") || !(await hasDebianSource()) || !linker) return null;
+  return {
+    program: "/usr/bin/cargo",
+    args: [...build, "-Zbuild-std=std,panic_abort"],
+    // -Z needs this even of Debian's compiler, which is a stable one.
+    env: { RUSTC: "/usr/bin/rustc", RUSTC_BOOTSTRAP: "1", CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER: linker },
+  };
+}
+
+async function hasDebianSource() {
+  const { code, output } = await run("/usr/bin/rustc", ["--print", "sysroot"]);
+  return code === 0 && existsSync(join(output.trim(), "lib/rustlib/src/rust/library/std"));
+}
+
+/** The version of a crate in Cargo.lock. */
+export function locked(crate) {
+  const lock = readFileSync(join(ROOT, "Cargo.lock"), "utf8");
+  return lock.match(new RegExp(`name = "${crate}"\\nversion = "([^"]+)"`))?.[1] ?? null;
+}
+
+/** wasm-bindgen's command at exactly the version of the crate: any other refuses to work. */
+export async function wasmBindgen() {
+  for (const path of [program(join(ROOT, "target/tools/bin/wasm-bindgen")), program("wasm-bindgen")]) {
+    if (!path) continue;
+    const { output } = await run(path, ["--version"]);
+    if (output.trim().split(" ")[1] === locked("wasm-bindgen")) return path;
+  }
+  return null;
+}
+
+export const nodeModules = () =>
+  ["playwright-core", "binaryen"].every((name) => existsSync(join(ROOT, "node_modules", name, "package.json")));

@@ -1,0 +1,135 @@
+// `npm run test:mutants`: does a test fail when the code is wrong? Applies each edit of tests/mutants.txt alone,
+// in a copy of the tree, and runs the check that must catch it. Prints the survivors; exit 1 if there are any.
+//
+//   npm run test:mutants                 all
+//   npm run test:mutants -- conv unet    those whose file or check contains one of the words
+
+import { execFileSync } from "node:child_process";
+import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import * as find from "./find.mjs";
+import { setup } from "./setup.mjs";
+import { Plain, ROOT, main, run, say, seconds } from "./shell.mjs";
+
+const TREE = join(ROOT, "target/mutants/tree");
+const TARGET = join(ROOT, "target/mutants/build");
+
+/** The ways to check: how to build it, and how to run it. */
+const CHECKS = {
+  // `test FILTER`: the native tests whose names contain FILTER.
+  test: ([filter]) => ({
+    build: ["cargo", ["test", "--release", "--no-run"]],
+    run: ["cargo", ["test", "--release", filter].filter(Boolean)],
+  }),
+  // `verify GLOB [option ...]`: the cases of tests/golden that match.
+  verify: ([glob, ...more]) => ({
+    build: ["cargo", ["build", "--release"]],
+    run: [join(TARGET, "release/tintype"), ["verify", "tests/golden", "--filter", glob, ...more]],
+  }),
+};
+
+main(async () => {
+  const words = process.argv.slice(2);
+  const all = parse(readFileSync(join(ROOT, "tests/mutants.txt"), "utf8"));
+  const mutants = all.filter((m) => words.length === 0 || words.some((word) => `${m.file} ${m.check}`.includes(word)));
+  if (mutants.length === 0) throw new Plain("No mutant matches.");
+  await setup(["vulkan", "lavapipe"]);
+  copyTree();
+
+  // A check that fails anyway would kill everything.
+  for (const check of new Set(mutants.map((m) => m.check))) {
+    process.stdout.write(`unchanged: ${check} ... `);
+    const { word, output } = await judge(check);
+    say(word);
+    if (word !== "survived") throw new Plain(`${output.slice(-4000)}\n"${check}" must pass on the tree as it is.`);
+  }
+
+  const survivors = [];
+  for (const [at, mutant] of mutants.entries()) {
+    const begin = Date.now();
+    process.stdout.write(`[${at + 1}/${mutants.length}] ${name(mutant)} ... `);
+    const { word } = await withEdit(mutant, () => judge(mutant.check));
+    say(`${word} (${seconds(begin)})`);
+    if (word !== "killed") survivors.push(`${word}: ${name(mutant)}\n  - ${mutant.find}\n  + ${mutant.replace}`);
+  }
+  if (survivors.length > 0) {
+    say(`\nNot killed:\n${survivors.join("\n")}`);
+    process.exitCode = 1;
+  }
+  say(`\n${mutants.length - survivors.length} killed, ${survivors.length} not killed`);
+});
+
+const name = ({ line, file, check }) => `mutants.txt:${line} ${file} (${check})`;
+
+/** Entries are blocks of `key: value` lines with empty lines between; values are exact text, unquoted. */
+function parse(text) {
+  const mutants = [];
+  let entry = null;
+  for (const [at, line] of text.split("\n").entries()) {
+    if (line.startsWith("#")) continue;
+    if (line.trim() === "") {
+      entry = null;
+      continue;
+    }
+    const [, key, value] = line.match(/^(file|find|replace|check): ?(.*)$/) ?? [];
+    if (!key) throw new Plain(`tests/mutants.txt:${at + 1}: wanted file:, find:, replace: or check:, found "${line}".`);
+    if (!entry) mutants.push((entry = { line: at + 1 }));
+    entry[key] = value;
+  }
+  for (const mutant of mutants) validate(mutant);
+  return mutants;
+}
+
+/** The text must stand exactly once in the file, and not in a comment: else the edit proves nothing. */
+function validate(mutant) {
+  const wrong = (what) => new Plain(`tests/mutants.txt:${mutant.line}: ${what}`);
+  for (const key of ["file", "find", "replace", "check"]) if (mutant[key] === undefined) throw wrong(`${key}: is missing.`);
+  if (!(mutant.check.split(" ")[0] in CHECKS)) throw wrong(`check: must begin with ${Object.keys(CHECKS).join(" or ")}.`);
+  if (!existsSync(join(ROOT, mutant.file))) throw wrong(`there is no ${mutant.file}.`);
+  const text = readFileSync(join(ROOT, mutant.file), "utf8");
+  const parts = text.split(mutant.find);
+  if (parts.length !== 2) throw wrong(`"${mutant.find}" is ${parts.length - 1} times in ${mutant.file}, wanted once.`);
+  if (/\/\/|#/.test(parts[0].slice(parts[0].lastIndexOf("\n") + 1))) throw wrong("the text stands in a comment.");
+}
+
+async function withEdit({ file, find: text, replace }, work) {
+  const path = join(TREE, file);
+  const before = readFileSync(path, "utf8");
+  writeFileSync(path, before.replace(text, () => replace));
+  try {
+    return await work();
+  } finally {
+    writeFileSync(path, before);
+  }
+}
+
+/** "killed": it builds and the check fails. What does not build has not been tested, and counts as not killed. */
+async function judge(check) {
+  const [kind, ...args] = check.split(" ");
+  const how = CHECKS[kind](args);
+  const icd = find.lavapipe();
+  const env = { CARGO_TARGET_DIR: TARGET, VK_DRIVER_FILES: icd, VK_ICD_FILENAMES: icd };
+  const built = await run(...how.build, { cwd: TREE, env });
+  if (built.code !== 0) return { word: "does not build", output: built.output };
+  // A mutant may also hang, which a user would notice too.
+  const { code, output } = await run(...how.run, { cwd: TREE, env, limit: 900 });
+  const ran = /^test result: \w+\. [1-9]|^[1-9]\d* passed|^\d+ passed, [1-9]/m.test(output);
+  if (code === 0 && !ran) return { word: "nothing ran", output };
+  return { word: code === 0 ? "survived" : "killed", output };
+}
+
+/** What git would commit, with unchanged files left alone so that cargo builds only what changed. */
+function copyTree() {
+  const list = execFileSync("git", ["ls-files", "-z", "--cached", "--others", "--exclude-standard"], { cwd: ROOT, encoding: "utf8" });
+  const files = list.split("\0").filter((file) => file && existsSync(join(ROOT, file)));
+  const before = join(TREE, ".files");
+  const gone = existsSync(before) ? readFileSync(before, "utf8").split("\0").filter((file) => !files.includes(file)) : [];
+  for (const file of gone) rmSync(join(TREE, file), { force: true });
+  for (const file of files) {
+    const [from, to] = [join(ROOT, file), join(TREE, file)];
+    if (existsSync(to) && readFileSync(to).equals(readFileSync(from))) continue;
+    mkdirSync(dirname(to), { recursive: true });
+    cpSync(from, to);
+  }
+  writeFileSync(before, files.join("\0"));
+}

@@ -1,0 +1,107 @@
+// `npm test`: everything that must hold, in order, a line a group. All groups run even after a failure.
+//
+//   npm test                      everything
+//   npm test -- format web        some groups
+//   npm test -- --install         may install system packages (as root), as CI=true does
+
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { build } from "./build.mjs";
+import * as find from "./find.mjs";
+import { TEST, setup } from "./setup.mjs";
+import { Plain, ROOT, main, run, say, seconds } from "./shell.mjs";
+
+const VERIFY = join(ROOT, "target/release/tintype");
+
+/** Vulkan without a GPU: the loader sees this driver and no other. */
+const driver = (icd) => (icd ? { VK_DRIVER_FILES: icd, VK_ICD_FILENAMES: icd } : {});
+const LAVAPIPE = () => driver(find.lavapipe());
+const SWIFTSHADER = () => driver(find.swiftshader());
+
+/** In this order; a group is a command, or a function that resolves to { passed, failed, output }. */
+const GROUPS = {
+  format: ["cargo", ["fmt", "--check"]],
+  scripts,
+  lint: ["cargo", ["clippy", "--release", "--all-targets", "--", "-D", "warnings"]],
+  native: ["cargo", ["test", "--release"], LAVAPIPE],
+  binary: ["cargo", ["build", "--release"]],
+  ...verify("f32", "lavapipe", LAVAPIPE),
+  ...verify("f16", "lavapipe", LAVAPIPE),
+  ...verify("pack16", "lavapipe", LAVAPIPE),
+  ...verify("f32", "swiftshader", SWIFTSHADER),
+  ...verify("pack16", "swiftshader", SWIFTSHADER),
+  module,
+  web: [process.execPath, ["--test", "--test-concurrency=1", "--test-reporter=tap", "tests/web/"]],
+};
+
+function verify(activations, name, env) {
+  const args = ["verify", "tests/golden", "--activations", activations];
+  return { [`golden-${activations}-${name}`]: [VERIFY, args, env] };
+}
+
+main(async () => {
+  const begin = Date.now();
+  const args = process.argv.slice(2);
+  const wanted = args.filter((arg) => !arg.startsWith("--"));
+  const unknown = wanted.find((name) => !Object.keys(GROUPS).some((group) => group.startsWith(name)));
+  if (unknown) throw new Plain(`There is no group "${unknown}". Groups: ${Object.keys(GROUPS).join(", ")}.`);
+  const names = Object.keys(GROUPS).filter((group) => wanted.length === 0 || wanted.some((name) => group.startsWith(name)));
+  await setup(TEST, { install: args.includes("--install") });
+
+  const total = { passed: 0, failed: 0 };
+  const rows = [];
+  for (const [at, name] of names.entries()) {
+    process.stdout.write(`[${at + 1}/${names.length}] ${name} ... `);
+    const started = Date.now();
+    const { passed, failed, output } = await group(GROUPS[name]);
+    const row = `${passed} passed, ${failed} failed (${seconds(started)})`;
+    say(row);
+    if (failed > 0) say(output.trimEnd());
+    rows.push(`${failed > 0 ? "FAILED" : "ok    "} ${name}: ${row}`);
+    total.passed += passed;
+    total.failed += failed;
+  }
+  say(`\n${rows.join("\n")}\n\nin ${seconds(begin)}\n${total.passed} passed, ${total.failed} failed`);
+  if (total.failed > 0 || total.passed === 0) process.exitCode = 1;
+});
+
+async function group(how) {
+  if (typeof how === "function") return how().catch((error) => ({ passed: 0, failed: 1, output: error.message }));
+  const [program, args, env = () => ({})] = how;
+  const { code, output } = await run(program, args, { env: env() });
+  const { passed, failed } = count(output);
+  // A command that counts nothing is one check; one that fails has a failure, whatever it counted.
+  if (code === 0) return { passed: passed || 1, failed, output };
+  return { passed, failed: Math.max(failed, 1), output };
+}
+
+/** Adds up the closing lines of cargo test, of `tintype verify` and of node's runner. */
+function count(output) {
+  const add = (pattern) => [...output.matchAll(pattern)].reduce((sum, [, n]) => sum + Number(n), 0);
+  return {
+    passed: add(/^test result: .*?(\d+) passed;/gm) + add(/^(\d+) passed, \d+ failed/gm) + add(/^# pass (\d+)$/gm),
+    failed: add(/^test result: .*? (\d+) failed;/gm) + add(/^\d+ passed, (\d+) failed/gm) + add(/^# fail (\d+)$/gm),
+  };
+}
+
+async function module() {
+  await build();
+  return { passed: 1, failed: 0, output: "" };
+}
+
+/** Every script parses, the package can be imported where there is no browser, and the lock names no server. */
+async function scripts() {
+  const faults = [];
+  const files = ["www", "www/demo", "tools", "tests/web"].flatMap((dir) =>
+    readdirSync(join(ROOT, dir)).filter((name) => /\.m?js$/.test(name)).map((name) => join(dir, name)),
+  );
+  for (const file of files) {
+    const { code, output } = await run(process.execPath, ["--check", file]);
+    if (code !== 0) faults.push(output);
+  }
+  const { ImageGenerator } = await import("../www/index.js");
+  const error = await ImageGenerator.create().catch((error) => error);
+  if (error.code !== "no-adapter") faults.push(`ImageGenerator.create outside a browser: wanted no-adapter, found ${error}`);
+  if (/"resolved"/.test(readFileSync(join(ROOT, "package-lock.json"), "utf8"))) faults.push("package-lock.json names addresses");
+  return { passed: files.length + 2 - faults.length, failed: faults.length, output: faults.join("\n") };
+}

@@ -1,0 +1,94 @@
+/** Stable words for what went wrong. */
+export type ErrorCode =
+  /** An option is out of its range. */
+  | "invalid-option"
+  /** A file of the model is damaged or contradicts its configuration. */
+  | "invalid-model"
+  /** The model asks for something that is not built yet. */
+  | "unsupported"
+  /** A file that is needed does not exist. */
+  | "not-found"
+  /** The network failed. */
+  | "network"
+  /** There is no WebGPU, or no adapter. */
+  | "no-adapter"
+  /** The request does not fit the limits of this GPU. */
+  | "limit-too-low"
+  | "out-of-memory"
+  /** The GPU is gone: create a new generator. */
+  | "device-lost"
+  /** The generator was disposed of. */
+  | "disposed"
+  /** A mistake of Tintype's own: create a new generator. */
+  | "internal";
+
+export class TintypeError extends Error {
+  readonly name: "TintypeError";
+  readonly code: ErrorCode;
+}
+
+export interface Progress {
+  /** Of `create`: "download". Of `generate`: "text", "denoise", "decode", in this order. */
+  stage: "download" | "text" | "denoise" | "decode";
+  /** From 0 to 1, within the stage. */
+  fraction: number;
+  /** Of "download": bytes so far. */
+  loaded?: number;
+  /** Of "denoise": the step that is being computed, from 1, and how many there are. */
+  step?: number;
+  steps?: number;
+}
+
+export interface CreateOptions {
+  /** "builtin" (the default), or the base URL of a folder in diffusers layout. */
+  model?: "builtin" | (string & {}) | URL;
+  /** How weights are stored on the GPU. */
+  weights?: "f32" | "f16" | "q8";
+  /** How activations are stored: "auto" (the default) takes what the GPU does best. */
+  activations?: "auto" | "f32" | "f16" | "pack16";
+  /** Ends the loading; the promise rejects with the signal's reason. */
+  signal?: AbortSignal;
+  onProgress?: (progress: Progress) => void;
+}
+
+export interface GenerateOptions {
+  /** A whole number; random if left out. The same seed on the same GPU gives the same picture. */
+  seed?: number;
+  steps?: number;
+  /** In pixels, multiples of 8. */
+  width?: number;
+  height?: number;
+  /** Classifier-free guidance; above 1 each step costs twice. */
+  guidance?: number;
+  negativePrompt?: string;
+  scheduler?: string;
+  /** Ends the work; the promise rejects with the signal's reason and the generator stays usable. */
+  signal?: AbortSignal;
+  onProgress?: (progress: Progress) => void;
+}
+
+export interface Generated {
+  readonly image: ImageBitmap;
+  readonly seed: number;
+  readonly steps: number;
+  /** Sentences about what was left out, such as the end of an overlong prompt. */
+  readonly warnings: readonly string[];
+  /** Milliseconds. */
+  readonly timings: Readonly<Record<"text" | "denoise" | "decode", number>>;
+  readonly adapter: string;
+  /** The exact pixels. */
+  toImageData(): ImageData;
+  toBlob(type?: "image/png" | "image/webp" | "image/jpeg", quality?: number): Promise<Blob>;
+}
+
+export class ImageGenerator {
+  private constructor();
+  /** Loads a model. Rejects with a TintypeError, or with the signal's reason. */
+  static create(options?: CreateOptions): Promise<ImageGenerator>;
+  /** The name of the GPU that draws. */
+  readonly adapter: string;
+  /** Calls wait for one another. Rejects with a TintypeError, or with the signal's reason. */
+  generate(prompt: string, options?: GenerateOptions): Promise<Generated>;
+  /** Frees the GPU and everything else at once. */
+  dispose(): void;
+}

@@ -1,0 +1,167 @@
+// Tintype: pictures from words, on the visitor's own GPU. The module and the GPU live in a worker
+// (worker.js); this side forwards requests, one after another. Importing this file does nothing.
+
+const BUILTIN = "../models/builtin/";
+
+/** What went wrong: `code` is stable and listed in index.d.ts, `message` is a sentence for people. */
+export class TintypeError extends Error {
+  name = "TintypeError";
+  constructor(code, message) {
+    super(message);
+    this.code = code;
+  }
+}
+
+/** A loaded model on a GPU. Made by `ImageGenerator.create`. */
+export class ImageGenerator {
+  #remote;
+  #adapter;
+  /** Settles when the worker is done with the last call, whatever came of it. */
+  #idle = Promise.resolve();
+
+  static async create({ model = "builtin", weights, activations, signal, onProgress } = {}) {
+    signal?.throwIfAborted();
+    if (typeof Worker === "undefined") {
+      throw new TintypeError("no-adapter", "pictures need a browser with WebGPU, and this is not a browser");
+    }
+    const base = model === "builtin" ? new URL(BUILTIN, import.meta.url) : folder(model);
+    const generator = new ImageGenerator();
+    generator.#remote = new Remote();
+    try {
+      const made = generator.#remote.call("create", { base: base.href, weights, activations }, onProgress);
+      ({ adapter: generator.#adapter } = await unlessAborted(made, signal));
+    } catch (error) {
+      // Ends the download and frees the GPU at once, wherever the loading was.
+      generator.dispose();
+      throw error;
+    }
+    return generator;
+  }
+
+  /** The name of the GPU that draws. */
+  get adapter() {
+    return this.#adapter;
+  }
+
+  async generate(prompt, { signal, onProgress, seed = randomSeed(), ...options } = {}) {
+    signal?.throwIfAborted();
+    const request = { ...options, prompt, seed };
+    const before = this.#idle;
+    const work = before.then(() => {
+      // Aborted while it waited: it leaves the queue without a trace.
+      signal?.throwIfAborted();
+      return this.#remote.call("generate", request, onProgress, signal);
+    });
+    this.#idle = work.then(() => {}, () => {});
+    const { width, height, rgba, ...rest } = await unlessAborted(work, signal);
+    return picture(new ImageData(rgba, width, height), { ...rest, adapter: this.#adapter });
+  }
+
+  /** Frees the GPU and everything else at once. What is still running rejects with code `disposed`. */
+  dispose() {
+    this.#remote.end(new TintypeError("disposed", "the generator was disposed of"));
+  }
+}
+
+/** The worker as seen from here: calls with an answer, progress on the way, an end. */
+class Remote {
+  #worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
+  #calls = new Map();
+  #next = 1;
+  #ended = null;
+
+  constructor() {
+    this.#worker.onmessage = ({ data }) => this.#receive(data);
+    // Before the first answer this means that worker.js or what it imports could not be loaded.
+    this.#worker.onerror = (event) => {
+      event.preventDefault();
+      this.end(new TintypeError("internal", `the worker failed: ${event.message ?? "it could not be loaded"}`));
+    };
+  }
+
+  call(op, body, onProgress, signal) {
+    if (this.#ended) return Promise.reject(this.#ended);
+    const id = this.#next++;
+    return new Promise((resolve, reject) => {
+      const cancel = () => this.#worker.postMessage({ id, op: "cancel" });
+      this.#calls.set(id, { resolve, reject, onProgress, done: () => signal?.removeEventListener("abort", cancel) });
+      signal?.addEventListener("abort", cancel);
+      try {
+        this.#worker.postMessage({ id, op, body });
+      } catch (error) {
+        // A function or a symbol among the options cannot be sent.
+        this.#settle(id, { error: { code: "invalid-option", message: error.message } });
+      }
+    });
+  }
+
+  #receive({ id, progress, fatal, ...answer }) {
+    if (fatal) return this.end(new TintypeError("internal", fatal));
+    if (progress) return report(this.#calls.get(id)?.onProgress, progress);
+    this.#settle(id, answer);
+  }
+
+  #settle(id, { result, error }) {
+    const call = this.#calls.get(id);
+    if (!call) return;
+    this.#calls.delete(id);
+    call.done();
+    if (error) call.reject(new TintypeError(error.code, error.message));
+    else call.resolve(result);
+  }
+
+  end(error) {
+    this.#ended ??= error;
+    this.#worker.terminate();
+    for (const id of [...this.#calls.keys()]) this.#settle(id, { error: this.#ended });
+  }
+}
+
+/** The promise, or the signal's reason as soon as it is aborted. */
+function unlessAborted(promise, signal) {
+  if (!signal) return promise;
+  return new Promise((resolve, reject) => {
+    const abort = () => reject(signal.reason);
+    signal.addEventListener("abort", abort);
+    promise.then(resolve, (error) => reject(signal.aborted ? signal.reason : error));
+    promise.then(() => {}, () => {}).then(() => signal.removeEventListener("abort", abort));
+    if (signal.aborted) abort();
+  });
+}
+
+/** A caller's mistake in a progress callback is reported as one, and does not break the work. */
+function report(onProgress, progress) {
+  try {
+    onProgress?.(progress);
+  } catch (error) {
+    reportError(error);
+  }
+}
+
+async function picture(pixels, facts) {
+  // As they are: no conversion between colour spaces, and the pictures are opaque.
+  const image = await createImageBitmap(pixels, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
+  return {
+    image,
+    ...facts,
+    toImageData: () => new ImageData(new Uint8ClampedArray(pixels.data), pixels.width, pixels.height),
+    toBlob(type = "image/png", quality) {
+      const canvas = new OffscreenCanvas(pixels.width, pixels.height);
+      canvas.getContext("2d").putImageData(pixels, 0, 0);
+      return canvas.convertToBlob({ type, quality });
+    },
+  };
+}
+
+/** The URL of a model's folder: relative ones belong to the page, and a folder ends with a slash. */
+function folder(model) {
+  try {
+    const url = new URL(model, globalThis.location?.href);
+    if (!url.pathname.endsWith("/")) url.pathname += "/";
+    return url;
+  } catch {
+    throw new TintypeError("invalid-option", `model must be "builtin" or the URL of a folder, not ${String(model)}`);
+  }
+}
+
+const randomSeed = () => crypto.getRandomValues(new Uint32Array(1))[0];
