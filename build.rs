@@ -48,8 +48,11 @@ fn main() {
         let name: String =
             kernel.split('_').map(|w| w[..1].to_uppercase() + &w[1..]).collect::<String>() + "Params";
         writeln!(table, "/// `Params` of kernels/{kernel}.wgsl.").unwrap();
-        writeln!(table, "#[repr(C)]\n#[derive(Clone, Copy, Debug, Default, bytemuck::Pod, bytemuck::Zeroable)]")
-            .unwrap();
+        writeln!(
+            table,
+            "#[repr(C)]\n#[derive(Clone, Copy, Debug, Default, bytemuck::Pod, bytemuck::Zeroable)]"
+        )
+        .unwrap();
         writeln!(table, "pub struct {name} {{").unwrap();
         for (field, kind) in fields {
             writeln!(table, "    pub {field}: {kind},").unwrap();
@@ -156,7 +159,10 @@ fn check(v: &Variant) -> Facts {
         accesses.keys().copied().eq(1..=accesses.len() as u32),
         "{at}: bindings must be 0 (Params) and 1, 2, ... without gaps"
     );
-    assert!(params.first().is_some_and(|f| f == &("first".to_owned(), "u32")), "{at}: Params begins with first: u32");
+    assert!(
+        params.first().is_some_and(|f| f == &("first".to_owned(), "u32")),
+        "{at}: Params begins with first: u32"
+    );
     Facts { workgroup: entry.workgroup_size, accesses: accesses.into_values().collect(), params }
 }
 

@@ -9,6 +9,7 @@ struct Params {
     count: u32,
     total: u32,
     channels: u32,
+    last: u32,
     activation: u32,
 }
 
@@ -24,8 +25,9 @@ fn scale(@builtin(global_invocation_id) id: vec3<u32>) {
         return;
     }
     let ab = coefficients[0];
-    // Padding channels stay zero: `channels` is the true number when it is under four, else 4.
-    let real = vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(p.channels);
+    // Padding stays zero: a row has `channels` fours, of which the last one holds `last` channels.
+    let width = select(4u, p.last, i % p.channels == p.channels - 1u);
+    let real = vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(width);
     let v = activate(p.activation, ab.x * x[i % p.count] + ab.y);
     y[i] = encode(select(vec4<f32>(), v, real));
 }

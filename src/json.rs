@@ -4,28 +4,25 @@ use serde_json::Value;
 
 /// Parses JSON in which NaN, Infinity and -Infinity stand for null.
 pub fn parse(bytes: &[u8]) -> serde_json::Result<Value> {
-    serde_json::from_slice(bytes).or_else(|error| {
-        let text = std::str::from_utf8(bytes).map_err(|_| error)?;
-        serde_json::from_str(&without_infinities(text))
-    })
+    serde_json::from_slice(&without_infinities(bytes))
 }
 
-fn without_infinities(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    let mut quoted = false;
-    while let Some(c) = rest.chars().next() {
-        let word = ["-Infinity", "Infinity", "NaN"].into_iter().find(|w| !quoted && rest.starts_with(w));
-        if let Some(word) = word {
-            out += "null";
+/// Python's extensions outside of strings replaced by null.
+fn without_infinities(bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(bytes.len());
+    let (mut in_string, mut rest) = (false, bytes);
+    while let Some(&byte) = rest.first() {
+        let word = [&b"-Infinity"[..], b"Infinity", b"NaN"].into_iter().find(|word| rest.starts_with(word));
+        if let (false, Some(word)) = (in_string, word) {
+            out.extend_from_slice(b"null");
             rest = &rest[word.len()..];
             continue;
         }
-        // An escaped character is copied with its backslash.
-        let length = if c == '\\' { 1 + rest[1..].chars().next().map_or(0, char::len_utf8) } else { c.len_utf8() };
-        quoted ^= c == '"';
-        out += &rest[..length];
-        rest = &rest[length..];
+        // A backslash takes the next byte along, so that an escaped quote does not end the string.
+        let taken = if in_string && byte == b'\\' { 2.min(rest.len()) } else { 1 };
+        in_string ^= byte == b'"';
+        out.extend_from_slice(&rest[..taken]);
+        rest = &rest[taken..];
     }
     out
 }

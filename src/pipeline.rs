@@ -47,7 +47,12 @@ pub struct Watch<'a> {
 
 impl Pipeline {
     /// Loads a folder in the diffusers layout. `hooks` sees the bytes of the tensors that are read.
-    pub async fn load<F: Folder>(gpu: &Gpu, folder: &F, options: &LoadOptions, hooks: Hooks<'_>) -> Result<Pipeline> {
+    pub async fn load<F: Folder>(
+        gpu: &Gpu,
+        folder: &F,
+        options: &LoadOptions,
+        hooks: Hooks<'_>,
+    ) -> Result<Pipeline> {
         let index = read_json(folder, "model_index.json").await?;
         let index = ModelIndex::from_json(&index, "model_index.json")?;
         if index.class_name.contains("XL") {
@@ -153,11 +158,8 @@ impl Pipeline {
         if let Some(dump) = watch.dump {
             dump("image", [images, height, width, 3], floats);
         }
-        let timings = Timings {
-            text: encoded - begun,
-            denoise: denoised - encoded,
-            decode: now() - denoised,
-        };
+        let timings =
+            Timings { text: encoded - begun, denoise: denoised - encoded, decode: now() - denoised };
         Ok(Report { images: pictures, warnings, steps, timings })
     }
 }

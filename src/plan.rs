@@ -215,14 +215,22 @@ impl Recorder {
         assert!(step.params.len() == v.params_size, "{}: Params of {} bytes", v.kernel, v.params_size);
         // WebGPU forbids a buffer that is read and written in one dispatch.
         let written: BTreeSet<TensorId> = tensors_of(&step, Access::ReadWrite).collect();
-        assert!(tensors_of(&step, Access::Read).all(|t| !written.contains(&t)), "{} writes an input", v.kernel);
+        assert!(
+            tensors_of(&step, Access::Read).all(|t| !written.contains(&t)),
+            "{} writes an input",
+            v.kernel
+        );
         self.steps.push(step);
     }
 
     pub fn finish(self) -> Plan {
         let ends = self.sections.iter().skip(1).map(|s| s.1).chain([self.steps.len()]);
-        let sections: Vec<Section> =
-            self.sections.iter().zip(ends).map(|(&(name, start), end)| Section { name, steps: start..end }).collect();
+        let sections: Vec<Section> = self
+            .sections
+            .iter()
+            .zip(ends)
+            .map(|(&(name, start), end)| Section { name, steps: start..end })
+            .collect();
         let kept = self.inputs.values().chain(self.outputs.values()).map(|t| t.id).collect();
         let (buffers, assignment) = memory::share(&self.tensors, &self.steps, &sections, &kept);
         Plan {

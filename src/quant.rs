@@ -105,7 +105,8 @@ impl Matrix {
 
     /// The position of a weight, counted in elements of the format.
     fn element(&self, output: u32, tap: u32, input: u32) -> usize {
-        let block = ((output / 4 * self.taps + tap) as usize) * (self.inputs / 4) as usize + (input / 4) as usize;
+        let block =
+            ((output / 4 * self.taps + tap) as usize) * (self.inputs / 4) as usize + (input / 4) as usize;
         block * 16 + (input % 4 * 4 + output % 4) as usize
     }
 }
@@ -127,7 +128,8 @@ mod tests {
         let m = Matrix { format, outputs: 8, inputs: 8, taps: 9 };
         let mut blob = vec![0u8; m.bytes()];
         // Halves of small integers are exact in every format but q8.
-        let row = |o: u32| (0..8 * 9).map(|i| ((i * 7 + o * 13) % 41) as f32 * 0.5 - 10.0).collect::<Vec<f32>>();
+        let row =
+            |o: u32| (0..8 * 9).map(|i| ((i * 7 + o * 13) % 41) as f32 * 0.5 - 10.0).collect::<Vec<f32>>();
         for o in 0..8 {
             m.store_row(&mut blob, o, &row(o), |c| c);
         }

@@ -95,7 +95,8 @@ impl Generator {
     }
 
     fn request(&self, options: &Options) -> Result<(u64, Request)> {
-        let prompt = options.text("prompt")?.ok_or_else(|| Error::option("prompt: wanted a text, found none"))?;
+        let prompt =
+            options.text("prompt")?.ok_or_else(|| Error::option("prompt: wanted a text, found none"))?;
         let seed = options.whole("seed")?.unwrap_or(0);
         let side = |key| Ok(options.whole(key)?.map(|side| usize::try_from(side).unwrap_or(usize::MAX)));
         let size = match (side("width")?, side("height")?) {
@@ -168,7 +169,8 @@ impl Options {
 
     fn whole(&self, key: &str) -> Result<Option<u64>> {
         let Some(value) = self.get(key) else { return Ok(None) };
-        let number = value.as_f64().filter(|n| n.fract() == 0.0 && (0.0..=9_007_199_254_740_991.0).contains(n));
+        let number =
+            value.as_f64().filter(|n| n.fract() == 0.0 && (0.0..=9_007_199_254_740_991.0).contains(n));
         number.map(|n| Some(n as u64)).ok_or_else(|| wrong(key, "a whole number from 0", &value))
     }
 }

@@ -28,6 +28,8 @@ if __name__ == "__main__":
     pipe.save_pretrained(o.out, variant="fp16")
     for file in (o.dir / "tokenizer").iterdir():          # tokenizer.json as well, for loaders of the fast kind
         shutil.copyfile(file, o.out / "tokenizer" / file.name)
+    for file in o.out.rglob("*.safetensors"):
+        file.chmod(0o644)
     for name, part in (("U-Net", unet), ("text encoder", text), ("autoencoder", vae)):
         print(f"{name}: {sum(w.numel() for w in part.parameters()) / 1e6:.2f} M parameters")
     print(f"{sum(f.stat().st_size for f in o.out.rglob('*') if f.is_file()) / 1e6:.1f} MB in {o.out}")

@@ -19,7 +19,7 @@ CELLS = world.SIZE // 8
 LCM_STEPS = (999, 759, 499, 259)
 SCHEDULE = dict(num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear",
                 prediction_type="v_prediction", original_inference_steps=50, clip_sample=False,
-                set_alpha_to_one=True, steps_offset=0, timestep_spacing="leading", rescale_betas_zero_snr=False)
+                set_alpha_to_one=True, steps_offset=1, timestep_spacing="leading", rescale_betas_zero_snr=False)
 
 
 def build():
@@ -120,12 +120,12 @@ def main():
     noise, rng = Noise(), random.Random(step + 3)
     torch.manual_seed(step + 3)
     start, last, total = spent, time.time(), o.minutes * 60
-    first, sums = step, [0.0] * 5
+    sums = [0.0] * 5
     counts = [1e-9] * 5
     while spent < start + total:
         # Warm up, hold, and decay over the last 40 %: the decay is worth more than the hold.
         done = (spent - start) / total
-        lr = o.lr * min(1, (step - first + 1) / 150) * (1 if done < 0.6 else max(0.02, (1 - done) / 0.4))
+        lr = o.lr * min(1, (step + 1) / 150) * (1 if done < 0.6 else max(0.02, (1 - done) / 0.4))
         for g in opt.param_groups:
             g["lr"] = lr
         z, captions = batch(rng, o.batch)

@@ -85,7 +85,10 @@ impl Gpu {
                 name,
                 software,
                 f16,
-                limits: Limits { binding: limits.max_storage_buffer_binding_size, buffer: limits.max_buffer_size },
+                limits: Limits {
+                    binding: limits.max_storage_buffer_binding_size,
+                    buffer: limits.max_buffer_size,
+                },
             },
             device,
             queue,
@@ -109,7 +112,9 @@ impl Gpu {
                 "activations f16: {} lacks shader-f16; use auto, pack16 or f32",
                 self.info.name
             ))),
-            other => Err(Error::option(format!("activations: wanted auto, f32, f16 or pack16, found {other:?}"))),
+            other => {
+                Err(Error::option(format!("activations: wanted auto, f32, f16 or pack16, found {other:?}")))
+            }
         }
     }
 

@@ -50,7 +50,8 @@ struct Flight {
 impl Session {
     pub async fn new(gpu: &Gpu, plan: Plan, weights: &GpuWeights) -> Result<Session> {
         gpu.check()?;
-        let storage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+        let storage =
+            wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
         let make = |size, usage| {
             let descriptor = wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false };
             gpu.device.create_buffer(&descriptor)
@@ -60,9 +61,12 @@ impl Session {
         let unused = make(16, storage);
 
         let mut params: Vec<u8> = vec![];
-        let bands: Vec<Vec<Band>> = (0..plan.steps.len()).map(|i| bands(gpu, &plan, i, &mut params)).collect();
-        let uniform =
-            make(params.len().max(PARAMS_ALIGN) as u64, wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST);
+        let bands: Vec<Vec<Band>> =
+            (0..plan.steps.len()).map(|i| bands(gpu, &plan, i, &mut params)).collect();
+        let uniform = make(
+            params.len().max(PARAMS_ALIGN) as u64,
+            wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+        );
         gpu.queue.write_buffer(&uniform, 0, &params);
 
         let mut steps = Vec::with_capacity(plan.steps.len());
@@ -86,7 +90,10 @@ impl Session {
                         &unused
                     }
                 };
-                entries.push(wgpu::BindGroupEntry { binding: i as u32 + 1, resource: buffer.as_entire_binding() });
+                entries.push(wgpu::BindGroupEntry {
+                    binding: i as u32 + 1,
+                    resource: buffer.as_entire_binding(),
+                });
             }
             let bind_group = gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
                 label: None,
@@ -215,7 +222,8 @@ fn submit(gpu: &Gpu, encoder: wgpu::CommandEncoder, work: f64) -> Flight {
 async fn land(gpu: &Gpu, flights: &mut VecDeque<Flight>) -> f64 {
     let flight = flights.pop_front().expect("a flight to land");
     #[cfg(not(target_arch = "wasm32"))]
-    if gpu.device.poll(wgpu::PollType::Wait { submission_index: Some(flight.index), timeout: None }).is_err() {
+    if gpu.device.poll(wgpu::PollType::Wait { submission_index: Some(flight.index), timeout: None }).is_err()
+    {
         // A lost device, which `check` reports; the callback may never fire.
         return flight.work;
     }

@@ -11,6 +11,7 @@ pub fn now() -> f64 {
         #[wasm_bindgen(method)]
         fn now(this: &Clock) -> f64;
     }
-    let clock = js_sys::Reflect::get(&js_sys::global(), &"performance".into()).expect("performance is everywhere");
+    let clock =
+        js_sys::Reflect::get(&js_sys::global(), &"performance".into()).expect("performance is everywhere");
     clock.unchecked_into::<Clock>().now() / 1000.0
 }

@@ -30,7 +30,8 @@ impl TextEncoder {
     pub fn declare(d: &mut Declarations, config: &ClipTextConfig) -> TextEncoder {
         let width = config.hidden_size;
         let embeddings = "text_model.embeddings";
-        let token_embedding = d.table(&format!("{embeddings}.token_embedding.weight"), config.vocab_size, width);
+        let token_embedding =
+            d.table(&format!("{embeddings}.token_embedding.weight"), config.vocab_size, width);
         let rows = config.max_position_embeddings;
         TextEncoder {
             token_embedding,

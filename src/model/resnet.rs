@@ -17,7 +17,14 @@ pub struct Resnet {
 }
 
 impl Resnet {
-    pub fn declare(d: &mut Declarations, path: &str, inputs: u32, outputs: u32, groups: u32, eps: f32) -> Resnet {
+    pub fn declare(
+        d: &mut Declarations,
+        path: &str,
+        inputs: u32,
+        outputs: u32,
+        groups: u32,
+        eps: f32,
+    ) -> Resnet {
         Resnet {
             path: path.to_owned(),
             norm1: GroupNorm::declare(d, &format!("{path}.norm1"), inputs, groups, eps),

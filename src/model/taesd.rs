@@ -48,7 +48,9 @@ impl<'a> Builder<'a> {
     fn blocks(&mut self, count: usize, width: u32) {
         for _ in 0..count {
             self.push(0, |d, path| {
-                Layer::Block([0, 2, 4].map(|i| Conv::declare(d, &format!("{path}.conv.{i}"), width, width, 3, true)))
+                Layer::Block(
+                    [0, 2, 4].map(|i| Conv::declare(d, &format!("{path}.conv.{i}"), width, width, 3, true)),
+                )
             });
         }
     }
@@ -121,7 +123,9 @@ impl Encoder {
         for (i, &count) in config.num_encoder_blocks.iter().enumerate() {
             if i == 0 {
                 let inputs = config.in_channels as u32;
-                b.push(0, |d, path| Layer::Conv(Conv::declare(d, path, inputs, widths[0], 3, true), Activation::None));
+                b.push(0, |d, path| {
+                    Layer::Conv(Conv::declare(d, path, inputs, widths[0], 3, true), Activation::None)
+                });
             } else {
                 b.push(0, |d, path| Layer::Down(Conv::declare(d, path, widths[i], widths[i], 3, false)));
             }

@@ -187,7 +187,8 @@ pub fn timestep_embedding(timestep: f32, dim: usize, flip_sin_to_cos: bool, freq
     let angle = |i: usize| timestep * (exponent * i as f32 / (half as f32 - freq_shift)).exp();
     let sin = (0..half).map(|i| angle(i).sin());
     let cos = (0..half).map(|i| angle(i).cos());
-    let mut features: Vec<f32> = if flip_sin_to_cos { cos.chain(sin).collect() } else { sin.chain(cos).collect() };
+    let mut features: Vec<f32> =
+        if flip_sin_to_cos { cos.chain(sin).collect() } else { sin.chain(cos).collect() };
     features.resize(dim, 0.0);
     features
 }

@@ -30,8 +30,22 @@ impl Decoder {
                 .use_post_quant_conv
                 .then(|| Conv::declare(d, "post_quant_conv", latent, latent, 1, true)),
             conv_in: Conv::declare(d, "decoder.conv_in", latent, widths[0], 3, true),
-            mid_block: MidBlock::declare(d, "decoder.mid_block", widths[0], groups, config.mid_block_add_attention),
-            up_blocks: levels(d, "decoder.up_blocks", "upsamplers", &widths, widths[0], config.layers_per_block + 1, groups),
+            mid_block: MidBlock::declare(
+                d,
+                "decoder.mid_block",
+                widths[0],
+                groups,
+                config.mid_block_add_attention,
+            ),
+            up_blocks: levels(
+                d,
+                "decoder.up_blocks",
+                "upsamplers",
+                &widths,
+                widths[0],
+                config.layers_per_block + 1,
+                groups,
+            ),
             conv_norm_out: GroupNorm::declare(d, "decoder.conv_norm_out", last, groups, EPS),
             conv_out: Conv::declare(d, "decoder.conv_out", last, config.out_channels as u32, 3, true),
         }
@@ -78,11 +92,27 @@ impl Encoder {
         let last = *widths.last().expect("at least one level");
         Encoder {
             conv_in: Conv::declare(d, "encoder.conv_in", config.in_channels as u32, widths[0], 3, true),
-            down_blocks: levels(d, "encoder.down_blocks", "downsamplers", &widths, widths[0], config.layers_per_block, groups),
-            mid_block: MidBlock::declare(d, "encoder.mid_block", last, groups, config.mid_block_add_attention),
+            down_blocks: levels(
+                d,
+                "encoder.down_blocks",
+                "downsamplers",
+                &widths,
+                widths[0],
+                config.layers_per_block,
+                groups,
+            ),
+            mid_block: MidBlock::declare(
+                d,
+                "encoder.mid_block",
+                last,
+                groups,
+                config.mid_block_add_attention,
+            ),
             conv_norm_out: GroupNorm::declare(d, "encoder.conv_norm_out", last, groups, EPS),
             conv_out: Conv::declare(d, "encoder.conv_out", last, moments, 3, true),
-            quant_conv: config.use_quant_conv.then(|| Conv::declare(d, "quant_conv", moments, moments, 1, true)),
+            quant_conv: config
+                .use_quant_conv
+                .then(|| Conv::declare(d, "quant_conv", moments, moments, 1, true)),
         }
     }
 

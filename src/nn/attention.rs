@@ -65,7 +65,13 @@ pub struct Attention {
 
 impl Attention {
     /// Self-attention over `width` channels.
-    pub fn declare(d: &mut Declarations, path: &str, width: u32, heads: Heads, names: Projections) -> Attention {
+    pub fn declare(
+        d: &mut Declarations,
+        path: &str,
+        width: u32,
+        heads: Heads,
+        names: Projections,
+    ) -> Attention {
         let w = heads.width();
         let parts = [(names.q, 0), (names.k, w), (names.v, 2 * w)]
             .into_iter()

@@ -13,7 +13,14 @@ pub struct Conv {
 
 impl Conv {
     /// `path.weight` `[outputs, inputs, kernel, kernel]` with kernel 1 or 3, and, if it has one, `path.bias`.
-    pub fn declare(d: &mut Declarations, path: &str, inputs: u32, outputs: u32, kernel: u32, bias: bool) -> Conv {
+    pub fn declare(
+        d: &mut Declarations,
+        path: &str,
+        inputs: u32,
+        outputs: u32,
+        kernel: u32,
+        bias: bool,
+    ) -> Conv {
         let shape = vec![outputs as usize, inputs as usize, kernel as usize, kernel as usize];
         let parts = weight_and_bias(path, shape, bias, Rows::From(0), Columns::Same);
         Conv { weight: d.matrix(outputs, inputs, kernel * kernel, parts), inputs, outputs }

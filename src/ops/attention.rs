@@ -45,8 +45,7 @@ impl Attention {
             scale: 1.0 / (self.size as f32).sqrt(),
             flags: if self.causal { CAUSAL } else { 0 },
         };
-        let products =
-            4 * u64::from(q.n * self.heads) * u64::from(q.pixels()) * u64::from(k.pixels());
+        let products = 4 * u64::from(q.n * self.heads) * u64::from(q.pixels()) * u64::from(k.pixels());
         r.step(Step {
             variant: variant(y.elem.as_str(), self.padded / 4),
             params: bytemuck::bytes_of(&params).to_vec(),

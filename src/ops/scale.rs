@@ -7,10 +7,15 @@ use crate::shape::Elem;
 
 /// `x` is f32 `[N, H, W, C]`, `coefficients` f32 `[1, 1, 1, 4]` with a and b first. The result has `images`
 /// pictures: x repeated when that is more than N.
-pub fn scale(r: &mut Recorder, x: Tensor, coefficients: Tensor, images: u32, activation: Activation) -> Tensor {
+pub fn scale(
+    r: &mut Recorder,
+    x: Tensor,
+    coefficients: Tensor,
+    images: u32,
+    activation: Activation,
+) -> Tensor {
     assert!(x.elem == Elem::F32 && coefficients.shape.fours() == 1);
     assert!(images % x.shape.n == 0, "{} repeated to {images}", x.shape);
-    assert!(x.shape.c < 4 || x.shape.c % 4 == 0, "scale of {}", x.shape);
     let mut shape = x.shape;
     shape.n = images;
     let y = r.tensor(shape);
@@ -18,7 +23,8 @@ pub fn scale(r: &mut Recorder, x: Tensor, coefficients: Tensor, images: u32, act
         first: 0,
         count: x.shape.fours() as u32,
         total: shape.fours() as u32,
-        channels: x.shape.c.min(4),
+        channels: x.shape.c4(),
+        last: x.shape.c - 4 * (x.shape.c4() - 1),
         activation: activation as u32,
     };
     r.step(Step {

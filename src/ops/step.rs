@@ -9,7 +9,14 @@ const GUIDED: u32 = 1;
 /// `sample`, `clean` (the predicted original, which the next step may want) and `noise` are f32
 /// `[N, h, w, C]`; `model` is `[N, h, w, C]`, or `[2N, h, w, C]` under guidance: without the prompt first.
 /// `coefficients` is f32 `[1, 1, 2, 4]`: a, b, clip, guidance scale; c, d, e, f (see the kernel).
-pub fn step(r: &mut Recorder, coefficients: Tensor, model: Tensor, noise: Tensor, sample: Tensor, clean: Tensor) {
+pub fn step(
+    r: &mut Recorder,
+    coefficients: Tensor,
+    model: Tensor,
+    noise: Tensor,
+    sample: Tensor,
+    clean: Tensor,
+) {
     let count = sample.shape.fours();
     assert!([sample, clean, noise, coefficients].iter().all(|t| t.elem == Elem::F32));
     assert!(clean.shape == sample.shape && noise.shape == sample.shape && coefficients.shape.fours() == 2);

@@ -76,8 +76,7 @@ impl VaePart {
         let config = VaeConfig::from_json(&read_json(folder, &path).await?, &path)?;
         let mut d = Declarations::new(format);
         let network = declare(&mut d, &config);
-        let weights =
-            GpuWeights::load(gpu, &d, folder, component, "diffusion_pytorch_model", hooks).await?;
+        let weights = GpuWeights::load(gpu, &d, folder, component, "diffusion_pytorch_model", hooks).await?;
         Ok(VaePart { config, network, weights })
     }
 
@@ -153,7 +152,13 @@ fn coefficients(config: &VaeConfig, network: &Network) -> [f32; 4] {
 
 /// Section "vae": inputs "input" (`[N, h, w, C]`) and "coefficients"; output "sample" and, of a decoder,
 /// "pixels".
-pub fn vae_plan(network: &Network, config: &VaeConfig, target: &Target, images: u32, [h, w]: [u32; 2]) -> Plan {
+pub fn vae_plan(
+    network: &Network,
+    config: &VaeConfig,
+    target: &Target,
+    images: u32,
+    [h, w]: [u32; 2],
+) -> Plan {
     let mut r = Recorder::new(target);
     r.section("vae");
     let (latent, colours) = match config {

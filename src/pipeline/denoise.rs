@@ -35,8 +35,7 @@ impl UnetPart {
         let config = UnetConfig::from_json(&read_json(folder, &path).await?, &path)?;
         let mut d = Declarations::new(format);
         let unet = Unet::declare(&mut d, &config);
-        let weights =
-            GpuWeights::load(gpu, &d, folder, component, "diffusion_pytorch_model", hooks).await?;
+        let weights = GpuWeights::load(gpu, &d, folder, component, "diffusion_pytorch_model", hooks).await?;
         Ok(UnetPart { config, unet, weights })
     }
 
@@ -60,7 +59,12 @@ impl UnetPart {
             let plan = denoise_plan(&self.unet, &self.config, target, n, guided, [h, w]);
             plan.check("U-Net", &gpu.info.limits)?;
             let session = Session::new(gpu, plan, &self.weights).await?;
-            *slot = Some(Denoiser { key, session, unet: self.unet.clone(), rows: images * (1 + usize::from(guided)) });
+            *slot = Some(Denoiser {
+                key,
+                session,
+                unet: self.unet.clone(),
+                rows: images * (1 + usize::from(guided)),
+            });
         }
         Ok(RefMut::map(slot, |d| d.as_mut().expect("just made")))
     }
@@ -97,7 +101,13 @@ impl Denoiser {
     }
 
     /// Runs the U-Net on the current sample.
-    pub async fn predict(&self, gpu: &Gpu, step: &Step, cancel: &Cancel, progress: &dyn Fn(f64)) -> Result<()> {
+    pub async fn predict(
+        &self,
+        gpu: &Gpu,
+        step: &Step,
+        cancel: &Cancel,
+        progress: &dyn Fn(f64),
+    ) -> Result<()> {
         let features = self.unet.time_features(step.timestep).repeat(self.rows);
         self.session.write(gpu, "time_features", &features);
         self.session.write(gpu, "input_coefficients", &[step.input_scale, 0.0, 0.0, 0.0]);
@@ -171,6 +181,10 @@ pub fn denoise_plan(
     let output = unet.record(&mut r, x, time, &context);
     r.output("model_output", output);
 
+    if config.in_channels != config.out_channels {
+        // An inpainting U-Net: what it denoises is a part of its input, which is not built yet.
+        return r.finish();
+    }
     r.section("step");
     let coefficients = r.input("step_coefficients", Shape::new(1, 1, 2, 4), Elem::F32);
     let noise = r.input("noise", latents, Elem::F32);

@@ -26,6 +26,9 @@ impl LoadOptions {
 /// A small file that must be there.
 pub async fn read_json<F: Folder>(folder: &F, path: &str) -> Result<Vec<u8>> {
     folder.read(path).await?.ok_or_else(|| {
-        Error::not_found(format!("{} has no {path}: not a model folder in the diffusers layout?", folder.describe()))
+        Error::not_found(format!(
+            "{} has no {path}: not a model folder in the diffusers layout?",
+            folder.describe()
+        ))
     })
 }

@@ -76,9 +76,10 @@ impl Request {
             return Err(Error::option("prompts: wanted at least one, found none"));
         }
         match &self.seeds {
-            Seeds::Each(seeds) if seeds.len() != images => {
-                Err(Error::option(format!("seeds: wanted one for each of {images} prompts, found {}", seeds.len())))
-            }
+            Seeds::Each(seeds) if seeds.len() != images => Err(Error::option(format!(
+                "seeds: wanted one for each of {images} prompts, found {}",
+                seeds.len()
+            ))),
             _ => Ok(images),
         }
     }

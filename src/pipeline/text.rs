@@ -64,7 +64,8 @@ impl TextPart {
             let encoded = self.tokenizer.encode(prompt);
             if let Some(rest) = encoded.overflow {
                 let limit = self.tokenizer.length() - 2;
-                let warning = format!("the prompt has {} tokens, {limit} count; left out: {rest}", encoded.tokens);
+                let warning =
+                    format!("the prompt has {} tokens, {limit} count; left out: {rest}", encoded.tokens);
                 if !warnings.contains(&warning) {
                     warnings.push(warning);
                 }

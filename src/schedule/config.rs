@@ -21,7 +21,8 @@ impl Config {
     /// # Errors
     /// `invalid-model` if the bytes are not a JSON object.
     pub fn from_json(bytes: &[u8], file: &str) -> Result<Config> {
-        let keys = serde_json::from_slice(&without_infinities(bytes))
+        let keys = crate::json::parse(bytes)
+            .and_then(serde_json::from_value)
             .map_err(|e| Error::model(format!("{file} is not a JSON object of scheduler settings: {e}")))?;
         Ok(Config { file: file.to_string(), keys })
     }
@@ -140,24 +141,4 @@ impl Keys<'_> {
             }),
         }
     }
-}
-
-/// JSON with Python's extensions outside of strings replaced by null.
-fn without_infinities(bytes: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(bytes.len());
-    let (mut in_string, mut rest) = (false, bytes);
-    while let Some(&byte) = rest.first() {
-        let word = [&b"-Infinity"[..], b"Infinity", b"NaN"].into_iter().find(|word| rest.starts_with(word));
-        if let (false, Some(word)) = (in_string, word) {
-            out.extend_from_slice(b"null");
-            rest = &rest[word.len()..];
-            continue;
-        }
-        // A backslash takes the next byte along, so that an escaped quote does not end the string.
-        let taken = if in_string && byte == b'\\' { 2.min(rest.len()) } else { 1 };
-        in_string ^= byte == b'"';
-        out.extend_from_slice(&rest[..taken]);
-        rest = &rest[taken..];
-    }
-    out
 }

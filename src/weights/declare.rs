@@ -152,26 +152,16 @@ impl Declarations {
 
     /// An embedding table `[rows, width]`, gathered on the CPU.
     pub fn table(&mut self, name: &str, rows: usize, width: usize) -> Handle {
-        let part =
-            Part { names: vec![name.to_owned()], shape: vec![rows, width], role: Role::Table };
+        let part = Part { names: vec![name.to_owned()], shape: vec![rows, width], role: Role::Table };
         self.add(Layout::Table { rows, width }, vec![part])
     }
 }
 
 /// The parts of an ordinary layer: `path.weight` with this shape, and `path.bias`.
-pub fn weight_and_bias(
-    path: &str,
-    shape: Vec<usize>,
-    bias: bool,
-    rows: Rows,
-    columns: Columns,
-) -> Vec<Part> {
+pub fn weight_and_bias(path: &str, shape: Vec<usize>, bias: bool, rows: Rows, columns: Columns) -> Vec<Part> {
     let outputs = shape[0];
-    let mut parts = vec![Part {
-        names: vec![format!("{path}.weight")],
-        shape,
-        role: Role::Weight { rows, columns },
-    }];
+    let mut parts =
+        vec![Part { names: vec![format!("{path}.weight")], shape, role: Role::Weight { rows, columns } }];
     if bias {
         parts.push(Part {
             names: vec![format!("{path}.bias")],

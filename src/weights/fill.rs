@@ -31,13 +31,7 @@ impl<'a, U: FnMut(Handle, Vec<u8>) -> Result<()>> Filler<'a, U> {
             }
         }
         let missing = declarations.specs.iter().map(|s| s.parts.len()).collect();
-        Filler {
-            declarations,
-            by_name,
-            blobs: vec![None; declarations.specs.len()],
-            missing,
-            upload,
-        }
+        Filler { declarations, by_name, blobs: vec![None; declarations.specs.len()], missing, upload }
     }
 
     /// After the last file: every tensor must have come.
@@ -52,9 +46,7 @@ impl<'a, U: FnMut(Handle, Vec<u8>) -> Result<()>> Filler<'a, U> {
             .collect();
         match absent[..] {
             [] => Ok(()),
-            [one] => {
-                Err(Error::model(format!("{component}: the checkpoint lacks the tensor {one}")))
-            }
+            [one] => Err(Error::model(format!("{component}: the checkpoint lacks the tensor {one}"))),
             [first, ..] => Err(Error::model(format!(
                 "{component}: the checkpoint lacks {} tensors, the first is {first}",
                 absent.len()
@@ -81,13 +73,7 @@ impl<U: FnMut(Handle, Vec<u8>) -> Result<()>> Sink for Filler<'_, U> {
         Ok(true)
     }
 
-    fn slab(
-        &mut self,
-        info: &TensorInfo,
-        first_row: usize,
-        rows: usize,
-        data: &[f32],
-    ) -> Result<()> {
+    fn slab(&mut self, info: &TensorInfo, first_row: usize, rows: usize, data: &[f32]) -> Result<()> {
         let (h, p) = self.by_name[info.name.as_str()];
         let spec = &self.declarations.specs[h];
         let part: &Part = &spec.parts[p];
@@ -97,9 +83,7 @@ impl<U: FnMut(Handle, Vec<u8>) -> Result<()>> Sink for Filler<'_, U> {
                 (Role::Weight { rows, columns }, Layout::Matrix(m)) => {
                     m.store_row(blob, rows.place(row), values, |c| columns.place(c));
                 }
-                (Role::Bias { rows }, Layout::Matrix(m)) => {
-                    m.store_bias(blob, rows.place(row), values[0])
-                }
+                (Role::Bias { rows }, Layout::Matrix(m)) => m.store_bias(blob, rows.place(row), values[0]),
                 (Role::Vector { at }, _) => store_f32(blob, (at + row) as usize, values[0]),
                 (Role::Table, Layout::Table { width, .. }) => {
                     let at = row as usize * width * 4;

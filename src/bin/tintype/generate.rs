@@ -50,7 +50,7 @@ pub struct Options {
 }
 
 pub async fn run(options: &Options) -> Result<bool> {
-    let (gpu, load) = options.device.open().await?;
+    let (gpu, load) = options.device.open("f16").await?;
     let bar = Bar::new();
     let begun = now();
     let pipeline = load_model(&gpu, &options.model, &load, &bar).await?;
@@ -66,7 +66,9 @@ pub async fn run(options: &Options) -> Result<bool> {
         ..Request::new(&options.prompt, seed)
     };
     let dumped = RefCell::new(vec![]);
-    let dump = |name: &str, shape: [usize; 4], values: Vec<f32>| dumped.borrow_mut().push((name.to_owned(), shape, values));
+    let dump = |name: &str, shape: [usize; 4], values: Vec<f32>| {
+        dumped.borrow_mut().push((name.to_owned(), shape, values))
+    };
     let watch = Watch {
         cancel: Cancel::default(),
         progress: &|stage, fraction| bar.show(&words(stage), fraction),
@@ -112,7 +114,14 @@ fn tell(options: &Options, gpu: &Gpu, report: &Report, seed: u64, loaded: f64) {
     }
     eprintln!(
         "{}: {}x{}, seed {seed}, {} steps on {}; load {loaded:.2} s, text {:.2} s, denoise {:.2} s, decode {:.2} s",
-        options.out.display(), image.width, image.height, report.steps, gpu.info.name, t.text, t.denoise, t.decode
+        options.out.display(),
+        image.width,
+        image.height,
+        report.steps,
+        gpu.info.name,
+        t.text,
+        t.denoise,
+        t.decode
     );
 }
 

@@ -33,9 +33,9 @@ enum Command {
 /// What commands that use a GPU share.
 #[derive(Args, Clone)]
 struct Device {
-    /// How weights are stored: f32, f16 or q8
-    #[arg(long, default_value = "f16")]
-    weights: String,
+    /// How weights are stored: f32, f16 or q8; by default f16, and f32 to verify
+    #[arg(long)]
+    weights: Option<String>,
     /// How activations are stored: auto, f32, f16 or pack16
     #[arg(long, default_value = "auto")]
     activations: String,
@@ -45,8 +45,9 @@ struct Device {
 }
 
 impl Device {
-    async fn open(&self) -> Result<(Gpu, LoadOptions)> {
-        let options = LoadOptions::parse(&self.weights, &self.activations)?;
+    async fn open(&self, weights: &str) -> Result<(Gpu, LoadOptions)> {
+        let weights = self.weights.as_deref().unwrap_or(weights);
+        let options = LoadOptions::parse(weights, &self.activations)?;
         let gpu = Gpu::new(self.adapter.as_deref()).await?;
         gpu.elem(&options.activations)?;
         Ok((gpu, options))

@@ -45,14 +45,21 @@ pub async fn run(options: &Options) -> Result<bool> {
         println!("{}", serde_json::Value::Object(all));
         return Ok(true);
     }
-    println!("{:<14}{:>12}{:>12}{:>11}{:>11}{:>10}{:>11}", "", "model", "executed", "dispatches", "weights", "peak", "moved");
+    println!(
+        "{:<14}{:>12}{:>12}{:>11}{:>11}{:>10}{:>11}",
+        "", "model", "executed", "dispatches", "weights", "peak", "moved"
+    );
     for (name, plan) in &plans {
         let s = plan.summary();
         let (giga, mega) = (|v: u64| v as f64 / 1e9, |v: u64| v as f64 / 1e6);
         println!(
             "{name:<14}{:>8.1} GFL{:>8.1} GFL{:>11}{:>8.1} MB{:>7.1} MB{:>8.1} MB",
-            giga(s.model_flops), giga(s.executed_flops), s.dispatches,
-            mega(s.weight_bytes), mega(s.peak_bytes), mega(s.bytes_moved)
+            giga(s.model_flops),
+            giga(s.executed_flops),
+            s.dispatches,
+            mega(s.weight_bytes),
+            mega(s.peak_bytes),
+            mega(s.bytes_moved)
         );
     }
     if options.steps {
@@ -71,7 +78,10 @@ async fn plans(options: &Options, format: Format) -> Result<Vec<(&'static str, P
         _ => Elem::F16,
     };
     let target = Target { elem, taps: false };
-    let text = ClipTextConfig::from_json(&read_json(&folder, "text_encoder/config.json").await?, "text_encoder/config.json")?;
+    let text = ClipTextConfig::from_json(
+        &read_json(&folder, "text_encoder/config.json").await?,
+        "text_encoder/config.json",
+    )?;
     let unet = UnetConfig::from_json(&read_json(&folder, "unet/config.json").await?, "unet/config.json")?;
     let vae = VaeConfig::from_json(&read_json(&folder, "vae/config.json").await?, "vae/config.json")?;
     let request = Request { size: Some(options.size), ..Request::new("", 0) };

@@ -53,13 +53,15 @@ impl Bench {
     }
 
     pub fn reference(&self, case: &Value) -> Result<Reference> {
-        let file = case["file"].as_str().ok_or_else(|| Error::model("manifest.json: a case without a file"))?;
+        let file =
+            case["file"].as_str().ok_or_else(|| Error::model("manifest.json: a case without a file"))?;
         Reference::open(&self.root.join(file))
     }
 
     /// "sd-turbo-like/unet" to the model folder and the component.
     pub fn component<'a>(&self, case: &'a Value) -> Result<(PathBuf, &'a str)> {
-        let model = case["model"].as_str().ok_or_else(|| Error::model("manifest.json: a case without a model"))?;
+        let model =
+            case["model"].as_str().ok_or_else(|| Error::model("manifest.json: a case without a model"))?;
         let (folder, component) = model.rsplit_once('/').unwrap_or(("", model));
         Ok((self.root.join("models").join(folder), component))
     }
@@ -86,11 +88,11 @@ impl Check {
 
 pub async fn run(options: &Options) -> Result<bool> {
     let manifest = options.golden.join("manifest.json");
-    let text = std::fs::read(&manifest)
-        .map_err(|e| Error::not_found(format!("{}: {e}", manifest.display())))?;
+    let text =
+        std::fs::read(&manifest).map_err(|e| Error::not_found(format!("{}: {e}", manifest.display())))?;
     let manifest: Value =
         tintype::json::parse(&text).map_err(|e| Error::model(format!("{}: {e}", manifest.display())))?;
-    let (gpu, load) = options.device.open().await?;
+    let (gpu, load) = options.device.open("f32").await?;
     let elem = match load.activations.as_str() {
         "auto" => Elem::F32,
         named => gpu.elem(named)?,
@@ -120,7 +122,10 @@ pub async fn run(options: &Options) -> Result<bool> {
     }
     let [passed, failed, skipped] = counts;
     if options.json {
-        println!("{}", json!({"adapter": bench.gpu.info.name, "cases": rows, "passed": passed, "failed": failed, "skipped": skipped}));
+        println!(
+            "{}",
+            json!({"adapter": bench.gpu.info.name, "cases": rows, "passed": passed, "failed": failed, "skipped": skipped})
+        );
     } else {
         println!("{passed} passed, {failed} failed, {skipped} skipped");
     }
@@ -157,20 +162,31 @@ fn judge(case: &Value, elem: Elem, checks: Result<Vec<Check>>) -> Row {
     };
     let key = if elem == Elem::F32 { "f32" } else { "half" };
     let Some(limit) = case["limits"][key].as_f64() else {
-        return Row { outcome: Outcome::Failed, detail: format!("the case has no limit {key}"), lines: vec![] };
+        return Row {
+            outcome: Outcome::Failed,
+            detail: format!("the case has no limit {key}"),
+            lines: vec![],
+        };
     };
     let lines = checks.iter().map(|c| format!("{:<70} {:.2e}", c.what, c.error)).collect();
     // NaN is worse than everything.
     let share = |c: &Check| {
         let limit = c.limit.unwrap_or(limit);
-        if c.error.is_nan() { f64::INFINITY } else if c.error == 0.0 { 0.0 } else { c.error / limit }
+        if c.error.is_nan() {
+            f64::INFINITY
+        } else if c.error == 0.0 {
+            0.0
+        } else {
+            c.error / limit
+        }
     };
     let Some(worst) = checks.iter().max_by(|a, b| share(a).total_cmp(&share(b))) else {
         return Row { outcome: Outcome::Failed, detail: "nothing was compared".to_owned(), lines };
     };
     let outcome = if share(worst) <= 1.0 { Outcome::Passed } else { Outcome::Failed };
     let limit = worst.limit.unwrap_or(limit);
-    let detail = format!("{} compared, worst {:.1e} of {limit:.1e} in {}", checks.len(), worst.error, worst.what);
+    let detail =
+        format!("{} compared, worst {:.1e} of {limit:.1e} in {}", checks.len(), worst.error, worst.what);
     Row { outcome, detail, lines }
 }
 
@@ -181,7 +197,9 @@ async fn run_case(bench: &Bench, name: &str, case: &Value) -> Result<Vec<Check>>
         None if name == "ops" => ops::run(bench, case).await,
         Some(("text", _)) => text::run(bench, case).await,
         Some(("unet", "timestep_embedding")) => unet::timestep_embedding(bench, case),
-        Some(("unet", "guidance_embedding")) => Err(Error::unsupported("guidance embedding (LCM) is not built yet")),
+        Some(("unet", "guidance_embedding")) => {
+            Err(Error::unsupported("guidance embedding (LCM) is not built yet"))
+        }
         Some(("unet", _)) => unet::run(bench, case).await,
         Some(("vae", _)) => vae::run(bench, case).await,
         Some(("sched", "alphas")) => sched::alphas(bench, case),
@@ -195,8 +213,8 @@ async fn run_case(bench: &Bench, name: &str, case: &Value) -> Result<Vec<Check>>
 fn matches(glob: &str, name: &str) -> bool {
     match glob.split_once('*') {
         None => glob == name,
-        Some((start, rest)) => {
-            name.strip_prefix(start).is_some_and(|tail| (0..=tail.len()).any(|i| tail.is_char_boundary(i) && matches(rest, &tail[i..])))
-        }
+        Some((start, rest)) => name.strip_prefix(start).is_some_and(|tail| {
+            (0..=tail.len()).any(|i| tail.is_char_boundary(i) && matches(rest, &tail[i..]))
+        }),
     }
 }

@@ -16,7 +16,7 @@ pub struct Fields<'a> {
 
 impl<'a> Fields<'a> {
     pub fn parse(bytes: &[u8], file: &'a str) -> Result<Self> {
-        match serde_json::from_slice(bytes) {
+        match crate::json::parse(bytes) {
             Ok(Value::Object(map)) => Ok(Fields { file, map }),
             Ok(_) => Err(Error::model(format!("{file} is not a JSON object"))),
             Err(e) => Err(Error::model(format!("{file} is not valid JSON: {e}"))),

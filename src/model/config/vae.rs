@@ -227,10 +227,13 @@ mod tests {
     #[test]
     fn refusals_name_file_key_and_value() {
         let (kl, tiny) = ("AutoencoderKL", "AutoencoderTiny");
-        let cases: [(&str, &str, Code, &[&str]); 13] = [
+        let cases: [(&str, &str, Code, &[&str]); 16] = [
             ("VQModel", "", Unsupported, &["_class_name", "VQModel", tiny]),
             (kl, r#""act_fn": "relu""#, Unsupported, &["act_fn", "relu", "silu"]),
             (kl, r#""latents_mean": [0.5]"#, Unsupported, &["latents_mean", "0.5"]),
+            (kl, r#""latents_std": [0.5]"#, Unsupported, &["latents_std", "0.5"]),
+            (tiny, r#""upsample_fn": "bilinear""#, Unsupported, &["upsample_fn", "bilinear", "nearest"]),
+            (tiny, r#""shift_factor": 0.5"#, Unsupported, &["shift_factor", "0.5", "0.0"]),
             (kl, r#""block_out_channels": [32, 64]"#, InvalidModel, &["down_block_types", "2"]),
             (kl, r#""block_out_channels": []"#, InvalidModel, &["block_out_channels", "[]"]),
             (kl, r#""block_out_channels": [30]"#, InvalidModel, &["block_out_channels", "30", "32"]),

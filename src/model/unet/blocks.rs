@@ -41,7 +41,14 @@ impl Layer {
             resnet: Resnet::declare(&mut p.d, &resnet, inputs, level.width, p.groups, p.eps),
             transformer: level.attention.then(|| {
                 let path = format!("{path}.attentions.{index}");
-                Transformer::declare(p, &path, level.width, level.heads, level.transformer_layers, level.only_cross)
+                Transformer::declare(
+                    p,
+                    &path,
+                    level.width,
+                    level.heads,
+                    level.transformer_layers,
+                    level.only_cross,
+                )
             }),
         }
     }
@@ -65,18 +72,31 @@ pub struct DownBlock {
 
 impl DownBlock {
     /// Appends the width of every skip connection that it makes to `skips`.
-    pub fn declare(p: &mut Parts, path: &str, inputs: u32, level: Level, last: bool, skips: &mut Vec<u32>) -> DownBlock {
+    pub fn declare(
+        p: &mut Parts,
+        path: &str,
+        inputs: u32,
+        level: Level,
+        last: bool,
+        skips: &mut Vec<u32>,
+    ) -> DownBlock {
         let layers = (0..level.layers)
             .map(|i| Layer::declare(p, path, i, if i == 0 { inputs } else { level.width }, level))
             .collect();
         skips.extend(vec![level.width; level.layers + usize::from(!last)]);
         let name = format!("{path}.downsamplers.0");
-        let downsampler =
-            (!last).then(|| Conv::declare(&mut p.d, &format!("{name}.conv"), level.width, level.width, 3, true));
+        let downsampler = (!last)
+            .then(|| Conv::declare(&mut p.d, &format!("{name}.conv"), level.width, level.width, 3, true));
         DownBlock { path: name, layers, downsampler }
     }
 
-    pub fn record(&self, r: &mut Recorder, mut x: Tensor, inputs: &Inputs, skips: &mut Vec<Tensor>) -> Tensor {
+    pub fn record(
+        &self,
+        r: &mut Recorder,
+        mut x: Tensor,
+        inputs: &Inputs,
+        skips: &mut Vec<Tensor>,
+    ) -> Tensor {
         for layer in &self.layers {
             x = layer.record(r, x, None, inputs);
             skips.push(x);
@@ -125,7 +145,14 @@ pub struct UpBlock {
 
 impl UpBlock {
     /// Takes the widths of its skip connections off `skips`.
-    pub fn declare(p: &mut Parts, path: &str, inputs: u32, level: Level, last: bool, skips: &mut Vec<u32>) -> UpBlock {
+    pub fn declare(
+        p: &mut Parts,
+        path: &str,
+        inputs: u32,
+        level: Level,
+        last: bool,
+        skips: &mut Vec<u32>,
+    ) -> UpBlock {
         let mut width = inputs;
         let mut layers = vec![];
         for i in 0..level.layers + 1 {
@@ -134,12 +161,18 @@ impl UpBlock {
             width = level.width;
         }
         let name = format!("{path}.upsamplers.0");
-        let upsampler =
-            (!last).then(|| Conv::declare(&mut p.d, &format!("{name}.conv"), level.width, level.width, 3, true));
+        let upsampler = (!last)
+            .then(|| Conv::declare(&mut p.d, &format!("{name}.conv"), level.width, level.width, 3, true));
         UpBlock { path: name, layers, upsampler }
     }
 
-    pub fn record(&self, r: &mut Recorder, mut x: Tensor, inputs: &Inputs, skips: &mut Vec<Tensor>) -> Tensor {
+    pub fn record(
+        &self,
+        r: &mut Recorder,
+        mut x: Tensor,
+        inputs: &Inputs,
+        skips: &mut Vec<Tensor>,
+    ) -> Tensor {
         for layer in &self.layers {
             let skip = skips.pop().expect("as many skip connections as up-block layers");
             x = layer.record(r, x, Some(skip), inputs);

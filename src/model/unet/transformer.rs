@@ -21,7 +21,14 @@ pub struct Transformer {
 
 impl Transformer {
     /// `only_cross` replaces self-attention by a second attention over the text.
-    pub fn declare(p: &mut Parts, path: &str, width: u32, heads: u32, layers: usize, only_cross: bool) -> Transformer {
+    pub fn declare(
+        p: &mut Parts,
+        path: &str,
+        width: u32,
+        heads: u32,
+        layers: usize,
+        only_cross: bool,
+    ) -> Transformer {
         let heads = Heads { count: heads, size: width / heads };
         Transformer {
             path: path.to_owned(),
@@ -67,7 +74,9 @@ struct Block {
 
 impl Block {
     fn declare(p: &mut Parts, path: &str, width: u32, heads: Heads, only_cross: bool) -> Block {
-        let norm = |p: &mut Parts, i| LayerNorm::declare(&mut p.d, &format!("{path}.norm{i}"), width, LAYER_NORM_EPS);
+        let norm = |p: &mut Parts, i| {
+            LayerNorm::declare(&mut p.d, &format!("{path}.norm{i}"), width, LAYER_NORM_EPS)
+        };
         let (attn1, attn1_context) = if only_cross {
             let (attention, context) = p.cross(&format!("{path}.attn1"), width, heads);
             (attention, Some(context))

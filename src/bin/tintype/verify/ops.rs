@@ -9,7 +9,7 @@ use tintype::ops::{self, Activation, Attention, Epilogue};
 use tintype::plan::{Recorder, Target, Tensor};
 use tintype::quant::Format;
 use tintype::shape::{Elem, Shape};
-use tintype::weights::{Declarations, DiskFolder, Handle, Hooks, Rows, Columns, weight_and_bias};
+use tintype::weights::{Columns, Declarations, DiskFolder, Handle, Hooks, Rows, weight_and_bias};
 
 use super::reference::Reference;
 use super::{Bench, Check};
@@ -82,7 +82,8 @@ async fn one(bench: &Bench, reference: &Reference, name: &str, op: &str) -> Resu
             let unit: Vec<f32> = (0..n * n).map(|i| if i / n == i % n { 1.0 } else { 0.0 }).collect();
             more = vec![("k", unit.clone()), ("v", unit)];
             // A head size of one keeps the scores as they are.
-            Attention { q: (x, 0), k: (k, 0), v: (v, 0), heads: 1, size: 1, padded: n, causal: false }.record(&mut r)
+            Attention { q: (x, 0), k: (k, 0), v: (v, 0), heads: 1, size: 1, padded: n, causal: false }
+                .record(&mut r)
         }
         _ if op.starts_with("gn_") => {
             let epsilon = op.rsplit('_').next().and_then(|e| e.parse().ok()).ok_or_else(|| unknown(name))?;
@@ -172,10 +173,18 @@ async fn attention(
     let spread_rows = Rows::Heads { at: 0, size, padded };
     let spread_columns = Columns::Heads { size, padded };
     let width = q.shape.c as usize;
-    let spread =
-        Linear::fused(&mut d, q.shape.c, heads * padded, weight_and_bias("in", vec![width, width], false, spread_rows, Columns::Same));
-    let gather =
-        Linear::fused(&mut d, heads * padded, q.shape.c, weight_and_bias("out", vec![width, width], false, Rows::From(0), spread_columns));
+    let spread = Linear::fused(
+        &mut d,
+        q.shape.c,
+        heads * padded,
+        weight_and_bias("in", vec![width, width], false, spread_rows, Columns::Same),
+    );
+    let gather = Linear::fused(
+        &mut d,
+        heads * padded,
+        q.shape.c,
+        weight_and_bias("out", vec![width, width], false, Rows::From(0), spread_columns),
+    );
     let [q, k, v] = [q, k, v].map(|t| spread.of(t).record(&mut r));
     let y = Attention { q: (q, 0), k: (k, 0), v: (v, 0), heads, size, padded, causal: false }.record(&mut r);
     let y = gather.of(y).record(&mut r);
@@ -187,7 +196,8 @@ async fn attention(
         let mut blob = vec![0; matrix.bytes()];
         for o in 0..q.shape.c.min(width as u32) {
             let unit: Vec<f32> = (0..width as u32).map(|c| if c == o { 1.0 } else { 0.0 }).collect();
-            let (row, columns) = if i == 0 { (spread_rows.place(o), Columns::Same) } else { (o, spread_columns) };
+            let (row, columns) =
+                if i == 0 { (spread_rows.place(o), Columns::Same) } else { (o, spread_columns) };
             matrix.store_row(&mut blob, row, &unit, |c| columns.place(c));
         }
         blobs.push((Handle(i as u32), blob));

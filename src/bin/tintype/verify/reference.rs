@@ -38,11 +38,17 @@ impl Reference {
     }
 
     pub fn shape(&self, name: &str) -> Result<&[usize]> {
-        self.tensors.get(name).map(|t| &t.0[..]).ok_or_else(|| Error::model(format!("the reference has no {name}")))
+        self.tensors
+            .get(name)
+            .map(|t| &t.0[..])
+            .ok_or_else(|| Error::model(format!("the reference has no {name}")))
     }
 
     pub fn f64(&self, name: &str) -> Result<&[f64]> {
-        self.tensors.get(name).map(|t| &t.1[..]).ok_or_else(|| Error::model(format!("the reference has no {name}")))
+        self.tensors
+            .get(name)
+            .map(|t| &t.1[..])
+            .ok_or_else(|| Error::model(format!("the reference has no {name}")))
     }
 
     /// In the stored order: [N, C, H, W] for pictures.

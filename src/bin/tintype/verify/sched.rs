@@ -66,7 +66,8 @@ fn schedule(case: &Value) -> Result<Schedule> {
     let mut config = case["config"].clone();
     config["_class_name"] = case["class"].clone();
     let config = Config::from_json(config.to_string().as_bytes(), "scheduler_config.json")?;
-    let settings = case["set_timesteps"].as_object().ok_or_else(|| Error::model("a case without set_timesteps"))?;
+    let settings =
+        case["set_timesteps"].as_object().ok_or_else(|| Error::model("a case without set_timesteps"))?;
     let mut steps = 0;
     let mut config = config;
     for (key, value) in settings {

@@ -26,13 +26,16 @@ pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
     let session = part.session(&bench.gpu, &bench.tapped(), &ids).await?;
     session.run(&bench.gpu, "text", &Cancel::default(), &|_| {}).await?;
     let last = session.read(&bench.gpu, "last_hidden_state").await?;
-    let mut checks = vec![Check::new("out.last_hidden_state", &last, &reference.f32("out.last_hidden_state")?)];
+    let mut checks =
+        vec![Check::new("out.last_hidden_state", &last, &reference.f32("out.last_hidden_state")?)];
     checks.push(Check::new(
         "out.pooler_output",
         &part.encoder.pooled(&last, &ids),
         &reference.f32("out.pooler_output")?,
     ));
-    for name in reference.names().filter(|n| n.starts_with("hidden_states.") || n.starts_with("out.clip_skip_")) {
+    for name in
+        reference.names().filter(|n| n.starts_with("hidden_states.") || n.starts_with("out.clip_skip_"))
+    {
         // The file holds the first prompts only.
         let want = reference.f32(name)?;
         let got = session.read(&bench.gpu, name.trim_start_matches("out.")).await?;

@@ -12,7 +12,8 @@ use super::{Bench, Check};
 pub fn run(bench: &Bench) -> Result<Vec<Check>> {
     let path = bench.root.join("ref/tokens.json");
     let text = std::fs::read(&path).map_err(|e| Error::not_found(format!("{}: {e}", path.display())))?;
-    let set: Value = serde_json::from_slice(&text).map_err(|e| Error::model(format!("{}: {e}", path.display())))?;
+    let set: Value =
+        serde_json::from_slice(&text).map_err(|e| Error::model(format!("{}: {e}", path.display())))?;
     let mut checks = vec![];
     for folder in tokenizers(&bench.root.join("models")) {
         let read = |name: &str| std::fs::read(folder.join(name)).ok();
@@ -36,7 +37,8 @@ pub fn run(bench: &Bench) -> Result<Vec<Check>> {
         for (key, ids) in wanted {
             let prompt = set["prompts"][key].as_str().unwrap_or_default();
             let got: Vec<f32> = tokenizer.encode(prompt).ids.iter().map(|&id| id as f32).collect();
-            let want: Vec<f32> = ids.as_array().into_iter().flatten().filter_map(|v| Some(v.as_f64()? as f32)).collect();
+            let want: Vec<f32> =
+                ids.as_array().into_iter().flatten().filter_map(|v| Some(v.as_f64()? as f32)).collect();
             let name = folder.strip_prefix(&bench.root).unwrap_or(&folder).display().to_string();
             checks.push(Check::new(format!("{name} {key}"), &got, &want));
         }

@@ -13,14 +13,9 @@ use super::{Bench, Check};
 pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
     let reference = bench.reference(case)?;
     let (folder, component) = bench.component(case)?;
-    let part = UnetPart::load(
-        &bench.gpu,
-        &DiskFolder::new(&folder),
-        component,
-        bench.load.weights,
-        Hooks::NONE,
-    )
-    .await?;
+    let part =
+        UnetPart::load(&bench.gpu, &DiskFolder::new(&folder), component, bench.load.weights, Hooks::NONE)
+            .await?;
     let mut checks = vec![];
     // "" in a file of blocks; "B.", "C.", "D." in a file of more.
     let mut prefixes: Vec<String> =
@@ -95,7 +90,8 @@ pub fn timestep_embedding(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
     for name in reference.names() {
         let number = |key: &str| {
             let word = name.split('_').find_map(|w| w.strip_prefix(key));
-            word.and_then(|w| w.parse::<f32>().ok()).ok_or_else(|| Error::unsupported(format!("the name {name}")))
+            word.and_then(|w| w.parse::<f32>().ok())
+                .ok_or_else(|| Error::unsupported(format!("the name {name}")))
         };
         let got = embed(number("t")?, number("dim")? as usize, number("flip")? == 1.0, number("shift")?);
         checks.push(Check::new(name, &got, &reference.f32(name)?));

@@ -57,12 +57,18 @@ async fn run_part(bench: &Bench, reference: &Reference, name: &str, part: &VaePa
 }
 
 /// `prefix.out`, or the moments behind it, and the modules on the way.
-async fn encoded(bench: &Bench, reference: &Reference, prefix: &str, session: &Session) -> Result<Vec<Check>> {
+async fn encoded(
+    bench: &Bench,
+    reference: &Reference,
+    prefix: &str,
+    session: &Session,
+) -> Result<Vec<Check>> {
     let got = session.read(&bench.gpu, "sample").await?;
     if prefix == "encode_blocks" {
         // The encoder without quant_conv.
         let blocks = session.read(&bench.gpu, "encoder.conv_out").await?;
-        let mut checks = vec![Check::new(format!("{prefix}.out"), &blocks, &reference.nhwc(&format!("{prefix}.out"))?)];
+        let mut checks =
+            vec![Check::new(format!("{prefix}.out"), &blocks, &reference.nhwc(&format!("{prefix}.out"))?)];
         checks.extend(unet::activations(bench, reference, session, "act.").await?);
         return Ok(checks);
     }
@@ -74,7 +80,8 @@ async fn encoded(bench: &Bench, reference: &Reference, prefix: &str, session: &S
     let (channels, pixels) = (shape[1], shape[2] * shape[3]);
     let posterior = Posterior::new(&got, channels);
     let mut checks = vec![];
-    for (name, values) in [("mean", &posterior.mean), ("logvar", &posterior.logvar), ("std", &posterior.std)] {
+    for (name, values) in [("mean", &posterior.mean), ("logvar", &posterior.logvar), ("std", &posterior.std)]
+    {
         let name = format!("{prefix}.{name}");
         checks.push(Check::new(&name, values, &reference.nhwc(&name)?));
     }

@@ -1,0 +1,247 @@
+// Everything that goes wrong is a rejected promise with a stable code and a sentence, and a generator that
+// was there before goes on drawing the same pictures.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { golden, open, withFields, withHeader } from "./harness.mjs";
+
+const MODEL = "/golden/models/sdxs-like/";
+const UNET = "unet/diffusion_pytorch_model.fp16.safetensors";
+
+const file = (path) => golden(`sdxs-like/${path}`);
+const rename = (header, from, to) => {
+  header[to] = header[from];
+  delete header[from];
+};
+const unet = (edit) => withHeader(file(UNET), edit);
+const breakOff = (response) => {
+  response.writeHead(200, { "Content-Length": file(UNET).length });
+  response.write(file(UNET).subarray(0, 50_000), () => response.destroy());
+};
+
+/** What is wrong, the file that is served damaged, the code, and a word that the sentence must have. */
+const LOADS = [
+  ["a folder without a model", "model_index.json", null, "not-found", "model_index.json"],
+  ["no weights", UNET, null, "not-found", "unet/"],
+  ["a truncated file", UNET, file(UNET).subarray(0, 100_000), "invalid-model", UNET],
+  ["a file that is only a header's length", UNET, file(UNET).subarray(0, 8), "invalid-model", UNET],
+  ["not a safetensors file", UNET, Buffer.from("<!doctype html>".repeat(100)), "invalid-model", UNET],
+  ["a missing tensor", UNET, unet((header) => rename(header, "conv_in.bias", "conv_in.bios")), "invalid-model", "conv_in.bias"],
+  ["overlapping ranges", UNET, unet((header) => header["conv_in.bias"].data_offsets[0]--), "invalid-model", UNET],
+  ["a wrong shape", UNET, unet((header) => header["conv_in.weight"].shape.reverse()), "invalid-model", "conv_in.weight"],
+  ["a config that is not JSON", "unet/config.json", Buffer.from("{"), "invalid-model", "unet/config.json"],
+  ["another width in the config", "unet/config.json", withFields(file("unet/config.json"), { block_out_channels: [20, 40, 80] }), "invalid-model", "shape"],
+  ["an unknown switch", "unet/config.json", withFields(file("unet/config.json"), { class_embed_type: "timestep" }), "unsupported", "class_embed_type"],
+  ["a server that fails", "vae/config.json", (response) => response.writeHead(500).end(), "network", "500"],
+  ["a connection that breaks off", UNET, breakOff, "network", UNET],
+];
+
+/** Options of `create` that are refused, the code, and a word of the sentence. */
+const OPTIONS = [
+  [{ weights: "q3" }, "invalid-option", "weights"],
+  [{ weights: 8 }, "invalid-option", "weights"],
+  [{ activations: "f64" }, "invalid-option", "activations"],
+  [{ activations: "f16" }, "unsupported", "shader-f16"],
+  [{ model: "http://[" }, "invalid-option", "model"],
+];
+
+test("a model that cannot be loaded", { timeout: 300_000 }, async (t) => {
+  const { page, served } = await open(t);
+  const refused = (options) =>
+    page.evaluate(async (options) => {
+      const { ImageGenerator, TintypeError } = await import("/index.js");
+      const error = await ImageGenerator.create(options).then(() => new Error("it was accepted"), (error) => error);
+      return { ours: error instanceof TintypeError, code: error.code, message: error.message };
+    }, options);
+  for (const [what, path, body, code, word] of LOADS) {
+    await t.test(what, async () => {
+      served.set(MODEL + path, body);
+      const error = await refused({ model: MODEL });
+      served.delete(MODEL + path);
+      assertError(error, code, word);
+    });
+  }
+  for (const [options, code, word] of OPTIONS) {
+    await t.test(JSON.stringify(options), async () => assertError(await refused({ model: MODEL, ...options }), code, word));
+  }
+});
+
+/** Requests that are refused: the options, the code, and a word of the sentence. */
+const REQUESTS = [
+  [{ seed: NaN }, "invalid-option", "seed"],
+  [{ seed: -1 }, "invalid-option", "seed"],
+  [{ seed: 1.5 }, "invalid-option", "seed"],
+  [{ seed: "1" }, "invalid-option", "seed"],
+  [{ steps: 0 }, "invalid-option", "steps"],
+  [{ steps: NaN }, "invalid-option", "steps"],
+  [{ steps: 2.5 }, "invalid-option", "steps"],
+  [{ steps: 100_000 }, "invalid-option", "steps"],
+  [{ width: 0 }, "invalid-option", "width"],
+  [{ width: 63 }, "invalid-option", "width"],
+  [{ height: 64.5 }, "invalid-option", "height"],
+  [{ height: NaN }, "invalid-option", "height"],
+  [{ width: Infinity }, "invalid-option", "width"],
+  [{ width: 1e9 }, "invalid-option", "width"],
+  [{ width: 8192, height: 8192 }, "limit-too-low", ""],
+  [{ guidance: NaN }, "invalid-option", "guidance"],
+  [{ guidance: -1 }, "invalid-option", "guidance"],
+  [{ scheduler: "nonsense" }, "unsupported|invalid-option", "nonsense"],
+  [{ negativePrompt: 7 }, "invalid-option", "negativePrompt"],
+  [{ prompt: 7 }, "invalid-option", "prompt"],
+  [{ prompt: undefined }, "invalid-option", "prompt"],
+];
+
+test("a request that cannot be served", { timeout: 300_000 }, async (t) => {
+  const { page } = await open(t);
+  await prepare(page);
+  for (const [options, code, word] of REQUESTS) {
+    await t.test(describe(options), async () => {
+      const { error, same } = await page.evaluate(async (options) => {
+        const { prompt, ...rest } = { prompt: "a boat", width: 32, height: 32, ...options };
+        const error = await window.generator.generate(prompt, rest).then(() => new Error("it was accepted"), (error) => error);
+        return { error: { ours: true, code: error.code, message: error.message }, same: (await window.picture()) === window.first };
+      }, options);
+      assertError(error, code, word);
+      assert.ok(same, "the next picture is another one");
+    });
+  }
+});
+
+test("aborted", { timeout: 300_000 }, async (t) => {
+  const { page, served } = await open(t);
+  await t.test("before the loading", async () => assert.equal(await page.evaluate(abortLoad, { model: MODEL, at: "before" }), "mine"));
+  await t.test("as the loading begins", async () => assert.equal(await page.evaluate(abortLoad, { model: MODEL, at: "begin" }), "mine"));
+  await t.test("while a file is loaded", async () => {
+    const closed = new Promise((resolve) => {
+      served.set(MODEL + UNET, (response) => {
+        response.writeHead(200, { "Content-Length": file(UNET).length });
+        response.write(file(UNET).subarray(0, 1_000_000));
+        // The rest never comes.
+        response.on("close", resolve);
+      });
+    });
+    assert.equal(await page.evaluate(abortLoad, { model: MODEL, at: 0.34 }), "mine");
+    await closed;
+    served.delete(MODEL + UNET);
+  });
+
+  await prepare(page);
+  for (const stage of ["before", "begin", "sent", "text", "denoise", "decode"]) {
+    await t.test(`the drawing: ${stage}`, async () => {
+      const { reason, answers, same } = await page.evaluate(abortDrawing, stage);
+      assert.equal(reason, "mine");
+      assert.ok(same, "the next picture is another one");
+      // The work itself ended, not only the promise; the first two never reach the worker.
+      assert.deepEqual(answers, stage === "before" || stage === "begin" ? [] : ["cancelled"]);
+    });
+  }
+  await t.test("a call that waits leaves the queue, the others are served in order", async () => {
+    const order = await page.evaluate(async () => {
+      const abort = new AbortController();
+      const order = [];
+      const call = (name, signal) =>
+        window.generator.generate("a boat", { seed: 1, width: 32, height: 32, signal }).then(() => order.push(name), (error) => order.push(`${name} ${error.name}`));
+      const calls = [call("first"), call("second", abort.signal), call("third")];
+      abort.abort();
+      await Promise.all(calls);
+      return order;
+    });
+    assert.deepEqual(order, ["second AbortError", "first", "third"]);
+  });
+  await t.test("disposed while it draws", async () => {
+    const codes = await page.evaluate(async () => {
+      const code = (promise) => promise.then(() => "accepted", (error) => error.code);
+      const running = code(window.generator.generate("a boat", { steps: 50 }));
+      const waiting = code(window.generator.generate("a boat"));
+      setTimeout(() => window.generator.dispose(), 300);
+      const codes = [await running, await waiting, await code(window.generator.generate("a boat"))];
+      window.generator.dispose();
+      return codes;
+    });
+    assert.deepEqual(codes, ["disposed", "disposed", "disposed"]);
+  });
+});
+
+test("a lost device", { timeout: 120_000 }, async (t) => {
+  const { page, browser } = await open(t);
+  await prepare(page);
+  await page.evaluate((model) => {
+    window.outcome = window.generator.generate("a boat", { steps: 50, onProgress: () => (window.drawing = true) });
+    window.outcome.catch(() => {});
+  });
+  await page.waitForFunction(() => window.drawing);
+  await (await browser.newBrowserCDPSession()).send("Browser.crashGpuProcess");
+  const code = (call) => page.evaluate(`(${call})().then(() => "accepted", (error) => error.code)`);
+  assert.equal(await code("() => window.outcome"), "device-lost");
+  assert.equal(await code('() => window.generator.generate("a boat")'), "device-lost");
+  // A new generator takes the GPU as it is after the crash.
+  await prepare(page);
+});
+
+test("a browser without WebGPU", { timeout: 60_000 }, async (t) => {
+  const { page } = await open(t, undefined, { webgpu: false });
+  const error = await page.evaluate(async (model) => {
+    const { ImageGenerator } = await import("/index.js");
+    const error = await ImageGenerator.create({ model }).catch((error) => error);
+    return { ours: true, code: error.code, message: error.message };
+  }, MODEL);
+  assertError(error, "no-adapter", "WebGPU");
+});
+
+function assertError({ ours, code, message }, wanted, word) {
+  assert.ok(wanted.split("|").includes(code), `wanted ${wanted}, found ${code}: ${message}`);
+  assert.ok(ours, "not a TintypeError");
+  assert.ok(message.includes(word), `"${message}" does not name ${word}`);
+}
+
+const describe = (options) =>
+  Object.entries(options).map(([key, value]) => `${key} ${typeof value === "string" ? JSON.stringify(value) : value}`).join(", ");
+
+/** Gives the page a generator, `picture()` that draws a small one as text, and what it drew first. */
+async function prepare(page) {
+  await page.evaluate(async (model) => {
+    // What the worker answers can be seen here: an early rejection must not hide that it went on.
+    window.answers = [];
+    const Real = (window.Real ??= window.Worker);
+    window.Worker = class extends Real {
+      constructor(...args) {
+        super(...args);
+        this.addEventListener("message", ({ data }) => !data.progress && window.answers.push(data.error?.code ?? "result"));
+      }
+    };
+    const { ImageGenerator } = await import("/index.js");
+    window.generator = await ImageGenerator.create({ model });
+    window.picture = async () => {
+      const made = await window.generator.generate("a boat", { seed: 1, width: 32, height: 32 });
+      return made.toImageData().data.join();
+    };
+    window.first = await window.picture();
+  }, MODEL);
+}
+
+/** Runs in the page. `at` is a moment, or the fraction of the download from which on to abort. */
+async function abortLoad({ model, at }) {
+  const { ImageGenerator } = await import("/index.js");
+  const abort = new AbortController();
+  if (at === "before") abort.abort("mine");
+  const onProgress = ({ fraction }) => fraction >= at && abort.abort("mine");
+  const made = ImageGenerator.create({ model, signal: abort.signal, onProgress });
+  if (at === "begin") abort.abort("mine");
+  return made.then(() => "accepted", (reason) => reason);
+}
+
+/** Runs in the page: what the promise rejected with, what the worker answered, and whether the next picture is right. */
+async function abortDrawing(stage) {
+  const abort = new AbortController();
+  window.answers.length = 0;
+  if (stage === "before") abort.abort("mine");
+  const onProgress = (news) => news.stage === stage && abort.abort("mine");
+  // Large enough that every stage takes several submits.
+  const work = window.generator.generate("a boat", { seed: 2, steps: 2, width: 256, height: 256, signal: abort.signal, onProgress });
+  if (stage === "begin") abort.abort("mine");
+  if (stage === "sent") setTimeout(() => abort.abort("mine"));
+  const reason = await work.then(() => "accepted", (reason) => reason);
+  const same = (await window.picture()) === window.first;
+  // The last answer is that of the picture just made.
+  return { reason, answers: window.answers.slice(0, -1), same };
+}
