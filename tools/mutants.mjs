@@ -89,7 +89,7 @@ function validate(mutant) {
   const text = readFileSync(join(ROOT, mutant.file), "utf8");
   const parts = text.split(mutant.find);
   if (parts.length !== 2) throw wrong(`"${mutant.find}" is ${parts.length - 1} times in ${mutant.file}, wanted once.`);
-  if (/\/\/|#/.test(parts[0].slice(parts[0].lastIndexOf("\n") + 1))) throw wrong("the text stands in a comment.");
+  if (/\/\/|^\s*#\s/.test(parts[0].slice(parts[0].lastIndexOf("\n") + 1))) throw wrong("the text stands in a comment.");
 }
 
 async function withEdit({ file, find: text, replace }, work) {

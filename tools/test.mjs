@@ -20,7 +20,7 @@ const SWIFTSHADER = () => driver(find.swiftshader());
 
 /** In this order; a group is a command, or a function that resolves to { passed, failed, output }. */
 const GROUPS = {
-  format: ["cargo", ["fmt", "--check"]],
+  format: ["cargo", ["fmt", "--check", "--", "--color=never"]],
   scripts,
   lint: ["cargo", ["clippy", "--release", "--all-targets", "--", "-D", "warnings"]],
   native: ["cargo", ["test", "--release"], LAVAPIPE],
@@ -31,8 +31,13 @@ const GROUPS = {
   ...verify("f32", "swiftshader", SWIFTSHADER),
   ...verify("pack16", "swiftshader", SWIFTSHADER),
   module,
-  web: [process.execPath, ["--test", "--test-concurrency=1", "--test-reporter=tap", "tests/web/"]],
+  web: [process.execPath, ["--test", "--test-concurrency=1", "--test-reporter=tap", ...webTests()]],
 };
+
+function webTests() {
+  const files = readdirSync(join(ROOT, "tests/web")).filter((name) => name.endsWith(".test.mjs"));
+  return files.sort().map((name) => `tests/web/${name}`);
+}
 
 function verify(activations, name, env) {
   const args = ["verify", "tests/golden", "--activations", activations];

@@ -83,8 +83,13 @@ class Remote {
     if (this.#ended) return Promise.reject(this.#ended);
     const id = this.#next++;
     return new Promise((resolve, reject) => {
-      const cancel = () => this.#worker.postMessage({ id, op: "cancel" });
-      this.#calls.set(id, { resolve, reject, onProgress, done: () => signal?.removeEventListener("abort", cancel) });
+      const call = { resolve, reject, onProgress, done: () => signal?.removeEventListener("abort", cancel) };
+      const cancel = () => {
+        // The caller's promise has ended; the worker's work ends a little later.
+        call.onProgress = undefined;
+        this.#worker.postMessage({ id, op: "cancel" });
+      };
+      this.#calls.set(id, call);
       signal?.addEventListener("abort", cancel);
       try {
         this.#worker.postMessage({ id, op, body });

@@ -64,7 +64,7 @@ impl TextEncoder {
     pub fn record(&self, r: &mut Recorder, mut x: Tensor) -> Tensor {
         for (i, layer) in self.layers.iter().enumerate() {
             r.tap(&format!("hidden_states.{i}"), x);
-            if r.target.taps && i > 0 {
+            if r.target.taps {
                 // What diffusers' clip_skip gives: an earlier state behind the final norm.
                 let skipped = self.final_layer_norm.record(r, x);
                 r.tap(&format!("clip_skip_{}", self.layers.len() - i), skipped);

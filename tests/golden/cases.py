@@ -166,7 +166,7 @@ def vae(golden, model, m, rng):
                     d.mean + d.std * noise.to(d.mean.dtype)}
         acts = {}
         hooks = record(m, ["encoder." + n for n in enc], acts)
-        out["encode_blocks.out"] = m.quant_conv(m.encoder(cast(e)))
+        out["encode_blocks.out"] = m.encoder(cast(e))
         for h in hooks:
             h.remove()
         return out | acts

@@ -1,0 +1,94 @@
+//! What only the command can be asked for.
+
+use super::{PROMPT, refused_by_command};
+use crate::cli::{failure, tintype};
+use crate::models::folder::{Temp, golden};
+
+#[test]
+fn options_that_are_no_numbers() {
+    let model = golden("sdxs-like");
+    for (args, words) in [
+        (["--seed", "NaN"], ["NaN", "--seed"]),
+        (["--seed", "1.5"], ["1.5", "--seed"]),
+        (["--seed=-1", "--json"], ["-1", "--seed"]),
+        (["--steps", "many"], ["many", "--steps"]),
+        (["--steps=-3", "--json"], ["-3", "--steps"]),
+        (["--size", "64"], ["64", "WIDTHxHEIGHT"]),
+        (["--size", "axb"], ["axb", "WIDTHxHEIGHT"]),
+        (["--frobnicate", "1"], ["--frobnicate", "unexpected"]),
+    ] {
+        refused_by_command(args[0], &model, &args, &words);
+    }
+}
+
+#[test]
+fn adapters() {
+    let model = golden("sdxs-like");
+    refused_by_command("adapter", &model, &["--adapter", "no such thing"], &["no such thing", "(no-adapter)"]);
+    let mut command = tintype(&["generate", PROMPT, "--model", model.to_str().unwrap()]);
+    // Where there are other ways to a GPU than Vulkan, they are not for the test to close.
+    if cfg!(target_os = "linux") {
+        let nothing = [("VK_DRIVER_FILES", "/dev/null"), ("VK_ICD_FILENAMES", "/dev/null")];
+        let sentence = crate::cli::sentence(&command.envs(nothing).output().unwrap());
+        assert!(sentence.contains("there is no WebGPU adapter"), "{sentence}");
+        assert!(sentence.ends_with("(no-adapter)"), "{sentence}");
+    }
+}
+
+#[test]
+fn places_that_cannot_be_written() {
+    let (model, out) = (golden("sdxs-like"), Temp::new());
+    let model = model.to_str().unwrap();
+    out.write("file", "kept");
+    std::fs::create_dir(out.path("folder")).unwrap();
+    let draw = ["generate", PROMPT, "--model", model, "--size", "8x8", "--out"];
+    for place in ["absent/a.png", "file/a.png", "folder"] {
+        let place = out.path(place);
+        let sentence = failure(&[&draw[..], &[place.to_str().unwrap()]].concat());
+        assert!(sentence.contains(&format!("cannot write {}", place.display())), "{sentence}");
+    }
+    let mut left: Vec<_> = std::fs::read_dir(&out.0).unwrap().map(|e| e.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["file", "folder"], "something half-made stayed behind");
+    assert_eq!(std::fs::read(out.path("file")).unwrap(), b"kept");
+}
+
+#[test]
+fn plans_of_what_is_not_there() {
+    let model = golden("sdxs-like");
+    let model = model.to_str().unwrap();
+    for (args, words) in [
+        (&["--model", "no/such/folder"][..], &["no/such/folder", "config.json", "(not-found)"][..]),
+        (&["--model", model, "--size", "60x64"], &["width", "60", "(invalid-option)"]),
+        (&["--model", model, "--activations", "f64"], &["activations", "f64", "(invalid-option)"]),
+        (&["--model", model, "--weights", "q4"], &["weights", "q4", "(invalid-option)"]),
+        (&[], &["--model"]),
+    ] {
+        let sentence = failure(&[&["plan"], args].concat());
+        assert!(words.iter().all(|w| sentence.contains(w)), "{words:?}: {sentence}");
+    }
+}
+
+#[test]
+fn references_that_are_not_there() {
+    let sentence = failure(&["verify", "no/such/set"]);
+    assert!(["no/such/set", "manifest.json", "(not-found)"].iter().all(|w| sentence.contains(w)), "{sentence}");
+    let set = Temp::new();
+    set.write("manifest.json", "{");
+    let sentence = failure(&["verify", set.0.to_str().unwrap()]);
+    assert!(sentence.contains("manifest.json") && sentence.ends_with("(invalid-model)"), "{sentence}");
+}
+
+/// `tintype plan | head -1` is no accident.
+#[test]
+#[cfg(unix)]
+fn a_reader_that_leaves() {
+    use std::process::Stdio;
+    let model = golden("sd-turbo-like");
+    let mut command = tintype(&["plan", "--model", model.to_str().unwrap(), "--steps"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!said.contains("panicked"), "{said}");
+}

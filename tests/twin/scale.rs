@@ -1,0 +1,8 @@
+use super::activate;
+use tintype::ops::Activation;
+
+/// `act(a x + b)`, repeated.
+pub fn scale(x: &[f64], a: f64, b: f64, times: usize, activation: Activation) -> Vec<f64> {
+    let once: Vec<f64> = x.iter().map(|v| activate(activation, a * v + b)).collect();
+    once.repeat(times)
+}
