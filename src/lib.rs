@@ -1,4 +1,47 @@
-//! Tintype makes pictures from words on the user's own GPU.
+//! Tintype makes pictures from words on the user's own GPU: distilled latent diffusion models, in the
+//! Hugging Face diffusers layout, by hand-written WGSL kernels through WebGPU.
+//!
+//! # Four phases
+//!
+//! ```text
+//! declare  pure               config -> layers, each a set of handles (name, shape, layout, format)
+//! fill     async, may fail    bytes, in whatever order they stream, -> the handles' buffers
+//! record   pure, cannot fail  layers + shapes + Target -> Plan      no GPU, no browser, no Result
+//! run      async              Plan + buffers -> pixels              fails only when the device is lost or full
+//! ```
+//!
+//! Everything wrong with the outside world (files, configurations, options) is found while declaring and
+//! filling, and said in a sentence with a stable [`error::Code`]. After that a wrong shape is a bug of ours:
+//! an `assert!` with both shapes in it, and the code of models has no `?`. A [`plan::Plan`] is plain data;
+//! [`plan::Plan::check`] is where a request meets the device's limits.
+//!
+//! # Arrows
+//!
+//! ```text
+//! web, bin -> pipeline -> model -> nn -> ops -> plan -> shape;   ops -> kernels (static table)
+//! nn -> weights -> quant -> shape;   pipeline -> schedule, tokenizer, weights, rng, gpu
+//! gpu -> plan, kernels, weights
+//! ```
+//!
+//! # Invariants
+//!
+//! - wgpu is named only under `gpu/`; wasm_bindgen only in `web.rs` and `gpu/web.rs`.
+//! - Activations are `[N, H, W, C]`, sequences `[N, T, 1, C]`, C packed by four and padded with zeros.
+//! - A kernel's `Params` are written once, in WGSL; build.rs makes the Rust struct. Its first word is the
+//!   first thread in y, so that any dispatch can be cut into bands.
+//! - No buffer is read and written in one dispatch; tensors share whole buffers by lifetime.
+//! - The name in the checkpoint is the name in the code.
+//! - Reductions have a fixed order: the same device and driver give the same bits.
+//!
+//! # How to add a kernel
+//!
+//! 1. `kernels/x.wgsl`: its formula, shapes, grid; entry point `x`. Slots are `//# use elem weight`,
+//!    constants `//# const NAME`; what fills them is one line in `kernels/variants.txt`.
+//! 2. `src/ops/x.rs`: shape rule, variant, params, threads.
+//! 3. `tests/twin/x.rs`, the formula in plain Rust, and `tests/ops/x.rs`, the comparison.
+//!
+//! build.rs checks every variant with naga and against the limits that all devices have; a browser test
+//! compiles every variant in Chromium.
 
 pub mod error;
 pub mod gpu;

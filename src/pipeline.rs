@@ -9,7 +9,7 @@ mod text;
 use std::cell::RefCell;
 
 pub use decode::{Decoder, Network, VaePart, vae_plan};
-pub use denoise::{Denoiser, UnetPart, denoise_plan, step_coefficients};
+pub use denoise::{Denoiser, Job, UnetPart, denoise_plan, step_coefficients};
 pub use parts::{LoadOptions, read_json};
 pub use request::{Image, Report, Request, Seeds, Stage, Timings};
 pub use text::{TextPart, text_plan};
@@ -112,7 +112,13 @@ impl Pipeline {
         let guided = guidance > 1.0;
         let (h, w, channels) = (height / factor, width / factor, self.vae.config.latent_channels());
         // Both plans are checked before anything runs.
-        let denoiser = self.unet.denoiser(gpu, &self.target, &self.denoiser, images, guided, [h, w]).await?;
+        let job = Job {
+            images: images as u32,
+            guided,
+            size: [h as u32, w as u32],
+            tokens: self.text.tokenizer.length() as u32,
+        };
+        let denoiser = self.unet.denoiser(gpu, &self.target, &self.denoiser, job).await?;
         let decoder = self.vae.decoder(gpu, &self.target, &self.decoder, [h, w]).await?;
 
         let begun = now();

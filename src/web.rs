@@ -63,7 +63,7 @@ impl Generator {
         let mut gpu = Gpu::new(None).await?;
         // wgpu knows only the adapter's description, which browsers leave empty.
         if let Some(name) = options.text("adapter")? {
-            gpu.info.name = name;
+            gpu.info.rename(name);
         }
         let meter = RefCell::new(Meter::default());
         let hooks = Hooks {

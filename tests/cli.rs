@@ -72,10 +72,18 @@ fn drawn_as_the_reference(case: &str, more: &[&str]) {
     let (out, model) = (Temp::new(), golden("sdxs-like"));
     let (png, dump) = (out.path("a.png"), out.path("a.safetensors"));
     let args = &case["args"];
-    let [prompt, steps] = ["prompt", "num_inference_steps"].map(|k| args[k].to_string().trim_matches('"').to_owned());
+    let [prompt, steps] =
+        ["prompt", "num_inference_steps"].map(|k| args[k].to_string().trim_matches('"').to_owned());
     let [seed, guidance] = [&case["seed"], &args["guidance_scale"]].map(Value::to_string);
     let common = ["generate", &prompt, "--seed", &seed, "--steps", &steps, "--guidance", &guidance];
-    let paths = ["--model", model.to_str().unwrap(), "--out", png.to_str().unwrap(), "--dump", dump.to_str().unwrap()];
+    let paths = [
+        "--model",
+        model.to_str().unwrap(),
+        "--out",
+        png.to_str().unwrap(),
+        "--dump",
+        dump.to_str().unwrap(),
+    ];
     let rest = ["--size", "64x64", "--activations", "f32", "--json"];
     let output = success(&[&common[..], &paths, &rest, more].concat());
 
@@ -112,7 +120,8 @@ fn drawn_as_the_reference(case: &str, more: &[&str]) {
     let share = case["limits"]["image_levels"]["f32"].as_f64().unwrap();
     assert!(off as f64 <= (1.0 - share) * levels.len() as f64, "{off} values off by more than one level");
     let floats = got.get("image").values();
-    let rounded = floats.iter().zip(&levels).filter(|(f, l)| (*f * 255.0 - f32::from(**l)).abs() > 0.51).count();
+    let rounded =
+        floats.iter().zip(&levels).filter(|(f, l)| (*f * 255.0 - f32::from(**l)).abs() > 0.51).count();
     assert_eq!(rounded, 0, "the picture is not the rounded dump");
 }
 
@@ -174,7 +183,16 @@ fn an_overlong_prompt_is_drawn_and_told() {
     let model = golden("sdxs-like");
     let out = Temp::new();
     let png = out.path("a.png");
-    let args = ["generate", &long, "--model", model.to_str().unwrap(), "--out", png.to_str().unwrap(), "--seed", "1"];
+    let args = [
+        "generate",
+        &long,
+        "--model",
+        model.to_str().unwrap(),
+        "--out",
+        png.to_str().unwrap(),
+        "--seed",
+        "1",
+    ];
     let output = success(&[&args[..], &["--json"]].concat());
     let said = text(&output.stderr);
     assert!(said.starts_with("tintype: the prompt has ") && said.contains("75 count; left out: "), "{said}");
@@ -192,13 +210,18 @@ fn plan_as_json() {
     let keys = |v: &Value| -> Vec<String> { v.as_object().unwrap().keys().cloned().collect() };
     assert_eq!(keys(&plan), ["decoder", "text_encoder", "unet"]);
     for part in plan.as_object().unwrap().values() {
-        let wanted = ["bytes_moved", "dispatches", "executed_flops", "model_flops", "peak_bytes", "weight_bytes"];
+        let wanted =
+            ["bytes_moved", "dispatches", "executed_flops", "model_flops", "peak_bytes", "weight_bytes"];
         assert_eq!(keys(part), wanted);
         assert!(part.as_object().unwrap().values().all(|v| v.as_u64().is_some_and(|n| n > 0)), "{part}");
     }
     // For people: a line for each, and with --steps every dispatch.
-    let output = text(&success(&["plan", "--model", model.to_str().unwrap(), "--size", "64x64", "--steps"]).stdout);
-    assert!(["text_encoder", "unet", "decoder"].iter().all(|n| output.contains(&format!("\n{n}"))), "{output}");
+    let output =
+        text(&success(&["plan", "--model", model.to_str().unwrap(), "--size", "64x64", "--steps"]).stdout);
+    assert!(
+        ["text_encoder", "unet", "decoder"].iter().all(|n| output.contains(&format!("\n{n}"))),
+        "{output}"
+    );
     let dispatches: u64 = plan.as_object().unwrap().values().map(|p| p["dispatches"].as_u64().unwrap()).sum();
     assert_eq!(output.lines().filter(|l| l.starts_with("  ")).count() as u64 - 1, dispatches);
 }
@@ -227,7 +250,8 @@ fn verify_passes_fails_and_skips() {
     let file = case["file"].as_str().unwrap();
     let failed = verify(name, case, |set| {
         set.tensors(file, |tensors| {
-            let tensor = tensors.0.iter_mut().find(|t| t.dtype == "F32" && t.name.contains("prev")).expect("a sample");
+            let tensor =
+                tensors.0.iter_mut().find(|t| t.dtype == "F32" && t.name.contains("prev")).expect("a sample");
             let first = tensor.values()[0] + 1.0;
             tensor.bytes[..4].copy_from_slice(&first.to_le_bytes());
         });
@@ -251,14 +275,18 @@ fn verify_passes_fails_and_skips() {
 #[test]
 fn verify_filters_and_reports() {
     let set = here("tests/golden");
-    let run = |filter: &str| tintype(&["verify", set.to_str().unwrap(), "--json", "--filter", filter]).output().unwrap();
+    let run = |filter: &str| {
+        tintype(&["verify", set.to_str().unwrap(), "--json", "--filter", filter]).output().unwrap()
+    };
     let output = run("sched/euler_*_2*");
     assert_eq!(output.status.code(), Some(0));
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     let rows = report["cases"].as_array().unwrap();
     let names: Vec<&str> = rows.iter().map(|r| r["case"].as_str().unwrap()).collect();
     assert_eq!(names, ["sched/euler_leading_20", "sched/euler_trailing_2"]);
-    assert!(rows.iter().all(|r| r["outcome"] == "passed" && r["seconds"].is_f64() && r["detail"].is_string()));
+    assert!(
+        rows.iter().all(|r| r["outcome"] == "passed" && r["seconds"].is_f64() && r["detail"].is_string())
+    );
     assert_eq!([&report["passed"], &report["failed"], &report["skipped"]], [2, 0, 0]);
     // Nothing that matches is nothing that passed.
     assert_eq!(run("sched/none").status.code(), Some(1));

@@ -112,7 +112,9 @@ fn both_namings_of_an_autoencoder() {
             let mut renamed = 0;
             model.tensors(FILE, |t| {
                 for t in t.0.iter_mut().filter(|t| t.name.contains(".attentions.0.")) {
-                    if let Some((old, new)) = NAMES.iter().find(|(old, _)| t.name.contains(&format!(".{old}."))) {
+                    if let Some((old, new)) =
+                        NAMES.iter().find(|(old, _)| t.name.contains(&format!(".{old}.")))
+                    {
                         renamed += 1;
                         if convolutions && t.shape.len() == 2 {
                             t.shape.extend([1, 1]);

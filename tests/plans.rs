@@ -6,7 +6,7 @@ use pollster::block_on;
 use tintype::model::clip::TextEncoder;
 use tintype::model::config::{ClipTextConfig, UnetConfig, VaeConfig};
 use tintype::model::unet::Unet;
-use tintype::pipeline::{Network, denoise_plan, read_json, text_plan, vae_plan};
+use tintype::pipeline::{Job, Network, denoise_plan, read_json, text_plan, vae_plan};
 use tintype::plan::{Binding, Plan, Target};
 use tintype::quant::Format;
 use tintype::shape::Elem;
@@ -42,6 +42,7 @@ fn plans(model: &std::path::Path, wish: Wish) -> Plans {
     let Wish { elem, taps, images, guided, size } = wish;
     let target = Target { elem, taps };
     let latent = size.map(|s| s / vae.spatial_factor() as u32);
+    let job = Job { images, guided, size: latent, tokens: text.max_position_embeddings as u32 };
     let mut declarations = [(); 3].map(|()| Declarations::new(Format::F16));
     let [d, e, f] = &mut declarations;
     let encoder = TextEncoder::declare(d, &text);
@@ -50,7 +51,7 @@ fn plans(model: &std::path::Path, wish: Wish) -> Plans {
     let [d, e, f] = declarations;
     Plans {
         text_encoder: (d, text_plan(&encoder, &target, if guided { 2 * images } else { images } as usize)),
-        unet: (e, denoise_plan(&network, &unet, &target, images, guided, latent)),
+        unet: (e, denoise_plan(&network, &unet, &target, job)),
         decoder: (f, vae_plan(&decoder, &vae, &target, 1, latent)),
     }
 }
@@ -61,7 +62,8 @@ fn golden_text() {
     let mut wrong = vec![];
     for model in ["sd-turbo-like", "sdxs-like"] {
         let p = plans(&golden(model), PLAIN);
-        for (part, (_, plan)) in [("text_encoder", p.text_encoder), ("unet", p.unet), ("decoder", p.decoder)] {
+        for (part, (_, plan)) in [("text_encoder", p.text_encoder), ("unet", p.unet), ("decoder", p.decoder)]
+        {
             let file = here("tests/plans").join(format!("{model}.{part}.txt"));
             let text = plan.to_string();
             if std::env::var_os("BLESS").is_some() {
@@ -110,7 +112,8 @@ struct Life {
 fn lives(plan: &Plan) -> BTreeMap<u32, Life> {
     let mut lives: BTreeMap<u32, Life> = BTreeMap::new();
     for (i, step) in plan.steps.iter().enumerate() {
-        let section = plan.sections.iter().find(|s| s.steps.contains(&i)).expect("a section for each step").name;
+        let section =
+            plan.sections.iter().find(|s| s.steps.contains(&i)).expect("a section for each step").name;
         for binding in &step.bindings {
             let Binding::Tensor(id) = binding else { continue };
             let life = lives.entry(id.0).or_insert(Life { first: i, last: i, sections: vec![] });

@@ -20,6 +20,18 @@ pub struct AdapterInfo {
     pub limits: Limits,
 }
 
+impl AdapterInfo {
+    /// Takes a name that was found out elsewhere: wgpu learns none from most browsers.
+    pub fn rename(&mut self, name: String) {
+        self.software |= is_software(&name);
+        self.name = name;
+    }
+}
+
+fn is_software(name: &str) -> bool {
+    ["swiftshader", "llvmpipe"].iter().any(|s| name.to_lowercase().contains(s))
+}
+
 pub struct Gpu {
     pub info: AdapterInfo,
     pub(super) device: wgpu::Device,
@@ -76,8 +88,7 @@ impl Gpu {
         }));
 
         let info = adapter.get_info();
-        let software = info.device_type == wgpu::DeviceType::Cpu
-            || ["swiftshader", "llvmpipe"].iter().any(|s| info.name.to_lowercase().contains(s));
+        let software = info.device_type == wgpu::DeviceType::Cpu || is_software(&info.name);
         let name = if info.name.is_empty() { "unnamed adapter".to_owned() } else { info.name };
         let limits = device.limits();
         Ok(Gpu {

@@ -6,8 +6,13 @@ use super::Gpu;
 use crate::error::Result;
 use crate::weights::{Declarations, Filler, Folder, Handle, Hooks, Layout, stream};
 
+/// Written data waits in staging memory until a submit: after this much there is one.
+const FLUSH_BYTES: u64 = 64 << 20;
+
 /// What a model's handles were filled with.
 pub struct GpuWeights {
+    /// Bytes written since the queue was last flushed.
+    pending: u64,
     blobs: Vec<Option<wgpu::Buffer>>,
     tables: HashMap<Handle, Vec<f32>>,
 }
@@ -22,7 +27,8 @@ impl GpuWeights {
         stem: &str,
         hooks: Hooks<'_>,
     ) -> Result<GpuWeights> {
-        let mut weights = GpuWeights { blobs: vec![None; declarations.specs.len()], tables: HashMap::new() };
+        let mut weights =
+            GpuWeights { pending: 0, blobs: vec![None; declarations.specs.len()], tables: HashMap::new() };
         let scope = gpu.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let mut filler = Filler::new(declarations, |handle, blob| {
             weights.upload(gpu, declarations, handle, blob);
@@ -41,7 +47,8 @@ impl GpuWeights {
 
     /// Puts blobs that were made elsewhere (tests) on the GPU.
     pub fn from_blobs(gpu: &Gpu, declarations: &Declarations, blobs: Vec<(Handle, Vec<u8>)>) -> GpuWeights {
-        let mut weights = GpuWeights { blobs: vec![None; declarations.specs.len()], tables: HashMap::new() };
+        let mut weights =
+            GpuWeights { pending: 0, blobs: vec![None; declarations.specs.len()], tables: HashMap::new() };
         for (handle, blob) in blobs {
             weights.upload(gpu, declarations, handle, blob);
         }
@@ -70,6 +77,12 @@ impl GpuWeights {
             mapped_at_creation: false,
         });
         gpu.queue.write_buffer(&buffer, 0, &blob);
+        self.pending += blob.len() as u64;
+        if self.pending > FLUSH_BYTES {
+            gpu.queue.submit([]);
+            gpu.poll_until_idle();
+            self.pending = 0;
+        }
         self.blobs[at] = Some(buffer);
     }
 }

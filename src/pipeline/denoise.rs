@@ -14,8 +14,24 @@ use crate::schedule::Step;
 use crate::shape::{Elem, Shape};
 use crate::weights::{Declarations, Folder, Hooks, join};
 
-/// Tokens of a prompt's context.
-const TOKENS: u32 = 77;
+/// What a denoiser is recorded for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Job {
+    pub images: u32,
+    /// Classifier-free guidance: the U-Net sees every picture twice.
+    pub guided: bool,
+    /// Of the latents: height, width.
+    pub size: [u32; 2],
+    /// Of a prompt's context.
+    pub tokens: u32,
+}
+
+impl Job {
+    /// Pictures that the U-Net sees.
+    fn rows(self) -> u32 {
+        if self.guided { 2 * self.images } else { self.images }
+    }
+}
 
 pub struct UnetPart {
     pub config: UnetConfig,
@@ -39,51 +55,37 @@ impl UnetPart {
         Ok(UnetPart { config, unet, weights })
     }
 
-    /// The denoiser of this batch and size; `kept` holds the last one.
+    /// The denoiser of this job; `kept` holds the last one.
     pub async fn denoiser<'a>(
         &self,
         gpu: &Gpu,
         target: &Target,
         kept: &'a RefCell<Option<Denoiser>>,
-        images: usize,
-        guided: bool,
-        size: [usize; 2],
+        job: Job,
     ) -> Result<RefMut<'a, Denoiser>> {
-        let key = (images, guided, size);
         let mut slot = kept.borrow_mut();
-        if slot.as_ref().is_none_or(|d| d.key != key) {
+        if slot.as_ref().is_none_or(|d| d.job != job) {
             // The old buffers go before the new ones come.
             *slot = None;
-            let [h, w] = size.map(|s| s as u32);
-            let n = images as u32;
-            let plan = denoise_plan(&self.unet, &self.config, target, n, guided, [h, w]);
-            plan.check("U-Net", &gpu.info.limits)?;
-            let session = Session::new(gpu, plan, &self.weights).await?;
-            *slot = Some(Denoiser {
-                key,
-                session,
-                unet: self.unet.clone(),
-                rows: images * (1 + usize::from(guided)),
-            });
+            let session = self.session(gpu, target, job).await?;
+            *slot = Some(Denoiser { job, session, unet: self.unet.clone() });
         }
         Ok(RefMut::map(slot, |d| d.as_mut().expect("just made")))
     }
 
-    /// A U-Net alone, for comparison with the reference.
-    pub async fn session(&self, gpu: &Gpu, target: &Target, images: u32, size: [u32; 2]) -> Result<Session> {
-        let plan = denoise_plan(&self.unet, &self.config, target, images, false, size);
+    /// The plan of a job on the device.
+    pub async fn session(&self, gpu: &Gpu, target: &Target, job: Job) -> Result<Session> {
+        let plan = denoise_plan(&self.unet, &self.config, target, job);
         plan.check("U-Net", &gpu.info.limits)?;
         Session::new(gpu, plan, &self.weights).await
     }
 }
 
-/// A U-Net and a scheduler's step, ready for one batch and size.
+/// A U-Net and a scheduler's step, ready for one job.
 pub struct Denoiser {
-    key: (usize, bool, [usize; 2]),
+    job: Job,
     session: Session,
     unet: Unet,
-    /// Pictures that the U-Net sees: twice as many under guidance.
-    rows: usize,
 }
 
 impl Denoiser {
@@ -108,7 +110,7 @@ impl Denoiser {
         cancel: &Cancel,
         progress: &dyn Fn(f64),
     ) -> Result<()> {
-        let features = self.unet.time_features(step.timestep).repeat(self.rows);
+        let features = self.unet.time_features(step.timestep).repeat(self.job.rows() as usize);
         self.session.write(gpu, "time_features", &features);
         self.session.write(gpu, "input_coefficients", &[step.input_scale, 0.0, 0.0, 0.0]);
         self.session.run(gpu, "time", cancel, &|_| {}).await?;
@@ -154,20 +156,14 @@ pub fn step_coefficients(step: &Step, guidance: f32) -> [f32; 8] {
 /// Sections: "context" (once a prompt: input "text"), "time" (once a timestep: input "time_features"),
 /// "unet" (inputs "latents", "input_coefficients"; output "model_output"), "step" (inputs "noise",
 /// "step_coefficients"; changes "latents" and "clean").
-pub fn denoise_plan(
-    unet: &Unet,
-    config: &UnetConfig,
-    target: &Target,
-    images: u32,
-    guided: bool,
-    [h, w]: [u32; 2],
-) -> Plan {
-    let rows = if guided { 2 * images } else { images };
+pub fn denoise_plan(unet: &Unet, config: &UnetConfig, target: &Target, job: Job) -> Plan {
+    let (rows, [h, w]) = (job.rows(), job.size);
     let mut r = Recorder::new(target);
-    let latents = Shape::new(images, h, w, config.in_channels as u32);
+    let latents = Shape::new(job.images, h, w, config.in_channels as u32);
 
     r.section("context");
-    let text = r.input("text", Shape::tokens(rows, TOKENS, config.cross_attention_dim as u32), target.elem);
+    let text =
+        r.input("text", Shape::tokens(rows, job.tokens, config.cross_attention_dim as u32), target.elem);
     let context = unet.record_context(&mut r, text);
 
     r.section("time");

@@ -87,7 +87,8 @@ fn while_loading() {
                 assert!(left.get() >= 0, "reading went on after the cancel");
                 left.replace(left.get() - 1) == 0
             };
-            let e = load(gpu, Hooks { cancelled: &cancelled, ..Hooks::NONE }).err().expect("a pipeline came out");
+            let e =
+                load(gpu, Hooks { cancelled: &cancelled, ..Hooks::NONE }).err().expect("a pipeline came out");
             assert_eq!(e.code, Code::Cancelled, "poll {at} of {all}: {e}");
         }
         assert!(load(gpu, Hooks::NONE).is_ok());

@@ -24,7 +24,12 @@ fn options_that_are_no_numbers() {
 #[test]
 fn adapters() {
     let model = golden("sdxs-like");
-    refused_by_command("adapter", &model, &["--adapter", "no such thing"], &["no such thing", "(no-adapter)"]);
+    refused_by_command(
+        "adapter",
+        &model,
+        &["--adapter", "no such thing"],
+        &["no such thing", "(no-adapter)"],
+    );
     let mut command = tintype(&["generate", PROMPT, "--model", model.to_str().unwrap()]);
     // Where there are other ways to a GPU than Vulkan, they are not for the test to close.
     if cfg!(target_os = "linux") {
@@ -72,7 +77,10 @@ fn plans_of_what_is_not_there() {
 #[test]
 fn references_that_are_not_there() {
     let sentence = failure(&["verify", "no/such/set"]);
-    assert!(["no/such/set", "manifest.json", "(not-found)"].iter().all(|w| sentence.contains(w)), "{sentence}");
+    assert!(
+        ["no/such/set", "manifest.json", "(not-found)"].iter().all(|w| sentence.contains(w)),
+        "{sentence}"
+    );
     let set = Temp::new();
     set.write("manifest.json", "{");
     let sentence = failure(&["verify", set.0.to_str().unwrap()]);

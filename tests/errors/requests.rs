@@ -43,7 +43,11 @@ const CASES: &[Case] = &[
     case(&[], |r| r.seeds = Seeds::Each(vec![]), &["seeds", "1 prompts", "0"]),
 ];
 
-const fn case(args: &'static [&'static str], request: fn(&mut Request), words: &'static [&'static str]) -> Case {
+const fn case(
+    args: &'static [&'static str],
+    request: fn(&mut Request),
+    words: &'static [&'static str],
+) -> Case {
     Case { args, request, code: InvalidOption, words }
 }
 
@@ -59,7 +63,7 @@ fn out_of_range() {
     for case in CASES {
         let what = case.words.join(" ");
         let path = model.clone();
-        let result = on_gpu(|gpu| draw(gpu, &path, &request(case.request)));
+        let result = on_gpu(move |gpu| draw(gpu, &path, &request(case.request)));
         let e = wanted(&what, result, case.code, case.words);
         if !case.args.is_empty() {
             refused_by_command(&what, &model, case.args, &[&e.to_string()]);

@@ -8,7 +8,7 @@ use tintype::error::Result;
 use tintype::model::clip::TextEncoder;
 use tintype::model::config::{ClipTextConfig, UnetConfig, VaeConfig};
 use tintype::model::unet::Unet;
-use tintype::pipeline::{Network, Request, denoise_plan, read_json, text_plan, vae_plan};
+use tintype::pipeline::{Job, Network, Request, denoise_plan, read_json, text_plan, vae_plan};
 use tintype::plan::{Plan, Target};
 use tintype::quant::Format;
 use tintype::shape::Elem;
@@ -87,12 +87,14 @@ async fn plans(options: &Options, format: Format) -> Result<Vec<(&'static str, P
     let request = Request { size: Some(options.size), ..Request::new("", 0) };
     let [width, height] = request.size(0, vae.spatial_factor())?;
     let latent = [height, width].map(|s| (s / vae.spatial_factor()) as u32);
+    let tokens = text.max_position_embeddings as u32;
+    let job = Job { images: 1, guided: false, size: latent, tokens };
     let encoder = TextEncoder::declare(&mut Declarations::new(format), &text);
     let network = Unet::declare(&mut Declarations::new(format), &unet);
     let decoder = Network::decoder(&mut Declarations::new(format), &vae);
     Ok(vec![
         ("text_encoder", text_plan(&encoder, &target, 1)),
-        ("unet", denoise_plan(&network, &unet, &target, 1, false, latent)),
+        ("unet", denoise_plan(&network, &unet, &target, job)),
         ("decoder", vae_plan(&decoder, &vae, &target, 1, latent)),
     ])
 }

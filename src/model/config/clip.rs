@@ -1,6 +1,6 @@
 //! `text_encoder/config.json` of a CLIP text model.
 
-use super::fields::Fields;
+use super::fields::{Fields, MAX_HEAD};
 use crate::error::Result;
 
 /// The activation of a CLIP text model's feed-forward layers.
@@ -55,6 +55,11 @@ impl ClipTextConfig {
         if !config.hidden_size.is_multiple_of(config.num_attention_heads) {
             let heads = config.num_attention_heads;
             return Err(f.wrong("hidden_size", &format!("a multiple of num_attention_heads, {heads}")));
+        }
+        if config.hidden_size / config.num_attention_heads > MAX_HEAD {
+            return Err(
+                f.unsupported("num_attention_heads", &format!("heads of at most {MAX_HEAD} channels"))
+            );
         }
         for (key, width) in
             [("hidden_size", config.hidden_size), ("intermediate_size", config.intermediate_size)]

@@ -210,6 +210,9 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// The largest head of the attention kernels (`HEAD` of kernels/variants.txt, in single channels).
+pub const MAX_HEAD: usize = 512;
+
 const COUNT: &str = "a whole number from 1 to 1048576";
 
 fn as_count(value: &Value) -> Option<usize> {

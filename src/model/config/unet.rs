@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::fields::Fields;
+use super::fields::{Fields, MAX_HEAD};
 use crate::error::Result;
 
 /// The U-Net. Lists have one entry for each block, 1 to 8, from the highest resolution down, except
@@ -150,6 +150,10 @@ impl UnetConfig {
             if attends && !width.is_multiple_of(heads) {
                 let supported = format!("a multiple of the {heads} heads for {width}, in block {i}");
                 return Err(f.unsupported("block_out_channels", &supported));
+            }
+            if attends && width / heads > MAX_HEAD {
+                let supported = format!("heads of at most {MAX_HEAD} channels, in block {i}");
+                return Err(f.unsupported("attention_head_dim", &supported));
             }
         }
         // The timestep's features come in pairs, and each pair's frequency divides by half - shift.

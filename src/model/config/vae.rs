@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::fields::Fields;
+use super::fields::{Fields, MAX_HEAD};
 use crate::error::Result;
 
 /// Whichever autoencoder the model has, by `_class_name`.
@@ -90,6 +90,12 @@ impl KlConfig {
         f.block_types("up_block_types", blocks, &[true], ["UpDecoderBlock2D"; 2])?;
         let norm_num_groups = f.count("norm_num_groups", 32)?;
         f.check_widths("block_out_channels", &block_out_channels, norm_num_groups)?;
+        let mid_block_add_attention = f.bool("mid_block_add_attention", true)?;
+        if mid_block_add_attention && block_out_channels.last().is_some_and(|&width| width > MAX_HEAD) {
+            return Err(
+                f.unsupported("block_out_channels", "at most 512 at the end, where the mid block attends")
+            );
+        }
         let shift_factor = match f.get("shift_factor") {
             None | Some(Value::Null) => None,
             Some(_) => Some(f.float("shift_factor", 0.0)?),
@@ -105,7 +111,7 @@ impl KlConfig {
             shift_factor,
             use_quant_conv: f.bool("use_quant_conv", true)?,
             use_post_quant_conv: f.bool("use_post_quant_conv", true)?,
-            mid_block_add_attention: f.bool("mid_block_add_attention", true)?,
+            mid_block_add_attention,
             force_upcast: f.bool("force_upcast", true)?,
         })
     }

@@ -4,7 +4,7 @@ use serde_json::Value;
 use tintype::error::{Error, Result};
 use tintype::gpu::{Cancel, Session};
 use tintype::model::unet::timestep_embedding as embed;
-use tintype::pipeline::UnetPart;
+use tintype::pipeline::{Job, UnetPart};
 use tintype::weights::{DiskFolder, Hooks};
 
 use super::reference::Reference;
@@ -26,7 +26,9 @@ pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
         let &[n, _, h, w] = reference.shape(&sample)? else {
             return Err(Error::model(format!("{sample} is not [N, C, h, w]")));
         };
-        let session = part.session(&bench.gpu, &bench.tapped(), n as u32, [h as u32, w as u32]).await?;
+        let tokens = reference.shape(&format!("{prefix}in.encoder_hidden_states"))?[1] as u32;
+        let job = Job { images: n as u32, guided: false, size: [h as u32, w as u32], tokens };
+        let session = part.session(&bench.gpu, &bench.tapped(), job).await?;
         session.write(&bench.gpu, "latents", &reference.nhwc(&sample)?);
         session.write(&bench.gpu, "input_coefficients", &[1.0, 0.0, 0.0, 0.0]);
         session.write(&bench.gpu, "text", &reference.f32(&format!("{prefix}in.encoder_hidden_states"))?);

@@ -1,0 +1,23 @@
+//! Every operation on the GPU against its twin.
+
+mod attention;
+mod conv;
+mod group_norm;
+mod image;
+mod layer_norm;
+mod matmul;
+mod scale;
+mod step;
+
+use tintype::ops::Activation;
+
+pub const ACTIVATIONS: [Activation; 8] = [
+    Activation::None,
+    Activation::Silu,
+    Activation::Gelu,
+    Activation::QuickGelu,
+    Activation::Relu,
+    Activation::SoftClamp,
+    Activation::Signed,
+    Activation::GeluTanh,
+];

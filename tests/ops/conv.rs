@@ -1,0 +1,193 @@
+//! Convolutions, also with a stride and behind an upsample.
+
+use super::ACTIVATIONS;
+use crate::harness::{Bench, ELEMS, F32_LIMIT, FORMATS, HALF_MAX, HALVES};
+use crate::twin;
+use tintype::nn::Conv;
+use tintype::ops::{Activation, Epilogue};
+use tintype::quant::Format;
+use tintype::shape::{Elem, Shape};
+
+/// One convolution layer.
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    elem: Elem,
+    format: Format,
+    /// Of the input, or of the first of two.
+    shape: Shape,
+    inputs2: u32,
+    outputs: u32,
+    kernel: u32,
+    how: How,
+    add: bool,
+    residual: bool,
+    activation: Activation,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum How {
+    Same,
+    /// Every second pixel, with zeros before and after.
+    Down(u32, u32),
+    /// To this height and width.
+    Up(u32, u32),
+}
+
+const CASE: Case = Case {
+    elem: Elem::F32,
+    format: Format::F32,
+    shape: Shape { n: 1, h: 5, w: 7, c: 8 },
+    inputs2: 0,
+    outputs: 12,
+    kernel: 3,
+    how: How::Same,
+    add: false,
+    residual: false,
+    activation: Activation::None,
+};
+
+/// Where `add` begins in its tensor.
+const ADD_AT: u32 = 4;
+
+impl Case {
+    fn check(self) {
+        let mut b = Bench::new(self.elem, self.format);
+        let inputs = self.shape.c + self.inputs2;
+        let layer = Conv::declare(&mut b.d, "layer", inputs, self.outputs, self.kernel, true);
+        let w = b.fill();
+        let (x, mut seen) = b.input(self.shape);
+        let x2 = (self.inputs2 > 0).then(|| b.input(self.shape.with_c(self.inputs2)));
+        if let Some((_, seen2)) = &x2 {
+            seen = twin::beside(&seen, self.shape.c as usize, seen2, self.inputs2 as usize);
+        }
+        let width = ADD_AT + self.outputs.next_multiple_of(4) + 4;
+        let add = self.add.then(|| b.input(Shape::new(self.shape.n, 1, 1, width)));
+        let residual = self.residual.then(|| b.input(self.shape.with_c(self.outputs)));
+        let epilogue = Epilogue {
+            add: add.as_ref().map(|(t, _)| (*t, ADD_AT)),
+            residual: residual.as_ref().map(|(t, _)| *t),
+            activation: self.activation,
+        };
+        let same = (self.kernel / 2, self.kernel / 2);
+        let (y, stride, pad, upsample) = match self.how {
+            How::Same => (layer.record(&mut b.r, x, x2.map(|(t, _)| t), epilogue), 1, same, None),
+            How::Down(before, after) => {
+                (layer.downsample(&mut b.r, x, (before, after)), 2, (before, after), None)
+            }
+            How::Up(h, w) => (layer.upsample(&mut b.r, x, (h, w)), 1, same, Some((h as usize, w as usize))),
+        };
+        let sum = twin::conv(&twin::Conv {
+            x: &seen,
+            size: [self.shape.n, self.shape.h, self.shape.w].map(|n| n as usize),
+            weight: &w["layer.weight"],
+            bias: &w["layer.bias"],
+            kernel: self.kernel as usize,
+            stride,
+            pad: (pad.0 as usize, pad.1 as usize),
+            upsample,
+        });
+        let (images, outputs) = (self.shape.n as usize, self.outputs as usize);
+        let add = add.map(|(_, a)| twin::columns(&a, width as usize, ADD_AT as usize, outputs));
+        let residual = residual.map(|(_, r)| r);
+        let want =
+            twin::epilogue(&sum, images, outputs, add.as_deref(), residual.as_deref(), self.activation);
+        b.check(&format!("{self:?}"), y, &want, F32_LIMIT);
+    }
+}
+
+#[test]
+fn weights_as_dequantised() {
+    for elem in ELEMS {
+        for format in FORMATS {
+            for (h, w, inputs, outputs) in [(1, 1, 4, 4), (5, 7, 3, 12), (17, 2, 12, 20), (4, 9, 40, 3)] {
+                Case { elem, format, shape: Shape::new(1, h, w, inputs), outputs, ..CASE }.check();
+            }
+        }
+    }
+}
+
+#[test]
+fn two_inputs() {
+    for elem in ELEMS {
+        for (inputs, inputs2) in [(8, 12), (4, 3), (20, 4)] {
+            Case { elem, shape: Shape::new(2, 5, 7, inputs), inputs2, ..CASE }.check();
+        }
+    }
+}
+
+#[test]
+fn add_and_residual_of_a_batch() {
+    for elem in ELEMS {
+        for (add, residual) in [(true, false), (false, true), (true, true)] {
+            for outputs in [4, 12, 20, 3] {
+                let shape = Shape::new(2, 5, 7, 8);
+                Case { elem, shape, outputs, add, residual, activation: Activation::Silu, ..CASE }.check();
+            }
+        }
+    }
+}
+
+#[test]
+fn every_activation() {
+    for activation in ACTIVATIONS {
+        Case { activation, ..CASE }.check();
+    }
+}
+
+#[test]
+fn half_the_size() {
+    for elem in ELEMS {
+        for (before, after) in [(1, 1), (0, 1)] {
+            for (h, w) in [(2, 2), (5, 7), (8, 6), (17, 4)] {
+                let shape = Shape::new(2, h, w, 8);
+                Case { elem, shape, how: How::Down(before, after), ..CASE }.check();
+            }
+        }
+    }
+}
+
+#[test]
+fn behind_an_upsample() {
+    for elem in ELEMS {
+        for (to_h, to_w) in [(10, 14), (9, 13), (17, 13), (5, 8), (23, 41)] {
+            Case { elem, shape: Shape::new(2, 5, 7, 8), how: How::Up(to_h, to_w), ..CASE }.check();
+        }
+    }
+}
+
+#[test]
+fn upsampled_indices_are_rounded_as_torch_does() {
+    // 10 * (7 / 10) in f32 could fall below 7, 41 * (1 / 41) below 1: the neighbours are torch's, not exact.
+    let exact = |i: u32, from: u32, to: u32| i * from / to;
+    let torch = |i: u32, from: u32, to: u32| (i as f32 * (from as f32 / to as f32)) as u32;
+    let differ = |&(from, to): &(u32, u32)| (0..to).any(|i| exact(i, from, to) != torch(i, from, to));
+    let sizes = (2..40).flat_map(|from| (from + 1..4 * from).map(move |to| (from, to)));
+    let (from, to) = sizes.filter(differ).next().expect("a size where f32 rounds down");
+    Case { shape: Shape::new(1, 2, from, 4), how: How::Up(3, to), ..CASE }.check();
+}
+
+#[test]
+fn one_tap() {
+    for elem in ELEMS {
+        for format in FORMATS {
+            Case { elem, format, kernel: 1, how: How::Down(0, 0), ..CASE }.check();
+        }
+    }
+    Case { kernel: 1, how: How::Up(9, 14), ..CASE }.check();
+}
+
+#[test]
+fn halves_stop_at_the_largest() {
+    for elem in HALVES {
+        let mut b = Bench::new(elem, Format::F32);
+        let layer = Conv::declare(&mut b.d, "layer", 4, 4, 3, true);
+        let w = b.fill();
+        let x = b.input_of(Shape::new(1, 1, 1, 4), elem, vec![60000.0; 4]).0;
+        let y = layer.record(&mut b.r, x, None, Epilogue::default());
+        // One pixel sees the middle of each 3x3.
+        for (o, got) in b.run(y).into_iter().enumerate() {
+            let sum: f64 = (0..4).map(|i| w["layer.weight"][(o * 4 + i) * 9 + 4] * 60000.0).sum();
+            assert!((f64::from(got) - sum.clamp(-HALF_MAX, HALF_MAX)).abs() < 64.0, "{elem:?} {got} for {sum}");
+        }
+    }
+}

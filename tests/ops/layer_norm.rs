@@ -1,0 +1,51 @@
+//! Layer norm over rows.
+
+use crate::harness::{Bench, ELEMS, F32_LIMIT};
+use crate::twin;
+use tintype::nn::LayerNorm;
+use tintype::quant::Format;
+use tintype::shape::{Elem, Shape};
+
+const EPSILON: f32 = 1e-5;
+
+fn check(elem: Elem, shape: Shape, values: Option<Vec<f32>>, limit: f64) {
+    let mut b = Bench::new(elem, Format::F32);
+    let norm = LayerNorm::declare(&mut b.d, "norm", shape.c, EPSILON);
+    let w = b.fill();
+    let (x, seen) = match values {
+        Some(values) => b.input_of(shape, elem, values),
+        None => b.input(shape),
+    };
+    let y = norm.record(&mut b.r, x);
+    let want = twin::layer_norm(&seen, &w["norm.weight"], &w["norm.bias"], f64::from(EPSILON));
+    b.check(&format!("layer norm of {shape}"), y, &want, limit);
+}
+
+#[test]
+fn rows_and_widths() {
+    for elem in ELEMS {
+        for (rows, width) in [(1, 4), (17, 12), (130, 20), (5, 320)] {
+            check(elem, Shape::tokens(2, rows, width), None, F32_LIMIT);
+        }
+    }
+}
+
+#[test]
+fn mean_much_larger_than_deviation() {
+    let shape = Shape::tokens(1, 17, 320);
+    let noise = Bench::new(Elem::F32, Format::F32).random.values(17 * 320);
+    let values: Vec<f32> = noise.into_iter().map(|v| 1000.0 + v).collect();
+    // A lane's sum of 80 values near 1000 rounds 80 times by up to 2^-24 of 80000, at random some
+    // sqrt(80) * 0.0048 / sqrt(3) = 0.025; over 320 values and four lanes that shifts the mean by 1.5e-4, where
+    // the deviation is 0.58. E[x^2] - E[x]^2 would round by 0.06 of 1e6 and miss the variance by a tenth.
+    check(Elem::F32, shape, Some(values), 1e-3);
+}
+
+#[test]
+fn epsilon_counts() {
+    // Variance 3e-7, far below epsilon.
+    let noise = Bench::new(Elem::F32, Format::F32).random.values(17 * 12);
+    check(Elem::F32, Shape::tokens(1, 17, 12), Some(noise.iter().map(|v| v * 1e-3).collect()), F32_LIMIT);
+    // No variance: the bias remains.
+    check(Elem::F32, Shape::tokens(1, 17, 12), Some(vec![0.25; 17 * 12]), F32_LIMIT);
+}

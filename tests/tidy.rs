@@ -1,0 +1,294 @@
+//! What the house looks like, where no compiler sees it: arrows between rooms, names, sizes, comments.
+
+use std::fs;
+use std::path::Path;
+
+use crate::models::folder::here;
+
+/// Which rooms of src/ each room may use. A room uses only rooms that stand above it here, so there are no
+/// circles; `error` is for all. The command (src/bin) is a guest of the library and may use what is public.
+const ROOMS: &[(&str, &[&str])] = &[
+    ("error", &[]),
+    ("json", &[]),
+    ("shape", &[]),
+    ("rng", &[]),
+    ("kernels", &[]),
+    ("quant", &["shape"]),
+    ("weights", &["quant"]),
+    ("plan", &["shape", "kernels", "weights"]),
+    ("ops", &["plan", "kernels", "weights", "shape"]),
+    ("nn", &["ops", "plan", "weights", "shape"]),
+    ("model", &["nn", "ops", "plan", "weights", "shape", "json"]),
+    ("schedule", &["json"]),
+    ("tokenizer", &["json"]),
+    ("gpu", &["plan", "kernels", "weights", "shape"]),
+    (
+        "pipeline",
+        &["model", "ops", "plan", "quant", "schedule", "tokenizer", "weights", "rng", "shape", "gpu"],
+    ),
+    ("web", &["pipeline", "gpu", "kernels", "weights"]),
+];
+
+/// A file of the repository: its path from the root with `/`, its text.
+struct File {
+    path: String,
+    text: String,
+}
+
+impl File {
+    fn is(&self, ending: &str) -> bool {
+        self.path.ends_with(&format!(".{ending}"))
+    }
+
+    fn under(&self, folder: &str) -> bool {
+        self.path.starts_with(folder)
+    }
+
+    /// Lines with their numbers.
+    fn lines(&self) -> impl Iterator<Item = (usize, &str)> {
+        self.text.lines().enumerate().map(|(i, line)| (i + 1, line))
+    }
+
+    /// Lines without their comments. A `//` in a string is taken for one, but that of an address.
+    fn code(&self) -> impl Iterator<Item = (usize, &str)> {
+        self.lines().map(|(at, line)| {
+            let end = line.match_indices("//").find(|(i, _)| !line[..*i].ends_with(':')).map(|(i, _)| i);
+            (at, &line[..end.unwrap_or(line.len())])
+        })
+    }
+}
+
+/// Every file of ours that is text.
+fn files() -> Vec<File> {
+    let mut files = vec![];
+    walk(&here(""), "", &mut files);
+    // That the walk went everywhere.
+    for path in ["src/lib.rs", "tests/tidy.rs", "kernels/lib/activation.wgsl", "Cargo.toml", ".ci/run"] {
+        assert!(files.iter().any(|f| f.path == path), "{path} was not looked at");
+    }
+    files
+}
+
+fn walk(folder: &Path, prefix: &str, files: &mut Vec<File>) {
+    // Not ours, made by a tool, or data.
+    const SKIPPED: [&str; 9] = [
+        ".git",
+        "target",
+        "node_modules",
+        "models",
+        "www/pkg",
+        "tests/out",
+        "tests/golden/ref",
+        "Cargo.lock",
+        "package-lock.json",
+    ];
+    for entry in fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap().path();
+        let name = entry.file_name().unwrap().to_str().unwrap();
+        let path = format!("{prefix}{name}");
+        if SKIPPED.contains(&path.as_str()) || path == "tests/golden/models" {
+            continue;
+        }
+        if entry.is_dir() {
+            walk(&entry, &format!("{path}/"), files);
+        } else if let Ok(text) = fs::read_to_string(&entry) {
+            files.push(File { path, text });
+        }
+    }
+}
+
+/// Fails with all findings at once.
+fn none(what: &str, found: Vec<String>) {
+    assert!(found.is_empty(), "{what}:\n{}", found.join("\n"));
+}
+
+/// "src/gpu/web.rs" and "src/gpu.rs" to "gpu".
+fn room(path: &str) -> Option<&str> {
+    let rest = path.strip_prefix("src/").filter(|p| !p.starts_with("bin/") && *p != "lib.rs")?;
+    rest.split(['/', '.']).next()
+}
+
+#[test]
+fn arrows_point_one_way() {
+    for (i, (room, uses)) in ROOMS.iter().enumerate() {
+        let above = |used: &str| ROOMS[..i].iter().any(|(r, _)| *r == used);
+        assert!(uses.iter().all(|used| above(used)), "{room} uses a room below it");
+    }
+    let mut found = vec![];
+    for file in files().iter().filter(|f| f.is("rs")) {
+        let Some(room) = room(&file.path) else { continue };
+        let Some((_, uses)) = ROOMS.iter().find(|(r, _)| *r == room) else {
+            found.push(format!("{}: {room} is a room without a line in the table", file.path));
+            continue;
+        };
+        for (at, code) in file.code() {
+            for used in code.split("crate::").skip(1) {
+                let used = used.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default();
+                if used != room && used != "error" && !uses.contains(&used) {
+                    found.push(format!("{}:{at}: {room} uses {used}", file.path));
+                }
+            }
+        }
+    }
+    none("arrows that the design does not have", found);
+}
+
+#[test]
+fn names_of_platforms_stay_in_their_rooms() {
+    let mut found = vec![];
+    for file in files().iter().filter(|f| f.under("src/")) {
+        let gpu = file.under("src/gpu/") || file.path == "src/gpu.rs";
+        let web = ["src/web.rs", "src/gpu/web.rs"].contains(&file.path.as_str());
+        for (at, code) in file.code() {
+            if code.contains("wgpu") && !gpu {
+                found.push(format!("{}:{at}: wgpu", file.path));
+            }
+            if ["wasm_bindgen", "web_sys", "js_sys"].iter().any(|name| code.contains(name)) && !web {
+                found.push(format!("{}:{at}: {}", file.path, code.trim()));
+            }
+        }
+    }
+    none("names that belong to src/gpu, src/web.rs or src/gpu/web.rs", found);
+}
+
+/// Recording is pure and cannot fail.
+#[test]
+fn recording_returns_no_result() {
+    let mut found = vec![];
+    for file in files().iter().filter(|f| ["src/nn", "src/ops"].iter().any(|room| f.under(room))) {
+        for (at, code) in file.code().filter(|(_, code)| code.contains("Result<")) {
+            found.push(format!("{}:{at}: {}", file.path, code.trim()));
+        }
+    }
+    for file in files().iter().filter(|f| f.under("src/model") && !f.under("src/model/config")) {
+        for (at, code) in file.code().filter(|(_, code)| code.contains("Result<") || code.contains("?;")) {
+            found.push(format!("{}:{at}: {}", file.path, code.trim()));
+        }
+    }
+    none("a Result where nothing can fail", found);
+}
+
+#[test]
+fn every_kernel_has_its_four_places() {
+    let files = files();
+    let mut found = vec![];
+    for file in &files {
+        let Some(name) = file.path.strip_prefix("kernels/").and_then(|p| p.strip_suffix(".wgsl")) else {
+            continue;
+        };
+        for (at, line) in file.lines().filter(|(_, line)| line.trim_start().starts_with("#if")) {
+            found.push(format!("{}:{at}: {line}", file.path));
+        }
+        if name.starts_with("lib/") {
+            continue;
+        }
+        let quoted = format!("\"{name}\"");
+        if !files.iter().any(|f| f.under("src/ops") && f.text.contains(&quoted)) {
+            found.push(format!("{name} has no operation in src/ops"));
+        }
+        for place in ["tests/twin", "tests/ops"] {
+            let own = format!("{place}/{name}.rs");
+            if !files.iter().any(|f| f.path == own) {
+                found.push(format!("{name} has no {own}"));
+            }
+        }
+        if !file.text.contains(&format!("fn {name}(")) {
+            found.push(format!("{}: the entry point has another name", file.path));
+        }
+    }
+    none("kernels/x.wgsl, src/ops, tests/twin/x.rs and tests/ops/x.rs go together", found);
+}
+
+#[test]
+fn files_are_short() {
+    let most = |f: &File| if f.is("rs") { Some(400) } else { f.is("wgsl").then_some(200) };
+    let long = |f: &File| Some(f.text.lines().count()).filter(|n| most(f).is_some_and(|most| *n > most));
+    let found = files().iter().filter_map(|f| Some(format!("{}: {} lines", f.path, long(f)?))).collect();
+    none("files over 400 lines (Rust) or 200 (WGSL)", found);
+}
+
+#[test]
+fn notes_have_names_and_exceptions_reasons() {
+    let mut found = vec![];
+    // Written apart, so that they are not found here.
+    let notes = [["TO", "DO"], ["FIX", "ME"], ["X", "XX"]].map(|word| word.concat());
+    let exceptions = ["allow", "expect"].map(|word| format!("[{word}("));
+    for file in files().iter().filter(|f| !f.is("md") && !f.is("json") && !f.is("txt")) {
+        for (at, line) in file.lines() {
+            for note in notes.iter().filter(|note| line.contains(*note)) {
+                if !line.contains(&format!("{note}(")) {
+                    found.push(format!("{}:{at}: {note} without a name", file.path));
+                }
+            }
+        }
+        for (at, _) in exceptions.iter().flat_map(|word| file.text.match_indices(word.as_str())) {
+            let attribute = file.text[at..].split(")]").next().unwrap_or_default();
+            if file.is("rs") && !attribute.contains("reason =") && !file.under("tests/tidy") {
+                found.push(format!("{}: {attribute}", file.path));
+            }
+        }
+    }
+    none("notes without names, exceptions without reasons", found);
+}
+
+/// A comment is a sentence; what ends like a statement was one once.
+#[test]
+fn no_code_in_comments() {
+    let mut found = vec![];
+    for file in files().iter().filter(|f| f.is("rs") || f.is("wgsl") || f.is("mjs") || f.is("js")) {
+        for (at, line) in file.lines() {
+            let Some(comment) = line.trim_start().strip_prefix("//") else { continue };
+            if comment.starts_with(['/', '!', '#']) {
+                continue;
+            }
+            let comment = comment.trim();
+            let ends = comment.ends_with([';', '{']) || comment == "}";
+            let begins = ["let ", "const ", "return ", "use ", "pub ", "assert", "println!", "console.log"];
+            if ends && (comment.contains(['(', '=', ':']) || begins.iter().any(|b| comment.starts_with(b))) {
+                found.push(format!("{}:{at}: {comment}", file.path));
+            }
+        }
+    }
+    none("code in comments", found);
+}
+
+/// The tree stands alone, wherever it lies and wherever its packages come from.
+#[test]
+fn nothing_of_one_machine() {
+    let places = [["/wo", "rk"], ["/ro", "ot"], ["/ho", "me"], ["/Us", "ers"]].map(|p| p.concat());
+    let shared = ["sha", "red/"].concat();
+    let hosts = [
+        ["crates", ".io"],
+        ["npmjs", ".org"],
+        ["npmjs", ".com"],
+        ["pypi", ".org"],
+        ["pythonhosted", ".org"],
+        ["huggingface", ".co"],
+        ["hf", ".co/"],
+    ]
+    .map(|host| host.concat());
+    let mut found = vec![];
+    for file in files() {
+        for (at, line) in file.lines() {
+            let mut saw = |what: &str| found.push(format!("{}:{at}: {what}", file.path));
+            for place in &places {
+                // As the begin of a path, not as a part of one.
+                let begins =
+                    |i: usize| !line[..i].ends_with(|c: char| c.is_alphanumeric() || "._-}/".contains(c));
+                let ends = |i: usize| !line[i + place.len()..].starts_with(|c: char| c.is_alphanumeric());
+                if line.match_indices(place.as_str()).any(|(i, _)| begins(i) && ends(i)) {
+                    saw(place);
+                }
+            }
+            let near = |i: usize| !line[..i].ends_with(|c: char| c.is_alphanumeric());
+            let tells = file.path == "README.md" || file.under("tools/") || file.under("training/");
+            if !tells && line.match_indices(shared.as_str()).any(|(i, _)| near(i)) {
+                saw(&shared);
+            }
+            for host in hosts.iter().filter(|host| line.contains(host.as_str())) {
+                saw(host);
+            }
+        }
+    }
+    none("places and hosts that only some machines have", found);
+}
