@@ -66,7 +66,7 @@ impl Pipeline {
         let scheduler = schedule::Config::from_json(&scheduler, "scheduler/scheduler_config.json")?;
         let text = TextPart::load(gpu, folder, "tokenizer", "text_encoder", options.weights, hooks).await?;
         let unet = UnetPart::load(gpu, folder, "unet", options.weights, hooks).await?;
-        let vae = VaePart::load_decoder(gpu, folder, "vae", options.weights, hooks).await?;
+        let vae = VaePart::load(gpu, folder, "vae", options.weights, hooks, Network::decoder).await?;
         let (width, wanted) = (text.encoder.config.hidden_size, unet.config.cross_attention_dim);
         if width != wanted {
             return Err(Error::model(format!(
@@ -100,10 +100,7 @@ impl Pipeline {
             Some(name) => self.scheduler.with_class(name)?,
             None => self.scheduler.clone(),
         };
-        let steps = request.steps.unwrap_or(match scheduler.class()? {
-            "LCMScheduler" => 4,
-            _ => 1,
-        });
+        let steps = request.steps.unwrap_or(scheduler.default_steps());
         let schedule = Schedule::new(&scheduler, steps)?;
         let factor = self.vae.config.spatial_factor();
         let [width, height] = request.size(self.default_size(), factor)?;

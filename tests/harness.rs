@@ -71,8 +71,8 @@ impl Bench {
         });
         for part in self.d.specs.iter().flat_map(|s| &s.parts) {
             let row: usize = part.shape[1..].iter().product();
-            // Outputs differ in size, or one scale would do for all.
-            let size = |o: usize| (1 + o % 3) as f32 * if part.shape.len() > 1 { 0.3 } else { 1.0 };
+            // Outputs differ in size, or one scale would do for all; some are zero, and so is their scale.
+            let size = |o: usize| [0.3, 0.6, 0.9, 0.5, 0.7, 0.0, 0.4][o % 7];
             let values: Vec<f32> =
                 (0..part.shape[0] * row).map(|i| size(i / row) * self.random.value()).collect();
             let info = TensorInfo {

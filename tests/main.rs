@@ -1,8 +1,8 @@
 mod cli;
 mod errors;
 mod harness;
-mod ops;
-mod twin;
 mod models;
+mod ops;
 mod plans;
 mod tidy;
+mod twin;

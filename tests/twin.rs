@@ -1,5 +1,7 @@
 //! The formula of every kernel in f64, on unpadded arrays: obviously right, and as slow as it likes.
 
+use tintype::ops::Activation;
+
 mod activation;
 mod attention;
 mod conv;
@@ -27,4 +29,26 @@ pub use step::{Coefficients, step};
 /// `[rows, c1]` and `[rows, c2]` side by side, `[rows, c1 + c2]`.
 pub fn beside(x1: &[f64], c1: usize, x2: &[f64], c2: usize) -> Vec<f64> {
     x1.chunks(c1).zip(x2.chunks(c2)).flat_map(|(a, b)| [a, b].concat()).collect()
+}
+
+/// `act(y + add[image] + residual)` for `y` `[images, rows, channels]`.
+pub fn epilogue(
+    y: &[f64],
+    images: usize,
+    channels: usize,
+    add: Option<&[f64]>,
+    residual: Option<&[f64]>,
+    activation: Activation,
+) -> Vec<f64> {
+    let image = y.len() / images;
+    let value = |i: usize| {
+        let add = add.map_or(0.0, |a| a[i / image * channels + i % channels]);
+        activate(activation, y[i] + add + residual.map_or(0.0, |r| r[i]))
+    };
+    (0..y.len()).map(value).collect()
+}
+
+/// Columns `from..from + count` of `x` `[rows, width]`.
+pub fn columns(x: &[f64], width: usize, from: usize, count: usize) -> Vec<f64> {
+    x.chunks(width).flat_map(|row| &row[from..from + count]).copied().collect()
 }

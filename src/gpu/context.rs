@@ -129,6 +129,12 @@ impl Gpu {
         }
     }
 
+    /// Presumes a rate, in units of work a second, until it is measured again: a low one cuts new sessions
+    /// into many small pieces.
+    pub fn set_rate(&self, rate: f64) {
+        self.rate.set(rate);
+    }
+
     /// What the device reported since it was made, if it is broken.
     pub(super) fn check(&self) -> Result<()> {
         match self.failure.lock().expect("no panic while held").clone() {

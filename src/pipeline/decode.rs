@@ -44,27 +44,8 @@ pub struct VaePart {
 }
 
 impl VaePart {
-    pub async fn load_decoder<F: Folder>(
-        gpu: &Gpu,
-        folder: &F,
-        component: &str,
-        format: Format,
-        hooks: Hooks<'_>,
-    ) -> Result<VaePart> {
-        Self::load(gpu, folder, component, format, hooks, Network::decoder).await
-    }
-
-    pub async fn load_encoder<F: Folder>(
-        gpu: &Gpu,
-        folder: &F,
-        component: &str,
-        format: Format,
-        hooks: Hooks<'_>,
-    ) -> Result<VaePart> {
-        Self::load(gpu, folder, component, format, hooks, Network::encoder).await
-    }
-
-    async fn load<F: Folder>(
+    /// `declare` says which half: [`Network::decoder`] or [`Network::encoder`].
+    pub async fn load<F: Folder>(
         gpu: &Gpu,
         folder: &F,
         component: &str,

@@ -13,7 +13,7 @@ pub struct Request {
     pub prompts: Vec<String>,
     pub negative_prompt: String,
     pub seeds: Seeds,
-    /// Denoising steps; by default 4 for LCM, 1 for others.
+    /// Denoising steps; by default what suits the scheduler ([`crate::schedule::Config::default_steps`]).
     pub steps: Option<usize>,
     /// Width and height in pixels, multiples of the autoencoder's factor (8).
     pub size: Option<[usize; 2]>,

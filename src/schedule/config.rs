@@ -57,6 +57,17 @@ impl Config {
             .ok_or_else(|| Error::model(self.keys().place("_class_name", "the scheduler's class is missing")))
     }
 
+    /// Denoising steps when nobody names a number: 4 for LCM; 1 for trailing timesteps, which the models
+    /// have that were distilled to one step (SD-Turbo); 20 for others.
+    pub fn default_steps(&self) -> usize {
+        let spacing = self.keys.get("timestep_spacing").and_then(Value::as_str);
+        match (self.class().unwrap_or_default(), spacing) {
+            ("LCMScheduler", _) => 4,
+            (_, Some("trailing")) => 1,
+            _ => 20,
+        }
+    }
+
     /// Whether a schedule can be made at all: to fail while loading and not later.
     ///
     /// # Errors

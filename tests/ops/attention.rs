@@ -108,8 +108,9 @@ fn slabs_of_a_fused_projection() {
         // Something before, between and behind them.
         let (q_at, k_at, v_at, stride) = (4, 8 + width, 8 + 2 * width, 12 + 3 * width);
         let (x, seen) = b.input(Shape::tokens(2, tokens, stride));
-        let y = Attention { q: (x, q_at), k: (x, k_at), v: (x, v_at), heads, size, padded: size, causal: false }
-            .record(&mut b.r);
+        let y =
+            Attention { q: (x, q_at), k: (x, k_at), v: (x, v_at), heads, size, padded: size, causal: false }
+                .record(&mut b.r);
         let [q, k, v] =
             [q_at, k_at, v_at].map(|at| twin::columns(&seen, stride as usize, at as usize, width as usize));
         let want = twin::attention([&q, &k, &v], 2, heads as usize, size as usize, false);
@@ -129,9 +130,8 @@ fn layer_over_itself() {
         let (x, seen) = b.input(Shape::tokens(2, 7, 12));
         let (residual, before) = b.input(Shape::tokens(2, 7, 12));
         let y = layer.record(&mut b.r, x, None, residual, true);
-        let [q, k, v] = ["q", "k", "v"].map(|n| {
-            twin::matmul(&seen, &w[&format!("a.{n}_proj.weight")], &w[&format!("a.{n}_proj.bias")])
-        });
+        let [q, k, v] = ["q", "k", "v"]
+            .map(|n| twin::matmul(&seen, &w[&format!("a.{n}_proj.weight")], &w[&format!("a.{n}_proj.bias")]));
         let mixed = twin::attention([&q, &k, &v], 2, 3, 5, true);
         let out = twin::matmul(&mixed, &w["a.out_proj.weight"], &w["a.out_proj.bias"]);
         let want: Vec<f64> = out.iter().zip(&before).map(|(a, b)| a + b).collect();

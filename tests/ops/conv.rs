@@ -187,7 +187,10 @@ fn halves_stop_at_the_largest() {
         // One pixel sees the middle of each 3x3.
         for (o, got) in b.run(y).into_iter().enumerate() {
             let sum: f64 = (0..4).map(|i| w["layer.weight"][(o * 4 + i) * 9 + 4] * 60000.0).sum();
-            assert!((f64::from(got) - sum.clamp(-HALF_MAX, HALF_MAX)).abs() < 64.0, "{elem:?} {got} for {sum}");
+            assert!(
+                (f64::from(got) - sum.clamp(-HALF_MAX, HALF_MAX)).abs() < 64.0,
+                "{elem:?} {got} for {sum}"
+            );
         }
     }
 }

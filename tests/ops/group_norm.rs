@@ -58,7 +58,8 @@ impl Case {
             [raw("stats"), raw("affine"), ready.values(gpu, "y")]
         });
 
-        let (images, channels, pixels) = (self.shape.n as usize, channels as usize, self.shape.pixels() as usize);
+        let (images, channels, pixels) =
+            (self.shape.n as usize, channels as usize, self.shape.pixels() as usize);
         // At least 64 pixels, at most 64 slabs.
         let slab = pixels.div_ceil(64).max(64);
         let slabs = images * pixels.div_ceil(slab);
@@ -99,7 +100,9 @@ fn half(values: &[f32], rows: usize, which: usize) -> Vec<f32> {
 fn group_sizes_and_seams() {
     for elem in ELEMS {
         // Groups of 2, 10 (the second of them across the seam at 12), 3, 4 and 1; one input and two.
-        for (channels, channels2, groups) in [(8, 0, 4), (12, 8, 2), (8, 4, 4), (16, 0, 4), (4, 4, 8), (40, 20, 6)] {
+        for (channels, channels2, groups) in
+            [(8, 0, 4), (12, 8, 2), (8, 4, 4), (16, 0, 4), (4, 4, 8), (40, 20, 6)]
+        {
             let shape = Shape::new(2, 5, 7, channels);
             Case { elem, shape, channels2, groups, ..CASE }.check();
         }

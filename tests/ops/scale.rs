@@ -70,8 +70,7 @@ fn every_activation_at_every_size() {
         for range in [1e-3, 0.5, 4.0, 300.0] {
             let values = Bench::new(Elem::F32, Format::F32).random.values(400);
             let values = values.into_iter().map(|v| v * range).collect();
-            let (b, y, want) =
-                record(Elem::F32, Shape::new(1, 10, 10, 4), values, (1.0, 0.0), 1, activation);
+            let (b, y, want) = record(Elem::F32, Shape::new(1, 10, 10, 4), values, (1.0, 0.0), 1, activation);
             b.check(&format!("{activation:?} to {range}"), y, &want, F32_LIMIT);
         }
     }

@@ -18,7 +18,8 @@ pub fn conv(c: &Conv) -> Vec<f64> {
     let (seen_h, seen_w) = c.upsample.unwrap_or((h, w));
     let out = |n: usize| (n + c.pad.0 + c.pad.1 - c.kernel) / c.stride + 1;
     // torch's nearest neighbour computes with 32 bits.
-    let nearest = |i: usize, from: usize, to: usize| ((i as f32 * (from as f32 / to as f32)) as usize).min(from - 1);
+    let nearest =
+        |i: usize, from: usize, to: usize| ((i as f32 * (from as f32 / to as f32)) as usize).min(from - 1);
     let pixel = |n: usize, i: isize, j: isize, k: usize| {
         if i < 0 || j < 0 || i >= seen_h as isize || j >= seen_w as isize {
             return 0.0;

@@ -2,7 +2,13 @@ use super::activate;
 use tintype::ops::Activation;
 
 /// `x` is `[images, pixels, channels]`, `scale` and `shift` are `[images, channels]`.
-pub fn norm_apply(x: &[f64], images: usize, scale: &[f64], shift: &[f64], activation: Activation) -> Vec<f64> {
+pub fn norm_apply(
+    x: &[f64],
+    images: usize,
+    scale: &[f64],
+    shift: &[f64],
+    activation: Activation,
+) -> Vec<f64> {
     let channels = scale.len() / images;
     let image = x.len() / images;
     let affine = |(i, v): (usize, &f64)| {

@@ -4,7 +4,7 @@ use serde_json::Value;
 use tintype::error::{Error, Result};
 use tintype::gpu::{Cancel, Session};
 use tintype::model::vae::Posterior;
-use tintype::pipeline::VaePart;
+use tintype::pipeline::{Network, VaePart};
 use tintype::rng::Generator;
 use tintype::shape::nhwc;
 use tintype::weights::{DiskFolder, Hooks};
@@ -17,7 +17,7 @@ pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
     let (folder, component) = bench.component(case)?;
     let folder = DiskFolder::new(&folder);
     let (gpu, format) = (&bench.gpu, bench.load.weights);
-    let decoder = VaePart::load_decoder(gpu, &folder, component, format, Hooks::NONE).await?;
+    let decoder = VaePart::load(gpu, &folder, component, format, Hooks::NONE, Network::decoder).await?;
     let mut encoder = None;
     let mut checks = vec![];
     for name in reference.names() {
@@ -32,7 +32,9 @@ pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
             }
         } else if input("encode") {
             if encoder.is_none() {
-                encoder = Some(VaePart::load_encoder(gpu, &folder, component, format, Hooks::NONE).await?);
+                encoder = Some(
+                    VaePart::load(gpu, &folder, component, format, Hooks::NONE, Network::encoder).await?,
+                );
             }
             let part = encoder.as_ref().expect("just loaded");
             let session = run_part(bench, &reference, name, part).await?;
