@@ -56,12 +56,12 @@ main(async () => {
   const total = { passed: 0, failed: 0 };
   const rows = [];
   for (const [at, name] of names.entries()) {
-    process.stdout.write(`[${at + 1}/${names.length}] ${name} ... `);
+    say(`[${at + 1}/${names.length}] ${name}`);
     const started = Date.now();
     const { passed, failed, output } = await group(GROUPS[name]);
     const row = `${passed} passed, ${failed} failed (${seconds(started)})`;
-    say(row);
     if (failed > 0) say(output.trimEnd());
+    say(`  ${row}`);
     rows.push(`${failed > 0 ? "FAILED" : "ok    "} ${name}: ${row}`);
     total.passed += passed;
     total.failed += failed;
@@ -90,7 +90,7 @@ function count(output) {
 }
 
 async function module() {
-  await build();
+  await build({ strict: true });
   return { passed: 1, failed: 0, output: "" };
 }
 

@@ -13,6 +13,8 @@ pub struct Filler<'a, U> {
     declarations: &'a Declarations,
     /// Checkpoint name -> handle and part.
     by_name: HashMap<&'a str, (usize, usize)>,
+    /// The name under which each part was found.
+    found: HashMap<(usize, usize), String>,
     blobs: Vec<Option<Vec<u8>>>,
     /// Parts of a handle that are still to come.
     missing: Vec<usize>,
@@ -31,19 +33,20 @@ impl<'a, U: FnMut(Handle, Vec<u8>) -> Result<()>> Filler<'a, U> {
             }
         }
         let missing = declarations.specs.iter().map(|s| s.parts.len()).collect();
-        Filler { declarations, by_name, blobs: vec![None; declarations.specs.len()], missing, upload }
+        let blobs = vec![None; declarations.specs.len()];
+        Filler { declarations, by_name, found: HashMap::new(), blobs, missing, upload }
     }
 
     /// After the last file: every tensor must have come.
     pub fn finish(self, component: &str) -> Result<()> {
-        let absent: Vec<&str> = self
-            .declarations
-            .specs
-            .iter()
-            .flat_map(|s| &s.parts)
-            .filter(|p| p.names.iter().all(|n| self.by_name.contains_key(n.as_str())))
-            .map(|p| p.names[0].as_str())
-            .collect();
+        let mut absent = vec![];
+        for (h, spec) in self.declarations.specs.iter().enumerate() {
+            for (p, part) in spec.parts.iter().enumerate() {
+                if !self.found.contains_key(&(h, p)) {
+                    absent.push(part.names[0].as_str());
+                }
+            }
+        }
         match absent[..] {
             [] => Ok(()),
             [one] => Err(Error::model(format!("{component}: the checkpoint lacks the tensor {one}"))),
@@ -70,6 +73,9 @@ impl<U: FnMut(Handle, Vec<u8>) -> Result<()>> Sink for Filler<'_, U> {
                 info.name, part.shape, info.shape
             )));
         }
+        if let Some(other) = self.found.insert((h, p), info.name.clone()) {
+            return Err(Error::model(format!("{other} and {} are two names of one tensor", info.name)));
+        }
         Ok(true)
     }
 
@@ -93,9 +99,6 @@ impl<U: FnMut(Handle, Vec<u8>) -> Result<()>> Sink for Filler<'_, U> {
             }
         }
         if first_row + rows == info.shape.first().copied().unwrap_or(1) {
-            for name in &part.names {
-                self.by_name.remove(name.as_str());
-            }
             self.missing[h] -= 1;
             if self.missing[h] == 0 {
                 let blob = self.blobs[h].take().unwrap_or_default();

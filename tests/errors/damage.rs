@@ -184,7 +184,7 @@ fn configurations() {
             "another width of text",
             |m| m.set("unet/config.json", &[("cross_attention_dim", Some(json!(40)))]),
             InvalidModel,
-            &["attn2.to_k", "40", "36"],
+            &["attn1.to_k.weight", "40", "36"],
         ),
     ]);
 }

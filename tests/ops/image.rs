@@ -40,14 +40,7 @@ fn clamped() {
     for elem in ELEMS {
         let values = vec![-1.0, 1.0, -1.01, 1.01, 60000.0, -60000.0];
         let (got, _) = bytes(elem, Shape::new(1, 1, 2, 3), values);
-        assert_eq!(
-            got,
-            [0, 255, 0, 255, 255, 0, 255, 255]
-                .into_iter()
-                .enumerate()
-                .map(|(i, v)| if i % 4 == 3 { 255 } else { v })
-                .collect::<Vec<u8>>()
-        );
+        assert_eq!(got, [0, 255, 0, 255, 255, 255, 0, 255], "{elem:?}");
     }
 }
 

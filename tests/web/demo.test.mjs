@@ -46,6 +46,25 @@ test("a picture by keyboard alone", { timeout: 300_000 }, async (t) => {
   assert.deepEqual(complaints, []);
 });
 
+test("the built-in model draws what the words say", { timeout: 300_000 }, async (t) => {
+  const { page, complaints } = await open(t, "/demo/#seed=1");
+  assert.equal(await page.inputValue("#prompt"), "a red circle on a blue background");
+  await page.click("#generate");
+  await settled(page, "done", "failed");
+  assert.equal(await text(page, "error"), "");
+  const { values } = await pixels(page);
+  const is = { red: ([r, g, b]) => r > 130 && g < 90 && b < 90, blue: ([r, g, b]) => b > 130 && r < 90 };
+  const share = (colour) => {
+    let found = 0;
+    for (let i = 0; i < values.length; i += 4) found += is[colour](values.slice(i, i + 3));
+    return found / (values.length / 4);
+  };
+  assert.ok(is.blue(values.slice(0, 3)), `the corner is ${values.slice(0, 3)}`);
+  assert.ok(share("blue") > 0.3, `${share("blue")} of it is blue`);
+  assert.ok(share("red") > 0.03, `${share("red")} of it is red`);
+  assert.deepEqual(complaints, []);
+});
+
 test("cancelled by Escape and by the button, then drawn", { timeout: 300_000 }, async (t) => {
   const { page, complaints } = await open(t, SMALL.replace("steps=1", "steps=50"));
   for (const cancel of [() => page.keyboard.press("Escape"), () => page.click("#cancel")]) {

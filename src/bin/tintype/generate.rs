@@ -1,13 +1,12 @@
 //! `tintype generate`: a prompt to a PNG.
 
 use std::cell::RefCell;
-use std::fs::File;
-use std::io::{BufWriter, IsTerminal, Write};
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
-use tintype::error::{Error, Result};
+use tintype::error::{Code, Error, Result};
 use tintype::gpu::{Cancel, Gpu, now};
 use tintype::pipeline::{Image, LoadOptions, Pipeline, Report, Request, Seeds, Stage, Watch};
 use tintype::weights::{DiskFolder, Hooks};
@@ -109,7 +108,7 @@ fn tell(options: &Options, gpu: &Gpu, report: &Report, seed: u64, loaded: f64) {
             "timings": {"load": loaded, "text": t.text, "denoise": t.denoise, "decode": t.decode},
             "warnings": report.warnings,
         });
-        println!("{value}");
+        crate::say(value);
         return;
     }
     eprintln!(
@@ -165,19 +164,30 @@ impl Bar {
     }
 }
 
+/// Writes beside the target first, so that nothing half-made is ever left under its name, nor elsewhere.
+fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(".partial");
+    let written = std::fs::write(&partial, bytes).and_then(|()| std::fs::rename(&partial, path));
+    written.map_err(|e| {
+        // Where nothing could be written there is nothing to remove.
+        let _ = std::fs::remove_file(&partial);
+        Error::network(format!("cannot write {}: {e}", path.display()))
+    })
+}
+
 fn write_png(path: &Path, image: &Image) -> Result<()> {
-    let failed = |e: &dyn std::fmt::Display| Error::network(format!("cannot write {}: {e}", path.display()));
-    // Written beside the target first, so that no half picture is ever left under its name.
-    let partial = path.with_extension("png.partial");
-    let file = File::create(&partial).map_err(|e| failed(&e))?;
-    let mut encoder = png::Encoder::new(BufWriter::new(file), image.width as u32, image.height as u32);
+    let rgb: Vec<u8> = image.rgba.chunks_exact(4).flat_map(|p| [p[0], p[1], p[2]]).collect();
+    let mut bytes = vec![];
+    let mut encoder = png::Encoder::new(&mut bytes, image.width as u32, image.height as u32);
     encoder.set_color(png::ColorType::Rgb);
     encoder.set_depth(png::BitDepth::Eight);
-    let rgb: Vec<u8> = image.rgba.chunks_exact(4).flat_map(|p| [p[0], p[1], p[2]]).collect();
-    let mut writer = encoder.write_header().map_err(|e| failed(&e))?;
-    writer.write_image_data(&rgb).map_err(|e| failed(&e))?;
-    writer.finish().map_err(|e| failed(&e))?;
-    std::fs::rename(&partial, path).map_err(|e| failed(&e))
+    let encoded = encoder.write_header().and_then(|mut writer| {
+        writer.write_image_data(&rgb)?;
+        writer.finish()
+    });
+    encoded.map_err(|e| Error::new(Code::Internal, format!("cannot encode {}: {e}", path.display())))?;
+    write_whole(path, &bytes)
 }
 
 /// A safetensors file of f32 tensors.
@@ -195,5 +205,5 @@ fn write_dump(path: &Path, tensors: &[(String, [usize; 4], Vec<f32>)]) -> Result
     for (_, _, values) in tensors {
         bytes.extend_from_slice(bytemuck::cast_slice(values));
     }
-    std::fs::write(path, bytes).map_err(|e| Error::network(format!("cannot write {}: {e}", path.display())))
+    write_whole(path, &bytes)
 }

@@ -5,8 +5,11 @@ mod generate;
 mod plan;
 mod verify;
 
+use std::fmt::Display;
+use std::io::Write;
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 use tintype::error::Result;
 use tintype::gpu::Gpu;
@@ -55,7 +58,11 @@ impl Device {
 }
 
 fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error),
+    };
+    let result = match cli.command {
         Command::Generate(options) => pollster::block_on(generate::run(&options)),
         Command::Verify(options) => pollster::block_on(verify::run(&options)),
         Command::Plan(options) => pollster::block_on(plan::run(&options)),
@@ -68,6 +75,26 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Help goes out as it is; a mistake is told in one sentence and exits with 1, as every other error does.
+fn refuse(error: &clap::Error) -> ExitCode {
+    let help = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+    if help || !error.use_stderr() {
+        // Nothing is lost when help cannot be printed.
+        let _ = error.print();
+        return if help { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+    }
+    let text = error.to_string();
+    // Hints about the usage follow behind an empty line.
+    let sentence = text.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ");
+    eprintln!("tintype: {}", sentence.split_whitespace().collect::<Vec<_>>().join(" "));
+    ExitCode::FAILURE
+}
+
+/// A line on stdout. That nobody reads it any more (`tintype plan | head -1`) is no error.
+fn say(line: impl Display) {
+    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 /// "512x256" to width and height.

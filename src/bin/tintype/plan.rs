@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
-use tintype::error::Result;
+use tintype::error::{Error, Result};
 use tintype::model::clip::TextEncoder;
 use tintype::model::config::{ClipTextConfig, UnetConfig, VaeConfig};
 use tintype::model::unet::Unet;
@@ -42,17 +42,17 @@ pub async fn run(options: &Options) -> Result<bool> {
     if options.json {
         let all: serde_json::Map<String, serde_json::Value> =
             plans.iter().map(|(name, plan)| (name.to_string(), json!(plan.summary()))).collect();
-        println!("{}", serde_json::Value::Object(all));
+        crate::say(serde_json::Value::Object(all));
         return Ok(true);
     }
-    println!(
+    crate::say(format_args!(
         "{:<14}{:>12}{:>12}{:>11}{:>11}{:>10}{:>11}",
         "", "model", "executed", "dispatches", "weights", "peak", "moved"
-    );
+    ));
     for (name, plan) in &plans {
         let s = plan.summary();
         let (giga, mega) = (|v: u64| v as f64 / 1e9, |v: u64| v as f64 / 1e6);
-        println!(
+        crate::say(format_args!(
             "{name:<14}{:>8.1} GFL{:>8.1} GFL{:>11}{:>8.1} MB{:>7.1} MB{:>8.1} MB",
             giga(s.model_flops),
             giga(s.executed_flops),
@@ -60,11 +60,11 @@ pub async fn run(options: &Options) -> Result<bool> {
             mega(s.weight_bytes),
             mega(s.peak_bytes),
             mega(s.bytes_moved)
-        );
+        ));
     }
     if options.steps {
         for (name, plan) in &plans {
-            println!("\n{name}\n{plan}");
+            crate::say(format_args!("\n{name}\n{plan}"));
         }
     }
     Ok(true)
@@ -74,8 +74,12 @@ async fn plans(options: &Options, format: Format) -> Result<Vec<(&'static str, P
     let folder = DiskFolder::new(&options.model);
     let elem = match options.activations.as_str() {
         "f32" => Elem::F32,
+        "f16" => Elem::F16,
         "pack16" => Elem::Pack16,
-        _ => Elem::F16,
+        // "auto" depends on a GPU, and none is asked here.
+        other => {
+            return Err(Error::option(format!("activations: wanted f32, f16 or pack16, found {other:?}")));
+        }
     };
     let target = Target { elem, taps: false };
     let text = ClipTextConfig::from_json(

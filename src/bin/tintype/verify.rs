@@ -98,7 +98,12 @@ pub async fn run(options: &Options) -> Result<bool> {
         named => gpu.elem(named)?,
     };
     if !options.json {
-        println!("{}, activations {}, weights {}", gpu.info.name, elem.as_str(), load.weights.as_str());
+        crate::say(format_args!(
+            "{}, activations {}, weights {}",
+            gpu.info.name,
+            elem.as_str(),
+            load.weights.as_str()
+        ));
     }
     let bench = Bench { gpu, load, root: options.golden.clone(), elem };
     let tokens = json!({"limits": {"f32": 0.0, "half": 0.0}});
@@ -114,20 +119,21 @@ pub async fn run(options: &Options) -> Result<bool> {
         if options.json {
             rows.push(json!({"case": name, "outcome": row.outcome.as_str(), "detail": row.detail, "seconds": now() - begun}));
         } else {
-            println!("{:<8}{name:<42} {} ({:.1} s)", row.outcome.as_str(), row.detail, now() - begun);
+            let (outcome, seconds) = (row.outcome.as_str(), now() - begun);
+            crate::say(format_args!("{outcome:<8}{name:<42} {} ({seconds:.1} s)", row.detail));
             for line in row.lines.iter().filter(|_| options.all) {
-                println!("        {line}");
+                crate::say(format_args!("        {line}"));
             }
         }
     }
     let [passed, failed, skipped] = counts;
     if options.json {
-        println!(
-            "{}",
-            json!({"adapter": bench.gpu.info.name, "cases": rows, "passed": passed, "failed": failed, "skipped": skipped})
+        let adapter = &bench.gpu.info.name;
+        crate::say(
+            json!({"adapter": adapter, "cases": rows, "passed": passed, "failed": failed, "skipped": skipped}),
         );
     } else {
-        println!("{passed} passed, {failed} failed, {skipped} skipped");
+        crate::say(format_args!("{passed} passed, {failed} failed, {skipped} skipped"));
     }
     Ok(failed == 0 && passed > 0)
 }

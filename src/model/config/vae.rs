@@ -82,6 +82,7 @@ impl KlConfig {
     /// Ignored: `sample_size`, which is about tiling.
     fn new(f: &Fields) -> Result<Self> {
         f.one_of("act_fn", &["silu", "swish"])?;
+        f.only("out_channels", json!(3))?;
         f.only("latents_mean", Value::Null)?;
         f.only("latents_std", Value::Null)?;
         let block_out_channels = f.levels("block_out_channels", &[64])?;
@@ -122,6 +123,7 @@ impl TinyConfig {
     /// `force_upcast`, which the class itself overrides; and `block_out_channels`, a copy.
     fn new(f: &Fields) -> Result<Self> {
         f.only("act_fn", json!("relu"))?;
+        f.only("out_channels", json!(3))?;
         f.only("upsample_fn", json!("nearest"))?;
         f.only("upsampling_scaling_factor", json!(2))?;
         f.only("shift_factor", json!(0.0))?;
@@ -209,13 +211,13 @@ mod tests {
             r#"{TWO}, "block_out_channels": [16, 24], "layers_per_block": 2, "latent_channels": 16,
             "norm_num_groups": 8, "scaling_factor": 1.5305, "shift_factor": 0.0609, "use_quant_conv": false,
             "use_post_quant_conv": false, "mid_block_add_attention": false, "force_upcast": false,
-            "in_channels": 5, "out_channels": 6, "latents_mean": null"#
+            "in_channels": 5, "out_channels": 3, "latents_mean": null"#
         );
         let kl = parse("AutoencoderKL", &keys).unwrap();
         assert_eq!((kl.spatial_factor(), kl.latent_channels()), (2, 16));
         let wanted = KlConfig {
             in_channels: 5,
-            out_channels: 6,
+            out_channels: 3,
             block_out_channels: vec![16, 24],
             layers_per_block: 2,
             latent_channels: 16,
