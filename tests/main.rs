@@ -4,5 +4,6 @@ mod harness;
 mod models;
 mod ops;
 mod plans;
+mod session;
 mod tidy;
 mod twin;

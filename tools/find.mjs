@@ -40,7 +40,7 @@ export const vulkanLoader = () =>
     .find(Boolean) ?? null;
 
 /** Does rustup's (or any other) cargo have the standard library for wasm? */
-export async function hasWasmStd() {
+async function hasWasmStd() {
   const { code, output } = await run("rustc", ["--print", "target-libdir", "--target", TARGET]);
   return code === 0 && firstFile(output.trim(), /^libstd-.*\.rlib$/) !== null;
 }

@@ -42,10 +42,9 @@ export async function setup(needs, { install = false } = {}) {
 /** rustup's way, which is everybody's but that of machines that cannot download: hence the time limit. */
 async function wasmStd() {
   if ((await find.wasmCargo()) || !find.program("rustup")) return;
-  await step("set-up: Rust's standard library for wasm, from rustup", async () => {
-    await run("rustup", ["target", "add", "wasm32-unknown-unknown"], { limit: 20 });
-    return (await find.hasWasmStd()) ? "done" : "not to be had";
-  });
+  const add = () => run("rustup", ["target", "add", "wasm32-unknown-unknown"], { limit: 20 });
+  const outcome = ({ code }) => (code === 0 ? "done" : "not to be had");
+  await step("set-up: Rust's standard library for wasm, from rustup", add, outcome);
 }
 
 async function system(needs, install) {

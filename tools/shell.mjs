@@ -17,7 +17,9 @@ export class Plain extends Error {}
  */
 export function run(program, args, { env = {}, cwd = ROOT, show = false, limit = 0 } = {}) {
   return new Promise((resolve) => {
-    const child = spawn(program, args, { cwd, env: { ...process.env, ...env }, stdio: ["ignore", "pipe", "pipe"] });
+    // With a limit it leads a group of its own, so that what it started ends with it.
+    const detached = limit > 0;
+    const child = spawn(program, args, { cwd, env: { ...process.env, ...env }, stdio: ["ignore", "pipe", "pipe"], detached });
     let output = "";
     const take = (chunk) => {
       output += chunk;
@@ -25,7 +27,7 @@ export function run(program, args, { env = {}, cwd = ROOT, show = false, limit =
     };
     child.stdout.setEncoding("utf8").on("data", take);
     child.stderr.setEncoding("utf8").on("data", take);
-    const timer = limit && setTimeout(() => child.kill("SIGKILL"), limit * 1000);
+    const timer = limit && setTimeout(() => process.kill(-child.pid, "SIGKILL"), limit * 1000);
     const end = (code) => {
       clearTimeout(timer);
       resolve({ code, output });
@@ -46,13 +48,13 @@ export async function must(what, program, args, options = {}) {
   throw new Plain(`${what} failed (${program} ended with ${code ?? "a signal"}).`);
 }
 
-/** Runs `work` and prints one line with its name and how long it took. */
-export async function step(name, work) {
+/** Runs `work` and prints one line with its name, what came of it and how long it took. */
+export async function step(name, work, outcome = () => "done") {
   const begin = Date.now();
   process.stdout.write(`${name} ... `);
   try {
     const result = await work();
-    say(`${typeof result === "string" ? result : "done"} (${seconds(begin)})`);
+    say(`${outcome(result)} (${seconds(begin)})`);
     return result;
   } catch (error) {
     say(`failed (${seconds(begin)})`);

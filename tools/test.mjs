@@ -22,9 +22,9 @@ const SWIFTSHADER = () => driver(find.swiftshader());
 const GROUPS = {
   format: ["cargo", ["fmt", "--check", "--", "--color=never"]],
   scripts,
-  lint: ["cargo", ["clippy", "--release", "--all-targets", "--", "-D", "warnings"]],
-  native: ["cargo", ["test", "--release"], LAVAPIPE],
-  binary: ["cargo", ["build", "--release"]],
+  lint: ["cargo", ["clippy", "-q", "--release", "--all-targets", "--", "-D", "warnings"]],
+  native: ["cargo", ["test", "-q", "--release"], LAVAPIPE],
+  binary: ["cargo", ["build", "-q", "--release"]],
   ...verify("f32", "lavapipe", LAVAPIPE),
   ...verify("f16", "lavapipe", LAVAPIPE),
   ...verify("pack16", "lavapipe", LAVAPIPE),

@@ -23,7 +23,7 @@ pub fn group_norm(
 ) -> Tensor {
     let shape = joined(x, x2);
     let (images, pixels, channels) = (shape.n, shape.pixels(), shape.c4());
-    assert!(shape.c % groups == 0 && shape.c % 4 == 0, "{groups} groups of {shape}");
+    assert!(shape.c.is_multiple_of(groups) && shape.c.is_multiple_of(4), "{groups} groups of {shape}");
     let slab = pixels.div_ceil(SLABS).max(SLAB);
     let slabs = pixels.div_ceil(slab);
     let (channels1, channels2) = (x.shape.c4(), x2.map_or(0, |t| t.shape.c4()));

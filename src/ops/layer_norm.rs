@@ -6,7 +6,7 @@ use crate::weights::Handle;
 
 pub fn layer_norm(r: &mut Recorder, weight: Handle, epsilon: f32, x: Tensor) -> Tensor {
     let shape = x.shape;
-    assert!(shape.c % 4 == 0, "layer norm of {shape}");
+    assert!(shape.c.is_multiple_of(4), "layer norm of {shape}");
     let y = r.tensor(shape);
     let params =
         LayerNormParams { first: 0, rows: shape.rows(), channels: shape.c4(), width: shape.c, epsilon };

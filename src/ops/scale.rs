@@ -15,7 +15,7 @@ pub fn scale(
     activation: Activation,
 ) -> Tensor {
     assert!(x.elem == Elem::F32 && coefficients.shape.fours() == 1);
-    assert!(images % x.shape.n == 0, "{} repeated to {images}", x.shape);
+    assert!(images.is_multiple_of(x.shape.n), "{} repeated to {images}", x.shape);
     let mut shape = x.shape;
     shape.n = images;
     let y = r.tensor(shape);

@@ -65,10 +65,12 @@ impl Case {
 #[test]
 fn head_sizes() {
     for elem in ELEMS {
-        for size in [1, 4, 5, 6, 8, 10, 40, 64, 80, 160, 512] {
+        for size in [1, 4, 5, 6, 8, 10, 40, 64, 80, 160] {
             Case { elem, size, ..CASE }.check();
         }
     }
+    // Takes lavapipe many seconds to compile: once is enough.
+    Case { size: 512, ..CASE }.check();
 }
 
 #[test]

@@ -157,12 +157,12 @@ fn behind_an_upsample() {
 
 #[test]
 fn upsampled_indices_are_rounded_as_torch_does() {
-    // 10 * (7 / 10) in f32 could fall below 7, 41 * (1 / 41) below 1: the neighbours are torch's, not exact.
+    // i * (from / to) in f32 may fall below a whole number that it should reach.
     let exact = |i: u32, from: u32, to: u32| i * from / to;
     let torch = |i: u32, from: u32, to: u32| (i as f32 * (from as f32 / to as f32)) as u32;
     let differ = |&(from, to): &(u32, u32)| (0..to).any(|i| exact(i, from, to) != torch(i, from, to));
-    let sizes = (2..40).flat_map(|from| (from + 1..4 * from).map(move |to| (from, to)));
-    let (from, to) = sizes.filter(differ).next().expect("a size where f32 rounds down");
+    let mut sizes = (2..40).flat_map(|from| (from + 1..4 * from).map(move |to| (from, to)));
+    let (from, to) = sizes.find(differ).expect("a size where f32 rounds down");
     Case { shape: Shape::new(1, 2, from, 4), how: How::Up(3, to), ..CASE }.check();
 }
 

@@ -162,6 +162,20 @@ test("aborted", { timeout: 300_000 }, async (t) => {
   });
 });
 
+test("a panic inside the module", { timeout: 120_000 }, async (t) => {
+  const { page } = await open(t);
+  await prepare(page);
+  const codes = await page.evaluate(async () => {
+    const code = (promise) => promise.then(() => "accepted", (error) => `${error.code}: ${error.message}`);
+    const running = code(window.generator.generate("a boat", { steps: 20 }));
+    // A second request at the same time, which index.js never sends: the module's cells are taken.
+    const body = { prompt: "a boat", seed: 1 };
+    setTimeout(() => window.worker.postMessage({ id: 1000, op: "generate", body }), 300);
+    return [await running, await code(window.generator.generate("a boat"))];
+  });
+  for (const code of codes) assert.match(code, /^internal: an internal error, please report it: panicked at src/);
+});
+
 test("a lost device", { timeout: 120_000 }, async (t) => {
   const { page, browser } = await open(t);
   await prepare(page);
@@ -206,6 +220,7 @@ async function prepare(page) {
     window.Worker = class extends Real {
       constructor(...args) {
         super(...args);
+        window.worker = this;
         this.addEventListener("message", ({ data }) => !data.progress && window.answers.push(data.error?.code ?? "result"));
       }
     };

@@ -38,7 +38,7 @@ impl Layer {
         let resnet = format!("{path}.resnets.{index}");
         Layer {
             time: p.time_projection(&resnet, level.width),
-            resnet: Resnet::declare(&mut p.d, &resnet, inputs, level.width, p.groups, p.eps),
+            resnet: Resnet::declare(p.d, &resnet, inputs, level.width, p.groups, p.eps),
             transformer: level.attention.then(|| {
                 let path = format!("{path}.attentions.{index}");
                 Transformer::declare(
@@ -86,7 +86,7 @@ impl DownBlock {
         skips.extend(vec![level.width; level.layers + usize::from(!last)]);
         let name = format!("{path}.downsamplers.0");
         let downsampler = (!last)
-            .then(|| Conv::declare(&mut p.d, &format!("{name}.conv"), level.width, level.width, 3, true));
+            .then(|| Conv::declare(p.d, &format!("{name}.conv"), level.width, level.width, 3, true));
         DownBlock { path: name, layers, downsampler }
     }
 
@@ -162,7 +162,7 @@ impl UpBlock {
         }
         let name = format!("{path}.upsamplers.0");
         let upsampler = (!last)
-            .then(|| Conv::declare(&mut p.d, &format!("{name}.conv"), level.width, level.width, 3, true));
+            .then(|| Conv::declare(p.d, &format!("{name}.conv"), level.width, level.width, 3, true));
         UpBlock { path: name, layers, upsampler }
     }
 

@@ -32,14 +32,14 @@ impl Transformer {
         let heads = Heads { count: heads, size: width / heads };
         Transformer {
             path: path.to_owned(),
-            norm: GroupNorm::declare(&mut p.d, &format!("{path}.norm"), width, p.groups, GROUP_NORM_EPS),
-            proj_in: Linear::declare(&mut p.d, &format!("{path}.proj_in"), width, width, true),
+            norm: GroupNorm::declare(p.d, &format!("{path}.norm"), width, p.groups, GROUP_NORM_EPS),
+            proj_in: Linear::declare(p.d, &format!("{path}.proj_in"), width, width, true),
             blocks: (0..layers)
                 .map(|i| {
                     Block::declare(p, &format!("{path}.transformer_blocks.{i}"), width, heads, only_cross)
                 })
                 .collect(),
-            proj_out: Linear::declare(&mut p.d, &format!("{path}.proj_out"), width, width, true),
+            proj_out: Linear::declare(p.d, &format!("{path}.proj_out"), width, width, true),
         }
     }
 
@@ -75,13 +75,13 @@ struct Block {
 impl Block {
     fn declare(p: &mut Parts, path: &str, width: u32, heads: Heads, only_cross: bool) -> Block {
         let norm = |p: &mut Parts, i| {
-            LayerNorm::declare(&mut p.d, &format!("{path}.norm{i}"), width, LAYER_NORM_EPS)
+            LayerNorm::declare(p.d, &format!("{path}.norm{i}"), width, LAYER_NORM_EPS)
         };
         let (attn1, attn1_context) = if only_cross {
             let (attention, context) = p.cross(&format!("{path}.attn1"), width, heads);
             (attention, Some(context))
         } else {
-            (Attention::declare(&mut p.d, &format!("{path}.attn1"), width, heads, Projections::UNET), None)
+            (Attention::declare(p.d, &format!("{path}.attn1"), width, heads, Projections::UNET), None)
         };
         let (attn2, attn2_context) = p.cross(&format!("{path}.attn2"), width, heads);
         Block {
@@ -93,8 +93,8 @@ impl Block {
             attn2,
             attn2_context,
             norm3: norm(p, 3),
-            ff_in: Linear::geglu(&mut p.d, &format!("{path}.ff.net.0.proj"), width, 4 * width),
-            ff_out: Linear::declare(&mut p.d, &format!("{path}.ff.net.2"), 4 * width, width, true),
+            ff_in: Linear::geglu(p.d, &format!("{path}.ff.net.0.proj"), width, 4 * width),
+            ff_out: Linear::declare(p.d, &format!("{path}.ff.net.2"), 4 * width, width, true),
         }
     }
 

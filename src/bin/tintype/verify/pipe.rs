@@ -34,7 +34,7 @@ pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
     if let Some((_, extra)) = model.split_once(" + ") {
         return Err(Error::unsupported(format!("{extra} is not built yet")));
     }
-    let folder = DiskFolder::new(&bench.root.join("models").join(model));
+    let folder = DiskFolder::new(bench.root.join("models").join(model));
     let mut load = bench.load.clone();
     load.activations = bench.elem.as_str().to_owned();
     let mut scheduler = case["scheduler_config"].clone();

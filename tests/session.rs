@@ -1,0 +1,153 @@
+//! Running plans: bands, shared buffers, repetition and cancelling leave every bit as it is.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
+use crate::harness::{Bench, Ready, on_gpu};
+use tintype::error::Code;
+use tintype::gpu::{Cancel, Gpu};
+use tintype::kernels::VARIANTS;
+use tintype::nn::{Attention, Conv, GroupNorm, Heads, LayerNorm, Linear, Projections};
+use tintype::ops::{self, Activation, Epilogue};
+use tintype::plan::Plan;
+use tintype::quant::Format;
+use tintype::shape::{Elem, Shape};
+
+const OUTPUTS: [&str; 3] = ["sample", "clean", "picture"];
+
+/// At such rates a step is one band, and all steps are one submit; or every row of workgroups is a band, and
+/// nearly every band a submit.
+const FAST: f64 = 1e15;
+const SLOW: f64 = 1.0;
+
+/// Every kernel once at least, with more rows than one workgroup has.
+fn chain(taps: bool) -> Bench {
+    let mut b = Bench::new(Elem::Pack16, Format::Q8);
+    b.r.target.taps = taps;
+    let d = &mut b.d;
+    let conv_in = Conv::declare(d, "conv_in", 4, 20, 3, true);
+    let norm = GroupNorm::declare(d, "norm", 20, 2, 1e-5);
+    let layer_norm = LayerNorm::declare(d, "layer_norm", 20, 1e-5);
+    let attention = Attention::declare(d, "attention", 20, Heads { count: 2, size: 10 }, Projections::CLIP);
+    let geglu = Linear::geglu(d, "geglu", 20, 40);
+    let conv_out = Conv::declare(d, "conv_out", 40, 4, 3, true);
+    let to_rgb = Conv::declare(d, "to_rgb", 20, 3, 1, true);
+    b.fill();
+
+    let shape = Shape::new(2, 17, 19, 4);
+    let values = b.random.values((shape.rows() * 4) as usize);
+    let mut f32_input = |shape, values: &[f32]| b.input_of(shape, Elem::F32, values.to_vec()).0;
+    let [sample, noise, clean] = [1.0, 0.5, 0.25].map(|size| {
+        let values: Vec<f32> = values.iter().map(|v| v * size).collect();
+        f32_input(shape, &values)
+    });
+    let one = f32_input(Shape::new(1, 1, 1, 4), &[1.0, 0.0, 0.0, 0.0]);
+    let coefficients = f32_input(Shape::new(1, 1, 2, 4), &[1.0, -0.5, 2.0, 0.0, 0.5, 0.25, 0.125, 1.0]);
+
+    let r = &mut b.r;
+    let x = ops::scale(r, sample, one, 2, Activation::None);
+    let x = r.tap("scale", x);
+    let x = conv_in.record(r, x, None, Epilogue::default());
+    let x = r.tap("conv_in", x);
+    let h = norm.record(r, x, None, Activation::Silu);
+    let h = r.tap("norm", h);
+    let h = layer_norm.record(r, h);
+    let h = r.tap("layer_norm", h);
+    let h = attention.record(r, h, None, x, false);
+    let h = r.tap("attention", h);
+    let rgb = to_rgb.record(r, h, None, Epilogue::default());
+    let h = geglu.of(h).record(r);
+    let h = r.tap("geglu", h);
+    let h = conv_out.record(r, h, None, Epilogue::default());
+    ops::step(r, coefficients, h, noise, sample, clean);
+    let picture = ops::image(r, rgb);
+    for (name, t) in OUTPUTS.into_iter().zip([sample, clean, picture]) {
+        r.output(name, t);
+    }
+    b
+}
+
+fn outputs(gpu: &Gpu, ready: &Ready) -> [Vec<u8>; 3] {
+    let [sample, clean] = ["sample", "clean"].map(|name| ready.values(gpu, name));
+    assert!(sample.iter().chain(&clean).all(|v| v.is_finite()), "not a number");
+    OUTPUTS.map(|name| ready.bytes(gpu, name))
+}
+
+/// Runs the chain in a new session at this rate. Returns the outputs and the progress.
+fn run(gpu: &Gpu, taps: bool, rate: f64) -> ([Vec<u8>; 3], Vec<f64>) {
+    gpu.set_rate(rate);
+    let ready = chain(taps).ready(gpu, |_| {});
+    ready.write(gpu);
+    let progress = RefCell::new(vec![]);
+    let note = |done| progress.borrow_mut().push(done);
+    pollster::block_on(ready.session.run(gpu, "test", &Cancel::default(), &note)).unwrap();
+    gpu.set_rate(FAST);
+    (outputs(gpu, &ready), progress.into_inner())
+}
+
+#[test]
+fn the_chain_has_every_kernel_and_enough_rows() {
+    let plan: Plan = chain(false).r.finish();
+    let used: BTreeSet<&str> = plan.steps.iter().map(|s| s.variant.get().kernel).collect();
+    assert_eq!(used, VARIANTS.iter().map(|v| v.kernel).collect());
+    for step in &plan.steps {
+        let v = step.variant.get();
+        assert!(step.threads[1] > v.workgroup[1], "{} has {} rows of threads", v.kernel, step.threads[1]);
+    }
+}
+
+#[test]
+fn bands_give_the_same_bits() {
+    on_gpu(|gpu| {
+        let (whole, progress) = run(gpu, false, FAST);
+        assert_eq!(progress, [1.0]);
+        let (cut, progress) = run(gpu, false, SLOW);
+        assert!(cut == whole, "bands change the result");
+        assert!(progress.len() > 10, "{} submits", progress.len());
+        assert!(progress.is_sorted() && progress[0] > 0.0, "{progress:?}");
+        assert!((progress.last().unwrap() - 1.0).abs() < 1e-9, "{progress:?}");
+    });
+}
+
+#[test]
+fn shared_buffers_give_the_same_bits() {
+    let buffers = |taps| chain(taps).r.finish().buffers.len();
+    assert!(buffers(false) < buffers(true), "nothing is shared");
+    on_gpu(|gpu| {
+        let (shared, _) = run(gpu, false, FAST);
+        let (kept, _) = run(gpu, true, FAST);
+        assert!(shared == kept, "sharing changes the result");
+    });
+}
+
+#[test]
+fn twice_gives_the_same_bits() {
+    on_gpu(|gpu| {
+        let ready = chain(false).ready(gpu, |_| {});
+        ready.run(gpu);
+        let first = outputs(gpu, &ready);
+        ready.run(gpu);
+        assert!(outputs(gpu, &ready) == first, "the second run differs");
+    });
+}
+
+#[test]
+fn a_cancelled_session_works_afterwards() {
+    on_gpu(|gpu| {
+        let (want, _) = run(gpu, false, FAST);
+        gpu.set_rate(SLOW);
+        let ready = chain(false).ready(gpu, |_| {});
+        ready.write(gpu);
+        let (cancel, last) = (Cancel::default(), RefCell::new(0.0));
+        let first_submit = |done| {
+            cancel.cancel();
+            last.replace(done);
+        };
+        let result = pollster::block_on(ready.session.run(gpu, "test", &cancel, &first_submit));
+        assert_eq!(result.unwrap_err().code, Code::Cancelled);
+        assert!(last.into_inner() < 0.5, "it ran on after the cancel");
+        gpu.set_rate(FAST);
+        ready.run(gpu);
+        assert!(outputs(gpu, &ready) == want, "the cancel left something behind");
+    });
+}
