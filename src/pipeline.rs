@@ -42,8 +42,11 @@ pub struct Watch<'a> {
     pub progress: &'a dyn Fn(Stage, f64),
     /// Gets the latents after each step ("latents.0", [N, C, h, w]) and the pictures ("image", [N, H, W, 3]
     /// in 0..1), in the order of the reference's files.
-    pub dump: Option<&'a dyn Fn(&str, [usize; 4], Vec<f32>)>,
+    pub dump: Option<&'a Dump<'a>>,
 }
+
+/// Takes a name, a shape and its values.
+pub type Dump<'a> = dyn Fn(&str, [usize; 4], Vec<f32>) + 'a;
 
 impl Pipeline {
     /// Loads a folder in the diffusers layout. `hooks` sees the bytes of the tensors that are read.
@@ -96,73 +99,152 @@ impl Pipeline {
 
     /// Draws what the request asks for.
     pub async fn generate(&self, gpu: &Gpu, request: &Request, watch: &Watch<'_>) -> Result<Report> {
+        let task = self.task(request)?;
+        let (job, target) = (task.job, &self.target);
+        // The last sessions are taken out while they work: a second call meanwhile makes its own.
+        let kept = self.denoiser.take().filter(|d| d.job == job);
+        let kept_decoder = self.decoder.take().filter(|d| d.size == job.size);
+        // Both plans are checked before either takes memory.
+        let plan = kept.is_none().then(|| self.unet.plan(gpu, target, job)).transpose()?;
+        let decoder_plan =
+            kept_decoder.is_none().then(|| self.vae.plan(gpu, target, 1, job.size)).transpose()?;
+        let denoiser = match (kept, plan) {
+            (_, Some(plan)) => self.unet.denoiser(gpu, plan, job).await?,
+            (kept, None) => kept.expect("no plan was needed"),
+        };
+        let decoder = match (kept_decoder, decoder_plan) {
+            (_, Some(plan)) => self.vae.decoder(gpu, plan, job.size).await?,
+            (kept, None) => kept.expect("no plan was needed"),
+        };
+        let report = self.draw(gpu, request, &task, &denoiser, &decoder, watch).await;
+        self.denoiser.replace(Some(denoiser));
+        self.decoder.replace(Some(decoder));
+        report
+    }
+
+    /// The request with everything decided and checked.
+    fn task(&self, request: &Request) -> Result<Task> {
         let scheduler = match &request.scheduler {
             Some(name) => self.scheduler.with_class(name)?,
             None => self.scheduler.clone(),
         };
-        let steps = request.steps.unwrap_or(scheduler.default_steps());
-        let schedule = Schedule::new(&scheduler, steps)?;
+        let schedule = Schedule::new(&scheduler, request.steps.unwrap_or(scheduler.default_steps()))?;
         let factor = self.vae.config.spatial_factor();
         let [width, height] = request.size(self.default_size(), factor)?;
-        let images = request.images()?;
         let guidance = request.guidance()?;
-        let guided = guidance > 1.0;
-        let (h, w, channels) = (height / factor, width / factor, self.vae.config.latent_channels());
-        // Both plans are checked before anything runs.
         let job = Job {
-            images: images as u32,
-            guided,
-            size: [h as u32, w as u32],
+            images: request.images()? as u32,
+            guided: guidance > 1.0,
+            size: [(height / factor) as u32, (width / factor) as u32],
             tokens: self.text.tokenizer.length() as u32,
         };
-        let denoiser = self.unet.denoiser(gpu, &self.target, &self.denoiser, job).await?;
-        let decoder = self.vae.decoder(gpu, &self.target, &self.decoder, [h, w]).await?;
+        Ok(Task { job, schedule, guidance, width, height, channels: self.vae.config.latent_channels() })
+    }
 
+    async fn draw(
+        &self,
+        gpu: &Gpu,
+        request: &Request,
+        task: &Task,
+        denoiser: &Denoiser,
+        decoder: &Decoder,
+        watch: &Watch<'_>,
+    ) -> Result<Report> {
         let begun = now();
-        let mut prompts: Vec<&str> = if guided { vec![&request.negative_prompt; images] } else { vec![] };
+        let mut prompts = vec![];
+        if task.job.guided {
+            prompts.resize(request.prompts.len(), request.negative_prompt.as_str());
+        }
         prompts.extend(request.prompts.iter().map(String::as_str));
         let mut warnings = vec![];
         let text = self.text.encode(gpu, &self.target, &prompts, watch, &mut warnings).await?;
         denoiser.set_text(gpu, &text, &watch.cancel).await?;
-
         let encoded = now();
+        let latents = self.denoise(gpu, request, task, denoiser, watch).await?;
+        let denoised = now();
+        let images = self.decode(gpu, task, decoder, &latents, watch).await?;
+        let timings =
+            Timings { text: encoded - begun, denoise: denoised - encoded, decode: now() - denoised };
+        Ok(Report { images, warnings, steps: task.schedule.steps.len(), timings })
+    }
+
+    /// From noise to latents, `[N, h, w, C]`. Draws come in diffusers' order: the start, then what each
+    /// step wants.
+    async fn denoise(
+        &self,
+        gpu: &Gpu,
+        request: &Request,
+        task: &Task,
+        denoiser: &Denoiser,
+        watch: &Watch<'_>,
+    ) -> Result<Vec<f32>> {
+        let (images, pixels, channels) = (task.job.images as usize, task.pixels(), task.channels);
         let mut generators: Vec<Generator> = request.seeds.all().iter().map(|&s| Generator::new(s)).collect();
-        let size = channels * h * w * images / generators.len();
+        let size = channels * pixels * images / generators.len();
         let mut draw = || {
             let noise: Vec<f32> = generators.iter_mut().flat_map(|g| g.randn(size)).collect();
-            nhwc(&noise, channels, h * w)
+            nhwc(&noise, channels, pixels)
         };
-        let start: Vec<f32> = draw().iter().map(|v| v * schedule.init_noise_sigma).collect();
+        let start: Vec<f32> = draw().iter().map(|v| v * task.schedule.init_noise_sigma).collect();
         denoiser.start(gpu, &start);
-        for (i, step) in schedule.steps.iter().enumerate() {
+        let steps = task.schedule.steps.len();
+        for (i, step) in task.schedule.steps.iter().enumerate() {
             let progress =
                 |f: f64| (watch.progress)(Stage::Step { step: i, steps }, (i as f64 + f) / steps as f64);
             denoiser.predict(gpu, step, &watch.cancel, &progress).await?;
             let noise = step.draws_noise.then(&mut draw);
-            denoiser.advance(gpu, step, guidance, noise.as_deref(), &watch.cancel).await?;
+            denoiser.advance(gpu, step, task.guidance, noise.as_deref(), &watch.cancel).await?;
             if let Some(dump) = watch.dump {
-                let latents = nchw(&denoiser.latents(gpu).await?, channels, h * w);
+                let latents = nchw(&denoiser.latents(gpu).await?, channels, pixels);
+                let [h, w] = task.job.size.map(|s| s as usize);
                 dump(&format!("latents.{i}"), [images, channels, h, w], latents);
             }
         }
-        let latents = denoiser.latents(gpu).await?;
+        denoiser.latents(gpu).await
+    }
 
-        let denoised = now();
-        let mut pictures = vec![];
+    /// One picture after the other, so that a batch takes the memory of one.
+    async fn decode(
+        &self,
+        gpu: &Gpu,
+        task: &Task,
+        decoder: &Decoder,
+        latents: &[f32],
+        watch: &Watch<'_>,
+    ) -> Result<Vec<Image>> {
+        let (count, width, height) = (task.job.images as usize, task.width, task.height);
+        let mut images = vec![];
         let mut floats = vec![];
-        for (i, latent) in latents.chunks_exact(channels * h * w).enumerate() {
-            let progress = |f: f64| (watch.progress)(Stage::Decode, (i as f64 + f) / images as f64);
+        for (i, latent) in latents.chunks_exact(task.channels * task.pixels()).enumerate() {
+            let progress = |f: f64| (watch.progress)(Stage::Decode, (i as f64 + f) / count as f64);
             let rgba = decoder.decode(gpu, latent, &watch.cancel, &progress).await?;
-            pictures.push(Image { width, height, rgba });
+            images.push(Image { width, height, rgba });
             if watch.dump.is_some() {
                 floats.extend(decoder.sample(gpu).await?.iter().map(|v| (v / 2.0 + 0.5).clamp(0.0, 1.0)));
             }
         }
         if let Some(dump) = watch.dump {
-            dump("image", [images, height, width, 3], floats);
+            dump("image", [count, height, width, 3], floats);
         }
-        let timings =
-            Timings { text: encoded - begun, denoise: denoised - encoded, decode: now() - denoised };
-        Ok(Report { images: pictures, warnings, steps, timings })
+        Ok(images)
+    }
+}
+
+/// A request with everything decided.
+struct Task {
+    job: Job,
+    schedule: Schedule,
+    guidance: f32,
+    /// Of the picture, in pixels.
+    width: usize,
+    height: usize,
+    /// Of the latents.
+    channels: usize,
+}
+
+impl Task {
+    /// Of one picture's latents.
+    fn pixels(&self) -> usize {
+        self.job.size.map(|s| s as usize).iter().product()
     }
 }

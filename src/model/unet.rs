@@ -95,19 +95,18 @@ impl Unet {
         let mut skips = vec![widths[0]];
         let mut width = widths[0];
         let mut down_blocks = vec![];
-        for i in 0..blocks {
-            let (path, level) = (format!("down_blocks.{i}"), level(i, config.down_attention[i]));
+        for (i, &attention) in config.down_attention.iter().enumerate() {
+            let (path, level) = (format!("down_blocks.{i}"), level(i, attention));
             down_blocks.push(DownBlock::declare(&mut p, &path, width, level, i + 1 == blocks, &mut skips));
-            width = widths[i];
+            width = level.width;
         }
         let mid = Level { only_cross: false, ..level(blocks - 1, config.mid_attention) };
         let mid_block = config.mid_block.then(|| MidBlock::declare(&mut p, mid));
         let mut up_blocks = vec![];
-        for j in 0..blocks {
-            let i = blocks - 1 - j;
-            let (path, level) = (format!("up_blocks.{j}"), level(i, config.up_attention[j]));
+        for (j, &attention) in config.up_attention.iter().enumerate() {
+            let (path, level) = (format!("up_blocks.{j}"), level(blocks - 1 - j, attention));
             up_blocks.push(UpBlock::declare(&mut p, &path, width, level, j + 1 == blocks, &mut skips));
-            width = widths[i];
+            width = level.width;
         }
 
         let Parts { time_projections, time_outputs, contexts, .. } = p;

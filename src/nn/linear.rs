@@ -27,6 +27,7 @@ impl Linear {
 
     /// A projection to 2 x `outputs` whose second half gates the first (GEGLU).
     pub fn geglu(d: &mut Declarations, path: &str, inputs: u32, outputs: u32) -> Linear {
+        assert!(outputs.is_multiple_of(4), "GEGLU of {outputs}: values and gates alternate by four");
         let rows = Rows::Geglu { outputs };
         let parts =
             weight_and_bias(path, vec![2 * outputs as usize, inputs as usize], true, rows, Columns::Same);

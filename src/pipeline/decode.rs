@@ -1,7 +1,5 @@
 //! Latents to pictures, and pictures to latents.
 
-use std::cell::{RefCell, RefMut};
-
 use super::read_json;
 use crate::error::Result;
 use crate::gpu::{Cancel, Gpu, GpuWeights, Session};
@@ -61,28 +59,22 @@ impl VaePart {
         Ok(VaePart { config, network, weights })
     }
 
-    /// The decoder of this latent size; `kept` holds the last one.
-    pub async fn decoder<'a>(
-        &self,
-        gpu: &Gpu,
-        target: &Target,
-        kept: &'a RefCell<Option<Decoder>>,
-        size: [usize; 2],
-    ) -> Result<RefMut<'a, Decoder>> {
-        let mut slot = kept.borrow_mut();
-        if slot.as_ref().is_none_or(|d| d.size != size) {
-            *slot = None;
-            let session = self.session(gpu, target, 1, size.map(|s| s as u32)).await?;
-            *slot = Some(Decoder { size, session, coefficients: coefficients(&self.config, &self.network) });
-        }
-        Ok(RefMut::map(slot, |d| d.as_mut().expect("just made")))
+    /// The plan for this batch and input size, which the device can hold.
+    pub fn plan(&self, gpu: &Gpu, target: &Target, images: u32, size: [u32; 2]) -> Result<Plan> {
+        let plan = vae_plan(&self.network, &self.config, target, images, size);
+        plan.check("autoencoder", &gpu.info.limits)?;
+        Ok(plan)
+    }
+
+    /// The decoder of one picture of this latent size, from its plan.
+    pub async fn decoder(&self, gpu: &Gpu, plan: Plan, size: [u32; 2]) -> Result<Decoder> {
+        let session = Session::new(gpu, plan, &self.weights).await?;
+        Ok(Decoder { size, session, coefficients: coefficients(&self.config, &self.network) })
     }
 
     /// The network alone for this batch and input size, with its coefficients set.
     pub async fn session(&self, gpu: &Gpu, target: &Target, images: u32, size: [u32; 2]) -> Result<Session> {
-        let plan = vae_plan(&self.network, &self.config, target, images, size);
-        plan.check("autoencoder", &gpu.info.limits)?;
-        let session = Session::new(gpu, plan, &self.weights).await?;
+        let session = Session::new(gpu, self.plan(gpu, target, images, size)?, &self.weights).await?;
         session.write(gpu, "coefficients", &coefficients(&self.config, &self.network));
         Ok(session)
     }
@@ -90,7 +82,7 @@ impl VaePart {
 
 /// A decoder ready for one latent size.
 pub struct Decoder {
-    size: [usize; 2],
+    pub size: [u32; 2],
     session: Session,
     coefficients: [f32; 4],
 }

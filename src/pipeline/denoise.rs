@@ -1,7 +1,5 @@
 //! Noise to latents, step by step.
 
-use std::cell::{RefCell, RefMut};
-
 use super::read_json;
 use crate::error::Result;
 use crate::gpu::{Cancel, Gpu, GpuWeights, Session};
@@ -55,35 +53,28 @@ impl UnetPart {
         Ok(UnetPart { config, unet, weights })
     }
 
-    /// The denoiser of this job; `kept` holds the last one.
-    pub async fn denoiser<'a>(
-        &self,
-        gpu: &Gpu,
-        target: &Target,
-        kept: &'a RefCell<Option<Denoiser>>,
-        job: Job,
-    ) -> Result<RefMut<'a, Denoiser>> {
-        let mut slot = kept.borrow_mut();
-        if slot.as_ref().is_none_or(|d| d.job != job) {
-            // The old buffers go before the new ones come.
-            *slot = None;
-            let session = self.session(gpu, target, job).await?;
-            *slot = Some(Denoiser { job, session, unet: self.unet.clone() });
-        }
-        Ok(RefMut::map(slot, |d| d.as_mut().expect("just made")))
+    /// The plan of a job, which the device can hold.
+    pub fn plan(&self, gpu: &Gpu, target: &Target, job: Job) -> Result<Plan> {
+        let plan = denoise_plan(&self.unet, &self.config, target, job);
+        plan.check("U-Net", &gpu.info.limits)?;
+        Ok(plan)
+    }
+
+    /// The denoiser of a job, from its plan.
+    pub async fn denoiser(&self, gpu: &Gpu, plan: Plan, job: Job) -> Result<Denoiser> {
+        let session = Session::new(gpu, plan, &self.weights).await?;
+        Ok(Denoiser { job, session, unet: self.unet.clone() })
     }
 
     /// The plan of a job on the device.
     pub async fn session(&self, gpu: &Gpu, target: &Target, job: Job) -> Result<Session> {
-        let plan = denoise_plan(&self.unet, &self.config, target, job);
-        plan.check("U-Net", &gpu.info.limits)?;
-        Session::new(gpu, plan, &self.weights).await
+        Session::new(gpu, self.plan(gpu, target, job)?, &self.weights).await
     }
 }
 
 /// A U-Net and a scheduler's step, ready for one job.
 pub struct Denoiser {
-    job: Job,
+    pub job: Job,
     session: Session,
     unet: Unet,
 }

@@ -85,8 +85,8 @@ impl DownBlock {
             .collect();
         skips.extend(vec![level.width; level.layers + usize::from(!last)]);
         let name = format!("{path}.downsamplers.0");
-        let downsampler = (!last)
-            .then(|| Conv::declare(p.d, &format!("{name}.conv"), level.width, level.width, 3, true));
+        let downsampler =
+            (!last).then(|| Conv::declare(p.d, &format!("{name}.conv"), level.width, level.width, 3, true));
         DownBlock { path: name, layers, downsampler }
     }
 
@@ -161,8 +161,8 @@ impl UpBlock {
             width = level.width;
         }
         let name = format!("{path}.upsamplers.0");
-        let upsampler = (!last)
-            .then(|| Conv::declare(p.d, &format!("{name}.conv"), level.width, level.width, 3, true));
+        let upsampler =
+            (!last).then(|| Conv::declare(p.d, &format!("{name}.conv"), level.width, level.width, 3, true));
         UpBlock { path: name, layers, upsampler }
     }
 

@@ -74,9 +74,8 @@ struct Block {
 
 impl Block {
     fn declare(p: &mut Parts, path: &str, width: u32, heads: Heads, only_cross: bool) -> Block {
-        let norm = |p: &mut Parts, i| {
-            LayerNorm::declare(p.d, &format!("{path}.norm{i}"), width, LAYER_NORM_EPS)
-        };
+        let norm =
+            |p: &mut Parts, i| LayerNorm::declare(p.d, &format!("{path}.norm{i}"), width, LAYER_NORM_EPS);
         let (attn1, attn1_context) = if only_cross {
             let (attention, context) = p.cross(&format!("{path}.attn1"), width, heads);
             (attention, Some(context))
