@@ -18,13 +18,13 @@ const TARGET = join(ROOT, "target/mutants/build");
 const CHECKS = {
   // `test FILTER`: the native tests whose names contain FILTER.
   test: ([filter]) => ({
-    build: ["cargo", ["test", "--release", "--no-run"]],
-    run: ["cargo", ["test", "--release", filter].filter(Boolean)],
+    build: ["cargo", ["test", "--profile", "mutants", "--no-run"]],
+    run: ["cargo", ["test", "--profile", "mutants", filter].filter(Boolean)],
   }),
   // `verify GLOB [option ...]`: the cases of tests/golden that match.
   verify: ([glob, ...more]) => ({
-    build: ["cargo", ["build", "--release"]],
-    run: [join(TARGET, "release/tintype"), ["verify", "tests/golden", "--filter", glob, ...more]],
+    build: ["cargo", ["build", "--profile", "mutants"]],
+    run: [join(TARGET, "mutants/tintype"), ["verify", "tests/golden", "--filter", glob, ...more]],
   }),
 };
 
