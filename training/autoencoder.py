@@ -71,7 +71,7 @@ def main():
     p.add_argument("--minutes", type=float, default=15, help="the learning rate has decayed by then; runs again from a checkpoint")
     p.add_argument("--batch", type=int, default=16)
     p.add_argument("--lr", type=float, default=2e-3)
-    p.add_argument("--threads", type=int, default=2)
+    p.add_argument("--threads", type=int, default=2, help="1 is faster when the machine is busy")
     o = p.parse_args()
     o.dir.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(o.threads)

@@ -1,6 +1,6 @@
 """Stage 4: latent consistency distillation, with guidance baked in.
 
-    python distill.py --dir runs --minutes 15
+    python distill.py --dir runs --minutes 1.5
 
 The student must predict from a noisy picture what its own average predicts one step of the guided teacher
 further down. The hops are as long as those of the four-step sampler, so the end of the chain reaches its
@@ -15,11 +15,11 @@ import autoencoder, teacher, text_encoder, tokenizer
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("--dir", type=Path, default=Path("runs"))
-    p.add_argument("--minutes", type=float, default=15)
-    p.add_argument("--batch", type=int, default=32)
+    p.add_argument("--minutes", type=float, default=1.5)
+    p.add_argument("--batch", type=int, default=16)
     p.add_argument("--lr", type=float, default=3e-4)
     p.add_argument("--guidance", type=float, default=1.5, help="1 is none")
-    p.add_argument("--threads", type=int, default=2)
+    p.add_argument("--threads", type=int, default=2, help="1 is faster when the machine is busy")
     o = p.parse_args()
     torch.set_num_threads(o.threads)
     words, text = text_encoder.load(o.dir)

@@ -38,7 +38,7 @@ def main():
     p.add_argument("--dir", type=Path, default=Path("runs"))
     p.add_argument("--steps", type=int, default=300)
     p.add_argument("--batch", type=int, default=32)
-    p.add_argument("--threads", type=int, default=2)
+    p.add_argument("--threads", type=int, default=2, help="1 is faster when the machine is busy")
     o = p.parse_args()
     torch.set_num_threads(o.threads)
     torch.manual_seed(0)

@@ -101,6 +101,8 @@ def bpe(words, count):
         for w in split:
             for pair in zip(w, w[1:]):
                 pairs[pair] = pairs.get(pair, 0) + 1
+        if not pairs:
+            break  # every word is one token
         best = max(sorted(pairs), key=pairs.get)
         merges.append(best)
         for w in split:

@@ -18,7 +18,7 @@ export const manifest = () => {
 export const golden = (path) => readFileSync(join(GOLDEN, "models", path));
 
 /**
- * Opens `path` in a new browser. `served` maps paths under /golden/ to what is answered in place of the
+ * Opens `path` in a new browser. `served` maps paths to what is answered in place of the
  * file: bytes, null (no such file) or a function of the response. Closed when the test `t` ends.
  */
 export async function open(t, path = "/tests/blank.html", options = {}) {
