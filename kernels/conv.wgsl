@@ -5,12 +5,10 @@
 // Grid: x = outputs / 8, y = images * out_h * out_w / 4 (a row's rest counts as a whole four).
 // A thread makes 4 neighbouring pixels x 8 outputs in registers, no barriers.
 // Twin: tests/twin/conv.rs
-//# use elem weight activation
+//# use elem weight activation epilogue
 //# const KERNEL
 
-const ADD: u32 = 1u;
-const RESIDUAL: u32 = 2u;
-
+// Channel counts and strides count groups of four channels.
 struct Params {
     first: u32,
     images: u32,
@@ -42,18 +40,6 @@ struct Params {
 @group(0) @binding(4) var<storage, read> add: array<Elem>;             // [images, add_stride]
 @group(0) @binding(5) var<storage, read> residual: array<Elem>;        // [images, out_h, out_w, outputs]
 @group(0) @binding(6) var<storage, read_write> y: array<Elem>;         // [images, out_h, out_w, outputs]
-
-// All channel counts and strides count groups of four channels.
-fn finish(image: u32, pixel: u32, output4: u32, acc: vec4<f32>) -> vec4<f32> {
-    var v = acc * weight_scale(p.scale_at, output4) + bitcast<vec4<f32>>(w[p.bias_at + output4]);
-    if (p.flags & ADD) != 0u {
-        v += decode(add[image * p.add_stride + p.add_at + output4]);
-    }
-    if (p.flags & RESIDUAL) != 0u {
-        v += decode(residual[pixel * p.outputs + output4]);
-    }
-    return activate(p.activation, v);
-}
 
 @compute @workgroup_size(8, 8)
 fn conv(@builtin(global_invocation_id) id: vec3<u32>) {
@@ -119,8 +105,8 @@ fn store(image: u32, i: u32, j: u32, o: u32, acc0: vec4<f32>, acc1: vec4<f32>) {
         return;
     }
     let pixel = (image * p.out_h + i) * p.out_w + j;
-    y[pixel * p.outputs + o] = encode(finish(image, pixel, o, acc0));
+    y[pixel * p.outputs + o] = encode(epilogue(image, pixel, o, acc0));
     if o + 1u < p.outputs {
-        y[pixel * p.outputs + o + 1u] = encode(finish(image, pixel, o + 1u, acc1));
+        y[pixel * p.outputs + o + 1u] = encode(epilogue(image, pixel, o + 1u, acc1));
     }
 }

@@ -3,12 +3,11 @@
 // GEGLU: outputs come in pairs of four, value then gate, and y = value * gelu(gate) is half as wide.
 // Grid: x = outputs / 8, y = rows / 4. A thread makes 4 rows x 8 outputs in registers, no barriers.
 // Twin: tests/twin/matmul.rs
-//# use elem weight activation
+//# use elem weight activation epilogue
 
-const ADD: u32 = 1u;
-const RESIDUAL: u32 = 2u;
 const GEGLU: u32 = 4u;
 
+// Widths and strides count groups of four channels.
 struct Params {
     first: u32,
     rows: u32,
@@ -31,18 +30,6 @@ struct Params {
 @group(0) @binding(4) var<storage, read> add: array<Elem>;             // [images, add_stride]
 @group(0) @binding(5) var<storage, read> residual: array<Elem>;        // [rows, outputs]
 @group(0) @binding(6) var<storage, read_write> y: array<Elem>;         // [rows, outputs]
-
-// All sizes and strides count groups of four channels.
-fn finish(row: u32, output4: u32, acc: vec4<f32>) -> vec4<f32> {
-    var v = acc * weight_scale(p.scale_at, output4) + bitcast<vec4<f32>>(w[p.bias_at + output4]);
-    if (p.flags & ADD) != 0u {
-        v += decode(add[row / p.rows_per_image * p.add_stride + p.add_at + output4]);
-    }
-    if (p.flags & RESIDUAL) != 0u {
-        v += decode(residual[row * p.outputs + output4]);
-    }
-    return activate(p.activation, v);
-}
 
 @compute @workgroup_size(8, 8)
 fn matmul(@builtin(global_invocation_id) id: vec3<u32>) {
@@ -91,13 +78,14 @@ fn store(row: u32, o: u32, acc0: vec4<f32>, acc1: vec4<f32>) {
     if row >= p.rows {
         return;
     }
-    let v0 = finish(row, o, acc0);
+    let image = row / p.rows_per_image;
+    let v0 = epilogue(image, row, o, acc0);
     if (p.flags & GEGLU) != 0u {
-        y[row * (p.outputs / 2u) + o / 2u] = encode(v0 * gelu(finish(row, o + 1u, acc1)));
+        y[row * (p.outputs / 2u) + o / 2u] = encode(v0 * gelu(epilogue(image, row, o + 1u, acc1)));
         return;
     }
     y[row * p.outputs + o] = encode(v0);
     if o + 1u < p.outputs {
-        y[row * p.outputs + o + 1u] = encode(finish(row, o + 1u, acc1));
+        y[row * p.outputs + o + 1u] = encode(epilogue(image, row, o + 1u, acc1));
     }
 }

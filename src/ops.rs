@@ -18,8 +18,9 @@ pub use matmul::Matmul;
 pub use scale::scale;
 pub use step::step;
 
-use crate::plan::Tensor;
+use crate::plan::{Binding, Tensor};
 use crate::shape::Shape;
+use crate::weights::Weight;
 
 /// Applied to four channels at a time by `kernels/lib/activation.wgsl`, which has the same numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,6 +68,13 @@ impl Epilogue {
             flags |= RESIDUAL;
         }
         flags
+    }
+
+    /// The bindings of a product, as its kernels have them.
+    fn bindings(&self, x: [Option<Tensor>; 2], weight: Weight, y: Tensor) -> Vec<Binding> {
+        let [x1, x2] = x.map(Binding::from);
+        let blob = Binding::Weight(weight.handle, weight.matrix.bytes() as u64);
+        vec![x1, x2, blob, self.add.map(|(t, _)| t).into(), self.residual.into(), y.into()]
     }
 
     /// (start, stride) of `add` in fours.

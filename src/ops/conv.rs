@@ -2,7 +2,7 @@
 
 use super::{Epilogue, joined, product_flops};
 use crate::kernels::{ConvParams, find};
-use crate::plan::{Binding, Cost, Recorder, Step, Tensor};
+use crate::plan::{Cost, Recorder, Step, Tensor};
 use crate::weights::Weight;
 
 /// `[N, H, W, inputs] -> [N, H', W', outputs]`, zero outside.
@@ -63,14 +63,7 @@ impl Conv {
         r.step(Step {
             variant: find("conv", &format!("{}.{}.{kernel}", y.elem.as_str(), m.format.as_str())),
             params: bytemuck::bytes_of(&params).to_vec(),
-            bindings: vec![
-                self.x.into(),
-                self.x2.into(),
-                Binding::Weight(self.weight.handle, m.bytes() as u64),
-                e.add.map(|(t, _)| t).into(),
-                e.residual.into(),
-                y.into(),
-            ],
+            bindings: e.bindings([Some(self.x), self.x2], self.weight, y),
             threads: [m.outputs.div_ceil(8), out.n * out.h * out.w.div_ceil(4)],
             cost: Cost {
                 model_flops: product_flops(

@@ -2,7 +2,7 @@
 
 use super::{Epilogue, joined, product_flops};
 use crate::kernels::{MatmulParams, find};
-use crate::plan::{Binding, Cost, Recorder, Step, Tensor};
+use crate::plan::{Cost, Recorder, Step, Tensor};
 use crate::weights::Weight;
 
 const GEGLU: u32 = 4;
@@ -49,14 +49,7 @@ impl Matmul {
         r.step(Step {
             variant: find("matmul", &format!("{}.{}", y.elem.as_str(), m.format.as_str())),
             params: bytemuck::bytes_of(&params).to_vec(),
-            bindings: vec![
-                self.x.into(),
-                self.x2.into(),
-                Binding::Weight(self.weight.handle, m.bytes() as u64),
-                e.add.map(|(t, _)| t).into(),
-                e.residual.into(),
-                y.into(),
-            ],
+            bindings: e.bindings([Some(self.x), self.x2], self.weight, y),
             threads: [m.outputs.div_ceil(8), shape.rows().div_ceil(4)],
             cost: Cost {
                 model_flops: product_flops(shape.rows(), self.model_weights),
