@@ -4,46 +4,8 @@ mod context;
 mod readback;
 mod session;
 mod wait;
-#[cfg(target_arch = "wasm32")]
-mod web;
 mod weights;
 
 pub use context::{AdapterInfo, Gpu};
 pub use session::Session;
 pub use weights::GpuWeights;
-
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
-use crate::error::{Error, Result};
-
-/// Lets a caller end a run from outside; looked at between submits.
-#[derive(Clone, Debug, Default)]
-pub struct Cancel(Arc<AtomicBool>);
-
-impl Cancel {
-    pub fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    pub fn check(&self) -> Result<()> {
-        if self.is_cancelled() { Err(Error::cancelled()) } else { Ok(()) }
-    }
-}
-
-/// Seconds from some fixed moment.
-pub fn now() -> f64 {
-    #[cfg(target_arch = "wasm32")]
-    return web::now();
-    #[cfg(not(target_arch = "wasm32"))]
-    {
-        use std::sync::OnceLock;
-        use std::time::Instant;
-        static START: OnceLock<Instant> = OnceLock::new();
-        START.get_or_init(Instant::now).elapsed().as_secs_f64()
-    }
-}

@@ -19,13 +19,13 @@
 //!
 //! ```text
 //! web, bin -> pipeline -> model -> nn -> ops -> plan -> shape;   ops -> kernels (static table)
-//! nn -> weights -> quant -> shape;   pipeline -> schedule, tokenizer, weights, rng, gpu
-//! gpu -> plan, kernels, weights
+//! nn -> weights -> quant -> shape;   pipeline -> schedule, tokenizer, weights, rng, device
+//! device -> gpu, cpu -> plan, kernels, weights, host
 //! ```
 //!
 //! # Invariants
 //!
-//! - wgpu is named only under `gpu/`; wasm_bindgen only in `web.rs` and `gpu/web.rs`.
+//! - wgpu is named only under `gpu/`; wasm_bindgen only in `web.rs` and `host/web.rs`.
 //! - Activations are `[N, H, W, C]`, sequences `[N, T, 1, C]`, C packed by four and padded with zeros.
 //! - A kernel's `Params` are written once, in WGSL; build.rs makes the Rust struct. Its first word is the
 //!   first thread in y, so that any dispatch can be cut into bands.
@@ -43,8 +43,11 @@
 //! build.rs checks every variant with naga and against the limits that all devices have; a browser test
 //! compiles every variant in Chromium.
 
+pub mod cpu;
+pub mod device;
 pub mod error;
 pub mod gpu;
+pub mod host;
 pub mod json;
 pub mod kernels;
 pub mod model;

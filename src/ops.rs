@@ -51,8 +51,12 @@ pub struct Epilogue {
     pub activation: Activation,
 }
 
-const ADD: u32 = 1;
-const RESIDUAL: u32 = 2;
+/// Flags of kernels, as their WGSL has them.
+pub(crate) const ADD: u32 = 1;
+pub(crate) const RESIDUAL: u32 = 2;
+pub(crate) const GEGLU: u32 = 4;
+pub(crate) const CAUSAL: u32 = 1;
+pub(crate) const GUIDED: u32 = 1;
 
 impl Epilogue {
     /// The kernel's flags; asserts that the shapes agree with the output's.

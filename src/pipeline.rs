@@ -14,8 +14,9 @@ pub use parts::{LoadOptions, read_json};
 pub use request::{Image, Report, Request, Seeds, Stage, Timings};
 pub use text::{TextPart, text_plan};
 
+use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::gpu::{Cancel, Gpu, now};
+use crate::host::{Cancel, now};
 use crate::model::config::ModelIndex;
 use crate::plan::Target;
 use crate::rng::Generator;
@@ -23,7 +24,7 @@ use crate::schedule::{self, Schedule};
 use crate::shape::{nchw, nhwc};
 use crate::weights::{Folder, Hooks};
 
-/// A loaded model on a GPU.
+/// A loaded model on a device.
 pub struct Pipeline {
     text: TextPart,
     unet: UnetPart,
@@ -51,7 +52,7 @@ pub type Dump<'a> = dyn Fn(&str, [usize; 4], Vec<f32>) + 'a;
 impl Pipeline {
     /// Loads a folder in the diffusers layout. `hooks` sees the bytes of the tensors that are read.
     pub async fn load<F: Folder>(
-        gpu: &Gpu,
+        device: &Device,
         folder: &F,
         options: &LoadOptions,
         hooks: Hooks<'_>,
@@ -64,12 +65,13 @@ impl Pipeline {
                 index.class_name
             )));
         }
-        let target = Target { elem: gpu.elem(&options.activations)?, taps: false };
+        let target = Target { elem: device.elem(&options.activations)?, taps: false };
         let scheduler = read_json(folder, "scheduler/scheduler_config.json").await?;
         let scheduler = schedule::Config::from_json(&scheduler, "scheduler/scheduler_config.json")?;
-        let text = TextPart::load(gpu, folder, "tokenizer", "text_encoder", options.weights, hooks).await?;
-        let unet = UnetPart::load(gpu, folder, "unet", options.weights, hooks).await?;
-        let vae = VaePart::load(gpu, folder, "vae", options.weights, hooks, Network::decoder).await?;
+        let text =
+            TextPart::load(device, folder, "tokenizer", "text_encoder", options.weights, hooks).await?;
+        let unet = UnetPart::load(device, folder, "unet", options.weights, hooks).await?;
+        let vae = VaePart::load(device, folder, "vae", options.weights, hooks, Network::decoder).await?;
         let (width, wanted) = (text.encoder.config.hidden_size, unet.config.cross_attention_dim);
         if width != wanted {
             return Err(Error::model(format!(
@@ -98,25 +100,25 @@ impl Pipeline {
     }
 
     /// Draws what the request asks for.
-    pub async fn generate(&self, gpu: &Gpu, request: &Request, watch: &Watch<'_>) -> Result<Report> {
+    pub async fn generate(&self, device: &Device, request: &Request, watch: &Watch<'_>) -> Result<Report> {
         let task = self.task(request)?;
         let (job, target) = (task.job, &self.target);
         // The last sessions are taken out while they work: a second call meanwhile makes its own.
         let kept = self.denoiser.take().filter(|d| d.job == job);
         let kept_decoder = self.decoder.take().filter(|d| d.size == job.size);
         // Both plans are checked before either takes memory.
-        let plan = kept.is_none().then(|| self.unet.plan(gpu, target, job)).transpose()?;
+        let plan = kept.is_none().then(|| self.unet.plan(device, target, job)).transpose()?;
         let decoder_plan =
-            kept_decoder.is_none().then(|| self.vae.plan(gpu, target, 1, job.size)).transpose()?;
+            kept_decoder.is_none().then(|| self.vae.plan(device, target, 1, job.size)).transpose()?;
         let denoiser = match (kept, plan) {
-            (_, Some(plan)) => self.unet.denoiser(gpu, plan, job).await?,
+            (_, Some(plan)) => self.unet.denoiser(device, plan, job).await?,
             (kept, None) => kept.expect("no plan was needed"),
         };
         let decoder = match (kept_decoder, decoder_plan) {
-            (_, Some(plan)) => self.vae.decoder(gpu, plan, job.size).await?,
+            (_, Some(plan)) => self.vae.decoder(device, plan, job.size).await?,
             (kept, None) => kept.expect("no plan was needed"),
         };
-        let report = self.draw(gpu, request, &task, &denoiser, &decoder, watch).await;
+        let report = self.draw(device, request, &task, &denoiser, &decoder, watch).await;
         self.denoiser.replace(Some(denoiser));
         self.decoder.replace(Some(decoder));
         report
@@ -143,7 +145,7 @@ impl Pipeline {
 
     async fn draw(
         &self,
-        gpu: &Gpu,
+        device: &Device,
         request: &Request,
         task: &Task,
         denoiser: &Denoiser,
@@ -157,12 +159,12 @@ impl Pipeline {
         }
         prompts.extend(request.prompts.iter().map(String::as_str));
         let mut warnings = vec![];
-        let text = self.text.encode(gpu, &self.target, &prompts, watch, &mut warnings).await?;
-        denoiser.set_text(gpu, &text, &watch.cancel).await?;
+        let text = self.text.encode(device, &self.target, &prompts, watch, &mut warnings).await?;
+        denoiser.set_text(device, &text, &watch.cancel).await?;
         let encoded = now();
-        let latents = self.denoise(gpu, request, task, denoiser, watch).await?;
+        let latents = self.denoise(device, request, task, denoiser, watch).await?;
         let denoised = now();
-        let images = self.decode(gpu, task, decoder, &latents, watch).await?;
+        let images = self.decode(device, task, decoder, &latents, watch).await?;
         let timings =
             Timings { text: encoded - begun, denoise: denoised - encoded, decode: now() - denoised };
         Ok(Report { images, warnings, steps: task.schedule.steps.len(), timings })
@@ -172,7 +174,7 @@ impl Pipeline {
     /// step wants.
     async fn denoise(
         &self,
-        gpu: &Gpu,
+        device: &Device,
         request: &Request,
         task: &Task,
         denoiser: &Denoiser,
@@ -186,27 +188,27 @@ impl Pipeline {
             nhwc(&noise, channels, pixels)
         };
         let start: Vec<f32> = draw().iter().map(|v| v * task.schedule.init_noise_sigma).collect();
-        denoiser.start(gpu, &start);
+        denoiser.start(device, &start);
         let steps = task.schedule.steps.len();
         for (i, step) in task.schedule.steps.iter().enumerate() {
             let progress =
                 |f: f64| (watch.progress)(Stage::Step { step: i, steps }, (i as f64 + f) / steps as f64);
-            denoiser.predict(gpu, step, &watch.cancel, &progress).await?;
+            denoiser.predict(device, step, &watch.cancel, &progress).await?;
             let noise = step.draws_noise.then(&mut draw);
-            denoiser.advance(gpu, step, task.guidance, noise.as_deref(), &watch.cancel).await?;
+            denoiser.advance(device, step, task.guidance, noise.as_deref(), &watch.cancel).await?;
             if let Some(dump) = watch.dump {
-                let latents = nchw(&denoiser.latents(gpu).await?, channels, pixels);
+                let latents = nchw(&denoiser.latents(device).await?, channels, pixels);
                 let [h, w] = task.job.size.map(|s| s as usize);
                 dump(&format!("latents.{i}"), [images, channels, h, w], latents);
             }
         }
-        denoiser.latents(gpu).await
+        denoiser.latents(device).await
     }
 
     /// One picture after the other, so that a batch takes the memory of one.
     async fn decode(
         &self,
-        gpu: &Gpu,
+        device: &Device,
         task: &Task,
         decoder: &Decoder,
         latents: &[f32],
@@ -217,10 +219,10 @@ impl Pipeline {
         let mut floats = vec![];
         for (i, latent) in latents.chunks_exact(task.channels * task.pixels()).enumerate() {
             let progress = |f: f64| (watch.progress)(Stage::Decode, (i as f64 + f) / count as f64);
-            let rgba = decoder.decode(gpu, latent, &watch.cancel, &progress).await?;
+            let rgba = decoder.decode(device, latent, &watch.cancel, &progress).await?;
             images.push(Image { width, height, rgba });
             if watch.dump.is_some() {
-                floats.extend(decoder.sample(gpu).await?.iter().map(|v| (v / 2.0 + 0.5).clamp(0.0, 1.0)));
+                floats.extend(decoder.sample(device).await?.iter().map(|v| (v / 2.0 + 0.5).clamp(0.0, 1.0)));
             }
         }
         if let Some(dump) = watch.dump {

@@ -140,6 +140,12 @@ impl Plan {
         found.unwrap_or_else(|| panic!("the plan has no section {name}")).steps.clone()
     }
 
+    /// An output, or an input.
+    pub fn named(&self, name: &str) -> &Tensor {
+        let found = self.outputs.get(name).or_else(|| self.inputs.get(name));
+        found.unwrap_or_else(|| panic!("the plan has no output {name}"))
+    }
+
     /// Bytes that a step reads and writes.
     pub fn bytes_moved(&self, step: &Step) -> u64 {
         let bytes = |b: &Binding| match b {

@@ -104,7 +104,7 @@ impl Matrix {
     }
 
     /// The position of a weight, counted in elements of the format.
-    fn element(&self, output: u32, tap: u32, input: u32) -> usize {
+    pub(crate) fn element(&self, output: u32, tap: u32, input: u32) -> usize {
         let block =
             ((output / 4 * self.taps + tap) as usize) * (self.inputs / 4) as usize + (input / 4) as usize;
         block * 16 + (input % 4 * 4 + output % 4) as usize

@@ -6,8 +6,9 @@ use std::cell::RefCell;
 use js_sys::{Array, Error as JsError, Function, Object, Reflect, Uint8Array, Uint8ClampedArray};
 use wasm_bindgen::prelude::*;
 
+use crate::device::Device;
 use crate::error::{Code, Error, Result};
-use crate::gpu::{Cancel, Gpu};
+use crate::host::Cancel;
 use crate::kernels::VARIANTS;
 use crate::pipeline::{LoadOptions, Pipeline, Report, Request, Seeds, Stage, Watch};
 use crate::weights::{ByteStream, Folder, Hooks};
@@ -15,7 +16,7 @@ use crate::weights::{ByteStream, Folder, Hooks};
 /// A loaded model on a GPU. It serves one `generate` at a time; `cancel` may come in between.
 #[wasm_bindgen]
 pub struct Generator {
-    gpu: Gpu,
+    device: Device,
     pipeline: Pipeline,
     /// Of the run that goes on, or of the last one.
     cancel: RefCell<Cancel>,
@@ -34,7 +35,7 @@ impl Generator {
     }
 
     pub fn adapter(&self) -> String {
-        self.gpu.info.name.clone()
+        self.device.name().to_owned()
     }
 
     /// Ends the run that goes on, between two submits.
@@ -60,11 +61,9 @@ impl Generator {
             weights.as_deref().unwrap_or("f16"),
             activations.as_deref().unwrap_or("auto"),
         )?;
-        let mut gpu = Gpu::new(None).await?;
+        let choice = options.text("device")?;
         // wgpu knows only the adapter's description, which browsers leave empty.
-        if let Some(name) = options.text("adapter")? {
-            gpu.info.rename(name);
-        }
+        let device = Device::open(choice.as_deref().unwrap_or("gpu"), None, options.text("adapter")?).await?;
         let meter = RefCell::new(Meter::default());
         let hooks = Hooks {
             progress: &|read, total| {
@@ -74,8 +73,8 @@ impl Generator {
             // The page ends the whole worker.
             cancelled: &|| false,
         };
-        let pipeline = Pipeline::load(&gpu, &source, &load, hooks).await?;
-        Ok(Generator { gpu, pipeline, cancel: RefCell::default() })
+        let pipeline = Pipeline::load(&device, &source, &load, hooks).await?;
+        Ok(Generator { device, pipeline, cancel: RefCell::default() })
     }
 
     async fn draw(&self, options: &Options, progress: &Function) -> Result<JsValue> {
@@ -90,7 +89,7 @@ impl Generator {
             Stage::Decode => tell(progress, "decode", [fraction, 0.0, 0.0]),
         };
         let watch = Watch { cancel, progress: &progress, dump: None };
-        let report = self.pipeline.generate(&self.gpu, &request, &watch).await?;
+        let report = self.pipeline.generate(&self.device, &request, &watch).await?;
         Ok(answer(&report, seed))
     }
 

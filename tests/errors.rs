@@ -9,8 +9,9 @@ mod requests;
 use std::path::Path;
 
 use pollster::block_on;
+use tintype::device::Device;
 use tintype::error::{Code, Error, Result};
-use tintype::gpu::{Cancel, Gpu};
+use tintype::host::Cancel;
 use tintype::pipeline::{LoadOptions, Pipeline, Report, Request, Watch};
 use tintype::weights::{DiskFolder, Hooks};
 
@@ -20,13 +21,13 @@ use crate::models::folder::Temp;
 const PROMPT: &str = "a red fox";
 
 /// Loads a model and draws one picture, in f32.
-fn draw(gpu: &Gpu, model: &Path, request: &Request) -> Result<Report> {
+fn draw(gpu: &Device, model: &Path, request: &Request) -> Result<Report> {
     let load = LoadOptions::parse("f32", "f32")?;
     let pipeline = block_on(Pipeline::load(gpu, &DiskFolder::new(model), &load, Hooks::NONE))?;
     generate(gpu, &pipeline, request)
 }
 
-fn generate(gpu: &Gpu, pipeline: &Pipeline, request: &Request) -> Result<Report> {
+fn generate(gpu: &Device, pipeline: &Pipeline, request: &Request) -> Result<Report> {
     let watch = Watch { cancel: Cancel::default(), progress: &|_, _| {}, dump: None };
     block_on(pipeline.generate(gpu, request, &watch))
 }

@@ -10,7 +10,9 @@ use std::sync::OnceLock;
 use std::sync::mpsc::{Sender, channel};
 
 use half::f16;
-use tintype::gpu::{Cancel, Gpu, GpuWeights, Session};
+use tintype::device::Device;
+use tintype::gpu::{Gpu, GpuWeights, Session};
+use tintype::host::Cancel;
 use tintype::plan::{Plan, Recorder, Target, Tensor};
 use tintype::quant::{Format, Matrix};
 use tintype::shape::{Elem, Shape};
@@ -276,10 +278,18 @@ impl Random {
     }
 }
 
-type Job = Box<dyn FnOnce(&Gpu) + Send>;
+type Job = Box<dyn FnOnce(&Device) + Send>;
 
 /// Does some work on the thread that owns the GPU, so that every kernel is compiled once for all tests.
 pub fn on_gpu<T: Send + 'static>(work: impl FnOnce(&Gpu) -> T + Send + 'static) -> T {
+    on_device(|device| match device {
+        Device::Gpu(gpu) => work(gpu),
+        Device::Cpu => unreachable!("the worker opens a GPU"),
+    })
+}
+
+/// The same, with the GPU as a device.
+pub fn on_device<T: Send + 'static>(work: impl FnOnce(&Device) -> T + Send + 'static) -> T {
     static WORKER: OnceLock<Sender<Job>> = OnceLock::new();
     let worker = WORKER.get_or_init(|| {
         let (jobs, queue) = channel::<Job>();
@@ -291,13 +301,14 @@ pub fn on_gpu<T: Send + 'static>(work: impl FnOnce(&Gpu) -> T + Send + 'static) 
                 "{} lacks shader-f16, without which half of the kernels go untested",
                 gpu.info.name
             );
-            queue.into_iter().for_each(|job| job(&gpu));
+            let device = Device::Gpu(gpu);
+            queue.into_iter().for_each(|job| job(&device));
         });
         jobs
     });
     let (sender, answer) = channel();
-    let job = move |gpu: &Gpu| {
-        let _ = sender.send(catch_unwind(AssertUnwindSafe(|| work(gpu))));
+    let job = move |device: &Device| {
+        let _ = sender.send(catch_unwind(AssertUnwindSafe(|| work(device))));
     };
     worker.send(Box::new(job)).expect("the GPU's thread has ended: see its message");
     match answer.recv().expect("the GPU's thread has ended: see its message") {

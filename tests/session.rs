@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 
 use crate::harness::{Bench, Ready, on_gpu};
 use tintype::error::Code;
-use tintype::gpu::{Cancel, Gpu};
+use tintype::gpu::Gpu;
+use tintype::host::Cancel;
 use tintype::kernels::VARIANTS;
 use tintype::nn::{Attention, Conv, GroupNorm, Heads, LayerNorm, Linear, Projections};
 use tintype::ops::{self, Activation, Epilogue};

@@ -21,12 +21,27 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("model", &["nn", "ops", "plan", "weights", "shape", "json"]),
     ("schedule", &["json"]),
     ("tokenizer", &["json"]),
-    ("gpu", &["plan", "kernels", "weights", "shape"]),
+    ("host", &[]),
+    ("gpu", &["plan", "kernels", "weights", "shape", "host"]),
+    ("cpu", &["plan", "kernels", "weights", "shape", "host", "ops", "quant"]),
+    ("device", &["gpu", "cpu", "plan", "weights", "shape", "host"]),
     (
         "pipeline",
-        &["model", "ops", "plan", "quant", "schedule", "tokenizer", "weights", "rng", "shape", "gpu"],
+        &[
+            "model",
+            "ops",
+            "plan",
+            "quant",
+            "schedule",
+            "tokenizer",
+            "weights",
+            "rng",
+            "shape",
+            "device",
+            "host",
+        ],
     ),
-    ("web", &["pipeline", "gpu", "kernels", "weights"]),
+    ("web", &["pipeline", "device", "host", "kernels", "weights"]),
 ];
 
 /// A file of the repository: its path from the root with `/`, its text.
@@ -102,7 +117,7 @@ fn none(what: &str, found: Vec<String>) {
     assert!(found.is_empty(), "{what}:\n{}", found.join("\n"));
 }
 
-/// "src/gpu/web.rs" and "src/gpu.rs" to "gpu".
+/// "src/gpu/session.rs" and "src/gpu.rs" to "gpu".
 fn room(path: &str) -> Option<&str> {
     let rest = path.strip_prefix("src/").filter(|p| !p.starts_with("bin/") && *p != "lib.rs")?;
     rest.split(['/', '.']).next()
@@ -138,7 +153,7 @@ fn names_of_platforms_stay_in_their_rooms() {
     let mut found = vec![];
     for file in files().iter().filter(|f| f.under("src/")) {
         let gpu = file.under("src/gpu/") || file.path == "src/gpu.rs";
-        let web = ["src/web.rs", "src/gpu/web.rs"].contains(&file.path.as_str());
+        let web = ["src/web.rs", "src/host/web.rs"].contains(&file.path.as_str());
         for (at, code) in file.code() {
             if code.contains("wgpu") && !gpu {
                 found.push(format!("{}:{at}: wgpu", file.path));
@@ -148,7 +163,7 @@ fn names_of_platforms_stay_in_their_rooms() {
             }
         }
     }
-    none("names that belong to src/gpu, src/web.rs or src/gpu/web.rs", found);
+    none("names that belong to src/gpu, src/web.rs or src/host/web.rs", found);
 }
 
 /// Recording is pure and cannot fail.

@@ -25,6 +25,7 @@ const GROUPS = {
   lint: ["cargo", ["clippy", "-q", "--release", "--all-targets", "--", "-D", "warnings"]],
   native: ["cargo", ["test", "-q", "--release"], LAVAPIPE],
   binary: ["cargo", ["build", "-q", "--release"]],
+  "golden-f32-cpu": [VERIFY, ["verify", "tests/golden", "--device", "cpu"], LAVAPIPE],
   ...verify("f32", "lavapipe", LAVAPIPE),
   ...verify("f16", "lavapipe", LAVAPIPE),
   ...verify("pack16", "lavapipe", LAVAPIPE),

@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 
 use super::context::Compiled;
 use super::wait::{Signal, signal};
-use super::{Cancel, Gpu, GpuWeights, now, readback};
+use super::{Gpu, GpuWeights, readback};
 use crate::error::Result;
+use crate::host::{Cancel, now};
 use crate::kernels::Access;
 use crate::plan::{Binding, Plan, Tensor};
 
@@ -114,13 +115,13 @@ impl Session {
 
     /// Reads an output, or what has become of an input, as `[N, H, W, C]` values.
     pub async fn read(&self, gpu: &Gpu, name: &str) -> Result<Vec<f32>> {
-        let tensor = self.named(name);
+        let tensor = self.plan.named(name);
         Ok(readback::decode(tensor, &gpu.read(self.buffer(tensor), tensor.bytes()).await?))
     }
 
     /// Reads the stored bytes of an output.
     pub async fn read_bytes(&self, gpu: &Gpu, name: &str) -> Result<Vec<u8>> {
-        let tensor = self.named(name);
+        let tensor = self.plan.named(name);
         gpu.read(self.buffer(tensor), tensor.bytes()).await
     }
 
@@ -165,11 +166,6 @@ impl Session {
             progress(done / total);
         }
         result.and_then(|()| gpu.check()).and_then(|()| cancel.check())
-    }
-
-    fn named(&self, name: &str) -> &Tensor {
-        let found = self.plan.outputs.get(name).or_else(|| self.plan.inputs.get(name));
-        found.unwrap_or_else(|| panic!("the plan has no output {name}"))
     }
 
     fn buffer(&self, tensor: &Tensor) -> &wgpu::Buffer {

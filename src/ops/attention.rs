@@ -1,9 +1,8 @@
 //! Scaled dot-product attention over heads.
 
+use super::CAUSAL;
 use crate::kernels::{AttentionParams, VARIANTS, VariantId};
 use crate::plan::{Cost, Recorder, Step, Tensor};
-
-const CAUSAL: u32 = 1;
 
 /// `q` is `[N, T, ..]`, `k` and `v` are `[N, S, ..]`; each is used from its channel `at` on, where heads of
 /// `padded` channels follow one another. Returns `[N, T, heads * padded]`.

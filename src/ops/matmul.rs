@@ -1,11 +1,9 @@
 //! Matrix products: linear layers, 1x1 convolutions, fused projections, GEGLU.
 
-use super::{Epilogue, joined, product_flops};
+use super::{Epilogue, GEGLU, joined, product_flops};
 use crate::kernels::{MatmulParams, find};
 use crate::plan::{Cost, Recorder, Step, Tensor};
 use crate::weights::Weight;
-
-const GEGLU: u32 = 4;
 
 /// `[.., inputs] -> [.., outputs]` over every row of `x`, or of `x` and `x2` side by side.
 #[derive(Clone, Copy, Debug)]

@@ -1,10 +1,9 @@
 //! One step of a scheduler on the latents, in place.
 
+use super::GUIDED;
 use crate::kernels::{StepParams, find};
 use crate::plan::{Cost, Recorder, Step, Tensor};
 use crate::shape::Elem;
-
-const GUIDED: u32 = 1;
 
 /// `sample`, `clean` (the predicted original, which the next step may want) and `noise` are f32
 /// `[N, h, w, C]`; `model` is `[N, h, w, C]`, or `[2N, h, w, C]` under guidance: without the prompt first.

@@ -1,8 +1,9 @@
 //! Latents to pictures, and pictures to latents.
 
 use super::read_json;
+use crate::device::{Device, Session, Weights};
 use crate::error::Result;
-use crate::gpu::{Cancel, Gpu, GpuWeights, Session};
+use crate::host::Cancel;
 use crate::model::config::VaeConfig;
 use crate::model::{taesd, vae};
 use crate::ops::{self, Activation};
@@ -38,13 +39,13 @@ impl Network {
 pub struct VaePart {
     pub config: VaeConfig,
     network: Network,
-    weights: GpuWeights,
+    weights: Weights,
 }
 
 impl VaePart {
     /// `declare` says which half: [`Network::decoder`] or [`Network::encoder`].
     pub async fn load<F: Folder>(
-        gpu: &Gpu,
+        device: &Device,
         folder: &F,
         component: &str,
         format: Format,
@@ -55,27 +56,33 @@ impl VaePart {
         let config = VaeConfig::from_json(&read_json(folder, &path).await?, &path)?;
         let mut d = Declarations::new(format);
         let network = declare(&mut d, &config);
-        let weights = GpuWeights::load(gpu, &d, folder, component, "diffusion_pytorch_model", hooks).await?;
+        let weights = Weights::load(device, &d, folder, component, "diffusion_pytorch_model", hooks).await?;
         Ok(VaePart { config, network, weights })
     }
 
     /// The plan for this batch and input size, which the device can hold.
-    pub fn plan(&self, gpu: &Gpu, target: &Target, images: u32, size: [u32; 2]) -> Result<Plan> {
+    pub fn plan(&self, device: &Device, target: &Target, images: u32, size: [u32; 2]) -> Result<Plan> {
         let plan = vae_plan(&self.network, &self.config, target, images, size);
-        plan.check("autoencoder", &gpu.info.limits)?;
+        plan.check("autoencoder", &device.limits())?;
         Ok(plan)
     }
 
     /// The decoder of one picture of this latent size, from its plan.
-    pub async fn decoder(&self, gpu: &Gpu, plan: Plan, size: [u32; 2]) -> Result<Decoder> {
-        let session = Session::new(gpu, plan, &self.weights).await?;
+    pub async fn decoder(&self, device: &Device, plan: Plan, size: [u32; 2]) -> Result<Decoder> {
+        let session = Session::new(device, plan, &self.weights).await?;
         Ok(Decoder { size, session, coefficients: coefficients(&self.config, &self.network) })
     }
 
     /// The network alone for this batch and input size, with its coefficients set.
-    pub async fn session(&self, gpu: &Gpu, target: &Target, images: u32, size: [u32; 2]) -> Result<Session> {
-        let session = Session::new(gpu, self.plan(gpu, target, images, size)?, &self.weights).await?;
-        session.write(gpu, "coefficients", &coefficients(&self.config, &self.network));
+    pub async fn session(
+        &self,
+        device: &Device,
+        target: &Target,
+        images: u32,
+        size: [u32; 2],
+    ) -> Result<Session> {
+        let session = Session::new(device, self.plan(device, target, images, size)?, &self.weights).await?;
+        session.write(device, "coefficients", &coefficients(&self.config, &self.network));
         Ok(session)
     }
 }
@@ -91,22 +98,22 @@ impl Decoder {
     /// `latent` is `[h, w, C]`. Returns rgba bytes.
     pub async fn decode(
         &self,
-        gpu: &Gpu,
+        device: &Device,
         latent: &[f32],
         cancel: &Cancel,
         progress: &dyn Fn(f64),
     ) -> Result<Vec<u8>> {
-        self.session.write(gpu, "coefficients", &self.coefficients);
-        self.session.write(gpu, "input", latent);
-        self.session.run(gpu, "vae", cancel, progress).await?;
-        let mut rgba = self.session.read_bytes(gpu, "pixels").await?;
-        rgba.truncate(self.session.plan.outputs["sample"].shape.rows() as usize * 4);
+        self.session.write(device, "coefficients", &self.coefficients);
+        self.session.write(device, "input", latent);
+        self.session.run(device, "vae", cancel, progress).await?;
+        let mut rgba = self.session.read_bytes(device, "pixels").await?;
+        rgba.truncate(self.session.plan().outputs["sample"].shape.rows() as usize * 4);
         Ok(rgba)
     }
 
     /// The last picture as the network made it, `[H, W, 3]` in about [-1, 1].
-    pub async fn sample(&self, gpu: &Gpu) -> Result<Vec<f32>> {
-        self.session.read(gpu, "sample").await
+    pub async fn sample(&self, device: &Device) -> Result<Vec<f32>> {
+        self.session.read(device, "sample").await
     }
 }
 

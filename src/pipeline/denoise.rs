@@ -1,8 +1,9 @@
 //! Noise to latents, step by step.
 
 use super::read_json;
+use crate::device::{Device, Session, Weights};
 use crate::error::Result;
-use crate::gpu::{Cancel, Gpu, GpuWeights, Session};
+use crate::host::Cancel;
 use crate::model::config::UnetConfig;
 use crate::model::unet::Unet;
 use crate::ops::{self, Activation};
@@ -34,12 +35,12 @@ impl Job {
 pub struct UnetPart {
     pub config: UnetConfig,
     pub unet: Unet,
-    weights: GpuWeights,
+    weights: Weights,
 }
 
 impl UnetPart {
     pub async fn load<F: Folder>(
-        gpu: &Gpu,
+        device: &Device,
         folder: &F,
         component: &str,
         format: Format,
@@ -49,26 +50,26 @@ impl UnetPart {
         let config = UnetConfig::from_json(&read_json(folder, &path).await?, &path)?;
         let mut d = Declarations::new(format);
         let unet = Unet::declare(&mut d, &config);
-        let weights = GpuWeights::load(gpu, &d, folder, component, "diffusion_pytorch_model", hooks).await?;
+        let weights = Weights::load(device, &d, folder, component, "diffusion_pytorch_model", hooks).await?;
         Ok(UnetPart { config, unet, weights })
     }
 
     /// The plan of a job, which the device can hold.
-    pub fn plan(&self, gpu: &Gpu, target: &Target, job: Job) -> Result<Plan> {
+    pub fn plan(&self, device: &Device, target: &Target, job: Job) -> Result<Plan> {
         let plan = denoise_plan(&self.unet, &self.config, target, job);
-        plan.check("U-Net", &gpu.info.limits)?;
+        plan.check("U-Net", &device.limits())?;
         Ok(plan)
     }
 
     /// The denoiser of a job, from its plan.
-    pub async fn denoiser(&self, gpu: &Gpu, plan: Plan, job: Job) -> Result<Denoiser> {
-        let session = Session::new(gpu, plan, &self.weights).await?;
+    pub async fn denoiser(&self, device: &Device, plan: Plan, job: Job) -> Result<Denoiser> {
+        let session = Session::new(device, plan, &self.weights).await?;
         Ok(Denoiser { job, session, unet: self.unet.clone() })
     }
 
     /// The plan of a job on the device.
-    pub async fn session(&self, gpu: &Gpu, target: &Target, job: Job) -> Result<Session> {
-        Session::new(gpu, self.plan(gpu, target, job)?, &self.weights).await
+    pub async fn session(&self, device: &Device, target: &Target, job: Job) -> Result<Session> {
+        Session::new(device, self.plan(device, target, job)?, &self.weights).await
     }
 }
 
@@ -81,52 +82,52 @@ pub struct Denoiser {
 
 impl Denoiser {
     /// `text` is `[rows, tokens, width]`: under guidance the negative prompts first.
-    pub async fn set_text(&self, gpu: &Gpu, text: &[f32], cancel: &Cancel) -> Result<()> {
-        self.session.write(gpu, "text", text);
-        self.session.run(gpu, "context", cancel, &|_| {}).await
+    pub async fn set_text(&self, device: &Device, text: &[f32], cancel: &Cancel) -> Result<()> {
+        self.session.write(device, "text", text);
+        self.session.run(device, "context", cancel, &|_| {}).await
     }
 
     /// Sets the first sample, `[N, h, w, C]`.
-    pub fn start(&self, gpu: &Gpu, sample: &[f32]) {
-        self.session.write(gpu, "latents", sample);
-        self.session.write(gpu, "clean", &vec![0.0; sample.len()]);
-        self.session.write(gpu, "noise", &vec![0.0; sample.len()]);
+    pub fn start(&self, device: &Device, sample: &[f32]) {
+        self.session.write(device, "latents", sample);
+        self.session.write(device, "clean", &vec![0.0; sample.len()]);
+        self.session.write(device, "noise", &vec![0.0; sample.len()]);
     }
 
     /// Runs the U-Net on the current sample.
     pub async fn predict(
         &self,
-        gpu: &Gpu,
+        device: &Device,
         step: &Step,
         cancel: &Cancel,
         progress: &dyn Fn(f64),
     ) -> Result<()> {
         let features = self.unet.time_features(step.timestep).repeat(self.job.rows() as usize);
-        self.session.write(gpu, "time_features", &features);
-        self.session.write(gpu, "input_coefficients", &[step.input_scale, 0.0, 0.0, 0.0]);
-        self.session.run(gpu, "time", cancel, &|_| {}).await?;
-        self.session.run(gpu, "unet", cancel, progress).await
+        self.session.write(device, "time_features", &features);
+        self.session.write(device, "input_coefficients", &[step.input_scale, 0.0, 0.0, 0.0]);
+        self.session.run(device, "time", cancel, &|_| {}).await?;
+        self.session.run(device, "unet", cancel, progress).await
     }
 
     /// From the model output to the next sample.
     pub async fn advance(
         &self,
-        gpu: &Gpu,
+        device: &Device,
         step: &Step,
         guidance: f32,
         noise: Option<&[f32]>,
         cancel: &Cancel,
     ) -> Result<()> {
         if let Some(noise) = noise {
-            self.session.write(gpu, "noise", noise);
+            self.session.write(device, "noise", noise);
         }
-        self.session.write(gpu, "step_coefficients", &step_coefficients(step, guidance));
-        self.session.run(gpu, "step", cancel, &|_| {}).await
+        self.session.write(device, "step_coefficients", &step_coefficients(step, guidance));
+        self.session.run(device, "step", cancel, &|_| {}).await
     }
 
     /// The current sample, `[N, h, w, C]`.
-    pub async fn latents(&self, gpu: &Gpu) -> Result<Vec<f32>> {
-        self.session.read(gpu, "latents").await
+    pub async fn latents(&self, device: &Device) -> Result<Vec<f32>> {
+        self.session.read(device, "latents").await
     }
 }
 

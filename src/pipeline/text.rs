@@ -1,8 +1,8 @@
 //! Prompts to hidden states.
 
 use super::{Stage, Watch, read_json};
+use crate::device::{Device, Session, Weights};
 use crate::error::{Error, Result};
-use crate::gpu::{Gpu, GpuWeights, Session};
 use crate::model::clip::TextEncoder;
 use crate::model::config::ClipTextConfig;
 use crate::plan::{Plan, Recorder, Target};
@@ -14,12 +14,12 @@ use crate::weights::{Declarations, Folder, Hooks, join};
 pub struct TextPart {
     pub tokenizer: Tokenizer,
     pub encoder: TextEncoder,
-    weights: GpuWeights,
+    weights: Weights,
 }
 
 impl TextPart {
     pub async fn load<F: Folder>(
-        gpu: &Gpu,
+        device: &Device,
         folder: &F,
         tokenizer: &str,
         component: &str,
@@ -39,7 +39,7 @@ impl TextPart {
         let config = ClipTextConfig::from_json(&read_json(folder, &path).await?, &path)?;
         let mut d = Declarations::new(format);
         let encoder = TextEncoder::declare(&mut d, &config);
-        let weights = GpuWeights::load(gpu, &d, folder, component, "model", hooks).await?;
+        let weights = Weights::load(device, &d, folder, component, "model", hooks).await?;
         if tokenizer.length() != config.max_position_embeddings {
             return Err(Error::model(format!(
                 "{path}: max_position_embeddings is {}, but the tokenizer's model_max_length is {}",
@@ -53,7 +53,7 @@ impl TextPart {
     /// The hidden states of the prompts, `[prompts, tokens, width]`.
     pub async fn encode(
         &self,
-        gpu: &Gpu,
+        device: &Device,
         target: &Target,
         prompts: &[&str],
         watch: &Watch<'_>,
@@ -72,18 +72,18 @@ impl TextPart {
             }
             ids.push(encoded.ids);
         }
-        let session = self.session(gpu, target, &ids).await?;
-        session.run(gpu, "text", &watch.cancel, &|f| (watch.progress)(Stage::Text, f)).await?;
-        session.read(gpu, "last_hidden_state").await
+        let session = self.session(device, target, &ids).await?;
+        session.run(device, "text", &watch.cancel, &|f| (watch.progress)(Stage::Text, f)).await?;
+        session.read(device, "last_hidden_state").await
     }
 
     /// A session whose input holds the embeddings of these tokens; run its section "text".
-    pub async fn session(&self, gpu: &Gpu, target: &Target, ids: &[Vec<u32>]) -> Result<Session> {
+    pub async fn session(&self, device: &Device, target: &Target, ids: &[Vec<u32>]) -> Result<Session> {
         let embeddings = self.embeddings(ids)?;
         let plan = text_plan(&self.encoder, target, ids.len());
-        plan.check("text encoder", &gpu.info.limits)?;
-        let session = Session::new(gpu, plan, &self.weights).await?;
-        session.write(gpu, "embeddings", &embeddings);
+        plan.check("text encoder", &device.limits())?;
+        let session = Session::new(device, plan, &self.weights).await?;
+        session.write(device, "embeddings", &embeddings);
         Ok(session)
     }
 

@@ -3,16 +3,17 @@
 use std::cell::Cell;
 
 use pollster::block_on;
+use tintype::device::Device;
 use tintype::error::Code;
-use tintype::gpu::{Cancel, Gpu};
+use tintype::host::Cancel;
 use tintype::pipeline::{LoadOptions, Pipeline, Request, Stage, Watch};
 use tintype::weights::{DiskFolder, Hooks};
 
 use super::{PROMPT, generate};
-use crate::harness::on_gpu;
+use crate::harness::on_device;
 use crate::models::folder::golden;
 
-fn load(gpu: &Gpu, hooks: Hooks<'_>) -> tintype::error::Result<Pipeline> {
+fn load(gpu: &Device, hooks: Hooks<'_>) -> tintype::error::Result<Pipeline> {
     let load = LoadOptions::parse("f32", "f32")?;
     block_on(Pipeline::load(gpu, &DiskFolder::new(golden("sdxs-like")), &load, hooks))
 }
@@ -30,7 +31,7 @@ fn request() -> Request {
 
 #[test]
 fn in_every_stage() {
-    on_gpu(|gpu| {
+    on_device(|gpu| {
         let pipeline = load(gpu, Hooks::NONE).unwrap();
         let wanted = generate(gpu, &pipeline, &request()).unwrap().images.remove(0).rgba;
         let steps = (0..3).map(|step| Stage::Step { step, steps: 3 });
@@ -61,7 +62,7 @@ fn in_every_stage() {
 
 #[test]
 fn before_anything() {
-    on_gpu(|gpu| {
+    on_device(|gpu| {
         let pipeline = load(gpu, Hooks::NONE).unwrap();
         let cancel = Cancel::default();
         cancel.cancel();
@@ -72,7 +73,7 @@ fn before_anything() {
 
 #[test]
 fn while_loading() {
-    on_gpu(|gpu| {
+    on_device(|gpu| {
         let polls = Cell::new(0);
         let count = || {
             polls.set(polls.get() + 1);

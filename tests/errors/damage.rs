@@ -5,7 +5,7 @@ use tintype::error::Code::{self, InvalidModel, NotFound, Unsupported};
 use tintype::pipeline::Request;
 
 use super::{PROMPT, draw, refused_by_command, wanted};
-use crate::harness::on_gpu;
+use crate::harness::on_device;
 use crate::models::folder::Temp;
 
 const UNET: &str = "unet/diffusion_pytorch_model.fp16.safetensors";
@@ -29,7 +29,7 @@ fn all_refused(cases: impl IntoIterator<Item = Case>) {
         let model = Temp::model(model);
         damage(&model);
         let path = model.0.clone();
-        let result = on_gpu(move |gpu| draw(gpu, &path, &Request::new(PROMPT, 1)));
+        let result = on_device(move |gpu| draw(gpu, &path, &Request::new(PROMPT, 1)));
         let e = wanted(what, result, code, words);
         refused_by_command(what, &model.0, &[], &[&e.to_string()]);
     }
@@ -171,7 +171,7 @@ fn configurations() {
         let model = Temp::model("sdxs-like");
         set(file, key, value.clone())(&model);
         let path = model.0.clone();
-        let result = on_gpu(move |gpu| draw(gpu, &path, &Request::new(PROMPT, 1)));
+        let result = on_device(move |gpu| draw(gpu, &path, &Request::new(PROMPT, 1)));
         let value = value.to_string();
         let value = value.trim_matches('"');
         let value = if value.starts_with('[') { "20" } else { value };
@@ -279,5 +279,5 @@ fn sixty_four_tokens() {
         table.shape[0] = 64;
     });
     let path = m.0.clone();
-    on_gpu(move |gpu| draw(gpu, &path, &Request::new(PROMPT, 1))).unwrap();
+    on_device(move |gpu| draw(gpu, &path, &Request::new(PROMPT, 1))).unwrap();
 }

@@ -7,7 +7,7 @@ use tintype::plan::{Limits, Recorder, Target};
 use tintype::shape::{Elem, Shape};
 
 use super::{PROMPT, draw, refused_by_command, wanted};
-use crate::harness::on_gpu;
+use crate::harness::on_device;
 use crate::models::folder::golden;
 
 struct Case {
@@ -63,7 +63,7 @@ fn out_of_range() {
     for case in CASES {
         let what = case.words.join(" ");
         let path = model.clone();
-        let result = on_gpu(move |gpu| draw(gpu, &path, &request(case.request)));
+        let result = on_device(move |gpu| draw(gpu, &path, &request(case.request)));
         let e = wanted(&what, result, case.code, case.words);
         if !case.args.is_empty() {
             refused_by_command(&what, &model, case.args, &[&e.to_string()]);
@@ -75,13 +75,13 @@ fn out_of_range() {
 #[test]
 fn too_large_for_this_gpu() {
     let model = golden("sdxs-like");
-    let binding = on_gpu(|gpu| gpu.info.limits.binding);
+    let binding = on_device(|gpu| gpu.limits().binding);
     if 1024 * 1024 * 80 * 4 <= binding {
         // This one would really be drawn. The next test has limits of its own.
         return;
     }
     let path = model.clone();
-    let result = on_gpu(move |gpu| draw(gpu, &path, &request(|r| r.size = Some([8192, 8192]))));
+    let result = on_device(move |gpu| draw(gpu, &path, &request(|r| r.size = Some([8192, 8192]))));
     let limit = format!("{} MiB", binding >> 20);
     let e = wanted("8192x8192", result, LimitTooLow, &["U-Net", &limit, "smaller picture"]);
     refused_by_command("8192x8192", &model, &["--size", "8192x8192"], &[&e.to_string()]);
@@ -106,7 +106,7 @@ fn a_plan_is_checked_against_both_limits() {
 fn words_for_storage() {
     let model = golden("sdxs-like");
     let weights = LoadOptions::parse("q4", "auto").unwrap_err();
-    let activations: Result<Elem> = on_gpu(|gpu| gpu.elem("f64"));
+    let activations: Result<Elem> = on_device(|gpu| gpu.elem("f64"));
     for (option, word, e) in
         [("--weights", "q4", weights), ("--activations", "f64", activations.unwrap_err())]
     {

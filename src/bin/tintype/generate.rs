@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
+use tintype::device::Device;
 use tintype::error::{Code, Error, Result};
-use tintype::gpu::{Cancel, Gpu, now};
+use tintype::host::{Cancel, now};
 use tintype::pipeline::{Image, LoadOptions, Pipeline, Report, Request, Seeds, Stage, Watch};
 use tintype::weights::{DiskFolder, Hooks};
 
@@ -39,7 +40,7 @@ pub struct Options {
     #[arg(long, default_value = "")]
     negative: String,
     #[command(flatten)]
-    device: crate::Device,
+    device: crate::DeviceOptions,
     /// Also write the latents of every step and the picture as floats
     #[arg(long, value_name = "FILE.safetensors")]
     dump: Option<PathBuf>,
@@ -49,10 +50,10 @@ pub struct Options {
 }
 
 pub async fn run(options: &Options) -> Result<bool> {
-    let (gpu, load) = options.device.open("f16").await?;
+    let (device, load) = options.device.open("f16").await?;
     let bar = Bar::new();
     let begun = now();
-    let pipeline = load_model(&gpu, &options.model, &load, &bar).await?;
+    let pipeline = load_model(&device, &options.model, &load, &bar).await?;
     let loaded = now() - begun;
     let seed = options.seed.unwrap_or_else(random_seed);
     let request = Request {
@@ -73,7 +74,7 @@ pub async fn run(options: &Options) -> Result<bool> {
         progress: &|stage, fraction| bar.show(&words(stage), fraction),
         dump: options.dump.is_some().then_some(&dump),
     };
-    let report = pipeline.generate(&gpu, &request, &watch).await;
+    let report = pipeline.generate(&device, &request, &watch).await;
     bar.clear();
     let report = report?;
     write_png(&options.out, &report.images[0])?;
@@ -83,28 +84,28 @@ pub async fn run(options: &Options) -> Result<bool> {
     for warning in &report.warnings {
         eprintln!("tintype: {warning}");
     }
-    tell(options, &gpu, &report, seed, loaded);
+    tell(options, &device, &report, seed, loaded);
     Ok(true)
 }
 
-async fn load_model(gpu: &Gpu, model: &str, load: &LoadOptions, bar: &Bar) -> Result<Pipeline> {
+async fn load_model(device: &Device, model: &str, load: &LoadOptions, bar: &Bar) -> Result<Pipeline> {
     let progress = |read: u64, total: Option<u64>| {
         bar.show("loading", total.map_or(0.0, |t| read as f64 / t.max(1) as f64));
     };
     let hooks = Hooks { progress: &progress, ..Hooks::NONE };
     if model == "builtin" {
-        Pipeline::load(gpu, &crate::builtin::folder()?, load, hooks).await
+        Pipeline::load(device, &crate::builtin::folder()?, load, hooks).await
     } else {
-        Pipeline::load(gpu, &DiskFolder::new(Path::new(model)), load, hooks).await
+        Pipeline::load(device, &DiskFolder::new(Path::new(model)), load, hooks).await
     }
 }
 
-fn tell(options: &Options, gpu: &Gpu, report: &Report, seed: u64, loaded: f64) {
+fn tell(options: &Options, device: &Device, report: &Report, seed: u64, loaded: f64) {
     let (image, t) = (&report.images[0], report.timings);
     if options.json {
         let value = json!({
             "out": options.out, "prompt": options.prompt, "seed": seed, "steps": report.steps,
-            "width": image.width, "height": image.height, "adapter": gpu.info.name,
+            "width": image.width, "height": image.height, "adapter": device.name(),
             "timings": {"load": loaded, "text": t.text, "denoise": t.denoise, "decode": t.decode},
             "warnings": report.warnings,
         });
@@ -117,7 +118,7 @@ fn tell(options: &Options, gpu: &Gpu, report: &Report, seed: u64, loaded: f64) {
         image.width,
         image.height,
         report.steps,
-        gpu.info.name,
+        device.name(),
         t.text,
         t.denoise,
         t.decode

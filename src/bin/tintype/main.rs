@@ -11,8 +11,8 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
+use tintype::device::Device;
 use tintype::error::Result;
-use tintype::gpu::Gpu;
 use tintype::pipeline::LoadOptions;
 
 /// Pictures from words, on your own GPU.
@@ -35,25 +35,28 @@ enum Command {
 
 /// What commands that use a GPU share.
 #[derive(Args, Clone)]
-struct Device {
+struct DeviceOptions {
     /// How weights are stored: f32, f16 or q8; by default f16, and f32 to verify
     #[arg(long)]
     weights: Option<String>,
     /// How activations are stored: auto, f32, f16 or pack16
     #[arg(long, default_value = "auto")]
     activations: String,
+    /// Where it runs: gpu, or cpu, which needs none and computes in f32
+    #[arg(long, default_value = "gpu")]
+    device: String,
     /// Take the adapter that has this in its name
     #[arg(long, value_name = "SUBSTRING")]
     adapter: Option<String>,
 }
 
-impl Device {
-    async fn open(&self, weights: &str) -> Result<(Gpu, LoadOptions)> {
+impl DeviceOptions {
+    async fn open(&self, weights: &str) -> Result<(Device, LoadOptions)> {
         let weights = self.weights.as_deref().unwrap_or(weights);
         let options = LoadOptions::parse(weights, &self.activations)?;
-        let gpu = Gpu::new(self.adapter.as_deref()).await?;
-        gpu.elem(&options.activations)?;
-        Ok((gpu, options))
+        let device = Device::open(&self.device, self.adapter.as_deref(), None).await?;
+        device.elem(&options.activations)?;
+        Ok((device, options))
     }
 }
 

@@ -15,8 +15,9 @@ use std::path::PathBuf;
 use clap::Args;
 use reference::Reference;
 use serde_json::{Value, json};
+use tintype::device::Device;
 use tintype::error::{Code, Error, Result};
-use tintype::gpu::{Gpu, now};
+use tintype::host::now;
 use tintype::pipeline::LoadOptions;
 use tintype::plan::Target;
 use tintype::shape::Elem;
@@ -29,7 +30,7 @@ pub struct Options {
     #[arg(long, value_name = "GLOB", default_value = "*")]
     filter: String,
     #[command(flatten)]
-    device: crate::Device,
+    device: crate::DeviceOptions,
     /// Print one JSON object instead of a table
     #[arg(long)]
     json: bool,
@@ -40,7 +41,7 @@ pub struct Options {
 
 /// What every case is run with.
 pub struct Bench {
-    pub gpu: Gpu,
+    pub device: Device,
     pub load: LoadOptions,
     pub root: PathBuf,
     pub elem: Elem,
@@ -92,20 +93,20 @@ pub async fn run(options: &Options) -> Result<bool> {
         std::fs::read(&manifest).map_err(|e| Error::not_found(format!("{}: {e}", manifest.display())))?;
     let manifest: Value =
         tintype::json::parse(&text).map_err(|e| Error::model(format!("{}: {e}", manifest.display())))?;
-    let (gpu, load) = options.device.open("f32").await?;
+    let (device, load) = options.device.open("f32").await?;
     let elem = match load.activations.as_str() {
         "auto" => Elem::F32,
-        named => gpu.elem(named)?,
+        named => device.elem(named)?,
     };
     if !options.json {
         crate::say(format_args!(
             "{}, activations {}, weights {}",
-            gpu.info.name,
+            device.name(),
             elem.as_str(),
             load.weights.as_str()
         ));
     }
-    let bench = Bench { gpu, load, root: options.golden.clone(), elem };
+    let bench = Bench { device, load, root: options.golden.clone(), elem };
     let tokens = json!({"limits": {"f32": 0.0, "half": 0.0}});
     let cases = manifest["cases"].as_object().ok_or_else(|| Error::model("manifest.json has no cases"))?;
     let cases = [("tokens", &tokens)].into_iter().chain(cases.iter().map(|(n, c)| (n.as_str(), c)));
@@ -128,7 +129,7 @@ pub async fn run(options: &Options) -> Result<bool> {
     }
     let [passed, failed, skipped] = counts;
     if options.json {
-        let adapter = &bench.gpu.info.name;
+        let adapter = bench.device.name();
         crate::say(
             json!({"adapter": adapter, "cases": rows, "passed": passed, "failed": failed, "skipped": skipped}),
         );

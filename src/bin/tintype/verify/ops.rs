@@ -2,8 +2,9 @@
 //! declared and filled like any model's.
 
 use serde_json::Value;
+use tintype::device::{Session, Weights};
 use tintype::error::{Error, Result};
-use tintype::gpu::{Cancel, GpuWeights, Session};
+use tintype::host::Cancel;
 use tintype::nn::{Conv, GroupNorm, LayerNorm, Linear};
 use tintype::ops::{self, Activation, Attention, Epilogue};
 use tintype::plan::{Recorder, Target, Tensor};
@@ -99,16 +100,16 @@ async fn one(bench: &Bench, reference: &Reference, name: &str, op: &str) -> Resu
     };
     r.output("out", y);
     let weights = match blobs {
-        Some(blobs) => GpuWeights::from_blobs(&bench.gpu, &d, blobs),
+        Some(blobs) => Weights::from_blobs(&bench.device, &d, blobs),
         None => fill(bench, &d).await?,
     };
-    let session = Session::new(&bench.gpu, r.finish(), &weights).await?;
-    session.write(&bench.gpu, "in", &reference.nhwc(&input)?);
+    let session = Session::new(&bench.device, r.finish(), &weights).await?;
+    session.write(&bench.device, "in", &reference.nhwc(&input)?);
     for (name, values) in more {
-        session.write(&bench.gpu, name, &values);
+        session.write(&bench.device, name, &values);
     }
-    session.run(&bench.gpu, "op", &Cancel::default(), &|_| {}).await?;
-    session.read(&bench.gpu, "out").await
+    session.run(&bench.device, "op", &Cancel::default(), &|_| {}).await?;
+    session.read(&bench.device, "out").await
 }
 
 fn unknown(name: &str) -> Error {
@@ -136,12 +137,12 @@ fn shape(reference: &Reference, name: &str) -> Result<Shape> {
     })
 }
 
-async fn fill(bench: &Bench, d: &Declarations) -> Result<GpuWeights> {
+async fn fill(bench: &Bench, d: &Declarations) -> Result<Weights> {
     if d.specs.is_empty() {
-        return Ok(GpuWeights::from_blobs(&bench.gpu, d, vec![]));
+        return Ok(Weights::from_blobs(&bench.device, d, vec![]));
     }
     let folder = DiskFolder::new(bench.root.join("ref"));
-    GpuWeights::load(&bench.gpu, d, &folder, "", "ops", Hooks::NONE).await
+    Weights::load(&bench.device, d, &folder, "", "ops", Hooks::NONE).await
 }
 
 /// A 3x3 convolution that copies, to see the upsample in front of it.
@@ -202,12 +203,12 @@ async fn attention(
         }
         blobs.push((Handle(i as u32), blob));
     }
-    let weights = GpuWeights::from_blobs(&bench.gpu, &d, blobs);
-    let session = Session::new(&bench.gpu, r.finish(), &weights).await?;
-    session.write(&bench.gpu, "in", &reference.f32("attn.q")?);
+    let weights = Weights::from_blobs(&bench.device, &d, blobs);
+    let session = Session::new(&bench.device, r.finish(), &weights).await?;
+    session.write(&bench.device, "in", &reference.f32("attn.q")?);
     for (name, values) in more {
-        session.write(&bench.gpu, name, &values);
+        session.write(&bench.device, name, &values);
     }
-    session.run(&bench.gpu, "op", &Cancel::default(), &|_| {}).await?;
-    session.read(&bench.gpu, "out").await
+    session.run(&bench.device, "op", &Cancel::default(), &|_| {}).await?;
+    session.read(&bench.device, "out").await
 }

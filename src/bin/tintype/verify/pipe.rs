@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde_json::Value;
 use tintype::error::{Error, Result};
-use tintype::gpu::Cancel;
+use tintype::host::Cancel;
 use tintype::pipeline::{Pipeline, Request, Seeds, Watch};
 use tintype::schedule::Config;
 use tintype::shape::Elem;
@@ -41,7 +41,7 @@ pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
     scheduler["_class_name"] = case["scheduler_class"].clone();
     let scheduler = Config::from_json(scheduler.to_string().as_bytes(), "scheduler_config")?;
     scheduler.check()?;
-    let mut pipeline = Pipeline::load(&bench.gpu, &folder, &load, Hooks::NONE).await?;
+    let mut pipeline = Pipeline::load(&bench.device, &folder, &load, Hooks::NONE).await?;
     pipeline.set_scheduler(scheduler);
 
     let checks = RefCell::new(vec![]);
@@ -51,7 +51,7 @@ pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
         }
     };
     let watch = Watch { cancel: Cancel::default(), progress: &|_, _| {}, dump: Some(&compare) };
-    let report = pipeline.generate(&bench.gpu, &request, &watch).await?;
+    let report = pipeline.generate(&bench.device, &request, &watch).await?;
     let mut checks = checks.into_inner();
     let wanted = reference.names().filter(|n| n.starts_with("latents.") || *n == "image").count();
     if checks.len() != wanted {

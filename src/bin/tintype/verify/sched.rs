@@ -1,8 +1,9 @@
 //! Schedulers: timesteps, sigmas, and every step by the kernel.
 
 use serde_json::Value;
+use tintype::device::{Session, Weights};
 use tintype::error::{Error, Result};
-use tintype::gpu::{Cancel, GpuWeights, Session};
+use tintype::host::Cancel;
 use tintype::ops;
 use tintype::pipeline::step_coefficients;
 use tintype::plan::{Recorder, Target};
@@ -35,22 +36,22 @@ pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
     let session = session(bench, &shape).await?;
     let count = shape.iter().product();
     let mut sample = reference.nhwc("x0")?;
-    session.write(&bench.gpu, "sample", &sample);
-    session.write(&bench.gpu, "clean", &vec![0.0; count]);
-    session.write(&bench.gpu, "noise", &vec![0.0; count]);
+    session.write(&bench.device, "sample", &sample);
+    session.write(&bench.device, "clean", &vec![0.0; count]);
+    session.write(&bench.device, "noise", &vec![0.0; count]);
     let begin = case["begin_index"].as_u64().unwrap_or(0) as usize;
     for (i, step) in steps.steps.iter().skip(begin).enumerate() {
         let scaled: Vec<f32> = sample.iter().map(|v| v * step.input_scale).collect();
         checks.push(Check::new(format!("scaled.{i}"), &scaled, &reference.nhwc(&format!("scaled.{i}"))?));
-        session.write(&bench.gpu, "model", &reference.nhwc(&format!("model_output.{i}"))?);
+        session.write(&bench.device, "model", &reference.nhwc(&format!("model_output.{i}"))?);
         if step.draws_noise {
-            session.write(&bench.gpu, "noise", &reference.nhwc(&format!("noise.{i}"))?);
+            session.write(&bench.device, "noise", &reference.nhwc(&format!("noise.{i}"))?);
         }
-        session.write(&bench.gpu, "coefficients", &step_coefficients(step, 1.0));
-        session.run(&bench.gpu, "step", &Cancel::default(), &|_| {}).await?;
-        let clean = session.read(&bench.gpu, "clean").await?;
+        session.write(&bench.device, "coefficients", &step_coefficients(step, 1.0));
+        session.run(&bench.device, "step", &Cancel::default(), &|_| {}).await?;
+        let clean = session.read(&bench.device, "clean").await?;
         let denoised: Vec<f32> = clean.iter().zip(&sample).map(|(&c, &x)| step.denoised(c, x)).collect();
-        sample = session.read(&bench.gpu, "sample").await?;
+        sample = session.read(&bench.device, "sample").await?;
         let name = format!("prev_sample.{i}");
         checks.push(Check::new(&name, &sample, &reference.nhwc(&name)?));
         for name in [format!("pred_original_sample.{i}"), format!("denoised.{i}")] {
@@ -91,7 +92,7 @@ async fn session(bench: &Bench, shape: &[usize]) -> Result<Session> {
     let [model, noise, sample, clean] = ["model", "noise", "sample", "clean"].map(|name| input(name, shape));
     ops::step(&mut r, coefficients, model, noise, sample, clean);
     let none = Declarations::new(Format::F32);
-    Session::new(&bench.gpu, r.finish(), &GpuWeights::from_blobs(&bench.gpu, &none, vec![])).await
+    Session::new(&bench.device, r.finish(), &Weights::from_blobs(&bench.device, &none, vec![])).await
 }
 
 /// The tables of Stable Diffusion's schedule.

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use tintype::error::{Error, Result};
-use tintype::gpu::Cancel;
+use tintype::host::Cancel;
 use tintype::pipeline::TextPart;
 use tintype::weights::{DiskFolder, Hooks};
 
@@ -16,16 +16,17 @@ pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
     }
     let folder = DiskFolder::new(&folder);
     let part =
-        TextPart::load(&bench.gpu, &folder, "tokenizer", component, bench.load.weights, Hooks::NONE).await?;
+        TextPart::load(&bench.device, &folder, "tokenizer", component, bench.load.weights, Hooks::NONE)
+            .await?;
     let tokens = reference.shape("in.input_ids")?[1];
     let ids: Vec<Vec<u32>> = reference
         .f64("in.input_ids")?
         .chunks_exact(tokens)
         .map(|row| row.iter().map(|&id| id as u32).collect())
         .collect();
-    let session = part.session(&bench.gpu, &bench.tapped(), &ids).await?;
-    session.run(&bench.gpu, "text", &Cancel::default(), &|_| {}).await?;
-    let last = session.read(&bench.gpu, "last_hidden_state").await?;
+    let session = part.session(&bench.device, &bench.tapped(), &ids).await?;
+    session.run(&bench.device, "text", &Cancel::default(), &|_| {}).await?;
+    let last = session.read(&bench.device, "last_hidden_state").await?;
     let mut checks =
         vec![Check::new("out.last_hidden_state", &last, &reference.f32("out.last_hidden_state")?)];
     checks.push(Check::new(
@@ -38,7 +39,7 @@ pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
     {
         // The file holds the first prompts only.
         let want = reference.f32(name)?;
-        let got = session.read(&bench.gpu, name.trim_start_matches("out.")).await?;
+        let got = session.read(&bench.device, name.trim_start_matches("out.")).await?;
         checks.push(Check::new(name, &got[..want.len().min(got.len())], &want));
     }
     Ok(checks)

@@ -1,8 +1,9 @@
 //! U-Nets: outputs, and every module output that this runtime also has.
 
 use serde_json::Value;
+use tintype::device::Session;
 use tintype::error::{Error, Result};
-use tintype::gpu::{Cancel, Session};
+use tintype::host::Cancel;
 use tintype::model::unet::timestep_embedding as embed;
 use tintype::pipeline::{Job, UnetPart};
 use tintype::weights::{DiskFolder, Hooks};
@@ -14,7 +15,7 @@ pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
     let reference = bench.reference(case)?;
     let (folder, component) = bench.component(case)?;
     let part =
-        UnetPart::load(&bench.gpu, &DiskFolder::new(&folder), component, bench.load.weights, Hooks::NONE)
+        UnetPart::load(&bench.device, &DiskFolder::new(&folder), component, bench.load.weights, Hooks::NONE)
             .await?;
     let mut checks = vec![];
     // "" in a file of blocks; "B.", "C.", "D." in a file of more.
@@ -28,17 +29,17 @@ pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
         };
         let tokens = reference.shape(&format!("{prefix}in.encoder_hidden_states"))?[1] as u32;
         let job = Job { images: n as u32, guided: false, size: [h as u32, w as u32], tokens };
-        let session = part.session(&bench.gpu, &bench.tapped(), job).await?;
-        session.write(&bench.gpu, "latents", &reference.nhwc(&sample)?);
-        session.write(&bench.gpu, "input_coefficients", &[1.0, 0.0, 0.0, 0.0]);
-        session.write(&bench.gpu, "text", &reference.f32(&format!("{prefix}in.encoder_hidden_states"))?);
-        session.run(&bench.gpu, "context", &Cancel::default(), &|_| {}).await?;
+        let session = part.session(&bench.device, &bench.tapped(), job).await?;
+        session.write(&bench.device, "latents", &reference.nhwc(&sample)?);
+        session.write(&bench.device, "input_coefficients", &[1.0, 0.0, 0.0, 0.0]);
+        session.write(&bench.device, "text", &reference.f32(&format!("{prefix}in.encoder_hidden_states"))?);
+        session.run(&bench.device, "context", &Cancel::default(), &|_| {}).await?;
         for (name, timesteps) in runs(&reference, &prefix, n)? {
             let features: Vec<f32> = timesteps.iter().flat_map(|&t| part.unet.time_features(t)).collect();
-            session.write(&bench.gpu, "time_features", &features);
-            session.run(&bench.gpu, "time", &Cancel::default(), &|_| {}).await?;
-            session.run(&bench.gpu, "unet", &Cancel::default(), &|_| {}).await?;
-            let got = session.read(&bench.gpu, "model_output").await?;
+            session.write(&bench.device, "time_features", &features);
+            session.run(&bench.device, "time", &Cancel::default(), &|_| {}).await?;
+            session.run(&bench.device, "unet", &Cancel::default(), &|_| {}).await?;
+            let got = session.read(&bench.device, "model_output").await?;
             checks.push(Check::new(&name, &got, &reference.nhwc(&name)?));
         }
         if prefix.is_empty() {
@@ -75,10 +76,10 @@ pub async fn activations(
     prefix: &str,
 ) -> Result<Vec<Check>> {
     let mut checks = vec![];
-    for path in session.plan.outputs.keys() {
+    for path in session.plan().outputs.keys() {
         let name = format!("{prefix}{path}");
         if reference.has(&name) {
-            let got = session.read(&bench.gpu, path).await?;
+            let got = session.read(&bench.device, path).await?;
             checks.push(Check::new(&name, &got, &reference.nhwc(&name)?));
         }
     }

@@ -1,8 +1,9 @@
 //! Autoencoders both ways.
 
 use serde_json::Value;
+use tintype::device::Session;
 use tintype::error::{Error, Result};
-use tintype::gpu::{Cancel, Session};
+use tintype::host::Cancel;
 use tintype::model::vae::Posterior;
 use tintype::pipeline::{Network, VaePart};
 use tintype::rng::Generator;
@@ -16,8 +17,8 @@ pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
     let reference = bench.reference(case)?;
     let (folder, component) = bench.component(case)?;
     let folder = DiskFolder::new(&folder);
-    let (gpu, format) = (&bench.gpu, bench.load.weights);
-    let decoder = VaePart::load(gpu, &folder, component, format, Hooks::NONE, Network::decoder).await?;
+    let (device, format) = (&bench.device, bench.load.weights);
+    let decoder = VaePart::load(device, &folder, component, format, Hooks::NONE, Network::decoder).await?;
     let mut encoder = None;
     let mut checks = vec![];
     for name in reference.names() {
@@ -26,14 +27,14 @@ pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
         if name == "in.z" || input("decode") {
             let session = run_part(bench, &reference, name, &decoder).await?;
             let out = name.replace("in.z", "out.sample").replace(".in", ".out");
-            checks.push(Check::new(&out, &session.read(gpu, "sample").await?, &reference.nhwc(&out)?));
+            checks.push(Check::new(&out, &session.read(device, "sample").await?, &reference.nhwc(&out)?));
             if name == "in.z" {
                 checks.extend(unet::activations(bench, &reference, &session, "act.").await?);
             }
         } else if input("encode") {
             if encoder.is_none() {
                 encoder = Some(
-                    VaePart::load(gpu, &folder, component, format, Hooks::NONE, Network::encoder).await?,
+                    VaePart::load(device, &folder, component, format, Hooks::NONE, Network::encoder).await?,
                 );
             }
             let part = encoder.as_ref().expect("just loaded");
@@ -48,13 +49,13 @@ async fn run_part(bench: &Bench, reference: &Reference, name: &str, part: &VaePa
     let &[n, _, h, w] = reference.shape(name)? else {
         return Err(Error::model(format!("{name} is not [N, C, h, w]")));
     };
-    let session = part.session(&bench.gpu, &bench.tapped(), n as u32, [h as u32, w as u32]).await?;
-    session.write(&bench.gpu, "input", &reference.nhwc(name)?);
+    let session = part.session(&bench.device, &bench.tapped(), n as u32, [h as u32, w as u32]).await?;
+    session.write(&bench.device, "input", &reference.nhwc(name)?);
     if !name.starts_with("encode") {
         // The reference calls the decoder itself, without the pipeline's scaling.
-        session.write(&bench.gpu, "coefficients", &[1.0, 0.0, 0.0, 0.0]);
+        session.write(&bench.device, "coefficients", &[1.0, 0.0, 0.0, 0.0]);
     }
-    session.run(&bench.gpu, "vae", &Cancel::default(), &|_| {}).await?;
+    session.run(&bench.device, "vae", &Cancel::default(), &|_| {}).await?;
     Ok(session)
 }
 
@@ -65,10 +66,10 @@ async fn encoded(
     prefix: &str,
     session: &Session,
 ) -> Result<Vec<Check>> {
-    let got = session.read(&bench.gpu, "sample").await?;
+    let got = session.read(&bench.device, "sample").await?;
     if prefix == "encode_blocks" {
         // The encoder without quant_conv.
-        let blocks = session.read(&bench.gpu, "encoder.conv_out").await?;
+        let blocks = session.read(&bench.device, "encoder.conv_out").await?;
         let mut checks =
             vec![Check::new(format!("{prefix}.out"), &blocks, &reference.nhwc(&format!("{prefix}.out"))?)];
         checks.extend(unet::activations(bench, reference, session, "act.").await?);

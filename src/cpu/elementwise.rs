@@ -1,0 +1,45 @@
+//! kernels/scale.wgsl, step.wgsl and image.wgsl on the CPU.
+
+use super::activation::activate;
+use super::params;
+use crate::kernels::{ImageParams, ScaleParams, StepParams};
+use crate::ops::GUIDED;
+
+pub fn scale(bytes: &[u8], x: &[f32], coefficients: &[f32], y: &mut [f32]) {
+    let p: ScaleParams = params(bytes);
+    let (count, channels) = (p.count as usize, p.channels as usize);
+    let (a, b) = (coefficients[0], coefficients[1]);
+    for (i, four) in y.chunks_exact_mut(4).take(p.total as usize).enumerate() {
+        let at = i % count * 4;
+        four.iter_mut().zip(&x[at..at + 4]).for_each(|(y, x)| *y = a * x + b);
+        activate(p.activation, four);
+        if i % channels == channels - 1 {
+            // Padding stays zero.
+            four[p.last as usize..].fill(0.0);
+        }
+    }
+}
+
+pub fn step(bytes: &[u8], k: &[f32], model: &[f32], noise: &[f32], x: &mut [f32], x0: &mut [f32]) {
+    let p: StepParams = params(bytes);
+    let count = p.count as usize * 4;
+    for i in 0..count {
+        let mut m = model[i];
+        if p.flags & GUIDED != 0 {
+            m += k[3] * (model[count + i] - m);
+        }
+        let clean = (k[0] * x[i] + k[1] * m).clamp(-k[2], k[2]);
+        x[i] = k[4] * clean + k[5] * x[i] + k[6] * x0[i] + k[7] * noise[i];
+        x0[i] = clean;
+    }
+}
+
+/// The pixels' bytes go into `y` as they are.
+pub fn image(bytes: &[u8], x: &[f32], y: &mut [f32]) {
+    let p: ImageParams = params(bytes);
+    let pixels = bytemuck::cast_slice_mut::<f32, [u8; 4]>(y).iter_mut().take(p.pixels as usize);
+    for (pixel, x) in pixels.zip(x.chunks_exact(4)) {
+        let level = |v: f32| ((v / 2.0 + 0.5).clamp(0.0, 1.0) * 255.0).round_ties_even() as u8;
+        *pixel = [level(x[0]), level(x[1]), level(x[2]), 255];
+    }
+}

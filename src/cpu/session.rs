@@ -1,0 +1,137 @@
+//! A plan's buffers on the CPU, and the loop over its steps.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use super::{Weights, attention, conv, elementwise, matmul, norm};
+use crate::error::Result;
+use crate::host::{Cancel, breathe, now};
+use crate::plan::{Binding, Plan, Step, Tensor};
+
+/// A browser gets to handle messages this often.
+const BREATH_SECONDS: f64 = 0.05;
+
+pub struct Session {
+    pub plan: Plan,
+    /// Four floats for every 16 bytes of the plan's buffers.
+    buffers: RefCell<Vec<Vec<f32>>>,
+    weights: Rc<Weights>,
+}
+
+impl Session {
+    /// The plan must be recorded for f32 activations.
+    pub fn new(plan: Plan, weights: Rc<Weights>) -> Session {
+        let buffers = plan.buffers.iter().map(|bytes| vec![0.0; bytes.div_ceil(4) as usize]).collect();
+        Session { plan, buffers: RefCell::new(buffers), weights }
+    }
+
+    /// Writes `[N, H, W, C]` values to an input.
+    pub fn write(&self, name: &str, values: &[f32]) {
+        let tensor = &self.plan.inputs[name];
+        let buffer = &mut self.buffers.borrow_mut()[self.buffer(tensor)];
+        let (c, padded) = (tensor.shape.c as usize, tensor.shape.c4() as usize * 4);
+        assert!(
+            values.len() == tensor.shape.rows() as usize * c,
+            "{} values for {}",
+            values.len(),
+            tensor.shape
+        );
+        for (row, values) in buffer.chunks_exact_mut(padded).zip(values.chunks_exact(c)) {
+            row[..c].copy_from_slice(values);
+            row[c..].fill(0.0);
+        }
+    }
+
+    /// Reads an output, or what has become of an input, as `[N, H, W, C]` values.
+    pub fn read(&self, name: &str) -> Vec<f32> {
+        let tensor = self.plan.named(name);
+        let buffer = &self.buffers.borrow()[self.buffer(tensor)];
+        let (c, padded) = (tensor.shape.c as usize, tensor.shape.c4() as usize * 4);
+        let rows = buffer.chunks_exact(padded).take(tensor.shape.rows() as usize);
+        rows.flat_map(|row| &row[..c]).copied().collect()
+    }
+
+    /// Reads the stored bytes of an output.
+    pub fn read_bytes(&self, name: &str) -> Vec<u8> {
+        let tensor = self.plan.named(name);
+        let buffer = &self.buffers.borrow()[self.buffer(tensor)];
+        bytemuck::cast_slice(buffer)[..tensor.bytes() as usize].to_vec()
+    }
+
+    /// Runs a section. `progress` gets the fraction of its work that is done, from 0 to 1.
+    pub async fn run(&self, section: &str, cancel: &Cancel, progress: &dyn Fn(f64)) -> Result<()> {
+        let steps = &self.plan.steps[self.plan.section(section)];
+        let work = |s: &Step| (s.cost.executed_flops + self.plan.bytes_moved(s)) as f64;
+        let total: f64 = steps.iter().map(work).sum();
+        let mut done = 0.0;
+        let mut breath = now();
+        for step in steps {
+            if now() - breath > BREATH_SECONDS {
+                breathe().await;
+                breath = now();
+            }
+            cancel.check()?;
+            self.step(step);
+            done += work(step);
+            progress(done / total);
+        }
+        Ok(())
+    }
+
+    fn step(&self, step: &Step) {
+        let mut buffers = self.buffers.borrow_mut();
+        let at = |i: usize| match step.bindings[i] {
+            Binding::Tensor(id) => Some(self.plan.assignment[id.0 as usize]),
+            _ => None,
+        };
+        let last = step.bindings.len() - 1;
+        // Nothing is read and written in one step, so what is written can be taken out meanwhile.
+        let written = at(last).expect("every kernel's last binding is a tensor that it writes");
+        let mut y = std::mem::take(&mut buffers[written]);
+        let p = &step.params[..];
+        let kernel = step.variant.get().kernel;
+        if kernel == "step" {
+            let sample = at(3).expect("a sample");
+            let mut x = std::mem::take(&mut buffers[sample]);
+            let [k, model, noise] = [0, 1, 2].map(|i| &buffers[at(i).expect("a tensor")][..]);
+            elementwise::step(p, k, model, noise, &mut x, &mut y);
+            buffers[sample] = x;
+            buffers[written] = y;
+            return;
+        }
+        let read = |i: usize| at(i).map_or(&[][..], |b| &buffers[b][..]);
+        let vectors = |i: usize| match step.bindings[i] {
+            Binding::Weight(handle, _) => self.weights.table(handle),
+            _ => panic!("binding {i} of {kernel} is no weight"),
+        };
+        let matrix = |i: usize| match step.bindings[i] {
+            Binding::Weight(handle, _) => self.weights.matrix(handle),
+            _ => panic!("binding {i} of {kernel} is no weight"),
+        };
+        let tensor = |i: usize| match step.bindings[i] {
+            Binding::Tensor(id) => &self.plan.tensors[id.0 as usize],
+            _ => panic!("binding {i} of {kernel} is no tensor"),
+        };
+        let out = &mut y[..tensor(last).shape.fours() as usize * 4];
+        match kernel {
+            "matmul" => matmul::run(p, [read(0), read(1)], matrix(2), read(3), read(4), out),
+            "conv" => {
+                let size = if step.variant.get().name.ends_with('3') { 3 } else { 1 };
+                conv::run(size, p, [read(0), read(1)], matrix(2), read(3), read(4), out);
+            }
+            "attention" => attention::run(p, read(0), read(1), read(2), out),
+            "norm_stats" => norm::stats(p, [read(0), read(1)], out),
+            "norm_scale" => norm::scale(p, read(0), vectors(1), out),
+            "norm_apply" => norm::apply(p, [read(0), read(1)], read(2), out),
+            "layer_norm" => norm::layer(p, read(0), vectors(1), out),
+            "scale" => elementwise::scale(p, read(0), read(1), out),
+            "image" => elementwise::image(p, read(0), out),
+            other => panic!("the kernel {other} has no CPU form"),
+        }
+        buffers[written] = y;
+    }
+
+    fn buffer(&self, tensor: &Tensor) -> usize {
+        self.plan.assignment[tensor.id.0 as usize]
+    }
+}

@@ -1,0 +1,186 @@
+//! Where plans run: on a GPU, or on the CPU of a machine that has none.
+
+use std::rc::Rc;
+
+use crate::error::{Error, Result};
+use crate::gpu::Gpu;
+use crate::host::Cancel;
+use crate::plan::{Limits, Plan};
+use crate::shape::Elem;
+use crate::weights::{Declarations, Folder, Handle, Hooks};
+use crate::{cpu, gpu};
+
+pub enum Device {
+    Gpu(Gpu),
+    Cpu,
+}
+
+impl Device {
+    /// "gpu"; "cpu"; or "auto": the GPU, unless there is none or a CPU pretends to be one, which is many
+    /// times slower than our own loops. `adapter` is part of the name of the GPU that is wanted, and
+    /// `named` what is known of its name beforehand.
+    pub async fn open(choice: &str, adapter: Option<&str>, named: Option<String>) -> Result<Device> {
+        match choice {
+            "cpu" => Ok(Device::Cpu),
+            "gpu" | "auto" => {
+                let mut gpu = match Gpu::new(adapter).await {
+                    // A wanted adapter that is not there is an error even so.
+                    Err(_) if choice == "auto" && adapter.is_none() => return Ok(Device::Cpu),
+                    found => found?,
+                };
+                if let Some(name) = named {
+                    gpu.info.rename(name);
+                }
+                let pretends = gpu.info.software && adapter.is_none();
+                if choice == "auto" && pretends { Ok(Device::Cpu) } else { Ok(Device::Gpu(gpu)) }
+            }
+            other => Err(Error::option(format!("device: wanted auto, gpu or cpu, found {other:?}"))),
+        }
+    }
+
+    /// For people.
+    pub fn name(&self) -> &str {
+        match self {
+            Device::Gpu(gpu) => &gpu.info.name,
+            Device::Cpu => "CPU",
+        }
+    }
+
+    /// The storage that `activations` asks for: "auto", "f32", "f16" or "pack16".
+    pub fn elem(&self, activations: &str) -> Result<Elem> {
+        match (self, activations) {
+            (Device::Gpu(gpu), _) => gpu.elem(activations),
+            (Device::Cpu, "auto" | "f32") => Ok(Elem::F32),
+            (Device::Cpu, "f16" | "pack16") => Err(Error::unsupported(format!(
+                "activations {activations}: the CPU computes in f32; use auto"
+            ))),
+            (Device::Cpu, other) => {
+                Err(Error::option(format!("activations: wanted auto, f32, f16 or pack16, found {other:?}")))
+            }
+        }
+    }
+
+    pub fn limits(&self) -> Limits {
+        match self {
+            Device::Gpu(gpu) => gpu.info.limits,
+            // Sizes and indices of a 32-bit machine.
+            Device::Cpu => Limits { binding: 1 << 31, buffer: 1 << 31 },
+        }
+    }
+}
+
+/// What a model's handles were filled with.
+pub enum Weights {
+    Gpu(gpu::GpuWeights),
+    Cpu(Rc<cpu::Weights>),
+}
+
+impl Weights {
+    /// Streams the checkpoint files of `component` into the handles.
+    pub async fn load<F: Folder>(
+        device: &Device,
+        declarations: &Declarations,
+        folder: &F,
+        component: &str,
+        stem: &str,
+        hooks: Hooks<'_>,
+    ) -> Result<Weights> {
+        Ok(match device {
+            Device::Gpu(gpu) => {
+                Weights::Gpu(gpu::GpuWeights::load(gpu, declarations, folder, component, stem, hooks).await?)
+            }
+            Device::Cpu => {
+                Weights::Cpu(Rc::new(cpu::Weights::load(declarations, folder, component, stem, hooks).await?))
+            }
+        })
+    }
+
+    /// Blobs that were made elsewhere (tests).
+    pub fn from_blobs(
+        device: &Device,
+        declarations: &Declarations,
+        blobs: Vec<(Handle, Vec<u8>)>,
+    ) -> Weights {
+        match device {
+            Device::Gpu(gpu) => Weights::Gpu(gpu::GpuWeights::from_blobs(gpu, declarations, blobs)),
+            Device::Cpu => Weights::Cpu(Rc::new(cpu::Weights::from_blobs(declarations, blobs))),
+        }
+    }
+
+    /// An embedding table, row after row.
+    pub fn table(&self, handle: Handle) -> &[f32] {
+        match self {
+            Weights::Gpu(weights) => weights.table(handle),
+            Weights::Cpu(weights) => weights.table(handle),
+        }
+    }
+}
+
+/// A plan made ready on a device.
+pub enum Session {
+    Gpu(gpu::Session),
+    Cpu(cpu::Session),
+}
+
+impl Session {
+    pub async fn new(device: &Device, plan: Plan, weights: &Weights) -> Result<Session> {
+        match (device, weights) {
+            (Device::Gpu(gpu), Weights::Gpu(weights)) => {
+                Ok(Session::Gpu(gpu::Session::new(gpu, plan, weights).await?))
+            }
+            (Device::Cpu, Weights::Cpu(weights)) => {
+                Ok(Session::Cpu(cpu::Session::new(plan, weights.clone())))
+            }
+            _ => panic!("a session with the weights of another device"),
+        }
+    }
+
+    pub fn plan(&self) -> &Plan {
+        match self {
+            Session::Gpu(session) => &session.plan,
+            Session::Cpu(session) => &session.plan,
+        }
+    }
+
+    /// Writes `[N, H, W, C]` values to an input.
+    pub fn write(&self, device: &Device, name: &str, values: &[f32]) {
+        match (self, device) {
+            (Session::Gpu(session), Device::Gpu(gpu)) => session.write(gpu, name, values),
+            (Session::Cpu(session), _) => session.write(name, values),
+            _ => panic!("a session of another device"),
+        }
+    }
+
+    /// Reads an output, or what has become of an input, as `[N, H, W, C]` values.
+    pub async fn read(&self, device: &Device, name: &str) -> Result<Vec<f32>> {
+        match (self, device) {
+            (Session::Gpu(session), Device::Gpu(gpu)) => session.read(gpu, name).await,
+            (Session::Cpu(session), _) => Ok(session.read(name)),
+            _ => panic!("a session of another device"),
+        }
+    }
+
+    /// Reads the stored bytes of an output.
+    pub async fn read_bytes(&self, device: &Device, name: &str) -> Result<Vec<u8>> {
+        match (self, device) {
+            (Session::Gpu(session), Device::Gpu(gpu)) => session.read_bytes(gpu, name).await,
+            (Session::Cpu(session), _) => Ok(session.read_bytes(name)),
+            _ => panic!("a session of another device"),
+        }
+    }
+
+    /// Runs a section. `progress` gets the fraction of its work that is done, from 0 to 1.
+    pub async fn run(
+        &self,
+        device: &Device,
+        section: &str,
+        cancel: &Cancel,
+        progress: &dyn Fn(f64),
+    ) -> Result<()> {
+        match (self, device) {
+            (Session::Gpu(session), Device::Gpu(gpu)) => session.run(gpu, section, cancel, progress).await,
+            (Session::Cpu(session), _) => session.run(section, cancel, progress).await,
+            _ => panic!("a session of another device"),
+        }
+    }
+}
