@@ -42,7 +42,7 @@ struct DeviceOptions {
     /// How activations are stored: auto, f32, f16 or pack16
     #[arg(long, default_value = "auto")]
     activations: String,
-    /// Where it runs: gpu, or cpu, which needs none and computes in f32
+    /// Where it runs: gpu; cpu, which needs no GPU and computes in f32; or auto, the CPU if there is no real GPU
     #[arg(long, default_value = "gpu")]
     device: String,
     /// Take the adapter that has this in its name
