@@ -2,13 +2,14 @@
 
 use std::rc::Rc;
 
+use crate::cpu;
 use crate::error::{Error, Result};
+use crate::gpu;
 use crate::gpu::Gpu;
 use crate::host::Cancel;
 use crate::plan::{Limits, Plan};
 use crate::shape::Elem;
 use crate::weights::{Declarations, Folder, Handle, Hooks};
-use crate::{cpu, gpu};
 
 pub enum Device {
     Gpu(Gpu),
