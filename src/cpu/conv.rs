@@ -2,8 +2,8 @@
 
 use super::gemm::{View, product};
 use super::matmul::Epilogue;
-use super::params;
 use super::weights::Dense;
+use super::{parallel, params};
 use crate::kernels::ConvParams;
 
 /// Values of the patches that are gathered at a time: they should stay in the cache.
@@ -39,7 +39,7 @@ pub fn run(
         let (panel, stride) = weight.columns(first, count, &mut scratch);
         let whole = count == outputs;
         let b = View { data: panel, start: 0, row: stride, column: 1 };
-        bands(y, band * outputs, |i, out| {
+        parallel::rows(y, band * outputs, |i, out| {
             let rows = out.len() / outputs;
             let mut patches = vec![0.0; rows * depth];
             for (r, patch) in patches.chunks_exact_mut(depth).enumerate() {
@@ -53,20 +53,9 @@ pub fn run(
             }
         });
         if !whole && first + count == outputs {
-            super::parallel::rows(y, outputs, |row, values| epilogue.finish(row, values));
+            parallel::rows(y, outputs, |row, values| epilogue.finish(row, values));
         }
     }
-}
-
-/// Bands of the output on all cores, the last one shorter.
-fn bands(y: &mut [f32], length: usize, work: impl Fn(usize, &mut [f32]) + Sync) {
-    #[cfg(not(target_arch = "wasm32"))]
-    {
-        use rayon::prelude::*;
-        y.par_chunks_mut(length).enumerate().for_each(|(i, out)| work(i, out));
-    }
-    #[cfg(target_arch = "wasm32")]
-    y.chunks_mut(length).enumerate().for_each(|(i, out)| work(i, out));
 }
 
 /// The inputs of one output pixel, `[taps, inputs]`, zero outside; as the kernel finds them.
