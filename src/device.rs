@@ -1,5 +1,6 @@
 //! Where plans run: on a GPU, or on the CPU of a machine that has none.
 
+use std::ops::Range;
 use std::rc::Rc;
 
 use crate::cpu;
@@ -96,11 +97,11 @@ impl Weights {
         })
     }
 
-    /// Blobs that were made elsewhere (tests).
+    /// Blobs that were made elsewhere (tests, bench).
     pub fn from_blobs(
         device: &Device,
         declarations: &Declarations,
-        blobs: Vec<(Handle, Vec<u8>)>,
+        blobs: impl IntoIterator<Item = (Handle, Vec<u8>)>,
     ) -> Weights {
         match device {
             Device::Gpu(gpu) => Weights::Gpu(gpu::GpuWeights::from_blobs(gpu, declarations, blobs)),
@@ -167,6 +168,23 @@ impl Session {
             (Session::Gpu(session), Device::Gpu(gpu)) => session.read_bytes(gpu, name).await,
             (Session::Cpu(session), _) => Ok(session.read_bytes(name)),
             _ => panic!("a session of another device"),
+        }
+    }
+
+    /// Seconds of `repeats` executions of these steps, one after the other.
+    pub async fn time(&self, device: &Device, steps: Range<usize>, repeats: usize) -> Result<f64> {
+        match (self, device) {
+            (Session::Gpu(session), Device::Gpu(gpu)) => session.time(gpu, steps, repeats).await,
+            (Session::Cpu(session), _) => Ok(session.time(steps, repeats)),
+            _ => panic!("a session of another device"),
+        }
+    }
+
+    /// Seconds that encoding one dispatch of these steps takes; a CPU encodes nothing.
+    pub fn encode_seconds(&self, device: &Device, steps: Range<usize>) -> Option<f64> {
+        match (self, device) {
+            (Session::Gpu(session), Device::Gpu(gpu)) => Some(session.encode_seconds(gpu, steps)),
+            _ => None,
         }
     }
 

@@ -1,6 +1,7 @@
 //! Executes plans on WebGPU, natively and in the browser. The only room that names wgpu.
 
 mod context;
+mod profile;
 mod readback;
 mod session;
 mod wait;

@@ -30,6 +30,11 @@ pub enum Access {
 }
 
 impl Variant {
+    /// The values of the kernel's constants, in the order of their names in its file.
+    pub fn constants(&self) -> &'static [(&'static str, u32)] {
+        self.constants
+    }
+
     /// The WGSL that the driver compiles.
     pub fn source(&self) -> String {
         link::link(self.text, self.libraries, self.constants)

@@ -43,6 +43,7 @@
 //! build.rs checks every variant with naga and against the limits that all devices have; a browser test
 //! compiles every variant in Chromium.
 
+pub mod bench;
 pub mod cpu;
 pub mod device;
 pub mod error;

@@ -2,19 +2,24 @@
 
 mod attention;
 mod conv;
+mod copy;
 mod group_norm;
 mod image;
 mod layer_norm;
 mod matmul;
+mod multiply_add;
 mod scale;
 mod step;
 
 pub use attention::Attention;
 pub use conv::Conv;
+pub use copy::copy;
 pub use group_norm::group_norm;
 pub use image::image;
 pub use layer_norm::layer_norm;
 pub use matmul::Matmul;
+pub use multiply_add::multiply_add;
+pub(crate) use multiply_add::{CHAINS, ROUNDS};
 pub use scale::scale;
 pub use step::step;
 

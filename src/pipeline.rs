@@ -3,6 +3,7 @@
 mod decode;
 mod denoise;
 mod parts;
+mod plans;
 mod request;
 mod text;
 
@@ -11,6 +12,7 @@ use std::cell::RefCell;
 pub use decode::{Decoder, Network, VaePart, vae_plan};
 pub use denoise::{Denoiser, Job, UnetPart, denoise_plan, step_coefficients};
 pub use parts::{LoadOptions, read_json};
+pub use plans::{Planned, plans};
 pub use request::{Image, Report, Request, Seeds, Stage, Timings};
 pub use text::{TextPart, text_plan};
 

@@ -1,9 +1,9 @@
-//! kernels/scale.wgsl, step.wgsl and image.wgsl on the CPU.
+//! kernels/scale.wgsl, step.wgsl, image.wgsl, copy.wgsl and multiply_add.wgsl on the CPU.
 
 use super::activation::activate;
-use super::params;
+use super::{parallel, params};
 use crate::kernels::{ImageParams, ScaleParams, StepParams};
-use crate::ops::GUIDED;
+use crate::ops::{CHAINS, GUIDED, ROUNDS};
 
 pub fn scale(bytes: &[u8], x: &[f32], coefficients: &[f32], y: &mut [f32]) {
     let p: ScaleParams = params(bytes);
@@ -42,4 +42,22 @@ pub fn image(bytes: &[u8], x: &[f32], y: &mut [f32]) {
         let level = |v: f32| ((v / 2.0 + 0.5).clamp(0.0, 1.0) * 255.0).round_ties_even() as u8;
         *pixel = [level(x[0]), level(x[1]), level(x[2]), 255];
     }
+}
+
+pub fn copy(x: &[f32], y: &mut [f32]) {
+    const ROW: usize = 1 << 14;
+    parallel::rows(y, ROW, |i, y| y.copy_from_slice(&x[i * ROW..][..y.len()]));
+}
+
+pub fn multiply_add(x: &[f32], y: &mut [f32]) {
+    const ROW: usize = 1 << 8;
+    parallel::rows(y, ROW, |i, y| {
+        for (y, x) in y.iter_mut().zip(&x[i * ROW..]) {
+            let mut v: [f32; CHAINS as usize] = std::array::from_fn(|chain| x + chain as f32);
+            for _ in 0..ROUNDS {
+                v.iter_mut().for_each(|v| *v = *v * 0.75 + 0.125);
+            }
+            *y = ((v[0] + v[1]) + (v[2] + v[3])) + ((v[4] + v[5]) + (v[6] + v[7]));
+        }
+    });
 }

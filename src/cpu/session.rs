@@ -1,6 +1,7 @@
 //! A plan's buffers on the CPU, and the loop over its steps.
 
 use std::cell::RefCell;
+use std::ops::Range;
 use std::rc::Rc;
 
 use super::{Weights, attention, conv, elementwise, matmul, norm};
@@ -78,6 +79,15 @@ impl Session {
         Ok(())
     }
 
+    /// Seconds of `repeats` executions of these steps.
+    pub fn time(&self, steps: Range<usize>, repeats: usize) -> f64 {
+        let begin = now();
+        for _ in 0..repeats {
+            self.plan.steps[steps.clone()].iter().for_each(|step| self.step(step));
+        }
+        now() - begin
+    }
+
     fn step(&self, step: &Step) {
         let mut buffers = self.buffers.borrow_mut();
         let at = |i: usize| match step.bindings[i] {
@@ -126,6 +136,8 @@ impl Session {
             "layer_norm" => norm::layer(p, read(0), vectors(1), out),
             "scale" => elementwise::scale(p, read(0), read(1), out),
             "image" => elementwise::image(p, read(0), out),
+            "copy" => elementwise::copy(read(0), out),
+            "multiply_add" => elementwise::multiply_add(read(0), out),
             other => panic!("the kernel {other} has no CPU form"),
         }
         buffers[written] = y;

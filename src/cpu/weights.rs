@@ -54,7 +54,10 @@ impl Weights {
     }
 
     /// Blobs that were made elsewhere (tests).
-    pub fn from_blobs(declarations: &Declarations, blobs: Vec<(Handle, Vec<u8>)>) -> Weights {
+    pub fn from_blobs(
+        declarations: &Declarations,
+        blobs: impl IntoIterator<Item = (Handle, Vec<u8>)>,
+    ) -> Weights {
         let mut weights = Weights { blobs: HashMap::new() };
         for (handle, blob) in blobs {
             weights.insert(declarations, handle, &blob);

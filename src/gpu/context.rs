@@ -17,6 +17,8 @@ pub struct AdapterInfo {
     pub software: bool,
     /// Has `shader-f16`.
     pub f16: bool,
+    /// Tells when a pass began and ended.
+    pub timestamps: bool,
     pub limits: Limits,
 }
 
@@ -59,11 +61,11 @@ impl Gpu {
             max_buffer_size: offered.max_buffer_size,
             ..wgpu::Limits::default()
         };
-        let f16 = adapter.features().contains(wgpu::Features::SHADER_F16);
+        let features = adapter.features() & (wgpu::Features::SHADER_F16 | wgpu::Features::TIMESTAMP_QUERY);
         let (device, queue) = adapter
             .request_device(&wgpu::DeviceDescriptor {
                 label: Some("tintype"),
-                required_features: if f16 { wgpu::Features::SHADER_F16 } else { wgpu::Features::empty() },
+                required_features: features,
                 required_limits: wanted,
                 ..Default::default()
             })
@@ -95,7 +97,8 @@ impl Gpu {
             info: AdapterInfo {
                 name,
                 software,
-                f16,
+                f16: features.contains(wgpu::Features::SHADER_F16),
+                timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
                 limits: Limits {
                     binding: limits.max_storage_buffer_binding_size,
                     buffer: limits.max_buffer_size,

@@ -23,18 +23,18 @@ const MAX_WORKGROUPS: u32 = 65535;
 pub struct Session {
     pub plan: Plan,
     buffers: Vec<wgpu::Buffer>,
-    steps: Vec<Ready>,
+    pub(super) steps: Vec<Ready>,
 }
 
 /// A step with everything that its dispatches need.
-struct Ready {
+pub(super) struct Ready {
     kernel: Compiled,
     bind_group: wgpu::BindGroup,
-    bands: Vec<Band>,
+    pub bands: Vec<Band>,
 }
 
 /// Part of a step: a range of its threads in y.
-struct Band {
+pub(super) struct Band {
     params_offset: u32,
     workgroups: [u32; 2],
     work: f64,
@@ -148,9 +148,7 @@ impl Session {
             while let Some((step, band)) =
                 queue.next_if(|(_, b)| work == 0.0 || work + b.work <= gpu.rate.get() * SUBMIT_SECONDS)
             {
-                pass.set_pipeline(&step.kernel.pipeline);
-                pass.set_bind_group(0, &step.bind_group, &[band.params_offset]);
-                pass.dispatch_workgroups(band.workgroups[0], band.workgroups[1], 1);
+                step.dispatch(&mut pass, band);
                 work += band.work;
             }
             drop(pass);
@@ -170,6 +168,14 @@ impl Session {
 
     fn buffer(&self, tensor: &Tensor) -> &wgpu::Buffer {
         &self.buffers[self.plan.assignment[tensor.id.0 as usize]]
+    }
+}
+
+impl Ready {
+    pub fn dispatch(&self, pass: &mut wgpu::ComputePass, band: &Band) {
+        pass.set_pipeline(&self.kernel.pipeline);
+        pass.set_bind_group(0, &self.bind_group, &[band.params_offset]);
+        pass.dispatch_workgroups(band.workgroups[0], band.workgroups[1], 1);
     }
 }
 

@@ -46,7 +46,11 @@ impl GpuWeights {
     }
 
     /// Puts blobs that were made elsewhere (tests) on the GPU.
-    pub fn from_blobs(gpu: &Gpu, declarations: &Declarations, blobs: Vec<(Handle, Vec<u8>)>) -> GpuWeights {
+    pub fn from_blobs(
+        gpu: &Gpu,
+        declarations: &Declarations,
+        blobs: impl IntoIterator<Item = (Handle, Vec<u8>)>,
+    ) -> GpuWeights {
         let mut weights =
             GpuWeights { pending: 0, blobs: vec![None; declarations.specs.len()], tables: HashMap::new() };
         for (handle, blob) in blobs {

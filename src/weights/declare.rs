@@ -126,6 +126,11 @@ impl Declarations {
         Declarations { specs: vec![], format }
     }
 
+    /// Every handle with what it was declared as.
+    pub fn handles(&self) -> impl Iterator<Item = (Handle, &Spec)> {
+        self.specs.iter().enumerate().map(|(i, spec)| (Handle(i as u32), spec))
+    }
+
     pub fn add(&mut self, layout: Layout, parts: Vec<Part>) -> Handle {
         self.specs.push(Spec { layout, parts });
         Handle(self.specs.len() as u32 - 1)

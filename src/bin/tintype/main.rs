@@ -1,5 +1,6 @@
 //! The native command: draw, verify against reference results, print plans.
 
+mod bench;
 mod builtin;
 mod generate;
 mod plan;
@@ -31,6 +32,8 @@ enum Command {
     Verify(verify::Options),
     /// Print what a model costs, from its configuration alone
     Plan(plan::Options),
+    /// Measure a device: its peaks, and every kernel at the shapes of models
+    Bench(bench::Options),
 }
 
 /// What commands that use a GPU share.
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
         Command::Generate(options) => pollster::block_on(generate::run(&options)),
         Command::Verify(options) => pollster::block_on(verify::run(&options)),
         Command::Plan(options) => pollster::block_on(plan::run(&options)),
+        Command::Bench(options) => pollster::block_on(bench::run(&options)),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,

@@ -5,14 +5,10 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 use tintype::error::{Error, Result};
-use tintype::model::clip::TextEncoder;
-use tintype::model::config::{ClipTextConfig, UnetConfig, VaeConfig};
-use tintype::model::unet::Unet;
-use tintype::pipeline::{Job, Network, Request, denoise_plan, read_json, text_plan, vae_plan};
-use tintype::plan::{Plan, Target};
-use tintype::quant::Format;
+use tintype::pipeline::{LoadOptions, Planned, plans};
+use tintype::plan::Target;
 use tintype::shape::Elem;
-use tintype::weights::{Declarations, DiskFolder};
+use tintype::weights::DiskFolder;
 
 #[derive(Args)]
 pub struct Options {
@@ -37,11 +33,21 @@ pub struct Options {
 }
 
 pub async fn run(options: &Options) -> Result<bool> {
-    let format = tintype::pipeline::LoadOptions::parse(&options.weights, &options.activations)?.weights;
-    let plans = plans(options, format).await?;
+    let format = LoadOptions::parse(&options.weights, &options.activations)?.weights;
+    let elem = match options.activations.as_str() {
+        "f32" => Elem::F32,
+        "f16" => Elem::F16,
+        "pack16" => Elem::Pack16,
+        // "auto" depends on a GPU, and none is asked here.
+        other => {
+            return Err(Error::option(format!("activations: wanted f32, f16 or pack16, found {other:?}")));
+        }
+    };
+    let target = Target { elem, taps: false };
+    let plans = plans(&DiskFolder::new(&options.model), format, &target, options.size).await?;
     if options.json {
         let all: serde_json::Map<String, serde_json::Value> =
-            plans.iter().map(|(name, plan)| (name.to_string(), json!(plan.summary()))).collect();
+            plans.iter().map(|p| (p.name.to_owned(), json!(p.plan.summary()))).collect();
         crate::say(serde_json::Value::Object(all));
         return Ok(true);
     }
@@ -49,7 +55,7 @@ pub async fn run(options: &Options) -> Result<bool> {
         "{:<14}{:>12}{:>12}{:>11}{:>11}{:>10}{:>11}",
         "", "model", "executed", "dispatches", "weights", "peak", "moved"
     ));
-    for (name, plan) in &plans {
+    for Planned { name, plan, .. } in &plans {
         let s = plan.summary();
         let (giga, mega) = (|v: u64| v as f64 / 1e9, |v: u64| v as f64 / 1e6);
         crate::say(format_args!(
@@ -63,42 +69,9 @@ pub async fn run(options: &Options) -> Result<bool> {
         ));
     }
     if options.steps {
-        for (name, plan) in &plans {
+        for Planned { name, plan, .. } in &plans {
             crate::say(format_args!("\n{name}\n{plan}"));
         }
     }
     Ok(true)
-}
-
-async fn plans(options: &Options, format: Format) -> Result<Vec<(&'static str, Plan)>> {
-    let folder = DiskFolder::new(&options.model);
-    let elem = match options.activations.as_str() {
-        "f32" => Elem::F32,
-        "f16" => Elem::F16,
-        "pack16" => Elem::Pack16,
-        // "auto" depends on a GPU, and none is asked here.
-        other => {
-            return Err(Error::option(format!("activations: wanted f32, f16 or pack16, found {other:?}")));
-        }
-    };
-    let target = Target { elem, taps: false };
-    let text = ClipTextConfig::from_json(
-        &read_json(&folder, "text_encoder/config.json").await?,
-        "text_encoder/config.json",
-    )?;
-    let unet = UnetConfig::from_json(&read_json(&folder, "unet/config.json").await?, "unet/config.json")?;
-    let vae = VaeConfig::from_json(&read_json(&folder, "vae/config.json").await?, "vae/config.json")?;
-    let request = Request { size: Some(options.size), ..Request::new("", 0) };
-    let [width, height] = request.size(0, vae.spatial_factor())?;
-    let latent = [height, width].map(|s| (s / vae.spatial_factor()) as u32);
-    let tokens = text.max_position_embeddings as u32;
-    let job = Job { images: 1, guided: false, size: latent, tokens };
-    let encoder = TextEncoder::declare(&mut Declarations::new(format), &text);
-    let network = Unet::declare(&mut Declarations::new(format), &unet);
-    let decoder = Network::decoder(&mut Declarations::new(format), &vae);
-    Ok(vec![
-        ("text_encoder", text_plan(&encoder, &target, 1)),
-        ("unet", denoise_plan(&network, &unet, &target, job)),
-        ("decoder", vae_plan(&decoder, &vae, &target, 1, latent)),
-    ])
 }

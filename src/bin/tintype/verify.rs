@@ -217,7 +217,7 @@ async fn run_case(bench: &Bench, name: &str, case: &Value) -> Result<Vec<Check>>
 }
 
 /// Whether `name` matches `glob`, in which * stands for anything.
-fn matches(glob: &str, name: &str) -> bool {
+pub fn matches(glob: &str, name: &str) -> bool {
     match glob.split_once('*') {
         None => glob == name,
         Some((start, rest)) => name.strip_prefix(start).is_some_and(|tail| {
