@@ -2,10 +2,10 @@
 //                           + bias[o] + add[n, o] + residual[n, i, j, o])
 // with x = [x1, x2] side by side on channels, zero outside, W = scale * stored. The input may be seen
 // through a nearest upsample to virtual_h x virtual_w: source index = floor(index * ratio), as torch does.
-// Grid: x = outputs / 8, y = images * out_h * out_w / 4 (a row's rest counts as a whole four).
-// A thread makes 4 neighbouring pixels x 8 outputs in registers, no barriers.
+// A quad is four neighbouring pixels of a row (its rest counts as a whole one).
+// Grid: x = outputs / (4 FOURS), y = quads of all images / QUADS. A thread makes a block in registers, no barriers.
 // Twin: tests/twin/conv.rs
-//# use elem weight activation epilogue
+//# use elem weight activation epilogue block
 //# const KERNEL
 
 // Channel counts and strides count groups of four channels.
@@ -41,72 +41,99 @@ struct Params {
 @group(0) @binding(5) var<storage, read> residual: array<Elem>;        // [images, out_h, out_w, outputs]
 @group(0) @binding(6) var<storage, read_write> y: array<Elem>;         // [images, out_h, out_w, outputs]
 
-@compute @workgroup_size(8, 8)
-fn conv(@builtin(global_invocation_id) id: vec3<u32>) {
-    let fours = (p.out_w + 3u) / 4u;
-    let o = id.x * 2u;
-    let four = id.y + p.first;
-    let image = four / (fours * p.out_h);
-    if o >= p.outputs || image >= p.images {
-        return;
-    }
-    let i = four / fours % p.out_h;
-    let j = four % fours * 4u;
-    let inputs = p.inputs1 + p.inputs2;
-    let b0 = o * KERNEL * KERNEL * inputs;
-    let b1 = min(o + 1u, p.outputs - 1u) * KERNEL * KERNEL * inputs;
-
-    var a00 = vec4<f32>(); var a01 = vec4<f32>(); var a02 = vec4<f32>(); var a03 = vec4<f32>();
-    var a10 = vec4<f32>(); var a11 = vec4<f32>(); var a12 = vec4<f32>(); var a13 = vec4<f32>();
-    for (var u = 0u; u < KERNEL; u++) {
-        // Unsigned on purpose: an index left of or above the picture wraps to a huge number.
-        let row = i * p.stride + u - p.pad;
-        if row >= p.virtual_h {
-            continue;
-        }
-        let source_row = (image * p.in_h + min(u32(f32(row) * p.ratio_h), p.in_h - 1u)) * p.in_w;
-        for (var v = 0u; v < KERNEL; v++) {
-            let column = (vec4<u32>(j, j + 1u, j + 2u, j + 3u)) * p.stride + v - p.pad;
-            let inside = select(vec4<f32>(), vec4<f32>(1.0), column < vec4<u32>(p.virtual_w));
-            let nearest = vec4<u32>(vec4<f32>(min(column, vec4<u32>(p.virtual_w))) * p.ratio_w);
-            let source = source_row + min(nearest, vec4<u32>(p.in_w - 1u));
-            let tap = (u * KERNEL + v) * inputs;
-            for (var k = 0u; k < p.inputs1; k++) {
-                let w0 = weight(b0 + tap + k);
-                let w1 = weight(b1 + tap + k);
-                let v0 = decode(x1[source.x * p.inputs1 + k]) * inside.x;
-                let v1 = decode(x1[source.y * p.inputs1 + k]) * inside.y;
-                let v2 = decode(x1[source.z * p.inputs1 + k]) * inside.z;
-                let v3 = decode(x1[source.w * p.inputs1 + k]) * inside.w;
-                a00 += w0 * v0; a01 += w0 * v1; a02 += w0 * v2; a03 += w0 * v3;
-                a10 += w1 * v0; a11 += w1 * v1; a12 += w1 * v2; a13 += w1 * v3;
-            }
-            for (var k = 0u; k < p.inputs2; k++) {
-                let w0 = weight(b0 + tap + p.inputs1 + k);
-                let w1 = weight(b1 + tap + p.inputs1 + k);
-                let v0 = decode(x2[source.x * p.inputs2 + k]) * inside.x;
-                let v1 = decode(x2[source.y * p.inputs2 + k]) * inside.y;
-                let v2 = decode(x2[source.z * p.inputs2 + k]) * inside.z;
-                let v3 = decode(x2[source.w * p.inputs2 + k]) * inside.w;
-                a00 += w0 * v0; a01 += w0 * v1; a02 += w0 * v2; a03 += w0 * v3;
-                a10 += w1 * v0; a11 += w1 * v1; a12 += w1 * v2; a13 += w1 * v3;
-            }
-        }
-    }
-
-    store(image, i, j, o, a00, a10);
-    store(image, i, j + 1u, o, a01, a11);
-    store(image, i, j + 2u, o, a02, a12);
-    store(image, i, j + 3u, o, a03, a13);
+// Stored pixels that a tap of a quad sees, and 1 or 0 where it is inside the picture or not.
+struct Place {
+    source: vec4<u32>,
+    inside: vec4<f32>,
 }
 
-fn store(image: u32, i: u32, j: u32, o: u32, acc0: vec4<f32>, acc1: vec4<f32>) {
-    if j >= p.out_w {
+@compute @workgroup_size(8, 8)
+fn conv(@builtin(global_invocation_id) id: vec3<u32>) {
+    let o = id.x * FOURS;
+    let quad = (id.y + p.first) * QUADS;
+    if o >= p.outputs || quad >= p.images * p.out_h * quads_a_row() {
         return;
     }
-    let pixel = (image * p.out_h + i) * p.out_w + j;
-    y[pixel * p.outputs + o] = encode(epilogue(image, pixel, o, acc0));
-    if o + 1u < p.outputs {
-        y[pixel * p.outputs + o + 1u] = encode(epilogue(image, pixel, o + 1u, acc1));
+    let inputs = p.inputs1 + p.inputs2;
+    let next = KERNEL * KERNEL * inputs;
+    begin(o, next);
+    for (var u = 0u; u < KERNEL; u++) {
+        for (var v = 0u; v < KERNEL; v++) {
+            locate(quad, u, v);
+            let w = o * next + (u * KERNEL + v) * inputs;
+            for (var k = 0u; k < p.inputs1; k++) {
+                accumulate1(k, w + k);
+            }
+            for (var k = 0u; k < p.inputs2; k++) {
+                accumulate2(k, w + p.inputs1 + k);
+            }
+        }
+    }
+    finish(quad, o);
+}
+
+fn quads_a_row() -> u32 {
+    return (p.out_w + 3u) / 4u;
+}
+
+fn place(quad: u32, u: u32, v: u32) -> Place {
+    let quads = quads_a_row();
+    let image = min(quad / (quads * p.out_h), p.images - 1u);
+    let i = quad / quads % p.out_h;
+    let j = quad % quads * 4u;
+    // Unsigned on purpose: an index left of or above the picture wraps to a huge number.
+    let row = i * p.stride + u - p.pad;
+    let column = vec4<u32>(j, j + 1u, j + 2u, j + 3u) * p.stride + v - p.pad;
+    let inside = column < vec4<u32>(select(0u, p.virtual_w, row < p.virtual_h));
+    let nearest_row = u32(f32(min(row, p.virtual_h)) * p.ratio_h);
+    let nearest = vec4<u32>(vec4<f32>(min(column, vec4<u32>(p.virtual_w))) * p.ratio_w);
+    let source_row = (image * p.in_h + min(nearest_row, p.in_h - 1u)) * p.in_w;
+    return Place(
+        source_row + min(nearest, vec4<u32>(p.in_w - 1u)),
+        select(vec4<f32>(), vec4<f32>(1.0), inside),
+    );
+}
+
+fn load1(at: Place, k: u32) -> mat4x4<f32> {
+    let i = at.source * p.inputs1 + k;
+    return mat4x4<f32>(
+        decode(x1[i.x]) * at.inside.x,
+        decode(x1[i.y]) * at.inside.y,
+        decode(x1[i.z]) * at.inside.z,
+        decode(x1[i.w]) * at.inside.w,
+    );
+}
+
+fn load2(at: Place, k: u32) -> mat4x4<f32> {
+    let i = at.source * p.inputs2 + k;
+    return mat4x4<f32>(
+        decode(x2[i.x]) * at.inside.x,
+        decode(x2[i.y]) * at.inside.y,
+        decode(x2[i.z]) * at.inside.z,
+        decode(x2[i.w]) * at.inside.w,
+    );
+}
+
+// Eight outputs of a quad.
+fn store(quad: u32, o: u32, acc0: mat4x4<f32>, acc1: mat4x4<f32>) {
+    let quads = quads_a_row();
+    let row = quad / quads;
+    let j = quad % quads * 4u;
+    store_four(row, j, o, acc0);
+    store_four(row, j, o + 1u, acc1);
+}
+
+// `row` counts the rows of all images.
+fn store_four(row: u32, j: u32, o: u32, acc: mat4x4<f32>) {
+    store_pixel(row, j, o, acc[0]);
+    store_pixel(row, j + 1u, o, acc[1]);
+    store_pixel(row, j + 2u, o, acc[2]);
+    store_pixel(row, j + 3u, o, acc[3]);
+}
+
+fn store_pixel(row: u32, j: u32, o: u32, acc: vec4<f32>) {
+    if row < p.images * p.out_h && j < p.out_w && o < p.outputs {
+        let pixel = row * p.out_w + j;
+        y[pixel * p.outputs + o] = encode(epilogue(row / p.out_h, pixel, o, acc));
     }
 }

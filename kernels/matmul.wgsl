@@ -1,9 +1,9 @@
 // matmul: y[r, o] = act(sum over k of x[r, k] * W[k, o] + bias[o] + add[n, o] + residual[r, o])
 // with x = [x1, x2] side by side, W = scale * stored, n = r / rows_per_image; also 1x1 convolutions.
 // GEGLU: outputs come in pairs of four, value then gate, and y = value * gelu(gate) is half as wide.
-// Grid: x = outputs / 8, y = rows / 4. A thread makes 4 rows x 8 outputs in registers, no barriers.
+// Grid: x = outputs / (4 FOURS), y = rows / (4 QUADS). A thread makes a block in registers, no barriers.
 // Twin: tests/twin/matmul.rs
-//# use elem weight activation epilogue
+//# use elem weight activation epilogue block
 
 const GEGLU: u32 = 4u;
 
@@ -31,51 +31,55 @@ struct Params {
 @group(0) @binding(5) var<storage, read> residual: array<Elem>;        // [rows, outputs]
 @group(0) @binding(6) var<storage, read_write> y: array<Elem>;         // [rows, outputs]
 
+// Rows of a quad.
+alias Place = vec4<u32>;
+
 @compute @workgroup_size(8, 8)
 fn matmul(@builtin(global_invocation_id) id: vec3<u32>) {
-    let o = id.x * 2u;
-    let row = (id.y + p.first) * 4u;
-    if o >= p.outputs || row >= p.rows {
+    let o = id.x * FOURS;
+    let quad = (id.y + p.first) * QUADS;
+    if o >= p.outputs || quad * 4u >= p.rows {
         return;
     }
-    // Rows past the end repeat the last one and are not stored.
-    let last = p.rows - 1u;
-    let r = min(vec4<u32>(row, row + 1u, row + 2u, row + 3u), vec4<u32>(last));
     let inputs = p.inputs1 + p.inputs2;
-    let b0 = o * inputs;
-    let b1 = min(o + 1u, p.outputs - 1u) * inputs;
-
-    var a00 = vec4<f32>(); var a01 = vec4<f32>(); var a02 = vec4<f32>(); var a03 = vec4<f32>();
-    var a10 = vec4<f32>(); var a11 = vec4<f32>(); var a12 = vec4<f32>(); var a13 = vec4<f32>();
+    let w = o * inputs;
+    begin(o, inputs);
+    locate(quad, 0u, 0u);
     for (var k = 0u; k < p.inputs1; k++) {
-        let w0 = weight(b0 + k);
-        let w1 = weight(b1 + k);
-        let v0 = decode(x1[r.x * p.inputs1 + k]);
-        let v1 = decode(x1[r.y * p.inputs1 + k]);
-        let v2 = decode(x1[r.z * p.inputs1 + k]);
-        let v3 = decode(x1[r.w * p.inputs1 + k]);
-        a00 += w0 * v0; a01 += w0 * v1; a02 += w0 * v2; a03 += w0 * v3;
-        a10 += w1 * v0; a11 += w1 * v1; a12 += w1 * v2; a13 += w1 * v3;
+        accumulate1(k, w + k);
     }
     for (var k = 0u; k < p.inputs2; k++) {
-        let w0 = weight(b0 + p.inputs1 + k);
-        let w1 = weight(b1 + p.inputs1 + k);
-        let v0 = decode(x2[r.x * p.inputs2 + k]);
-        let v1 = decode(x2[r.y * p.inputs2 + k]);
-        let v2 = decode(x2[r.z * p.inputs2 + k]);
-        let v3 = decode(x2[r.w * p.inputs2 + k]);
-        a00 += w0 * v0; a01 += w0 * v1; a02 += w0 * v2; a03 += w0 * v3;
-        a10 += w1 * v0; a11 += w1 * v1; a12 += w1 * v2; a13 += w1 * v3;
+        accumulate2(k, w + p.inputs1 + k);
     }
-
-    store(row, o, a00, a10);
-    store(row + 1u, o, a01, a11);
-    store(row + 2u, o, a02, a12);
-    store(row + 3u, o, a03, a13);
+    finish(quad, o);
 }
 
-fn store(row: u32, o: u32, acc0: vec4<f32>, acc1: vec4<f32>) {
-    if row >= p.rows {
+// Rows past the end repeat the last one and are not stored.
+fn place(quad: u32, u: u32, v: u32) -> Place {
+    let row = quad * 4u;
+    return min(vec4<u32>(row, row + 1u, row + 2u, row + 3u), vec4<u32>(p.rows - 1u));
+}
+
+fn load1(r: Place, k: u32) -> mat4x4<f32> {
+    let at = r * p.inputs1 + k;
+    return mat4x4<f32>(decode(x1[at.x]), decode(x1[at.y]), decode(x1[at.z]), decode(x1[at.w]));
+}
+
+fn load2(r: Place, k: u32) -> mat4x4<f32> {
+    let at = r * p.inputs2 + k;
+    return mat4x4<f32>(decode(x2[at.x]), decode(x2[at.y]), decode(x2[at.z]), decode(x2[at.w]));
+}
+
+// Eight outputs of a quad, which GEGLU needs side by side.
+fn store(quad: u32, o: u32, acc0: mat4x4<f32>, acc1: mat4x4<f32>) {
+    store_row(quad * 4u, o, acc0[0], acc1[0]);
+    store_row(quad * 4u + 1u, o, acc0[1], acc1[1]);
+    store_row(quad * 4u + 2u, o, acc0[2], acc1[2]);
+    store_row(quad * 4u + 3u, o, acc0[3], acc1[3]);
+}
+
+fn store_row(row: u32, o: u32, acc0: vec4<f32>, acc1: vec4<f32>) {
+    if row >= p.rows || o >= p.outputs {
         return;
     }
     let image = row / p.rows_per_image;

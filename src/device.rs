@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::gpu;
 use crate::gpu::Gpu;
 use crate::host::Cancel;
-use crate::plan::{Limits, Plan};
+use crate::plan::{Block, Limits, Plan, Target};
 use crate::shape::Elem;
 use crate::weights::{Declarations, Folder, Handle, Hooks};
 
@@ -60,6 +60,14 @@ impl Device {
                 Err(Error::option(format!("activations: wanted auto, f32, f16 or pack16, found {other:?}")))
             }
         }
+    }
+
+    /// What plans are recorded for, with the storage that `activations` asks for.
+    pub fn target(&self, activations: &str) -> Result<Target> {
+        let elem = self.elem(activations)?;
+        let large = elem == Elem::F32 && matches!(self, Device::Gpu(gpu) if gpu.info.software);
+        let block = if large { Block::Large } else { Block::Small };
+        Ok(Target { block, ..Target::new(elem) })
     }
 
     pub fn limits(&self) -> Limits {

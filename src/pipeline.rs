@@ -67,7 +67,7 @@ impl Pipeline {
                 index.class_name
             )));
         }
-        let target = Target { elem: device.elem(&options.activations)?, taps: false };
+        let target = device.target(&options.activations)?;
         let scheduler = read_json(folder, "scheduler/scheduler_config.json").await?;
         let scheduler = schedule::Config::from_json(&scheduler, "scheduler/scheduler_config.json")?;
         let text =

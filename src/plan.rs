@@ -19,8 +19,52 @@ pub use print::Summary;
 pub struct Target {
     /// How activations are stored.
     pub elem: Elem,
+    pub block: Block,
     /// Keep the output of every named module, for comparison with the reference.
     pub taps: bool,
+}
+
+impl Target {
+    /// For a GPU, without taps.
+    pub fn new(elem: Elem) -> Target {
+        Target { elem, block: Block::Small, taps: false }
+    }
+}
+
+/// How much of a product one thread makes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Block {
+    /// 4 rows x 8 outputs: what the registers of a GPU hold.
+    #[default]
+    Small,
+    /// 16 rows x 16 outputs, of f32 activations: for software adapters, where loads cost most.
+    Large,
+}
+
+impl Block {
+    /// The library that fills the kernels' slot.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Block::Small => "4x8",
+            Block::Large => "16x16",
+        }
+    }
+
+    /// Rows in fours.
+    pub fn quads(self) -> u32 {
+        match self {
+            Block::Small => 1,
+            Block::Large => 4,
+        }
+    }
+
+    /// Outputs in fours.
+    pub fn fours(self) -> u32 {
+        match self {
+            Block::Small => 2,
+            Block::Large => 4,
+        }
+    }
 }
 
 /// The limits of a device that a plan must keep to, in bytes.

@@ -42,7 +42,7 @@ pub struct Bench {
 
 impl Bench {
     pub fn new(elem: Elem, format: Format) -> Bench {
-        let mut r = Recorder::new(&Target { elem, taps: false });
+        let mut r = Recorder::new(&Target::new(elem));
         r.section("test");
         let d = Declarations::new(format);
         Bench { d, r, random: Random(1), inputs: vec![], blobs: vec![] }

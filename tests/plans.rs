@@ -40,7 +40,7 @@ fn plans(model: &std::path::Path, wish: Wish) -> Plans {
     let unet = UnetConfig::from_json(&json("unet/config.json"), "unet").unwrap();
     let vae = VaeConfig::from_json(&json("vae/config.json"), "vae").unwrap();
     let Wish { elem, taps, images, guided, size } = wish;
-    let target = Target { elem, taps };
+    let target = Target { taps, ..Target::new(elem) };
     let latent = size.map(|s| s / vae.spatial_factor() as u32);
     let job = Job { images, guided, size: latent, tokens: text.max_position_embeddings as u32 };
     let mut declarations = [(); 3].map(|()| Declarations::new(Format::F16));

@@ -46,7 +46,7 @@ async fn time(
     op: fn(&mut Recorder, Tensor) -> Tensor,
     effort: &Effort,
 ) -> Result<(Plan, f64)> {
-    let mut r = Recorder::new(&Target { elem, taps: false });
+    let mut r = Recorder::new(&Target::new(elem));
     r.section("peak");
     let x = r.input("x", shape, elem);
     let y = op(&mut r, x);

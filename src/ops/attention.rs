@@ -2,7 +2,7 @@
 
 use super::CAUSAL;
 use crate::kernels::{AttentionParams, VARIANTS, VariantId};
-use crate::plan::{Cost, Recorder, Step, Tensor};
+use crate::plan::{Block, Cost, Recorder, Step, Tensor};
 
 /// `q` is `[N, T, ..]`, `k` and `v` are `[N, S, ..]`; each is used from its channel `at` on, where heads of
 /// `padded` channels follow one another. Returns `[N, T, heads * padded]`.
@@ -45,11 +45,16 @@ impl Attention {
             flags: if self.causal { CAUSAL } else { 0 },
         };
         let products = 4 * u64::from(q.n * self.heads) * u64::from(q.pixels()) * u64::from(k.pixels());
+        // Queries of one thread. The two kernels have the same parameters.
+        let (kernel, queries) = match r.target.block {
+            Block::Small => ("attention", 1),
+            Block::Large => ("attention_quad", 4),
+        };
         r.step(Step {
-            variant: variant(y.elem.as_str(), self.padded / 4),
+            variant: variant(kernel, y.elem.as_str(), self.padded / 4),
             params: bytemuck::bytes_of(&params).to_vec(),
             bindings: vec![self.q.0.into(), self.k.0.into(), self.v.0.into(), y.into()],
-            threads: [q.n * self.heads, q.pixels()],
+            threads: [q.n * self.heads, q.pixels().div_ceil(queries)],
             cost: Cost {
                 model_flops: products * u64::from(self.size),
                 executed_flops: products * u64::from(self.padded),
@@ -60,13 +65,13 @@ impl Attention {
 }
 
 /// The smallest capacity that holds a head of `fours`.
-fn variant(elem: &str, fours: u32) -> VariantId {
+fn variant(kernel: &str, elem: &str, fours: u32) -> VariantId {
     let capacity = |name: &str| {
         let (e, head) = name.split_once('.')?;
         (e == elem).then(|| head.parse::<u32>().unwrap()).filter(|&h| h >= fours)
     };
     let fits = (0..VARIANTS.len())
-        .filter(|&i| VARIANTS[i].kernel == "attention")
+        .filter(|&i| VARIANTS[i].kernel == kernel)
         .filter_map(|i| Some((capacity(VARIANTS[i].name)?, i)));
-    VariantId(fits.min().unwrap_or_else(|| panic!("no attention for heads of {}", fours * 4)).1)
+    VariantId(fits.min().unwrap_or_else(|| panic!("no {kernel} for heads of {}", fours * 4)).1)
 }

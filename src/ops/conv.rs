@@ -60,11 +60,18 @@ impl Conv {
             activation: e.activation as u32,
             flags: e.flags(out),
         };
+        let block = r.target.block;
         r.step(Step {
-            variant: find("conv", &format!("{}.{}.{kernel}", y.elem.as_str(), m.format.as_str())),
+            variant: find(
+                "conv",
+                &format!("{}.{}.{}.{kernel}", y.elem.as_str(), m.format.as_str(), block.as_str()),
+            ),
             params: bytemuck::bytes_of(&params).to_vec(),
             bindings: e.bindings([Some(self.x), self.x2], self.weight, y),
-            threads: [m.outputs.div_ceil(8), out.n * out.h * out.w.div_ceil(4)],
+            threads: [
+                m.outputs.div_ceil(4 * block.fours()),
+                (out.n * out.h * out.w.div_ceil(4)).div_ceil(block.quads()),
+            ],
             cost: Cost {
                 model_flops: product_flops(
                     out.rows(),

@@ -44,11 +44,12 @@ impl Matmul {
             activation: e.activation as u32,
             flags: e.flags(y.shape) | if self.geglu { GEGLU } else { 0 },
         };
+        let block = r.target.block;
         r.step(Step {
-            variant: find("matmul", &format!("{}.{}", y.elem.as_str(), m.format.as_str())),
+            variant: find("matmul", &format!("{}.{}.{}", y.elem.as_str(), m.format.as_str(), block.as_str())),
             params: bytemuck::bytes_of(&params).to_vec(),
             bindings: e.bindings([Some(self.x), self.x2], self.weight, y),
-            threads: [m.outputs.div_ceil(8), shape.rows().div_ceil(4)],
+            threads: [m.outputs.div_ceil(4 * block.fours()), shape.rows().div_ceil(4 * block.quads())],
             cost: Cost {
                 model_flops: product_flops(shape.rows(), self.model_weights),
                 executed_flops: product_flops(shape.rows(), u64::from(m.inputs) * u64::from(m.outputs)),

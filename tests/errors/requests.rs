@@ -89,7 +89,7 @@ fn too_large_for_this_gpu() {
 
 #[test]
 fn a_plan_is_checked_against_both_limits() {
-    let mut r = Recorder::new(&Target { elem: Elem::F32, taps: false });
+    let mut r = Recorder::new(&Target::new(Elem::F32));
     r.section("all");
     // 5 MiB
     r.input("x", Shape::new(1, 5, 1 << 16, 4), Elem::F32);

@@ -8,7 +8,6 @@ use tintype::bench::{self, Claim, Effort, MODELS, Report, Row, Subject, Wanted};
 use tintype::device::Device;
 use tintype::error::{Error, Result};
 use tintype::pipeline::{LoadOptions, Planned, plans};
-use tintype::plan::Target;
 use tintype::weights::DiskFolder;
 
 use crate::verify::matches;
@@ -147,7 +146,7 @@ impl Setting {
     }
 
     async fn plans(&self, model: &str, size: [usize; 2]) -> Result<Vec<Planned>> {
-        let target = Target { elem: self.device.elem(&self.load.activations)?, taps: false };
+        let target = self.device.target(&self.load.activations)?;
         match bench::folder(model) {
             Some(folder) => plans(&folder, self.load.weights, &target, size).await,
             None => plans(&DiskFolder::new(model), self.load.weights, &target, size).await,

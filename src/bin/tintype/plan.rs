@@ -43,7 +43,7 @@ pub async fn run(options: &Options) -> Result<bool> {
             return Err(Error::option(format!("activations: wanted f32, f16 or pack16, found {other:?}")));
         }
     };
-    let target = Target { elem, taps: false };
+    let target = Target::new(elem);
     let plans = plans(&DiskFolder::new(&options.model), format, &target, options.size).await?;
     if options.json {
         let all: serde_json::Map<String, serde_json::Value> =

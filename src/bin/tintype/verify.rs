@@ -44,13 +44,13 @@ pub struct Bench {
     pub device: Device,
     pub load: LoadOptions,
     pub root: PathBuf,
-    pub elem: Elem,
+    pub target: Target,
 }
 
 impl Bench {
     /// With the output of every module kept.
     pub fn tapped(&self) -> Target {
-        Target { elem: self.elem, taps: true }
+        Target { taps: true, ..self.target.clone() }
     }
 
     pub fn reference(&self, case: &Value) -> Result<Reference> {
@@ -94,19 +94,19 @@ pub async fn run(options: &Options) -> Result<bool> {
     let manifest: Value =
         tintype::json::parse(&text).map_err(|e| Error::model(format!("{}: {e}", manifest.display())))?;
     let (device, load) = options.device.open("f32").await?;
-    let elem = match load.activations.as_str() {
-        "auto" => Elem::F32,
-        named => device.elem(named)?,
-    };
+    let target = device.target(match load.activations.as_str() {
+        "auto" => "f32",
+        named => named,
+    })?;
     if !options.json {
         crate::say(format_args!(
             "{}, activations {}, weights {}",
             device.name(),
-            elem.as_str(),
+            target.elem.as_str(),
             load.weights.as_str()
         ));
     }
-    let bench = Bench { device, load, root: options.golden.clone(), elem };
+    let bench = Bench { device, load, root: options.golden.clone(), target };
     let tokens = json!({"limits": {"f32": 0.0, "half": 0.0}});
     let cases = manifest["cases"].as_object().ok_or_else(|| Error::model("manifest.json has no cases"))?;
     let cases = [("tokens", &tokens)].into_iter().chain(cases.iter().map(|(n, c)| (n.as_str(), c)));
@@ -115,7 +115,7 @@ pub async fn run(options: &Options) -> Result<bool> {
     let mut rows = vec![];
     for (name, case) in cases.filter(|(name, _)| matches(&options.filter, name)) {
         let begun = now();
-        let row = judge(case, elem, run_case(&bench, name, case).await);
+        let row = judge(case, bench.target.elem, run_case(&bench, name, case).await);
         counts[row.outcome as usize] += 1;
         if options.json {
             rows.push(json!({"case": name, "outcome": row.outcome.as_str(), "detail": row.detail, "seconds": now() - begun}));

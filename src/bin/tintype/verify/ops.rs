@@ -7,7 +7,7 @@ use tintype::error::{Error, Result};
 use tintype::host::Cancel;
 use tintype::nn::{Conv, GroupNorm, LayerNorm, Linear};
 use tintype::ops::{self, Activation, Attention, Epilogue};
-use tintype::plan::{Recorder, Target, Tensor};
+use tintype::plan::{Recorder, Tensor};
 use tintype::quant::Format;
 use tintype::shape::{Elem, Shape};
 use tintype::weights::{Columns, Declarations, DiskFolder, Handle, Hooks, Rows, weight_and_bias};
@@ -38,7 +38,7 @@ fn output(name: &str) -> Option<&str> {
 
 async fn one(bench: &Bench, reference: &Reference, name: &str, op: &str) -> Result<Vec<f32>> {
     let mut d = Declarations::new(bench.load.weights);
-    let target = Target { elem: bench.elem, taps: false };
+    let target = bench.target.clone();
     let mut r = Recorder::new(&target);
     r.section("op");
     let input = match op {

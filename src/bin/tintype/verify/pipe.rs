@@ -36,7 +36,7 @@ pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
     }
     let folder = DiskFolder::new(bench.root.join("models").join(model));
     let mut load = bench.load.clone();
-    load.activations = bench.elem.as_str().to_owned();
+    load.activations = bench.target.elem.as_str().to_owned();
     let mut scheduler = case["scheduler_config"].clone();
     scheduler["_class_name"] = case["scheduler_class"].clone();
     let scheduler = Config::from_json(scheduler.to_string().as_bytes(), "scheduler_config")?;
@@ -57,7 +57,7 @@ pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
     if checks.len() != wanted {
         return Err(Error::model(format!("{} tensors to compare, {} were made", wanted, checks.len())));
     }
-    let share = case["limits"]["image_levels"]["f32"].as_f64().filter(|_| bench.elem == Elem::F32);
+    let share = case["limits"]["image_levels"]["f32"].as_f64().filter(|_| bench.target.elem == Elem::F32);
     if let Some(share) = share {
         let pngs = case["png"].as_array().map(Vec::as_slice).unwrap_or_default();
         if pngs.len() != report.images.len() {

@@ -85,7 +85,7 @@ fn schedule(case: &Value) -> Result<Schedule> {
 async fn session(bench: &Bench, shape: &[usize]) -> Result<Session> {
     let [n, c, h, w] = [0, 1, 2, 3].map(|i| shape[i] as u32);
     let shape = Shape::new(n, h, w, c);
-    let mut r = Recorder::new(&Target { elem: Elem::F32, taps: false });
+    let mut r = Recorder::new(&Target::new(Elem::F32));
     r.section("step");
     let mut input = |name: &str, shape| r.input(name, shape, Elem::F32);
     let coefficients = input("coefficients", Shape::new(1, 1, 2, 4));
