@@ -1,4 +1,4 @@
-// attention_quad: attention.wgsl for software adapters, where loads cost most: a thread makes four queries of one
+// attention_quad: attention.wgsl for SwiftShader, where loads cost most: a thread makes four queries of one
 // head, eight keys at a time.
 // Grid: x = images * heads, y = queries / 4.
 // Twin: tests/twin/attention.rs

@@ -1,6 +1,7 @@
 // copy: y[r, i] = x[r, i]. Measures how fast a device moves memory.
 // Grid: x = values, y = rows, one thread each.
 // Twin: tests/twin/copy.rs
+//# use elem
 
 struct Params {
     first: u32,
@@ -9,8 +10,8 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> x: array<vec4<u32>>;          // [rows, values]
-@group(0) @binding(2) var<storage, read_write> y: array<vec4<u32>>;    // [rows, values]
+@group(0) @binding(1) var<storage, read> x: array<Elem>;               // [rows, values]
+@group(0) @binding(2) var<storage, read_write> y: array<Elem>;         // [rows, values]
 
 @compute @workgroup_size(64)
 fn copy(@builtin(global_invocation_id) id: vec3<u32>) {

@@ -65,8 +65,10 @@ impl Device {
     /// What plans are recorded for, with the storage that `activations` asks for.
     pub fn target(&self, activations: &str) -> Result<Target> {
         let elem = self.elem(activations)?;
-        let large = elem == Elem::F32 && matches!(self, Device::Gpu(gpu) if gpu.info.software);
-        let block = if large { Block::Large } else { Block::Small };
+        let block = match self {
+            Device::Gpu(gpu) => gpu.block(elem),
+            Device::Cpu => Block::Small,
+        };
         Ok(Target { block, ..Target::new(elem) })
     }
 

@@ -18,7 +18,7 @@
 //! # Arrows
 //!
 //! ```text
-//! web, bin -> pipeline -> model -> nn -> ops -> plan -> shape;   ops -> kernels (static table)
+//! web, bin -> bench -> pipeline -> model -> nn -> ops -> plan -> shape;   ops -> kernels (static table)
 //! nn -> weights -> quant -> shape;   pipeline -> schedule, tokenizer, weights, rng, device
 //! device -> gpu, cpu -> plan, kernels, weights, host
 //! ```

@@ -37,7 +37,7 @@ pub enum Block {
     /// 4 rows x 8 outputs: what the registers of a GPU hold.
     #[default]
     Small,
-    /// 16 rows x 16 outputs, of f32 activations: for software adapters, where loads cost most.
+    /// 16 rows x 16 outputs, of f32 activations: for SwiftShader, where loads cost most.
     Large,
 }
 

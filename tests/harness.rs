@@ -138,7 +138,7 @@ impl Bench {
             blob.extend([0xff; GUARD as usize]);
             (h, blob)
         };
-        let blobs = self.blobs.into_iter().map(guarded).collect();
+        let blobs = self.blobs.into_iter().map(guarded);
         let weights = GpuWeights::from_blobs(gpu, &self.d, blobs);
         let session = pollster::block_on(Session::new(gpu, plan, &weights)).unwrap();
         Ready { session, inputs: self.inputs }

@@ -2,10 +2,12 @@
 
 mod attention;
 mod conv;
+mod copy;
 mod group_norm;
 mod image;
 mod layer_norm;
 mod matmul;
+mod multiply_add;
 mod scale;
 mod step;
 

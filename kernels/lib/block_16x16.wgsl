@@ -1,5 +1,5 @@
-// A thread's share of a product, for software adapters: 16 rows x 16 outputs. Their loads cost far more than their
-// arithmetic, and registers that do not suffice only go to a cache.
+// A thread's share of a product, for SwiftShader: 16 rows x 16 outputs. Its loads cost far more than its arithmetic,
+// and registers that do not suffice only go to a cache.
 const QUADS: u32 = 4u;
 const FOURS: u32 = 4u;
 

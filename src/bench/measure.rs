@@ -44,7 +44,11 @@ impl Timing {
 
 const MOST_REPEATS: f64 = 10_000.0;
 
-pub async fn in_turns(subjects: &[Subject<'_>], steps: &Range<usize>, effort: &Effort) -> Result<Vec<Timing>> {
+pub async fn in_turns(
+    subjects: &[Subject<'_>],
+    steps: &Range<usize>,
+    effort: &Effort,
+) -> Result<Vec<Timing>> {
     let mut timings: Vec<Timing> = vec![];
     let mut repeats = vec![];
     for s in subjects {

@@ -147,7 +147,9 @@ impl Report {
                 match found {
                     None => broken.push(format!("{name}: no {figure} without a second setting")),
                     Some(found) if found >= wanted => {}
-                    Some(found) => broken.push(format!("{name}: {figure} {found:.3}, wanted at least {wanted}")),
+                    Some(found) => {
+                        broken.push(format!("{name}: {figure} {found:.3}, wanted at least {wanted}"))
+                    }
                 }
             }
         }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::error::{Code, Error, Result};
 use crate::kernels::{Access, VariantId};
-use crate::plan::Limits;
+use crate::plan::{Block, Limits};
 use crate::shape::Elem;
 
 /// What was found out about the adapter.
@@ -130,6 +130,14 @@ impl Gpu {
                 Err(Error::option(format!("activations: wanted auto, f32, f16 or pack16, found {other:?}")))
             }
         }
+    }
+
+    /// How much of a product a thread makes.
+    pub fn block(&self, elem: Elem) -> Block {
+        // SwiftShader loads lane by lane, and hardly optimises what it compiles. lavapipe loads whole vectors, and
+        // takes ten seconds to compile a large block.
+        let large = elem == Elem::F32 && self.info.name.to_lowercase().contains("swiftshader");
+        if large { Block::Large } else { Block::Small }
     }
 
     /// Presumes a rate, in units of work a second, until it is measured again: a low one cuts new sessions

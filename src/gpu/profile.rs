@@ -93,7 +93,8 @@ impl Clock {
     async fn seconds(&self, gpu: &Gpu) -> Result<Option<f64>> {
         const COARSE: f64 = 2e-3;
         let bytes = gpu.read(&self.ticks, 16).await?;
-        let [begin, end] = [0, 8].map(|at| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes")));
+        let [begin, end] =
+            [0, 8].map(|at| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes")));
         let seconds = end.saturating_sub(begin) as f64 * f64::from(gpu.queue.get_timestamp_period()) * 1e-9;
         Ok((seconds > COARSE).then_some(seconds))
     }

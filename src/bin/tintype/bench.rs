@@ -89,7 +89,8 @@ pub async fn run(options: &Options) -> Result<bool> {
     }
     if let Some(path) = &options.json {
         let text = serde_json::to_string_pretty(&report).expect("figures are JSON");
-        fs::write(path, text).map_err(|e| Error::option(format!("could not write {}: {e}", path.display())))?;
+        fs::write(path, text)
+            .map_err(|e| Error::option(format!("could not write {}: {e}", path.display())))?;
     }
     let broken = match claims {
         Some(claims) => report.broken(&claims, &matches)?,
@@ -155,7 +156,8 @@ impl Setting {
 }
 
 fn claims(path: &std::path::Path) -> Result<Vec<Claim>> {
-    let text = fs::read(path).map_err(|e| Error::option(format!("could not read {}: {e}", path.display())))?;
+    let text =
+        fs::read(path).map_err(|e| Error::option(format!("could not read {}: {e}", path.display())))?;
     serde_json::from_slice(&text).map_err(|e| Error::option(format!("{}: {e}", path.display())))
 }
 

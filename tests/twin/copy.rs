@@ -1,0 +1,4 @@
+/// `x`.
+pub fn copy(x: &[f64]) -> Vec<f64> {
+    x.to_vec()
+}
