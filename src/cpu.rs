@@ -15,6 +15,16 @@ mod weights;
 pub use session::Session;
 pub use weights::Weights;
 
+/// For people: what the loops run on.
+pub fn name() -> String {
+    let threads = match rayon::current_num_threads() {
+        1 => "1 thread".to_owned(),
+        several => format!("{several} threads"),
+    };
+    let relaxed = if cfg!(target_feature = "relaxed-simd") { ", relaxed SIMD" } else { "" };
+    format!("CPU, {threads}{relaxed}")
+}
+
 /// Products accumulate in f32; a panel of weights that is unpacked at a time has at most this many values.
 const PANEL: usize = 1 << 20;
 

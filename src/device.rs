@@ -17,34 +17,54 @@ pub enum Device {
     Cpu,
 }
 
+/// What is known of a GPU beforehand: wgpu learns little from most browsers.
+pub struct Known {
+    /// For people.
+    pub name: String,
+    /// A CPU pretends to be a GPU; the name may tell it too.
+    pub software: bool,
+}
+
 impl Device {
     /// "gpu"; "cpu"; or "auto": the GPU, unless there is none or a CPU pretends to be one, which is many
-    /// times slower than our own loops. `adapter` is part of the name of the GPU that is wanted, and
-    /// `named` what is known of its name beforehand.
-    pub async fn open(choice: &str, adapter: Option<&str>, named: Option<String>) -> Result<Device> {
+    /// times slower than our own loops. `adapter` is part of the name of the GPU that is wanted; naming one,
+    /// or `activations` that only a GPU has, is a choice of the GPU.
+    pub async fn open(
+        choice: &str,
+        activations: &str,
+        adapter: Option<&str>,
+        known: Option<Known>,
+    ) -> Result<Device> {
+        let free = choice == "auto" && adapter.is_none() && !matches!(activations, "f16" | "pack16");
         match choice {
             "cpu" => Ok(Device::Cpu),
             "gpu" | "auto" => {
                 let mut gpu = match Gpu::new(adapter).await {
-                    // A wanted adapter that is not there is an error even so.
-                    Err(_) if choice == "auto" && adapter.is_none() => return Ok(Device::Cpu),
+                    Err(_) if free => return Ok(Device::Cpu),
                     found => found?,
                 };
-                if let Some(name) = named {
-                    gpu.info.rename(name);
+                if let Some(known) = known {
+                    gpu.info.learn(known.name, known.software);
                 }
-                let pretends = gpu.info.software && adapter.is_none();
-                if choice == "auto" && pretends { Ok(Device::Cpu) } else { Ok(Device::Gpu(gpu)) }
+                if free && gpu.info.software { Ok(Device::Cpu) } else { Ok(Device::Gpu(gpu)) }
             }
             other => Err(Error::option(format!("device: wanted auto, gpu or cpu, found {other:?}"))),
         }
     }
 
-    /// For people.
-    pub fn name(&self) -> &str {
+    /// "gpu" or "cpu".
+    pub fn kind(&self) -> &'static str {
         match self {
-            Device::Gpu(gpu) => &gpu.info.name,
-            Device::Cpu => "CPU",
+            Device::Gpu(_) => "gpu",
+            Device::Cpu => "cpu",
+        }
+    }
+
+    /// For people.
+    pub fn name(&self) -> String {
+        match self {
+            Device::Gpu(gpu) => gpu.info.name.clone(),
+            Device::Cpu => cpu::name(),
         }
     }
 

@@ -8,6 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::{Error, Result};
 
+/// A browser gets to handle messages this often.
+#[cfg(target_arch = "wasm32")]
+const BREATH_SECONDS: f64 = 0.05;
+
 /// Lets a caller end a run from outside; looked at between pieces of work.
 #[derive(Clone, Debug, Default)]
 pub struct Cancel(Arc<AtomicBool>);
@@ -39,8 +43,16 @@ pub fn now() -> f64 {
     }
 }
 
-/// Lets a browser deliver messages, such as one that cancels, during long work on its thread.
+/// Lets a browser deliver messages, such as one that cancels, during long work on its thread: called often, it
+/// pauses now and then.
 pub async fn breathe() {
     #[cfg(target_arch = "wasm32")]
-    web::breathe().await;
+    {
+        use std::cell::Cell;
+        thread_local!(static LAST: Cell<f64> = const { Cell::new(0.0) });
+        if now() - LAST.get() > BREATH_SECONDS {
+            web::breathe().await;
+            LAST.set(now());
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! Tintype makes pictures from words on the user's own GPU: distilled latent diffusion models, in the
-//! Hugging Face diffusers layout, by hand-written WGSL kernels through WebGPU.
+//! Hugging Face diffusers layout, by hand-written WGSL kernels through WebGPU; or on the CPU, where there is no
+//! GPU.
 //!
 //! # Four phases
 //!
@@ -25,7 +26,9 @@
 //!
 //! # Invariants
 //!
-//! - wgpu is named only under `gpu/`; wasm_bindgen only in `web.rs` and `host/web.rs`.
+//! - wgpu is named only under `gpu/`; wasm_bindgen only in `web.rs`, `web/` and `host/web.rs`.
+//! - In a browser everything runs in a worker, where blocking is allowed: rayon's threads are further workers
+//!   on the same memory. That memory is shared, which most of a browser's functions refuse: they get copies.
 //! - Activations are `[N, H, W, C]`, sequences `[N, T, 1, C]`, C packed by four and padded with zeros.
 //! - A kernel's `Params` are written once, in WGSL; build.rs makes the Rust struct. Its first word is the
 //!   first thread in y, so that any dispatch can be cut into bands.

@@ -1,19 +1,21 @@
 //! What JavaScript sees (www/worker.js): one generator class, the table of kernels, and where panics go.
 //! Files come from www/source.js. Errors cross as `Error` objects with a `code`.
 
+mod threads;
+
 use std::cell::RefCell;
 
 use js_sys::{Array, Error as JsError, Function, Object, Reflect, Uint8Array, Uint8ClampedArray};
 use wasm_bindgen::prelude::*;
 
-use crate::device::Device;
+use crate::device::{Device, Known};
 use crate::error::{Code, Error, Result};
 use crate::host::Cancel;
 use crate::kernels::VARIANTS;
 use crate::pipeline::{LoadOptions, Pipeline, Report, Request, Seeds, Stage, Watch};
 use crate::weights::{ByteStream, Folder, Hooks};
 
-/// A loaded model on a GPU. It serves one `generate` at a time; `cancel` may come in between.
+/// A loaded model on a device. It serves one `generate` at a time; `cancel` may come in between.
 #[wasm_bindgen]
 pub struct Generator {
     device: Device,
@@ -24,8 +26,9 @@ pub struct Generator {
 
 #[wasm_bindgen]
 impl Generator {
-    /// `options`: weights, activations, adapter (its name for people). `progress` gets the stage "download",
-    /// the fraction from 0 to 1 and the bytes so far.
+    /// `options`: device, weights, activations; adapter and software, what the browser tells of the GPU; and
+    /// gather, which starts threads. `progress` gets the stage "download", the fraction from 0 to 1 and the
+    /// bytes so far.
     pub async fn create(
         source: Source,
         options: JsValue,
@@ -35,7 +38,12 @@ impl Generator {
     }
 
     pub fn adapter(&self) -> String {
-        self.device.name().to_owned()
+        self.device.name()
+    }
+
+    /// "gpu" or "cpu".
+    pub fn device(&self) -> String {
+        self.device.kind().to_owned()
     }
 
     /// Ends the run that goes on, between two submits.
@@ -63,7 +71,15 @@ impl Generator {
         )?;
         let choice = options.text("device")?;
         // wgpu knows only the adapter's description, which browsers leave empty.
-        let device = Device::open(choice.as_deref().unwrap_or("gpu"), None, options.text("adapter")?).await?;
+        let software = options.get("software").is_some_and(|v| v.is_truthy());
+        let known = options.text("adapter")?.map(|name| Known { name, software });
+        let device =
+            Device::open(choice.as_deref().unwrap_or("auto"), &load.activations, None, known).await?;
+        // Before anything is loaded: a refusal should not wait for a download.
+        device.elem(&load.activations)?;
+        if let (Device::Cpu, Some(gather)) = (&device, options.get("gather")) {
+            threads::start(&gather.unchecked_into()).await;
+        }
         let meter = RefCell::new(Meter::default());
         let hooks = Hooks {
             progress: &|read, total| {

@@ -1,9 +1,10 @@
-// The module for the browser: cargo -> wasm-bindgen -> wasm-opt -> www/pkg. Does nothing when no input changed.
+// The modules for the browser, one for all and one with relaxed SIMD: cargo -> wasm-bindgen -> wasm-opt ->
+// www/pkg/base and www/pkg/relaxed. Does nothing when no input changed.
 //
 //   node tools/build.mjs [--force]
 
 import { createHash } from "node:crypto";
-import { existsSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
@@ -13,39 +14,57 @@ import { Plain, ROOT, main, must, say, step } from "./shell.mjs";
 
 const PKG = join(ROOT, "www/pkg");
 const STAMP = join(PKG, ".inputs");
+/** What each module needs of a browser: wasm's features beyond the compiler's own choice. */
+const THREADS = ["atomics", "bulk-memory", "mutable-globals", "simd128"];
+const MODULES = { base: THREADS, relaxed: [...THREADS, "relaxed-simd"] };
+/** Memory that comes from outside and can be shared, up to all that there are addresses for; what wasm-bindgen needs. */
+const LINK = [
+  "--shared-memory",
+  "--import-memory",
+  "--max-memory=4294967296",
+  ...["__wasm_init_tls", "__tls_size", "__tls_align", "__tls_base", "__heap_base"].map((name) => `--export=${name}`),
+];
+/** Of each module, gzipped: what a visitor loads. */
+const MOST_BYTES = 1_000_000;
 const INPUTS = ["src", "kernels", "build.rs", "Cargo.toml", "Cargo.lock", "tools/build.mjs", "package-lock.json"];
 
-/** Builds www/pkg if it is missing or older than what it is made of. `strict`: the compiler's warnings are errors. */
+/** Builds the modules if they are missing or older than what they are made of. `strict`: the compiler's warnings are errors. */
 export async function build({ force = false, install = false, strict = false } = {}) {
   const inputs = hash(INPUTS);
   if (!force && existsSync(STAMP) && readFileSync(STAMP, "utf8") === inputs) return;
   await setup(BUILD, { install });
-  const built = await step("wasm: cargo", () => cargo(strict));
-  await step("wasm: wasm-bindgen", () => bindgen(built.path));
-  const sizes = await step("wasm: wasm-opt", optimise);
-  say(`wasm: ${kilobytes(sizes.raw)}, ${kilobytes(sizes.gzip)} gzipped`);
+  rmSync(PKG, { recursive: true, force: true });
+  for (const [name, features] of Object.entries(MODULES)) {
+    const out = join(PKG, name);
+    mkdirSync(out, { recursive: true });
+    const wasm = await step(`wasm ${name}: cargo`, () => cargo(features, strict));
+    await step(`wasm ${name}: wasm-bindgen`, () => bindgen(wasm, out));
+    const sizes = await step(`wasm ${name}: wasm-opt`, () => optimise(join(out, "tintype_bg.wasm")));
+    say(`wasm ${name}: ${kilobytes(sizes.raw)}, ${kilobytes(sizes.gzip)} gzipped`);
+    if (sizes.gzip > MOST_BYTES) throw new Plain(`The module is larger than ${kilobytes(MOST_BYTES)} gzipped.`);
+  }
   // Hashed before the build: an edit made while it ran is built the next time.
   writeFileSync(STAMP, inputs);
 }
 
-async function cargo(strict) {
+async function cargo(features, strict) {
   const { program, args, env } = await find.wasmCargo();
+  const flags = [`-Ctarget-feature=${features.map((name) => `+${name}`)}`, ...LINK.map((arg) => `-Clink-arg=${arg}`)];
+  env.CARGO_ENCODED_RUSTFLAGS = flags.join("\x1f");
   const output = await must("The wasm build", program, [...args, "--profile", "wasm"], { env });
-  // Nothing else compiles the files for wasm alone; a flag would build all crates anew.
-  if (strict && output.includes("warning: `tintype`")) throw new Plain(`The wasm build has warnings:\n${output}`);
+  // Nothing else compiles the files for wasm alone; a flag would build all crates anew. The compiler warns of
+  // the features too, but not at a place.
+  if (strict && /^ *--> (src|build\.rs)/m.test(output)) throw new Plain(`The wasm build has warnings:\n${output}`);
   const target = process.env.CARGO_TARGET_DIR ?? join(ROOT, "target");
-  return { path: join(target, "wasm32-unknown-unknown/wasm/tintype.wasm") };
+  return join(target, "wasm32-unknown-unknown/wasm/tintype.wasm");
 }
 
-async function bindgen(wasm) {
-  rmSync(PKG, { recursive: true, force: true });
-  const args = ["--target", "web", "--no-typescript", "--out-dir", PKG, wasm];
-  await must("wasm-bindgen", await find.wasmBindgen(), args);
+async function bindgen(wasm, out) {
+  await must("wasm-bindgen", await find.wasmBindgen(), ["--target", "web", "--no-typescript", "--out-dir", out, wasm]);
 }
 
 /** No feature flags: wasm-opt reads those the module uses, and with more it emits what browsers refuse. */
-async function optimise() {
-  const wasm = join(PKG, "tintype_bg.wasm");
+async function optimise(wasm) {
   await must("wasm-opt", process.execPath, [join(ROOT, "node_modules/binaryen/bin/wasm-opt"), "-Os", wasm, "-o", wasm]);
   const bytes = readFileSync(wasm);
   await WebAssembly.compile(bytes).catch((error) => {

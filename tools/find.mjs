@@ -39,33 +39,29 @@ export const vulkanLoader = () =>
     .map((dir) => firstFile(dir, /^libvulkan\.so\.1$/))
     .find(Boolean) ?? null;
 
-/** Does rustup's (or any other) cargo have the standard library for wasm? */
-async function hasWasmStd() {
-  const { code, output } = await run("rustc", ["--print", "target-libdir", "--target", TARGET]);
-  return code === 0 && firstFile(output.trim(), /^libstd-.*\.rlib$/) !== null;
-}
-
 /**
- * How to build for wasm here: { program, args, env }, or null. Either cargo has the standard library for
- * it, or Debian's cargo builds that library from Debian's copy of its source.
+ * How to build for wasm here: { program, args, env }, or null. No ready-made standard library has threads, so
+ * it is built from its source: rustup's, or else Debian's with Debian's compiler.
  */
 export async function wasmCargo() {
-  const build = ["build", "--lib", "--target", TARGET];
-  if (await hasWasmStd()) return { program: "cargo", args: build, env: {} };
-  const linker = program("wasm-ld", "wasm-ld-14", "wasm-ld-16", "wasm-ld-19");
-  if (!existsSync("/usr/bin/cargo") || !(await hasDebianSource()) || !linker) return null;
-  return {
-    program: "/usr/bin/cargo",
-    args: [...build, "-Zbuild-std=std,panic_abort"],
-    // -Z needs this even of Debian's compiler, which is a stable one.
-    env: { RUSTC: "/usr/bin/rustc", RUSTC_BOOTSTRAP: "1", CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER: linker },
-  };
+  for (const [program, rustc] of [["cargo", "rustc"], ["/usr/bin/cargo", "/usr/bin/rustc"]]) {
+    const { code, output } = await run(rustc, ["--print", "sysroot"]);
+    const rustlib = join(output.trim(), "lib/rustlib");
+    if (code !== 0 || !existsSync(join(rustlib, "src/rust/library/std"))) continue;
+    // -Z needs this of a stable compiler.
+    const env = { RUSTC: rustc, RUSTC_BOOTSTRAP: "1" };
+    if (!hasLinker(rustlib)) {
+      env.CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER = wasmLinker();
+      if (!env.CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER) continue;
+    }
+    return { program, args: ["build", "--lib", "--target", TARGET, "-Zbuild-std=std,panic_abort"], env };
+  }
+  return null;
 }
 
-async function hasDebianSource() {
-  const { code, output } = await run("/usr/bin/rustc", ["--print", "sysroot"]);
-  return code === 0 && existsSync(join(output.trim(), "lib/rustlib/src/rust/library/std"));
-}
+/** rustup's compiler brings its linker, Debian's does not. */
+const hasLinker = (rustlib) => readdirSync(rustlib).some((host) => existsSync(join(rustlib, host, "bin/rust-lld")));
+const wasmLinker = () => program("wasm-ld", "wasm-ld-14", "wasm-ld-16", "wasm-ld-19");
 
 /** The version of a crate in Cargo.lock. */
 export function locked(crate) {

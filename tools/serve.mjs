@@ -1,6 +1,6 @@
 // A small static server for this machine only: folders mounted at URL prefixes, nothing cached.
 //
-//   node tools/serve.mjs [--port 8080] [/prefix/=folder ...]
+//   node tools/serve.mjs [--port 8080] [--isolated] [/prefix/=folder ...]
 
 import { createReadStream } from "node:fs";
 import { stat } from "node:fs/promises";
@@ -24,14 +24,22 @@ const TYPES = {
 /** The package as the page sees it. index.js finds the built-in model at ../models/builtin/, as in the package. */
 export const SITE = { "/": join(ROOT, "www"), "/models/builtin/": join(ROOT, "models/builtin") };
 
+/** What makes a page cross-origin isolated, which lets it have threads: on the page and on all that it loads. */
+const ISOLATION = {
+  "Cross-Origin-Opener-Policy": "same-origin",
+  "Cross-Origin-Embedder-Policy": "require-corp",
+  "Cross-Origin-Resource-Policy": "same-origin",
+};
+
 /**
  * Serves `mounts` ({ prefix: folder }, the longest prefix wins) on top of SITE. `answer(path, response)`
- * may take a request for itself by returning true: tests serve damaged files so.
+ * may take a request for itself by returning true: tests serve damaged files so. `isolated` pages can have threads.
  * Resolves to { url, close() }. Port 0 takes a free one.
  */
-export function serve({ port = 0, mounts = {}, answer = () => false } = {}) {
+export function serve({ port = 0, mounts = {}, answer = () => false, isolated = false } = {}) {
   const table = Object.entries({ ...SITE, ...mounts }).sort(([a], [b]) => b.length - a.length);
   const server = createServer((request, response) => {
+    if (isolated) response.setHeaders(new Map(Object.entries(ISOLATION)));
     handle(request, response, table, answer).catch((error) => {
       if (!response.headersSent) response.writeHead(500);
       response.end();
@@ -91,7 +99,7 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   main(async () => {
     const at = process.argv.indexOf("--port");
     const mounts = process.argv.filter((arg) => arg.startsWith("/") && arg.includes("/=")).map((arg) => arg.split("="));
-    const { url } = await serve({ port: at > 0 ? Number(process.argv[at + 1]) : 8080, mounts: Object.fromEntries(mounts) });
+    const { url } = await serve({ port: at > 0 ? Number(process.argv[at + 1]) : 8080, mounts: Object.fromEntries(mounts), isolated: process.argv.includes("--isolated") });
     say(url);
   });
 }

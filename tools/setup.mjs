@@ -15,7 +15,7 @@ const SYSTEM = {
   swiftshader: { what: "SwiftShader (another)", look: find.swiftshader, packages: ["chromium"] },
   vulkan: { what: "the Vulkan loader", look: find.vulkanLoader, packages: ["libvulkan1"] },
   wasm: {
-    what: "Rust's standard library for wasm",
+    what: "the source of Rust's standard library",
     look: find.wasmCargo,
     packages: ["rustc-web", "cargo-web", "rust-web-src", "lld"],
   },
@@ -30,7 +30,7 @@ export const TEST = [...BUILD, ...DRIVE, "vulkan", "lavapipe", "swiftshader"];
 export async function setup(needs, { install = false } = {}) {
   if (needs.includes("wasm")) {
     if (!find.program("cargo")) throw new Plain("Rust is missing: install it with rustup (https://rustup.rs), then try again.");
-    await wasmStd();
+    await rustSource();
   }
   await system(needs.filter((need) => need in SYSTEM), install);
   if (needs.includes("bindgen")) await bindgen();
@@ -40,11 +40,11 @@ export async function setup(needs, { install = false } = {}) {
 }
 
 /** rustup's way, which is everybody's but that of machines that cannot download: hence the time limit. */
-async function wasmStd() {
+async function rustSource() {
   if ((await find.wasmCargo()) || !find.program("rustup")) return;
-  const add = () => run("rustup", ["target", "add", "wasm32-unknown-unknown"], { limit: 20 });
+  const add = () => run("rustup", ["component", "add", "rust-src"], { limit: 30 });
   const outcome = ({ code }) => (code === 0 ? "done" : "not to be had");
-  await step("set-up: Rust's standard library for wasm, from rustup", add, outcome);
+  await step("set-up: the source of Rust's standard library, from rustup", add, outcome);
 }
 
 async function system(needs, install) {
@@ -55,7 +55,7 @@ async function system(needs, install) {
   const names = missing.map((need) => SYSTEM[need].what).join(", ");
   const root = process.getuid?.() === 0;
   if (!root || !find.program("apt-get") || !(install || process.env.CI === "true")) {
-    const rustup = missing.includes("wasm") ? " (or: rustup target add wasm32-unknown-unknown)" : "";
+    const rustup = missing.includes("wasm") ? " (or: rustup component add rust-src)" : "";
     throw new Plain(`Missing: ${names}. Install with: sudo apt-get install ${packages.join(" ")}${rustup}`);
   }
   const env = { DEBIAN_FRONTEND: "noninteractive" };

@@ -10,7 +10,7 @@ import { DRIVE, setup } from "./setup.mjs";
 import { Plain, main, say } from "./shell.mjs";
 
 /** Options that are the page's own fields, by the names that the page knows them by. */
-const FIELDS = ["prompt", "seed", "steps", "size", "guidance", "negative", "scheduler", "model", "weights", "activations"];
+const FIELDS = ["prompt", "seed", "steps", "size", "guidance", "negative", "scheduler", "model", "device", "weights", "activations"];
 
 const HELP = `npm start                                   serve the page
 npm start -- --prompt TEXT [options]        write a picture
@@ -20,11 +20,12 @@ npm start -- --prompt TEXT [options]        write a picture
   --steps N            denoising steps
   --size WxH           in pixels, multiples of 8
   --model NAME         builtin, a folder in diffusers layout, or its URL
+  --device NAME        auto, gpu or cpu
   --weights F          f32, f16 or q8
   --activations F      auto, f32, f16 or pack16
   --scheduler NAME     --guidance G     --negative TEXT
   --port N             of the server (8080 when serving, a free one for a picture)
-  --gpu                use this machine's GPU, not Chromium's software one, for a picture
+  --gpu                let Chromium use this machine's GPU, not only its software one, for a picture
   --install            install system packages that are missing (as root)`;
 
 main(async () => {
@@ -44,8 +45,8 @@ main(async () => {
 
 /** On the port that was asked for, else on 8080 or, where that is taken, on a free one. */
 function serveAt(port, mounts) {
-  if (port !== undefined) return serve({ port: number(port), mounts });
-  return serve({ port: 8080, mounts }).catch(() => serve({ mounts }));
+  if (port !== undefined) return serve({ port: number(port), mounts, isolated: true });
+  return serve({ port: 8080, mounts, isolated: true }).catch(() => serve({ mounts, isolated: true }));
 }
 
 function options() {
@@ -69,7 +70,7 @@ async function draw(values, mounts) {
   const out = values.out ?? "out.png";
   if (isFolder(out)) throw new Plain(`${out} is a folder, wanted the name of a PNG file.`);
   const { launch } = await import("./browser.mjs");
-  const { url, close } = await serve({ port: number(values.port ?? "0"), mounts });
+  const { url, close } = await serve({ port: number(values.port ?? "0"), mounts, isolated: true });
   const browser = await launch({ software: !values.gpu });
   try {
     const page = await browser.newPage();

@@ -10,9 +10,9 @@ export type ErrorCode =
   | "not-found"
   /** The network failed. */
   | "network"
-  /** There is no WebGPU, or no adapter. */
+  /** There is no WebGPU, or no adapter, and it was asked for. */
   | "no-adapter"
-  /** The request does not fit the limits of this GPU. */
+  /** The request does not fit the limits of this device. */
   | "limit-too-low"
   | "out-of-memory"
   /** The GPU is gone: create a new generator. */
@@ -42,9 +42,17 @@ export interface Progress {
 export interface CreateOptions {
   /** "builtin" (the default), or the base URL of a folder in diffusers layout. */
   model?: "builtin" | (string & {}) | URL;
-  /** How weights are stored on the GPU. */
+  /**
+   * What draws. "auto" (the default) takes the GPU, or the CPU where there is none or only one in software.
+   * The CPU uses all cores where the page is cross-origin isolated (the headers COOP and COEP), else one.
+   */
+  device?: "auto" | "gpu" | "cpu";
+  /** How weights are stored. */
   weights?: "f32" | "f16" | "q8";
-  /** How activations are stored: "auto" (the default) takes what the GPU does best. */
+  /**
+   * How activations are stored: "auto" (the default) takes what the device does best. The CPU has f32 alone:
+   * "f16" and "pack16" choose the GPU, even one in software.
+   */
   activations?: "auto" | "f32" | "f16" | "pack16";
   /** Ends the loading; the promise rejects with the signal's reason. */
   signal?: AbortSignal;
@@ -52,7 +60,7 @@ export interface CreateOptions {
 }
 
 export interface GenerateOptions {
-  /** A whole number; random if left out. The same seed on the same GPU gives the same picture. */
+  /** A whole number; random if left out. The same seed on the same device gives the same picture. */
   seed?: number;
   steps?: number;
   /** In pixels, multiples of 8. */
@@ -75,6 +83,8 @@ export interface Generated {
   readonly warnings: readonly string[];
   /** Milliseconds. */
   readonly timings: Readonly<Record<"text" | "denoise" | "decode", number>>;
+  readonly device: "gpu" | "cpu";
+  /** The name of what drew it. */
   readonly adapter: string;
   /** The exact pixels. */
   toImageData(): ImageData;
@@ -85,10 +95,12 @@ export class ImageGenerator {
   private constructor();
   /** Loads a model. Rejects with a TintypeError, or with the signal's reason. */
   static create(options?: CreateOptions): Promise<ImageGenerator>;
-  /** The name of the GPU that draws. */
+  /** What draws. */
+  readonly device: "gpu" | "cpu";
+  /** Its name, for people: of the GPU, or such as "CPU, 4 threads, relaxed SIMD". */
   readonly adapter: string;
   /** Calls wait for one another. Rejects with a TintypeError, or with the signal's reason. */
   generate(prompt: string, options?: GenerateOptions): Promise<Generated>;
-  /** Frees the GPU and everything else at once. */
+  /** Frees the device and everything else at once. */
   dispose(): void;
 }

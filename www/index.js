@@ -1,4 +1,4 @@
-// Tintype: pictures from words, on the visitor's own GPU. The module and the GPU live in a worker
+// Tintype: pictures from words, on the visitor's own GPU or CPU. The module and the device live in a worker
 // (worker.js); this side forwards requests, one after another. Importing this file does nothing.
 
 const BUILTIN = "../models/builtin/";
@@ -12,35 +12,41 @@ export class TintypeError extends Error {
   }
 }
 
-/** A loaded model on a GPU. Made by `ImageGenerator.create`. */
+/** A loaded model on a device. Made by `ImageGenerator.create`. */
 export class ImageGenerator {
   #remote;
-  #adapter;
+  /** { device, adapter } */
+  #where;
   /** Settles when the worker is done with the last call, whatever came of it. */
   #idle = Promise.resolve();
 
-  static async create({ model = "builtin", weights, activations, signal, onProgress } = {}) {
+  static async create({ model = "builtin", device, weights, activations, signal, onProgress } = {}) {
     signal?.throwIfAborted();
     if (typeof Worker === "undefined") {
-      throw new TintypeError("no-adapter", "pictures need a browser with WebGPU, and this is not a browser");
+      throw new TintypeError("no-adapter", "pictures need a browser, and this is not one");
     }
     const base = model === "builtin" ? new URL(BUILTIN, import.meta.url) : folder(model);
     const generator = new ImageGenerator();
     generator.#remote = new Remote();
     try {
-      const made = generator.#remote.call("create", { base: base.href, weights, activations }, onProgress);
-      ({ adapter: generator.#adapter } = await unlessAborted(made, signal));
+      const options = { base: base.href, device, weights, activations };
+      generator.#where = await unlessAborted(generator.#remote.call("create", options, onProgress), signal);
     } catch (error) {
-      // Ends the download and frees the GPU at once, wherever the loading was.
+      // Ends the download and frees the device at once, wherever the loading was.
       generator.dispose();
       throw error;
     }
     return generator;
   }
 
-  /** The name of the GPU that draws. */
+  /** What draws: "gpu" or "cpu". */
+  get device() {
+    return this.#where.device;
+  }
+
+  /** Its name, for people. */
   get adapter() {
-    return this.#adapter;
+    return this.#where.adapter;
   }
 
   async generate(prompt, { signal, onProgress, seed = randomSeed(), ...options } = {}) {
@@ -54,10 +60,10 @@ export class ImageGenerator {
     });
     this.#idle = work.then(() => {}, () => {});
     const { width, height, rgba, ...rest } = await unlessAborted(work, signal);
-    return picture(new ImageData(rgba, width, height), { ...rest, adapter: this.#adapter });
+    return picture(new ImageData(rgba, width, height), { ...rest, ...this.#where });
   }
 
-  /** Frees the GPU and everything else at once. What is still running rejects with code `disposed`. */
+  /** Frees the device and everything else at once. What is still running rejects with code `disposed`. */
   dispose() {
     this.#remote.end(new TintypeError("disposed", "the generator was disposed of"));
   }
@@ -100,7 +106,8 @@ class Remote {
     });
   }
 
-  #receive({ id, progress, fatal, ...answer }) {
+  #receive({ id, progress, port, fatal, ...answer }) {
+    if (port) return (port.onmessage = ({ data }) => this.#receive(data));
     if (fatal) return this.end(new TintypeError("internal", fatal));
     if (progress) return report(this.#calls.get(id)?.onProgress, progress);
     this.#settle(id, answer);

@@ -38,10 +38,7 @@ pub fn product(
     b.check(k, n);
     let last = start + (m - 1) * stride + n - 1;
     assert!(last < out.len(), "a result of {m} x {n} ends at {last} of {}", out.len());
-    #[cfg(not(target_arch = "wasm32"))]
     let parallelism = if alone { gemm::Parallelism::None } else { gemm::Parallelism::Rayon(0) };
-    #[cfg(target_arch = "wasm32")]
-    let (parallelism, _) = (gemm::Parallelism::None, alone);
     // SAFETY: the asserts above keep every element of the three matrices inside its slice; `out` is
     // borrowed mutably, so it overlaps neither input.
     unsafe {

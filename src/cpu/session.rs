@@ -6,11 +6,8 @@ use std::rc::Rc;
 
 use super::{Weights, attention, conv, elementwise, matmul, norm};
 use crate::error::Result;
-use crate::host::{Cancel, breathe, now};
+use crate::host::{Cancel, breathe};
 use crate::plan::{Binding, Plan, Step, Tensor};
-
-/// A browser gets to handle messages this often.
-const BREATH_SECONDS: f64 = 0.05;
 
 pub struct Session {
     pub plan: Plan,
@@ -65,12 +62,8 @@ impl Session {
         let work = |s: &Step| (s.cost.executed_flops + self.plan.bytes_moved(s)) as f64;
         let total: f64 = steps.iter().map(work).sum();
         let mut done = 0.0;
-        let mut breath = now();
         for step in steps {
-            if now() - breath > BREATH_SECONDS {
-                breathe().await;
-                breath = now();
-            }
+            breathe().await;
             cancel.check()?;
             self.step(step);
             done += work(step);

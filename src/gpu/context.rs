@@ -23,15 +23,15 @@ pub struct AdapterInfo {
 }
 
 impl AdapterInfo {
-    /// Takes a name that was found out elsewhere: wgpu learns none from most browsers.
-    pub fn rename(&mut self, name: String) {
-        self.software |= is_software(&name);
+    /// Takes what was found out elsewhere: wgpu learns no name from most browsers.
+    pub fn learn(&mut self, name: String, software: bool) {
+        self.software |= software || is_software(&name);
         self.name = name;
     }
 }
 
 fn is_software(name: &str) -> bool {
-    ["swiftshader", "llvmpipe"].iter().any(|s| name.to_lowercase().contains(s))
+    ["swiftshader", "llvmpipe", "basic render"].iter().any(|s| name.to_lowercase().contains(s))
 }
 
 pub struct Gpu {

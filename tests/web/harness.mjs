@@ -17,9 +17,24 @@ export const manifest = () => {
 /** The bytes of a file of a golden model. */
 export const golden = (path) => readFileSync(join(GOLDEN, "models", path));
 
+/** A script of the package after `edit`, as an entry of `served`. */
+export function script(path, edit) {
+  const text = readFileSync(join(ROOT, "www", path), "utf8");
+  const edited = edit(text);
+  if (edited === text) throw new Error(`${path} has nothing to edit any more`);
+  return (response) => reply(response, edited, "text/javascript");
+}
+
+/** How the CPU of a page that was opened with these options is called. */
+export async function cpuName(page, { isolated = false, relaxed = true }) {
+  const threads = isolated ? Math.min(await page.evaluate(() => navigator.hardwareConcurrency), 16) : 1;
+  return `CPU, ${threads} thread${threads > 1 ? "s" : ""}${relaxed ? ", relaxed SIMD" : ""}`;
+}
+
 /**
  * Opens `path` in a new browser. `served` maps paths to what is answered in place of the
  * file: bytes, null (no such file) or a function of the response. Closed when the test `t` ends.
+ * Options: an `isolated` page can have threads; not `relaxed` hides relaxed SIMD; others are the browser's.
  */
 export async function open(t, path = "/tests/blank.html", options = {}) {
   const served = new Map();
@@ -32,8 +47,10 @@ export async function open(t, path = "/tests/blank.html", options = {}) {
     else reply(response, body, "application/octet-stream");
     return true;
   };
-  const server = await serve({ mounts: { "/golden/": GOLDEN }, answer });
-  const browser = await launch(options);
+  const { isolated = false, relaxed = true, ...browserOptions } = options;
+  if (!relaxed) served.set("/worker.js", script("worker.js", (text) => text.replace("WebAssembly.validate(", "false && $&")));
+  const server = await serve({ mounts: { "/golden/": GOLDEN }, answer, isolated });
+  const browser = await launch(browserOptions);
   const page = await browser.newPage();
   const complaints = [];
   page.on("console", (message) => message.type() === "error" && complaints.push(message.text()));

@@ -7,7 +7,7 @@ import { open } from "./harness.mjs";
 test("Chromium compiles every kernel variant", { timeout: 300_000 }, async (t) => {
   const { page } = await open(t);
   const { total, compiled, f16, faults } = await page.evaluate(async () => {
-    const module = await import("/pkg/tintype.js");
+    const module = await import("/pkg/base/tintype.js");
     await module.default();
     const adapter = await navigator.gpu.requestAdapter();
     if (!adapter) throw new Error("no adapter");

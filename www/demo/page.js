@@ -46,9 +46,10 @@ function explain(error) {
   return error.name === "AbortError" ? ["cancelled", "Cancelled"] : ["failed", "", error.message];
 }
 
-/** Makes the generator at the first press, and again when the model or its precision changed. */
+/** Makes the generator at the first press, and again when the model, the device or its precision changed. */
 async function load(common) {
-  const settings = { model: fields.model.value, weights: chosen("weights"), activations: chosen("activations") };
+  const settings = { model: fields.model.value };
+  for (const name of ["device", "weights", "activations"]) settings[name] = chosen(name);
   const wanted = JSON.stringify(settings);
   if (generator && made === wanted) return;
   forget();
@@ -107,7 +108,7 @@ function show({ image, seed, timings, adapter, warnings }) {
   canvas.setAttribute("aria-label", `${fields.prompt.value}, seed ${seed}`);
   const rows = [["seed", seed], ["size", `${image.width}x${image.height}`]];
   for (const [stage, ms] of Object.entries(timings)) rows.push([stage, `${(ms / 1000).toFixed(2)} s`]);
-  rows.push(["adapter", adapter], ...warnings.map((warning) => ["note", warning]));
+  rows.push(["device", adapter], ...warnings.map((warning) => ["note", warning]));
   $("report").replaceChildren(...rows.flatMap(([name, text]) => [element("dt", name), element("dd", text)]));
 }
 

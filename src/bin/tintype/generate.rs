@@ -105,7 +105,8 @@ fn tell(options: &Options, device: &Device, report: &Report, seed: u64, loaded: 
     if options.json {
         let value = json!({
             "out": options.out, "prompt": options.prompt, "seed": seed, "steps": report.steps,
-            "width": image.width, "height": image.height, "adapter": device.name(),
+            "width": image.width, "height": image.height,
+            "device": device.kind(), "adapter": device.name(),
             "timings": {"load": loaded, "text": t.text, "denoise": t.denoise, "decode": t.decode},
             "warnings": report.warnings,
         });

@@ -45,8 +45,9 @@ struct DeviceOptions {
     /// How activations are stored: auto, f32, f16 or pack16
     #[arg(long, default_value = "auto")]
     activations: String,
-    /// Where it runs: gpu; cpu, which needs no GPU and computes in f32; or auto, the CPU if there is no real GPU
-    #[arg(long, default_value = "gpu")]
+    /// Where it runs: gpu; cpu, which needs no GPU and computes in f32; or auto, the CPU if there is no real
+    /// GPU, unless --adapter or --activations f16 or pack16 ask for one
+    #[arg(long, default_value = "auto")]
     device: String,
     /// Take the adapter that has this in its name
     #[arg(long, value_name = "SUBSTRING")]
@@ -57,7 +58,7 @@ impl DeviceOptions {
     async fn open(&self, weights: &str) -> Result<(Device, LoadOptions)> {
         let weights = self.weights.as_deref().unwrap_or(weights);
         let options = LoadOptions::parse(weights, &self.activations)?;
-        let device = Device::open(&self.device, self.adapter.as_deref(), None).await?;
+        let device = Device::open(&self.device, &self.activations, self.adapter.as_deref(), None).await?;
         device.elem(&options.activations)?;
         Ok((device, options))
     }

@@ -1,0 +1,48 @@
+//! Threads in a browser: further workers with an instance of the module each, on the same memory, that run
+//! rayon's loops. www/worker.js starts them, where the page is cross-origin isolated.
+
+use js_sys::{Array, Function, Promise};
+use rayon::{ThreadBuilder, ThreadPoolBuilder};
+use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::JsFuture;
+
+#[wasm_bindgen]
+extern "C" {
+    type Thread;
+    #[wasm_bindgen(method, js_name = postMessage)]
+    fn post_message(this: &Thread, message: &JsValue);
+}
+
+/// Makes this worker and the ones that `gather(module, memory)` resolves to rayon's threads. Blocking is
+/// allowed in workers; on a page's own thread it is not, and nothing of this runs there.
+pub async fn start(gather: &Function) {
+    if rayon::current_thread_index().is_some() {
+        return;
+    }
+    let promise = gather.call2(&JsValue::NULL, &wasm_bindgen::module(), &wasm_bindgen::memory());
+    // It never fails: a worker that could not be started is one thread less.
+    let workers: Array = match promise {
+        Ok(promise) => JsFuture::from(promise.unchecked_into::<Promise>())
+            .await
+            .map_or_else(|_| Array::new(), JsCast::unchecked_into),
+        Err(_) => Array::new(),
+    };
+    let pool = ThreadPoolBuilder::new()
+        .num_threads(workers.length() as usize + 1)
+        .use_current_thread()
+        .spawn_handler(|thread: ThreadBuilder| {
+            let worker: Thread = workers.pop().unchecked_into();
+            worker.post_message(&JsValue::from(Box::into_raw(Box::new(thread)) as usize as f64));
+            Ok(())
+        })
+        .build();
+    // The pool is this worker's for good; dropping it would end the threads.
+    std::mem::forget(pool.expect("the handler refuses no thread"));
+}
+
+/// What a worker does that was told to be the thread `thread`: it returns only when the pool ends.
+#[wasm_bindgen(js_name = runThread)]
+pub fn run_thread(thread: usize) {
+    // SAFETY: the number is that of one `Box::into_raw` in `start`, on the same memory, and is sent once.
+    unsafe { Box::from_raw(thread as *mut ThreadBuilder) }.run();
+}
