@@ -39,7 +39,7 @@ pub fn sentence(output: &Output) -> String {
     sentence.to_owned()
 }
 
-fn text(bytes: &[u8]) -> String {
+pub fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
@@ -67,7 +67,7 @@ fn relative_l2(got: &[f32], want: &[f32]) -> f64 {
 }
 
 /// A case of tests/golden drawn by the command: picture, dump and report against the reference.
-fn drawn_as_the_reference(case: &str, more: &[&str]) {
+fn drawn_as_the_reference(case: &str, device: &str, more: &[&str]) {
     let case = &manifest()["cases"][case];
     let (out, model) = (Temp::new(), golden("sdxs-like"));
     let (png, dump) = (out.path("a.png"), out.path("a.safetensors"));
@@ -84,13 +84,13 @@ fn drawn_as_the_reference(case: &str, more: &[&str]) {
         "--dump",
         dump.to_str().unwrap(),
     ];
-    let rest = ["--size", "64x64", "--activations", "f32", "--json"];
+    let rest = ["--size", "64x64", "--activations", "f32", "--device", device, "--json"];
     let output = success(&[&common[..], &paths, &rest, more].concat());
 
     // The report.
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     let wanted = json!({"out": png, "prompt": prompt, "seed": case["seed"], "width": 64, "height": 64,
-        "steps": args["num_inference_steps"], "warnings": []});
+        "device": device, "steps": args["num_inference_steps"], "warnings": []});
     for (key, value) in wanted.as_object().unwrap() {
         assert_eq!(report[key], *value, "{key}");
     }
@@ -127,13 +127,15 @@ fn drawn_as_the_reference(case: &str, more: &[&str]) {
 
 #[test]
 fn one_step() {
-    drawn_as_the_reference("pipe/sdxs_1step", &[]);
+    drawn_as_the_reference("pipe/sdxs_1step", "gpu", &[]);
+    drawn_as_the_reference("pipe/sdxs_1step", "cpu", &[]);
 }
 
 /// Another scheduler than the model's own, and noise after every step.
 #[test]
 fn four_steps_of_lcm() {
-    drawn_as_the_reference("pipe/sdxs_lcm_4step", &["--scheduler", "lcm"]);
+    drawn_as_the_reference("pipe/sdxs_lcm_4step", "gpu", &["--scheduler", "lcm"]);
+    drawn_as_the_reference("pipe/sdxs_lcm_4step", "cpu", &["--scheduler", "lcm"]);
 }
 
 /// Draws with the given arguments into a fresh folder; returns the picture's bytes and stderr.

@@ -21,10 +21,10 @@ const CHECKS = {
     build: ["cargo", ["test", "--profile", "mutants", "--no-run"]],
     run: ["cargo", ["test", "--profile", "mutants", filter].filter(Boolean)],
   }),
-  // `verify GLOB [option ...]`: the cases of tests/golden that match.
+  // `verify GLOB [option ...]`: the cases of tests/golden that match; on the adapter unless told otherwise.
   verify: ([glob, ...more]) => ({
     build: ["cargo", ["build", "--profile", "mutants"]],
-    run: [join(TARGET, "mutants/tintype"), ["verify", "tests/golden", "--filter", glob, ...more]],
+    run: [join(TARGET, "mutants/tintype"), ["verify", "tests/golden", "--filter", glob, ...(more.includes("--device") ? [] : ["--device", "gpu"]), ...more]],
   }),
 };
 

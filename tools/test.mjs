@@ -41,7 +41,7 @@ function webTests() {
 }
 
 function verify(activations, name, env) {
-  const args = ["verify", "tests/golden", "--activations", activations];
+  const args = ["verify", "tests/golden", "--device", "gpu", "--activations", activations];
   return { [`golden-${activations}-${name}`]: [VERIFY, args, env] };
 }
 

@@ -30,14 +30,26 @@ fn adapters() {
         &["--adapter", "no such thing"],
         &["no such thing", "(no-adapter)"],
     );
-    let mut command = tintype(&["generate", PROMPT, "--model", model.to_str().unwrap()]);
     // Where there are other ways to a GPU than Vulkan, they are not for the test to close.
-    if cfg!(target_os = "linux") {
+    if !cfg!(target_os = "linux") {
+        return;
+    }
+    let out = Temp::new();
+    let png = out.path("a.png");
+    let draw = |more: &[&str]| {
+        let common = ["generate", PROMPT, "--size", "8x8", "--model", model.to_str().unwrap()];
         let nothing = [("VK_DRIVER_FILES", "/dev/null"), ("VK_ICD_FILENAMES", "/dev/null")];
-        let sentence = crate::cli::sentence(&command.envs(nothing).output().unwrap());
+        let mut command = tintype(&[&common[..], &["--out", png.to_str().unwrap()], more].concat());
+        command.envs(nothing).output().unwrap()
+    };
+    // What asks for a GPU gets no CPU.
+    for more in [["--device", "gpu"], ["--activations", "pack16"]] {
+        let sentence = crate::cli::sentence(&draw(&more));
         assert!(sentence.contains("there is no WebGPU adapter"), "{sentence}");
         assert!(sentence.ends_with("(no-adapter)"), "{sentence}");
     }
+    let said = crate::cli::text(&draw(&[]).stderr);
+    assert!(said.contains(" steps on CPU, ") && said.contains(" thread"), "{said}");
 }
 
 #[test]
