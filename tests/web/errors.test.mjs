@@ -2,11 +2,8 @@
 // was there before goes on drawing the same pictures.
 
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import { test } from "node:test";
-import { ROOT } from "../../tools/shell.mjs";
-import { golden, open, withFields, withHeader } from "./harness.mjs";
+import { golden, open, script, withFields, withHeader } from "./harness.mjs";
 
 const MODEL = "/golden/models/sdxs-like/";
 const UNET = "unet/diffusion_pytorch_model.fp16.safetensors";
@@ -45,6 +42,9 @@ const OPTIONS = [
   [{ weights: 8 }, "invalid-option", "weights"],
   [{ activations: "f64" }, "invalid-option", "activations"],
   [{ activations: "f16" }, "unsupported", "shader-f16"],
+  [{ device: "tpu" }, "invalid-option", "device"],
+  [{ device: 1 }, "invalid-option", "device"],
+  [{ device: "cpu", activations: "pack16" }, "unsupported", "CPU"],
   [{ model: "http://[" }, "invalid-option", "model"],
 ];
 
@@ -129,15 +129,7 @@ test("aborted", { timeout: 300_000 }, async (t) => {
   });
 
   await prepare(page);
-  for (const stage of ["before", "begin", "sent", "text", "denoise", "decode"]) {
-    await t.test(`the drawing: ${stage}`, async () => {
-      const { reason, answers, same } = await page.evaluate(abortDrawing, stage);
-      assert.equal(reason, "mine");
-      assert.ok(same, "the next picture is another one");
-      // The work itself ended, not only the promise; the first two never reach the worker.
-      assert.deepEqual(answers, stage === "before" || stage === "begin" ? [] : ["cancelled"]);
-    });
-  }
+  await abortAtEachStage(t, page);
   await t.test("a call that waits leaves the queue, the others are served in order", async () => {
     const order = await page.evaluate(async () => {
       const abort = new AbortController();
@@ -165,17 +157,48 @@ test("aborted", { timeout: 300_000 }, async (t) => {
   });
 });
 
+for (const isolated of [true, false]) {
+  test(`aborted on the CPU, ${isolated ? "with threads" : "with one thread"}`, { timeout: 300_000 }, async (t) => {
+    const { page } = await open(t, undefined, { isolated });
+    await prepare(page, "cpu");
+    await abortAtEachStage(t, page);
+  });
+}
+
+async function abortAtEachStage(t, page) {
+  for (const stage of ["before", "begin", "sent", "text", "denoise", "decode"]) {
+    await t.test(`the drawing: ${stage}`, async () => {
+      const { reason, answers, same } = await page.evaluate(abortDrawing, stage);
+      assert.equal(reason, "mine");
+      assert.ok(same, "the next picture is another one");
+      // The work itself ended, not only the promise; the first two never reach the worker.
+      assert.deepEqual(answers, stage === "before" || stage === "begin" ? [] : ["cancelled"]);
+    });
+  }
+}
+
 test("a panic inside the module", { timeout: 120_000 }, async (t) => {
   const { page, served } = await open(t);
   // More bytes than the module asked for: a mistake of our own, that only this test makes.
-  const source = readFileSync(join(ROOT, "www/source.js"), "utf8").replace("this.#rest.subarray(0, most)", "this.#rest");
-  served.set("/source.js", (response) => response.writeHead(200, { "Content-Type": "text/javascript" }).end(source));
+  served.set("/source.js", script("source.js", (text) => text.replace("this.#rest.subarray(0, most)", "this.#rest")));
   const error = await page.evaluate(async (model) => {
     const { ImageGenerator } = await import("/index.js");
     const error = await ImageGenerator.create({ model }).catch((error) => error);
     return { ours: true, code: error.code, message: error.message };
   }, MODEL);
   assertError(error, "internal", "panicked at src");
+});
+
+test("a thread that breaks", { timeout: 120_000 }, async (t) => {
+  const { page, served } = await open(t, undefined, { isolated: true });
+  served.set("/worker.js", script("worker.js", (text) => text.replace("runThread(job)", "runThread(0)")));
+  const code = await page.evaluate(async (model) => {
+    const { ImageGenerator } = await import("/index.js");
+    const generator = await ImageGenerator.create({ model, device: "cpu" });
+    // It may take a moment until it is known; whatever goes on then ends with it.
+    for (;;) await generator.generate("a boat", { width: 32, height: 32 });
+  }, MODEL).catch((error) => error.message);
+  assert.match(code, /an internal error/);
 });
 
 test("a lost device", { timeout: 120_000 }, async (t) => {
@@ -194,14 +217,16 @@ test("a lost device", { timeout: 120_000 }, async (t) => {
   await prepare(page);
 });
 
-test("a browser without WebGPU", { timeout: 60_000 }, async (t) => {
+test("a browser without WebGPU that was asked for", { timeout: 60_000 }, async (t) => {
   const { page } = await open(t, undefined, { webgpu: false });
-  const error = await page.evaluate(async (model) => {
-    const { ImageGenerator } = await import("/index.js");
-    const error = await ImageGenerator.create({ model }).catch((error) => error);
-    return { ours: true, code: error.code, message: error.message };
-  }, MODEL);
-  assertError(error, "no-adapter", "WebGPU");
+  for (const options of [{ device: "gpu" }, { activations: "pack16" }]) {
+    const error = await page.evaluate(async (options) => {
+      const { ImageGenerator } = await import("/index.js");
+      const error = await ImageGenerator.create(options).catch((error) => error);
+      return { ours: true, code: error.code, message: error.message };
+    }, { model: MODEL, ...options });
+    assertError(error, "no-adapter", "WebGPU");
+  }
 });
 
 function assertError({ ours, code, message }, wanted, word) {
@@ -214,8 +239,8 @@ const describe = (options) =>
   Object.entries(options).map(([key, value]) => `${key} ${typeof value === "string" ? JSON.stringify(value) : value}`).join(", ");
 
 /** Gives the page a generator, `picture()` that draws a small one as text, and what it drew first. */
-async function prepare(page) {
-  await page.evaluate(async (model) => {
+async function prepare(page, device = "gpu") {
+  await page.evaluate(async ({ model, device }) => {
     // What the worker answers can be seen here: an early rejection must not hide that it went on.
     window.answers = [];
     const Real = (window.Real ??= window.Worker);
@@ -226,13 +251,13 @@ async function prepare(page) {
       }
     };
     const { ImageGenerator } = await import("/index.js");
-    window.generator = await ImageGenerator.create({ model });
+    window.generator = await ImageGenerator.create({ model, device });
     window.picture = async () => {
       const made = await window.generator.generate("a boat", { seed: 1, width: 32, height: 32 });
       return made.toImageData().data.join();
     };
     window.first = await window.picture();
-  }, MODEL);
+  }, { model: MODEL, device });
 }
 
 /** Runs in the page. `at` is a moment, or the fraction of the download from which on to abort. */

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { manifest, open } from "./harness.mjs";
+import { cpuName, manifest, open } from "./harness.mjs";
 
 const FAMILIES = ["sd-turbo-like", "sdxs-like"];
 
@@ -27,8 +27,21 @@ function requests({ model, args, seed, png }) {
   }));
 }
 
-test("pictures are within one level of the reference", { timeout: 900_000 }, async (t) => {
-  const { page, served } = await open(t);
+/** Where pictures are drawn: how the page is opened, and the device. */
+const PLACES = {
+  "on the GPU": [{}, "gpu"],
+  "on the CPU, with threads": [{ isolated: true }, "cpu"],
+  "on the CPU, with one thread": [{}, "cpu"],
+  "on the CPU, without relaxed SIMD": [{ isolated: true, relaxed: false }, "cpu"],
+};
+
+for (const place of Object.keys(PLACES)) {
+  test(`pictures ${place} are within one level of the reference`, { timeout: 900_000 }, (t) => pictures(t, ...PLACES[place]));
+}
+
+async function pictures(t, options, device) {
+  const { page, served } = await open(t, undefined, options);
+  const adapter = device === "gpu" ? "google swiftshader" : await cpuName(page, options);
   const families = new Set();
   const left = [];
   for (const [name, entry] of Object.entries(manifest().cases)) {
@@ -44,7 +57,9 @@ test("pictures are within one level of the reference", { timeout: 900_000 }, asy
       const scheduler = { _class_name: entry.scheduler_class, ...entry.scheduler_config };
       served.set(`/golden/models/${entry.model}/scheduler/scheduler_config.json`, JSON.stringify(scheduler));
       for (const request of wanted) {
-        const found = await page.evaluate(compare, { model: `/golden/models/${entry.model}/`, ...request });
+        const found = await page.evaluate(compare, { model: `/golden/models/${entry.model}/`, device, ...request });
+        assert.equal(found.device, device);
+        assert.equal(found.adapter, adapter);
         assert.deepEqual(found.size, found.wanted);
         assert.ok(found.within >= entry.limits.image_levels.f32, `${(100 * found.within).toFixed(2)} % within one level, the worst off by ${found.worst}`);
       }
@@ -52,7 +67,7 @@ test("pictures are within one level of the reference", { timeout: 900_000 }, asy
   }
   for (const family of FAMILIES) assert.ok(families.has(family), `no case of ${family}`);
   t.diagnostic(`not for this interface: ${left.join(", ") || "none"}`);
-});
+}
 
 // Eight bits of rounding in both pictures: each value is off by half a level at most.
 const ROUNDING = 1 / 255;
@@ -61,7 +76,7 @@ test("pictures with other precisions stay near the reference", { timeout: 300_00
   const { page } = await open(t);
   const entry = manifest().cases["pipe/sdxs_1step"];
   const [request] = requests(entry);
-  const draw = (precision) => page.evaluate(compare, { model: `/golden/models/${entry.model}/`, ...request, precision });
+  const draw = (precision) => page.evaluate(compare, { model: `/golden/models/${entry.model}/`, device: "gpu", ...request, precision });
   await t.test("pack16", async () => {
     const { relative } = await draw({ weights: "f16", activations: "pack16" });
     assert.ok(relative <= entry.limits.half + ROUNDING, `off by ${relative}`);
@@ -75,10 +90,11 @@ test("pictures with other precisions stay near the reference", { timeout: 300_00
 });
 
 /** Runs in the page: a picture and its reference, value by value. */
-async function compare({ model, file, prompt, options, precision = { weights: "f32", activations: "f32" } }) {
+async function compare({ model, device, file, prompt, options, precision = { weights: "f32", activations: "f32" } }) {
   const { ImageGenerator } = await import("/index.js");
-  const generator = await ImageGenerator.create({ model, ...precision });
-  const made = (await generator.generate(prompt, options)).toImageData();
+  const generator = await ImageGenerator.create({ model, device, ...precision });
+  const generated = await generator.generate(prompt, options);
+  const made = generated.toImageData();
   generator.dispose();
 
   const blob = await (await fetch(file)).blob();
@@ -101,6 +117,8 @@ async function compare({ model, file, prompt, options, precision = { weights: "f
     if (off <= 1) within++;
   }
   return {
+    device: generated.device,
+    adapter: generated.adapter,
     size: [made.width, made.height],
     wanted: [wanted.width, wanted.height],
     within: within / ((wanted.data.length / 4) * 3),
