@@ -7,6 +7,7 @@ import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { setFlagsFromString } from "node:v8";
 import { gzipSync } from "node:zlib";
 import * as find from "./find.mjs";
 import { BUILD, setup } from "./setup.mjs";
@@ -67,6 +68,8 @@ async function bindgen(wasm, out) {
 async function optimise(wasm) {
   await must("wasm-opt", process.execPath, [join(ROOT, "node_modules/binaryen/bin/wasm-opt"), "-Os", wasm, "-o", wasm]);
   const bytes = readFileSync(wasm);
+  // Node 20 knows relaxed SIMD, but not without being asked.
+  if (parseInt(process.versions.node) < 22) setFlagsFromString("--experimental-wasm-relaxed-simd");
   await WebAssembly.compile(bytes).catch((error) => {
     throw new Plain(`The optimised module does not compile: ${error.message}`);
   });

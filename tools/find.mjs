@@ -54,7 +54,7 @@ export async function wasmCargo() {
       env.CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER = wasmLinker();
       if (!env.CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER) continue;
     }
-    return { program, args: ["build", "--lib", "--target", TARGET, "-Zbuild-std=std,panic_abort"], env };
+    return { program, args: ["build", "--lib", "--target", TARGET, "-Zbuild-std=std,panic_abort", "-Zbuild-std-features=optimize_for_size"], env };
   }
   return null;
 }

@@ -20,6 +20,14 @@ const [init, { Generator, initSync, onPanic, runThread }] = WebAssembly.validate
   ? [initRelaxed, relaxed]
   : [initBase, base];
 
+if (navigator.gpu) {
+  // The module's memory is shared, and not every browser has taken views of such memory here: it gets a copy.
+  const { writeBuffer } = GPUQueue.prototype;
+  GPUQueue.prototype.writeBuffer = function (buffer, offset, data, ...range) {
+    return writeBuffer.call(this, buffer, offset, data.slice(), ...range);
+  };
+}
+
 let ready = null;
 let generator = null;
 /** The call that the module is busy with. index.js sends one at a time. */
