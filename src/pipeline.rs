@@ -14,7 +14,7 @@ pub use denoise::{Denoiser, Job, UnetPart, denoise_plan, step_coefficients};
 pub use parts::{LoadOptions, read_json};
 pub use plans::{Planned, plans};
 pub use request::{Image, Report, Request, Seeds, Stage, Timings};
-pub use text::{TextPart, text_plan};
+pub use text::{TextNetwork, TextPart, text_plan};
 
 use crate::device::Device;
 use crate::error::{Error, Result};
@@ -74,7 +74,7 @@ impl Pipeline {
             TextPart::load(device, folder, "tokenizer", "text_encoder", options.weights, hooks).await?;
         let unet = UnetPart::load(device, folder, "unet", options.weights, hooks).await?;
         let vae = VaePart::load(device, folder, "vae", options.weights, hooks, Network::decoder).await?;
-        let (width, wanted) = (text.encoder.config.hidden_size, unet.config.cross_attention_dim);
+        let (width, wanted) = (text.network.encoder.config.hidden_size, unet.config.cross_attention_dim);
         if width != wanted {
             return Err(Error::model(format!(
                 "unet/config.json: cross_attention_dim is {wanted}, but the text encoder's hidden_size is {width}"

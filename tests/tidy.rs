@@ -42,7 +42,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         ],
     ),
     ("bench", &["pipeline", "device", "ops", "plan", "kernels", "quant", "weights", "shape", "host"]),
-    ("web", &["pipeline", "device", "host", "kernels", "weights"]),
+    ("web", &["pipeline", "device", "host", "kernels", "weights", "plan", "shape"]),
 ];
 
 /// A file of the repository: its path from the root with `/`, its text.

@@ -13,6 +13,11 @@ use crate::weights::{Declarations, Folder, Hooks, join};
 /// A tokenizer and its text encoder.
 pub struct TextPart {
     pub tokenizer: Tokenizer,
+    pub network: TextNetwork,
+}
+
+/// A text encoder, from token ids on.
+pub struct TextNetwork {
     pub encoder: TextEncoder,
     weights: Weights,
 }
@@ -35,19 +40,16 @@ impl TextPart {
             tokenizer_config: file("tokenizer_config.json").await?,
             special_tokens_map: file("special_tokens_map.json").await?,
         })?;
-        let path = join(component, "config.json");
-        let config = ClipTextConfig::from_json(&read_json(folder, &path).await?, &path)?;
-        let mut d = Declarations::new(format);
-        let encoder = TextEncoder::declare(&mut d, &config);
-        let weights = Weights::load(device, &d, folder, component, "model", hooks).await?;
-        if tokenizer.length() != config.max_position_embeddings {
+        let network = TextNetwork::load(device, folder, component, format, hooks).await?;
+        let positions = network.encoder.config.max_position_embeddings;
+        if tokenizer.length() != positions {
             return Err(Error::model(format!(
-                "{path}: max_position_embeddings is {}, but the tokenizer's model_max_length is {}",
-                config.max_position_embeddings,
+                "{}: max_position_embeddings is {positions}, but the tokenizer's model_max_length is {}",
+                join(component, "config.json"),
                 tokenizer.length()
             )));
         }
-        Ok(TextPart { tokenizer, encoder, weights })
+        Ok(TextPart { tokenizer, network })
     }
 
     /// The hidden states of the prompts, `[prompts, tokens, width]`.
@@ -72,23 +74,38 @@ impl TextPart {
             }
             ids.push(encoded.ids);
         }
-        let session = self.session(device, target, &ids).await?;
+        let session = self.network.session(device, target, ids.len()).await?;
+        session.write(device, "embeddings", &self.network.embeddings(&ids)?);
         session.run(device, "text", &watch.cancel, &|f| (watch.progress)(Stage::Text, f)).await?;
         session.read(device, "last_hidden_state").await
     }
+}
 
-    /// A session whose input holds the embeddings of these tokens; run its section "text".
-    pub async fn session(&self, device: &Device, target: &Target, ids: &[Vec<u32>]) -> Result<Session> {
-        let embeddings = self.embeddings(ids)?;
-        let plan = text_plan(&self.encoder, target, ids.len());
+impl TextNetwork {
+    pub async fn load<F: Folder>(
+        device: &Device,
+        folder: &F,
+        component: &str,
+        format: Format,
+        hooks: Hooks<'_>,
+    ) -> Result<TextNetwork> {
+        let path = join(component, "config.json");
+        let config = ClipTextConfig::from_json(&read_json(folder, &path).await?, &path)?;
+        let mut d = Declarations::new(format);
+        let encoder = TextEncoder::declare(&mut d, &config);
+        let weights = Weights::load(device, &d, folder, component, "model", hooks).await?;
+        Ok(TextNetwork { encoder, weights })
+    }
+
+    /// A session for so many prompts: its input is [`Self::embeddings`], its section "text".
+    pub async fn session(&self, device: &Device, target: &Target, prompts: usize) -> Result<Session> {
+        let plan = text_plan(&self.encoder, target, prompts);
         plan.check("text encoder", &device.limits())?;
-        let session = Session::new(device, plan, &self.weights).await?;
-        session.write(device, "embeddings", &embeddings);
-        Ok(session)
+        Session::new(device, plan, &self.weights).await
     }
 
     /// The sums of token and position embeddings, gathered on the CPU.
-    fn embeddings(&self, ids: &[Vec<u32>]) -> Result<Vec<f32>> {
+    pub fn embeddings(&self, ids: &[Vec<u32>]) -> Result<Vec<f32>> {
         let width = self.encoder.config.hidden_size;
         let [tokens, positions] = self.encoder.tables().map(|t| self.weights.table(t));
         let mut sums = Vec::with_capacity(ids.len() * positions.len());

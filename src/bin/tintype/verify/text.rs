@@ -24,14 +24,15 @@ pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
         .chunks_exact(tokens)
         .map(|row| row.iter().map(|&id| id as u32).collect())
         .collect();
-    let session = part.session(&bench.device, &bench.tapped(), &ids).await?;
+    let session = part.network.session(&bench.device, &bench.tapped(), ids.len()).await?;
+    session.write(&bench.device, "embeddings", &part.network.embeddings(&ids)?);
     session.run(&bench.device, "text", &Cancel::default(), &|_| {}).await?;
     let last = session.read(&bench.device, "last_hidden_state").await?;
     let mut checks =
         vec![Check::new("out.last_hidden_state", &last, &reference.f32("out.last_hidden_state")?)];
     checks.push(Check::new(
         "out.pooler_output",
-        &part.encoder.pooled(&last, &ids),
+        &part.network.encoder.pooled(&last, &ids),
         &reference.f32("out.pooler_output")?,
     ));
     for name in

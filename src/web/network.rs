@@ -1,0 +1,165 @@
+//! One network of a model folder by itself, as the reference library has it: what bench/peers measures,
+//! and what tests compare in a browser.
+
+use std::cell::RefCell;
+
+use js_sys::{Array, Float32Array, Reflect};
+use wasm_bindgen::prelude::*;
+
+use super::{Options, Source, to_js};
+use crate::device::{Device, Session};
+use crate::error::{Error, Result};
+use crate::host::Cancel;
+use crate::pipeline::{self, Job, LoadOptions, TextNetwork, UnetPart, VaePart};
+use crate::plan::Target;
+use crate::shape::{nchw, nhwc};
+use crate::weights::Hooks;
+
+/// A U-Net, an autoencoder's decoder or a text encoder. Like a generator it serves one call at a time.
+#[wasm_bindgen]
+pub struct Network {
+    device: Device,
+    target: Target,
+    part: Part,
+    /// The session of the last sizes: the first run of a size makes one.
+    session: RefCell<Option<([u32; 4], Session)>>,
+}
+
+enum Part {
+    Unet(UnetPart),
+    Decoder(VaePart),
+    Text(TextNetwork),
+}
+
+#[wasm_bindgen]
+impl Network {
+    /// `component`: "unet", "vae" or "text_encoder". `options`: weights, activations, device, as for a
+    /// generator.
+    pub async fn create(
+        source: Source,
+        component: String,
+        options: JsValue,
+    ) -> std::result::Result<Network, JsValue> {
+        Self::load(&source, &component, &Options(options)).await.map_err(to_js)
+    }
+
+    /// `inputs`: { name, shape, values } with diffusers' names and order of axes: of a U-Net "sample",
+    /// "timestep" and "encoder_hidden_states", of a decoder "z", of a text encoder "input_ids". Resolves to
+    /// the values of the output.
+    pub async fn run(&self, inputs: Array) -> std::result::Result<Float32Array, JsValue> {
+        let values = self.compute(&Inputs(inputs)).await.map_err(to_js)?;
+        Ok(Float32Array::from(values.as_slice()))
+    }
+
+    async fn load(source: &Source, component: &str, options: &Options) -> Result<Network> {
+        let [weights, activations, device] = [("weights", "f32"), ("activations", "f32"), ("device", "gpu")]
+            .map(|(key, default)| Ok(options.text(key)?.unwrap_or(default.to_owned())));
+        let load = LoadOptions::parse(&weights?, &activations?)?;
+        let device = Device::open(&device?, None, None).await?;
+        let (d, format) = (&device, load.weights);
+        let part = match component {
+            "unet" => Part::Unet(UnetPart::load(d, source, component, format, Hooks::NONE).await?),
+            "vae" => {
+                let declare = pipeline::Network::decoder;
+                Part::Decoder(VaePart::load(d, source, component, format, Hooks::NONE, declare).await?)
+            }
+            "text_encoder" => Part::Text(TextNetwork::load(d, source, component, format, Hooks::NONE).await?),
+            other => {
+                return Err(Error::option(format!(
+                    "component: wanted unet, vae or text_encoder, found {other:?}"
+                )));
+            }
+        };
+        let target = Target { elem: device.elem(&load.activations)?, taps: false };
+        Ok(Network { device, target, part, session: RefCell::default() })
+    }
+
+    async fn compute(&self, inputs: &Inputs) -> Result<Vec<f32>> {
+        let (device, target) = (&self.device, &self.target);
+        match &self.part {
+            Part::Unet(part) => {
+                let (sample, [n, c, h, w]) = inputs.get("sample")?;
+                let (text, [_, tokens, ..]) = inputs.get("encoder_hidden_states")?;
+                let (timestep, _) = inputs.get("timestep")?;
+                let job = Job { images: n, guided: false, size: [h, w], tokens };
+                let session = self.session([n, h, w, tokens], part.session(device, target, job)).await?;
+                let features = timestep.iter().flat_map(|&t| part.unet.time_features(t)).collect::<Vec<_>>();
+                let rows = n as usize / timestep.len().max(1);
+                session.write(device, "latents", &nhwc(&sample, c as usize, (h * w) as usize));
+                session.write(device, "input_coefficients", &[1.0, 0.0, 0.0, 0.0]);
+                session.write(device, "text", &text);
+                session.write(device, "time_features", &features.repeat(rows));
+                self.finish(session, [n, h, w, tokens], &["context", "time", "unet"], "model_output").await
+            }
+            Part::Decoder(part) => {
+                let (z, [n, c, h, w]) = inputs.get("z")?;
+                let session = self.session([n, c, h, w], part.session(device, target, n, [h, w])).await?;
+                // Without the scaling, which belongs to the pipeline.
+                session.write(device, "coefficients", &[1.0, 0.0, 0.0, 0.0]);
+                session.write(device, "input", &nhwc(&z, c as usize, (h * w) as usize));
+                self.finish(session, [n, c, h, w], &["vae"], "sample").await
+            }
+            Part::Text(network) => {
+                let (ids, [n, tokens, ..]) = inputs.get("input_ids")?;
+                let ids: Vec<Vec<u32>> = ids
+                    .chunks(tokens as usize)
+                    .map(|row| row.iter().map(|&id| id as u32).collect())
+                    .collect();
+                let size = [n, tokens, 1, 1];
+                let session = self.session(size, network.session(device, target, n as usize)).await?;
+                session.write(device, "embeddings", &network.embeddings(&ids)?);
+                self.finish(session, size, &["text"], "last_hidden_state").await
+            }
+        }
+    }
+
+    /// The kept session if it is of this size, else a new one.
+    async fn session(&self, size: [u32; 4], new: impl Future<Output = Result<Session>>) -> Result<Session> {
+        match self.session.take() {
+            Some((kept, session)) if kept == size => Ok(session),
+            _ => new.await,
+        }
+    }
+
+    /// Runs the sections, reads the output in the reference's order of axes, and keeps the session.
+    async fn finish(
+        &self,
+        session: Session,
+        size: [u32; 4],
+        sections: &[&str],
+        output: &str,
+    ) -> Result<Vec<f32>> {
+        for section in sections {
+            session.run(&self.device, section, &Cancel::default(), &|_| {}).await?;
+        }
+        let values = session.read(&self.device, output).await?;
+        let shape = session.plan().outputs[output].shape;
+        self.session.replace(Some((size, session)));
+        Ok(match self.part {
+            Part::Text(_) => values,
+            _ => nchw(&values, shape.c as usize, shape.pixels() as usize),
+        })
+    }
+}
+
+/// Tensors of a caller.
+struct Inputs(Array);
+
+impl Inputs {
+    /// The values and the shape, with ones behind it.
+    fn get(&self, name: &str) -> Result<(Vec<f32>, [u32; 4])> {
+        let field = |tensor: &JsValue, key: &str| Reflect::get(tensor, &key.into()).unwrap_or_default();
+        let tensor = self.0.iter().find(|t| field(t, "name").as_string().is_some_and(|n| n == name));
+        let tensor = tensor.ok_or_else(|| Error::option(format!("inputs: {name} is missing")))?;
+        let values = Float32Array::new(&field(&tensor, "values")).to_vec();
+        let mut shape = [1; 4];
+        for (side, given) in shape.iter_mut().zip(Array::from(&field(&tensor, "shape"))) {
+            *side = given.as_f64().unwrap_or(0.0) as u32;
+        }
+        let wanted: u32 = shape.iter().product();
+        if values.len() != wanted as usize || wanted == 0 {
+            return Err(Error::option(format!("{name}: {} values for the shape {shape:?}", values.len())));
+        }
+        Ok((values, shape))
+    }
+}
