@@ -1,12 +1,12 @@
-// One engine in a worker of its own. Messages in: { op: "load", ... } once, then { op: "run", inputs };
-// out: { result } or { error }. A run is timed here: from inputs to outputs in the CPU's memory.
+// One engine in a worker of its own. Messages in: { op: "load", engine, ... } once, then { op: "run", inputs };
+// out: { result } or { error }. A run is timed here: from inputs to the output in the CPU's memory.
 
-/** The engines by name. Each resolves `load` to a function from inputs to the output's values. */
+/** Each resolves to { run, threads, device }; `run` goes from inputs to the output's values. */
 const ENGINES = {
-  "ort-webgpu": (task) => ort("/ort/ort.webgpu.min.mjs", { name: "webgpu" }, task),
-  "ort-wasm": (task) => ort("/ort/ort.wasm.min.mjs", { name: "wasm" }, task),
   "tintype-webgpu": (task) => tintype("gpu", task),
+  "ort-webgpu": (task) => ort("/ort/ort.webgpu.min.mjs", "webgpu", task),
   "tintype-cpu": (task) => tintype("cpu", task),
+  "ort-wasm": (task) => ort("/ort/ort.wasm.min.mjs", "wasm", task),
 };
 
 let run = null;
@@ -14,13 +14,14 @@ let run = null;
 const OPS = {
   async load({ engine, ...task }) {
     const begin = performance.now();
-    run = await ENGINES[engine](task);
-    return { seconds: (performance.now() - begin) / 1e3 };
+    const { run: loaded, threads, device } = await ENGINES[engine](task);
+    run = loaded;
+    return { seconds: since(begin), threads, device };
   },
   async run({ inputs }) {
     const begin = performance.now();
     const output = await run(inputs);
-    return { seconds: (performance.now() - begin) / 1e3, output };
+    return { seconds: since(begin), output };
   },
 };
 
@@ -32,6 +33,29 @@ onmessage = async ({ data: { op, ...body } }) => {
   }
 };
 
+const since = (begin) => (performance.now() - begin) / 1e3;
+
+/** Tintype's module in this worker. */
+async function start() {
+  const { default: init, Network } = await import("/pkg/tintype.js");
+  await init();
+  return Network;
+}
+
+async function tintype(device, { folder, component }) {
+  const [Network, { Source }] = await Promise.all([start(), import("/source.js")]);
+  const network = await Network.create(new Source(folder), component, { weights: "f32", activations: "f32", device });
+  const name = network.device();
+  return {
+    run: (inputs) => network.run(inputs.map(numbers)),
+    threads: Number(name.match(/(\d+) threads?/)?.[1] ?? 1),
+    device: name,
+  };
+}
+
+/** Token ids come as 64-bit integers, which no typed array of numbers takes. */
+const numbers = (input) => (input.type === "int64" ? { ...input, values: Uint32Array.from(input.values, Number) } : input);
+
 async function ort(module, provider, { onnx, threads }) {
   const { InferenceSession, Tensor, env } = await import(module);
   env.wasm.wasmPaths = "/ort/";
@@ -39,20 +63,10 @@ async function ort(module, provider, { onnx, threads }) {
   env.webgpu.powerPreference = "high-performance";
   const session = await InferenceSession.create(onnx, { executionProviders: [provider], graphOptimizationLevel: "all" });
   const [output] = session.outputNames;
-  return async (inputs) => {
+  const run = async (inputs) => {
     const feeds = inputs.map(({ name, shape, type, values }) => [name, new Tensor(type, values, shape)]);
     const results = await session.run(Object.fromEntries(feeds));
     return results[output].getData();
   };
+  return { run, threads: env.wasm.numThreads, device: provider };
 }
-
-async function tintype(device, { folder, component }) {
-  const [{ default: init, Network }, { Source }] = await Promise.all([import("/pkg/tintype.js"), import("/source.js")]);
-  await init();
-  const options = { weights: "f32", activations: "f32", device };
-  const network = await Network.create(new Source(folder), component, options);
-  return (inputs) => network.run(inputs.map(numbers));
-}
-
-/** Token ids come as 64-bit integers, which no typed array of numbers takes. */
-const numbers = (input) => (input.type === "int64" ? { ...input, values: Uint32Array.from(input.values, Number) } : input);

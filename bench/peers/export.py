@@ -29,6 +29,10 @@ import build        # the golden set's scale of random weights
 
 OPSET = 20          # the first with Gelu as one operation
 
+# WebGPU lets a sine be off by 5e-4, and one of the engines computes the time embedding with it: what is
+# compared is everything behind that, so the embedding counts for less than in the golden set.
+TIME = [(r"time_emb", 0.8)]
+
 
 def unet():
     """SD-Turbo's configuration with half the channels and heads."""
@@ -72,7 +76,7 @@ def ids(rng):
 
 # The network, its gains, its inputs by name, its output's name, and how it is called.
 CASES = {
-    "unet": (unet, build.GAINS,
+    "unet": (unet, TIME + build.GAINS,
              lambda rng: {"sample": build.randn(rng, 1, 4, 32, 32),
                           "timestep": torch.tensor([999.0]),
                           "encoder_hidden_states": build.randn(rng, 1, 77, 1024)},

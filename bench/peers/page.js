@@ -1,9 +1,47 @@
 // The page's side: starts engines in workers, hands them their inputs, and compares what they return. The
-// functions at the end are what run.mjs calls.
+// functions that are exported are what run.mjs and tests call.
 
 /** The inputs of the case, and what PyTorch makes of them. */
 let reference = null;
 const engines = new Map();
+
+/** Takes up a case: a safetensors file with tensors "in.NAME" and an output. */
+export async function open(file) {
+  const all = await tensors(file);
+  const inputs = all.filter(({ name }) => name.startsWith("in."));
+  const output = all.find(({ name }) => OUTPUTS.includes(name));
+  reference = { inputs: inputs.map((input) => ({ ...input, name: input.name.slice(3) })), output: output.values };
+}
+
+/** Resolves to { seconds, threads, device }. `task`: onnx and threads, or folder and component. */
+export async function load(name, task) {
+  const engine = new Engine();
+  engines.set(name, engine);
+  return engine.call({ op: "load", engine: name, ...task });
+}
+
+/** One run: its seconds, how far the output is from PyTorch's, and how far from each other engine's last one. */
+export async function run(name) {
+  const engine = engines.get(name);
+  const { seconds, output } = await engine.call({ op: "run", inputs: reference.inputs });
+  engine.output = output;
+  const others = [...engines].filter(([, other]) => other !== engine && other.output);
+  const differences = Object.fromEntries(others.map(([other, { output: wanted }]) => [other, relative(output, wanted)]));
+  return { seconds, error: relative(output, reference.output), differences };
+}
+
+export function end(name) {
+  engines.get(name)?.end();
+  engines.delete(name);
+}
+
+/** What the browser says of itself. */
+export async function facts() {
+  const adapter = await navigator.gpu?.requestAdapter({ powerPreference: "high-performance" });
+  const { vendor, architecture, description } = adapter?.info ?? {};
+  const name = [vendor, architecture, description].filter(Boolean).join(" ") || (adapter ? "unnamed" : "none");
+  return { adapter: name, threads: navigator.hardwareConcurrency, isolated: crossOriginIsolated };
+}
 
 class Engine {
   #worker = new Worker(new URL("./engine.js", import.meta.url), { type: "module" });
@@ -22,6 +60,7 @@ class Engine {
   }
 }
 
+const OUTPUTS = ["out.sample", "out.last_hidden_state"];
 const ARRAYS = { F32: ["float32", Float32Array], I64: ["int64", BigInt64Array] };
 
 /** The tensors of a safetensors file: { name, shape, type, values }. */
@@ -48,39 +87,4 @@ function relative(found, wanted) {
     all += wanted[i] ** 2;
   }
   return Math.sqrt(off / all);
-}
-
-const OUTPUTS = ["out.sample", "out.last_hidden_state"];
-
-/** Takes up a case: a safetensors file with tensors "in.NAME" and an output. */
-export async function open(file) {
-  const all = await tensors(file);
-  const inputs = all.filter(({ name }) => name.startsWith("in."));
-  const output = all.find(({ name }) => OUTPUTS.includes(name));
-  reference = { inputs: inputs.map((input) => ({ ...input, name: input.name.slice(3) })), output: output.values };
-}
-
-/** Resolves to the seconds that loading took. */
-export async function load(name, task) {
-  const engine = new Engine();
-  engines.set(name, engine);
-  return (await engine.call({ op: "load", engine: name, ...task })).seconds;
-}
-
-/** One run: its seconds, and how far the output is from PyTorch's. */
-export async function run(name) {
-  const engine = engines.get(name);
-  const { seconds, output } = await engine.call({ op: "run", inputs: reference.inputs });
-  engine.output = output;
-  return { seconds, error: relative(output, reference.output) };
-}
-
-/** How far the outputs of two engines are from each other. */
-export function difference(a, b) {
-  return relative(engines.get(a).output, engines.get(b).output);
-}
-
-export function end(name) {
-  engines.get(name).end();
-  engines.delete(name);
 }

@@ -51,6 +51,11 @@ impl Network {
         Ok(Float32Array::from(values.as_slice()))
     }
 
+    /// What it runs on, for people.
+    pub fn device(&self) -> String {
+        self.device.name().to_owned()
+    }
+
     async fn load(source: &Source, component: &str, options: &Options) -> Result<Network> {
         let [weights, activations, device] = [("weights", "f32"), ("activations", "f32"), ("device", "gpu")]
             .map(|(key, default)| Ok(options.text(key)?.unwrap_or(default.to_owned())));

@@ -1,0 +1,97 @@
+// The browser of a measurement, and the page in it. It is started when it is needed: an engine that was
+// stopped may leave the GPU busy for minutes, so the whole browser ends with it.
+
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { launch } from "../../tools/browser.mjs";
+import { serve } from "../../tools/serve.mjs";
+import { Plain, ROOT } from "../../tools/shell.mjs";
+import { CASES } from "./report.mjs";
+
+export class Browser {
+  #options;
+  #server;
+  #browser;
+  #page;
+  /** The case that the page has open, and the engines that it has loaded. */
+  #open = null;
+  #loaded = new Set();
+
+  constructor(options) {
+    this.#options = options;
+  }
+
+  /** The browser's version, and what the page knows. */
+  async facts() {
+    await this.#start();
+    return { version: this.#browser.version(), ...(await this.#call("facts")) };
+  }
+
+  /**
+   * A run of `engine` on case `name`, which is { loaded, seconds, error, differences }; or { loaded, stopped } after
+   * `limit` seconds. A `warm` engine that had to be loaded anew has a run before it that does not count.
+   */
+  async run(name, engine, warm, limit) {
+    await this.#start();
+    if (this.#open !== name) {
+      await this.#call("open", `/made/${CASES[name].folder}.safetensors`);
+      this.#open = name;
+    }
+    let loaded = {};
+    if (!this.#loaded.has(engine)) {
+      const { folder } = CASES[name];
+      const { threads } = this.#options;
+      const task = { folder: `${this.#server.url}/made/`, component: folder, onnx: `/made/${folder}.onnx`, threads };
+      const { seconds, ...about } = await this.#call("load", engine, task);
+      loaded = { load: seconds, ...about };
+      this.#loaded.add(engine);
+      if (warm) await this.#call("run", engine);
+    }
+    const result = await within(this.#call("run", engine), limit);
+    if (!result) await this.close();
+    return result ? { loaded, ...result } : { loaded, stopped: limit };
+  }
+
+  async close() {
+    await this.#browser?.close();
+    this.#server?.close();
+    this.#browser = this.#server = this.#page = undefined;
+    this.#open = null;
+    this.#loaded.clear();
+  }
+
+  async #start() {
+    if (this.#browser) return;
+    const { models, gpu } = this.#options;
+    for (const { folder } of Object.values(CASES)) {
+      if (!existsSync(join(models, `${folder}.safetensors`))) {
+        throw new Plain(`${models} has no ${folder}: make it with bench/peers/export.py.`);
+      }
+    }
+    const ort = join(ROOT, "node_modules/onnxruntime-web/dist");
+    if (!existsSync(ort)) throw new Plain("onnxruntime-web is missing: run npm ci.");
+    const mounts = { "/peers/": join(ROOT, "bench/peers"), "/made/": models, "/ort/": ort };
+    this.#server = await serve({ isolated: true, mounts });
+    this.#browser = await launch({ software: !gpu });
+    this.#page = await this.#browser.newPage();
+    await this.#page.goto(`${this.#server.url}/peers/`);
+  }
+
+  /** A function of page.js. It ends with an error too when the page or the browser breaks. */
+  #call(name, ...args) {
+    const page = this.#page;
+    const broken = new Promise((_, reject) => page.once("crash", () => reject(new Error("the page crashed"))));
+    const call = async ([name, args]) => (await import("/peers/page.js"))[name](...args);
+    return Promise.race([page.evaluate(call, [name, args]), broken]);
+  }
+}
+
+/** The promise, or null when `seconds` have passed. */
+async function within(promise, seconds) {
+  if (seconds === Infinity) return promise;
+  // What it says once nobody waits any more is of no interest.
+  promise.catch(() => {});
+  let timer;
+  const late = new Promise((wake) => (timer = setTimeout(wake, seconds * 1e3, null)));
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+}

@@ -1,0 +1,142 @@
+// What the figures must satisfy, and how they are shown: a line on the screen, a table in RESULTS.md.
+
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { say } from "../../tools/shell.mjs";
+
+/** By name: what export.py calls it, what it is, and how much faster Tintype must be on WebGPU. */
+export const CASES = {
+  unet: { folder: "unet", title: "U-Net, SD-Turbo at half width, 32x32 latent, 77 tokens", faster: 8 },
+  vae: { folder: "vae", title: "KL decoder, 32x32 latent to 256x256", faster: 8 },
+  text: { folder: "text_encoder", title: "CLIP ViT-L, 77 tokens", faster: 5 },
+};
+/** On the CPU, at equal threads, Tintype takes at most so many times as long. */
+const SLOWER = 2;
+/** Of outputs, |a - b| / |b|: from PyTorch's, and from each other's. */
+const AGREE = 1e-4;
+
+/** In the order of their turns: Tintype before its rival, whose time may be limited by it. */
+export const ENGINES = ["tintype-webgpu", "ort-webgpu", "tintype-cpu", "ort-wasm"];
+const NAMES = {
+  "tintype-webgpu": "Tintype WebGPU",
+  "ort-webgpu": "ORT WebGPU",
+  "tintype-cpu": "Tintype CPU",
+  "ort-wasm": "ORT wasm",
+};
+
+/** A cell's { best, median } in seconds, or { over } or { first }; null if it has none. */
+export function figure({ rounds = [], first, over, failed } = {}) {
+  if (failed !== undefined) return null;
+  if (over !== undefined) return { best: over, median: over, mark: "over" };
+  if (rounds.length === 0) return first === undefined ? null : { best: first, median: first, mark: "first" };
+  const sorted = [...rounds].sort((a, b) => a - b);
+  const half = sorted.length >> 1;
+  const median = sorted.length % 2 ? sorted[half] : (sorted[half - 1] + sorted[half]) / 2;
+  return { best: sorted[0], median, mark: "" };
+}
+
+/** Sentences about what does not hold; without `all`, only about outputs that disagree and engines that failed. */
+export function failures({ cases }, all) {
+  const faults = [];
+  for (const [name, cells] of Object.entries(cases)) {
+    for (const [engine, cell] of Object.entries(cells)) {
+      const say = (sentence) => faults.push(`${name}: ${NAMES[engine]} ${sentence}`);
+      if (cell.failed) say(`failed: ${cell.failed}`);
+      if (!(cell.error <= AGREE)) say(`is off PyTorch by ${cell.error}, the limit is ${AGREE}`);
+      for (const [other, off] of Object.entries(cell.differences)) {
+        if (!(off <= AGREE)) say(`is off ${NAMES[other]} by ${off}, the limit is ${AGREE}`);
+      }
+    }
+    if (all) faults.push(...slow(name, cells));
+  }
+  return faults;
+}
+
+function slow(name, cells) {
+  const faults = [];
+  const gpu = ratio(cells["ort-webgpu"], cells["tintype-webgpu"]);
+  const { faster } = CASES[name];
+  if (gpu !== null && !(gpu.value >= faster)) {
+    faults.push(`${name}: on WebGPU Tintype is ${shown(gpu.value)} times as fast, wanted at least ${faster}`);
+  }
+  const [ours, theirs] = [cells["tintype-cpu"], cells["ort-wasm"]];
+  const cpu = ratio(ours, theirs);
+  if (cpu !== null && !(cpu.value <= SLOWER)) {
+    faults.push(`${name}: on the CPU Tintype takes ${shown(cpu.value)} times as long, wanted at most ${SLOWER}`);
+  }
+  if (cpu !== null && ours.threads !== theirs.threads) {
+    faults.push(`${name}: on the CPU Tintype had ${ours.threads} of the ${theirs.threads} threads`);
+  }
+  return faults;
+}
+
+/** How many times as long as `b` the engine `a` takes; null where one has no figure. */
+function ratio(a, b) {
+  const [long, short] = [figure(a), figure(b)];
+  if (!long || !short) return null;
+  return { value: long.median / short.median, mark: long.mark === "over" ? "> " : short.mark === "over" ? "< " : "" };
+}
+
+/** Three digits, and no more precision than that. */
+export const shown = (value) => (value >= 100 ? value.toFixed(0) : value.toPrecision(3));
+
+/** The table of a run, with notes on what its marks mean. */
+export function table({ cases }) {
+  const marks = new Set();
+  const time = (cell) => {
+    const found = figure(cell);
+    if (!found) return cell?.failed ? "failed" : "";
+    marks.add(found.mark);
+    if (found.mark === "over") return `> ${shown(found.median)} ²`;
+    if (found.mark === "first") return `${shown(found.median)} ¹`;
+    return `${shown(found.median)} (${shown(found.best)})`;
+  };
+  const times = (a, b) => {
+    const found = ratio(a, b);
+    return found ? `${found.mark}${shown(found.value)}` : "";
+  };
+  const rows = Object.entries(cases).map(([name, cells]) => {
+    const [gpu, theirs, cpu, wasm] = ENGINES.map((engine) => cells[engine]);
+    const off = Math.max(...Object.values(cells).flatMap(({ error, differences }) => [error, ...Object.values(differences)]));
+    const cellsOf = [time(theirs), time(gpu), times(theirs, gpu), time(wasm), time(cpu), times(cpu, wasm), off.toExponential(0)];
+    return `| ${CASES[name].title} | ${cellsOf.join(" | ")} |`;
+  });
+  const notes = [];
+  if (marks.has("first")) notes.push("¹ One run, the first, which includes compiling: it took longer than the budget for all.");
+  if (marks.has("over")) notes.push("² Stopped after so long; how long it would have taken is not known.");
+  return [
+    "| | ORT WebGPU, s | Tintype WebGPU, s | ORT / Tintype | ORT wasm, s | Tintype CPU, s | Tintype / ORT | off by |",
+    "|---|--:|--:|--:|--:|--:|--:|--:|",
+    ...rows,
+    ...notes.map((note) => `\n${note}`),
+  ].join("\n");
+}
+
+/** Puts the tables into their section of `file`, in place of the last ones of the same kind. */
+export function write(file, results) {
+  const kind = results.gpu ? "On a GPU" : "On Chromium's software GPU";
+  const text = existsSync(file) ? readFileSync(file, "utf8") : "";
+  const begin = text.indexOf(`## ${kind}\n`);
+  if (begin < 0) return say(`${file} has no section "${kind}", so it is as it was`);
+  const end = text.indexOf("\n## ", begin);
+  const section = `## ${kind}\n\n${about(results)}\n\n${results.runs.map((run, at) => one(run, at, results)).join("\n\n")}\n`;
+  writeFileSync(file, text.slice(0, begin) + section + (end < 0 ? "" : text.slice(end)));
+  say(`wrote the section "${kind}" of ${file}`);
+}
+
+function about({ machine: m, command, date }) {
+  return [
+    `\`${command}\`, ${date}, at commit ${m.commit}. ${m.cpu}, ${m.cores} cores, ${m.memory} GiB; ${m.browser},`,
+    `adapter ${m.adapter}; ONNX Runtime Web ${m.ort}. The machine's load before it began was ${m.load.toFixed(1)}.`,
+  ].join("\n");
+}
+
+function one(run, at, { runs }) {
+  const cells = Object.values(run.cases)[0];
+  const threads = `On the CPU: ${NAMES["ort-wasm"]} with ${cells["ort-wasm"].threads} threads, Tintype as "${cells["tintype-cpu"].device}".`;
+  const firsts = Object.entries(run.cases).map(([name, cells]) => {
+    const each = ENGINES.filter((engine) => cells[engine].first !== undefined);
+    return `${name}: ${each.map((engine) => `${NAMES[engine]} ${shown(cells[engine].first)}`).join(", ")}`;
+  });
+  const title = runs.length > 1 ? `Run ${at + 1}: ` : "";
+  return `${title}${threads}\n\n${table(run)}\n\nThe first runs, which include compiling, in seconds. ${firsts.join("; ")}.`;
+}
