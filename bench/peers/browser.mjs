@@ -13,6 +13,8 @@ export class Browser {
   #server;
   #browser;
   #page;
+  /** Rejects when the page crashes. */
+  #broken;
   /** The case that the page has open, and the engines that it has loaded. */
   #open = null;
   #loaded = new Set();
@@ -74,15 +76,15 @@ export class Browser {
     this.#server = await serve({ isolated: true, mounts });
     this.#browser = await launch({ software: !gpu });
     this.#page = await this.#browser.newPage();
+    this.#broken = new Promise((_, reject) => this.#page.once("crash", () => reject(new Error("the page crashed"))));
+    this.#broken.catch(() => {});
     await this.#page.goto(`${this.#server.url}/peers/`);
   }
 
   /** A function of page.js. It ends with an error too when the page or the browser breaks. */
   #call(name, ...args) {
-    const page = this.#page;
-    const broken = new Promise((_, reject) => page.once("crash", () => reject(new Error("the page crashed"))));
     const call = async ([name, args]) => (await import("/peers/page.js"))[name](...args);
-    return Promise.race([page.evaluate(call, [name, args]), broken]);
+    return Promise.race([this.#page.evaluate(call, [name, args]), this.#broken]);
   }
 }
 

@@ -103,7 +103,7 @@ async function turn(browser, name, engine, cells, limit) {
       cell.differences[other] = Math.max(cell.differences[other] ?? 0, difference);
     }
   } catch (error) {
-    cell.failed = error.message.split("\n")[0];
+    cell.failed = error.message.split("\n")[0].replace(/^page\.evaluate: (Error: )?/, "");
     await browser.close();
   }
 }
