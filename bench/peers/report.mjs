@@ -102,7 +102,7 @@ export function table({ cases }) {
     return `| ${CASES[name].title} | ${cellsOf.join(" | ")} |`;
   });
   const notes = [];
-  if (marks.has("first")) notes.push("¹ One run, the first, which includes compiling: it alone took longer than the budget.");
+  if (marks.has("first")) notes.push("¹ One run, the first, which includes compiling: there was no time for another.");
   if (marks.has("over")) notes.push("² Stopped after so long: how long it would have taken is not known, and its output was not compared.");
   return [
     "| | ORT WebGPU, s | Tintype WebGPU, s | ORT / Tintype | ORT wasm, s | Tintype CPU, s | Tintype / ORT | off by |",
