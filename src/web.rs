@@ -70,17 +70,7 @@ impl Generator {
             weights.as_deref().unwrap_or("f16"),
             activations.as_deref().unwrap_or("auto"),
         )?;
-        let choice = options.text("device")?;
-        // wgpu knows only the adapter's description, which browsers leave empty.
-        let software = options.get("software").is_some_and(|v| v.is_truthy());
-        let known = options.text("adapter")?.map(|name| Known { name, software });
-        let device =
-            Device::open(choice.as_deref().unwrap_or("auto"), &load.activations, None, known).await?;
-        // Before anything is loaded: a refusal should not wait for a download.
-        device.elem(&load.activations)?;
-        if let (Device::Cpu, Some(gather)) = (&device, options.get("gather")) {
-            threads::start(&gather.unchecked_into()).await;
-        }
+        let device = device(options, &load).await?;
         let meter = RefCell::new(Meter::default());
         let hooks = Hooks {
             progress: &|read, total| {
@@ -162,6 +152,21 @@ pub fn on_panic(callback: Function) {
             }
         });
     }));
+}
+
+/// The device that `options` ask for: device, adapter and software (what is known of it), gather (threads).
+async fn device(options: &Options, load: &LoadOptions) -> Result<Device> {
+    let choice = options.text("device")?;
+    // wgpu knows only the adapter's description, which browsers leave empty.
+    let software = options.get("software").is_some_and(|v| v.is_truthy());
+    let known = options.text("adapter")?.map(|name| Known { name, software });
+    let device = Device::open(choice.as_deref().unwrap_or("auto"), &load.activations, None, known).await?;
+    // Before anything is loaded: a refusal should not wait for a download.
+    device.elem(&load.activations)?;
+    if let (Device::Cpu, Some(gather)) = (&device, options.get("gather")) {
+        threads::start(&gather.unchecked_into()).await;
+    }
+    Ok(device)
 }
 
 /// Options of a caller. Nothing is converted: NaN or "4" where a whole number is wanted is an error.

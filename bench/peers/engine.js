@@ -1,6 +1,8 @@
 // One engine in a worker of its own. Messages in: { op: "load", engine, ... } once, then { op: "run", inputs };
 // out: { result } or { error }. A run is timed here: from inputs to the output in the CPU's memory.
 
+import { gather, isThread, knownAdapter, load } from "/runtime.js";
+
 /** Each resolves to { run, threads, device }; `run` goes from inputs to the output's values. */
 const ENGINES = {
   "tintype-webgpu": (task) => tintype("gpu", task),
@@ -25,26 +27,26 @@ const OPS = {
   },
 };
 
-onmessage = async ({ data: { op, ...body } }) => {
+async function serve({ data: { op, ...body } }) {
   try {
     postMessage({ result: await OPS[op](body) });
   } catch (error) {
     postMessage({ error: error?.message ?? String(error) });
   }
-};
+}
+
+const broken = (message) => postMessage({ error: message });
+
+// A thread of Tintype's is a worker of this file too.
+if (!isThread) onmessage = serve;
 
 const since = (begin) => (performance.now() - begin) / 1e3;
 
-/** Tintype's module in this worker. */
-async function start() {
-  const { default: init, Network } = await import("/pkg/tintype.js");
-  await init();
-  return Network;
-}
-
 async function tintype(device, { folder, component }) {
-  const [Network, { Source }] = await Promise.all([start(), import("/source.js")]);
-  const network = await Network.create(new Source(folder), component, { weights: "f32", activations: "f32", device });
+  const [{ Network }, { Source }] = await Promise.all([load(broken), import("/source.js")]);
+  const known = await knownAdapter();
+  const options = { weights: "f32", activations: "f32", device, ...known, gather };
+  const network = await Network.create(new Source(folder), component, options);
   const name = network.device();
   return {
     run: (inputs) => network.run(inputs.map(numbers)),

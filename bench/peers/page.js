@@ -49,7 +49,12 @@ class Engine {
 
   call(message) {
     return new Promise((resolve, reject) => {
-      this.#worker.onmessage = ({ data: { result, error } }) => (error ? reject(new Error(error)) : resolve(result));
+      this.#worker.onmessage = ({ data: { port, result, error } }) => {
+        // On the port a thread says that it broke.
+        if (port) port.onmessage = ({ data: { fatal } }) => reject(new Error(fatal));
+        else if (error) reject(new Error(error));
+        else resolve(result);
+      };
       this.#worker.onerror = (event) => reject(new Error(event.message ?? "the worker could not be loaded"));
       this.#worker.postMessage(message);
     });

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use super::{Weights, attention, conv, elementwise, matmul, norm};
 use crate::error::Result;
-use crate::host::{Cancel, breathe};
+use crate::host::{Cancel, breathe, now};
 use crate::plan::{Binding, Plan, Step, Tensor};
 
 pub struct Session {

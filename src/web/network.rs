@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use js_sys::{Array, Float32Array, Reflect};
 use wasm_bindgen::prelude::*;
 
-use super::{Options, Source, to_js};
+use super::{Options, Source, device, to_js};
 use crate::device::{Device, Session};
 use crate::error::{Error, Result};
 use crate::host::Cancel;
@@ -33,8 +33,7 @@ enum Part {
 
 #[wasm_bindgen]
 impl Network {
-    /// `component`: "unet", "vae" or "text_encoder". `options`: weights, activations, device, as for a
-    /// generator.
+    /// `component`: "unet", "vae" or "text_encoder". `options` as for a generator.
     pub async fn create(
         source: Source,
         component: String,
@@ -53,14 +52,14 @@ impl Network {
 
     /// What it runs on, for people.
     pub fn device(&self) -> String {
-        self.device.name().to_owned()
+        self.device.name()
     }
 
     async fn load(source: &Source, component: &str, options: &Options) -> Result<Network> {
-        let [weights, activations, device] = [("weights", "f32"), ("activations", "f32"), ("device", "gpu")]
-            .map(|(key, default)| Ok(options.text(key)?.unwrap_or(default.to_owned())));
+        let [weights, activations] =
+            ["weights", "activations"].map(|key| Ok(options.text(key)?.unwrap_or("f32".to_owned())));
         let load = LoadOptions::parse(&weights?, &activations?)?;
-        let device = Device::open(&device?, None, None).await?;
+        let device = device(options, &load).await?;
         let (d, format) = (&device, load.weights);
         let part = match component {
             "unet" => Part::Unet(UnetPart::load(d, source, component, format, Hooks::NONE).await?),
@@ -75,7 +74,7 @@ impl Network {
                 )));
             }
         };
-        let target = Target { elem: device.elem(&load.activations)?, taps: false };
+        let target = device.target(&load.activations)?;
         Ok(Network { device, target, part, session: RefCell::default() })
     }
 

@@ -68,6 +68,6 @@ test("a device that has fewer addresses for memory", async (t) => {
       if (limits.maximum > 16384) throw new RangeError("could not allocate memory");
       return new Real(limits);
     };`;
-  const { device } = await drawn(t, { isolated: true }, {}, (served) => served.set("/worker.js", script("worker.js", (text) => text + small)));
+  const { device } = await drawn(t, { isolated: true }, {}, (served) => served.set("/runtime.js", script("runtime.js", (text) => text + small)));
   assert.equal(device, "cpu");
 });

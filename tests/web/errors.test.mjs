@@ -191,7 +191,7 @@ test("a panic inside the module", { timeout: 120_000 }, async (t) => {
 
 test("a thread that breaks", { timeout: 120_000 }, async (t) => {
   const { page, served } = await open(t, undefined, { isolated: true });
-  served.set("/worker.js", script("worker.js", (text) => text.replace("runThread(job)", "runThread(0)")));
+  served.set("/runtime.js", script("runtime.js", (text) => text.replace("runThread(job)", "runThread(0)")));
   const code = await page.evaluate(async (model) => {
     const { ImageGenerator } = await import("/index.js");
     const generator = await ImageGenerator.create({ model, device: "cpu" });

@@ -48,7 +48,7 @@ export async function open(t, path = "/tests/blank.html", options = {}) {
     return true;
   };
   const { isolated = false, relaxed = true, ...browserOptions } = options;
-  if (!relaxed) served.set("/worker.js", script("worker.js", (text) => text.replace("WebAssembly.validate(", "false && $&")));
+  if (!relaxed) served.set("/runtime.js", script("runtime.js", (text) => text.replace("WebAssembly.validate(", "false && $&")));
   const server = await serve({ mounts: { "/golden/": GOLDEN, "/peers/": join(ROOT, "bench/peers") }, answer, isolated });
   const browser = await launch(browserOptions);
   const page = await browser.newPage();
