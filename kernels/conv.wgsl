@@ -47,7 +47,7 @@ struct Place {
     inside: vec4<f32>,
 }
 
-@compute @workgroup_size(8, 8)
+@compute @workgroup_size(ACROSS, DOWN)
 fn conv(@builtin(global_invocation_id) id: vec3<u32>) {
     let o = id.x * FOURS;
     let quad = (id.y + p.first) * QUADS;

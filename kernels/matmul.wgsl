@@ -34,7 +34,7 @@ struct Params {
 // Rows of a quad.
 alias Place = vec4<u32>;
 
-@compute @workgroup_size(8, 8)
+@compute @workgroup_size(ACROSS, DOWN)
 fn matmul(@builtin(global_invocation_id) id: vec3<u32>) {
     let o = id.x * FOURS;
     let quad = (id.y + p.first) * QUADS;

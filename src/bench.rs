@@ -6,13 +6,16 @@ mod measure;
 mod models;
 mod peaks;
 mod report;
+mod run;
+mod sdxl;
 
 use std::collections::HashMap;
 
 pub use measure::{Effort, Timing};
-pub use models::{MODELS, folder};
+pub use models::{MODELS, plans};
 pub use peaks::{Peaks, peaks};
 pub use report::{Claim, Report, Row};
+pub use run::{Run, Setting, matches};
 
 use crate::device::{Device, Session, Weights};
 use crate::error::Result;

@@ -1,6 +1,7 @@
 //! What JavaScript sees (www/worker.js): one generator class, single networks, the table of kernels, and where panics go.
 //! Files come from www/source.js. Errors cross as `Error` objects with a `code`.
 
+mod bench;
 mod network;
 mod threads;
 

@@ -41,8 +41,8 @@ const ROOMS: &[(&str, &[&str])] = &[
             "host",
         ],
     ),
-    ("bench", &["pipeline", "device", "ops", "plan", "kernels", "quant", "weights", "shape", "host"]),
-    ("web", &["pipeline", "device", "host", "kernels", "weights", "plan", "shape"]),
+    ("bench", &["pipeline", "device", "nn", "ops", "plan", "kernels", "quant", "weights", "shape", "host"]),
+    ("web", &["bench", "pipeline", "device", "host", "kernels", "weights", "plan", "shape"]),
 ];
 
 /// A file of the repository: its path from the root with `/`, its text.

@@ -26,6 +26,8 @@ const CHECKS = {
     build: ["cargo", ["build", "--profile", "mutants"]],
     run: [join(TARGET, "mutants/tintype"), ["verify", "tests/golden", "--filter", glob, ...(more.includes("--device") ? [] : ["--device", "gpu"]), ...more]],
   }),
+  // `swiftshader GLOB`: the same on SwiftShader, which has kernels of its own.
+  swiftshader: ([glob]) => ({ ...CHECKS.verify([glob]), driver: find.swiftshader }),
 };
 
 main(async () => {
@@ -33,7 +35,7 @@ main(async () => {
   const all = parse(readFileSync(join(ROOT, "tests/mutants.txt"), "utf8"));
   const mutants = all.filter((m) => words.length === 0 || words.some((word) => `${m.file} ${m.check}`.includes(word)));
   if (mutants.length === 0) throw new Plain("No mutant matches.");
-  await setup(["vulkan", "lavapipe"]);
+  await setup(["vulkan", "lavapipe", "swiftshader"]);
   copyTree();
 
   // A check that fails anyway would kill everything.
@@ -107,7 +109,7 @@ async function withEdit({ file, find: text, replace }, work) {
 async function judge(check) {
   const [kind, ...args] = check.split(" ");
   const how = CHECKS[kind](args);
-  const icd = find.lavapipe();
+  const icd = (how.driver ?? find.lavapipe)();
   const env = { CARGO_TARGET_DIR: TARGET, CARGO_INCREMENTAL: "1", VK_DRIVER_FILES: icd, VK_ICD_FILENAMES: icd };
   const built = await run(...how.build, { cwd: TREE, env });
   if (built.code !== 0) return { word: "does not build", output: built.output };

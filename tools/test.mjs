@@ -98,7 +98,7 @@ async function module() {
 /** Every script parses, the package can be imported where there is no browser, and the lock names no server. */
 async function scripts() {
   const faults = [];
-  const files = ["www", "www/demo", "tools", "tests/web", "bench/peers"].flatMap((dir) =>
+  const files = ["www", "www/demo", "tools", "tests/web", "bench", "bench/page", "bench/peers"].flatMap((dir) =>
     readdirSync(join(ROOT, dir)).filter((name) => /\.m?js$/.test(name)).map((name) => join(dir, name)),
   );
   for (const file of files) {

@@ -2,6 +2,9 @@
 // and registers that do not suffice only go to a cache.
 const QUADS: u32 = 4u;
 const FOURS: u32 = 4u;
+// Threads of a workgroup: four across are what it computes at once, few keep all cores busy.
+const ACROSS: u32 = 4u;
+const DOWN: u32 = 4u;
 
 // Column i holds the four outputs of row i.
 var<private> a00: mat4x4<f32>; var<private> a01: mat4x4<f32>; var<private> a02: mat4x4<f32>; var<private> a03: mat4x4<f32>;

@@ -1,6 +1,9 @@
 // A thread's share of a product, for GPUs: 4 rows x 8 outputs.
 const QUADS: u32 = 1u;
 const FOURS: u32 = 2u;
+// Threads of a workgroup.
+const ACROSS: u32 = 8u;
+const DOWN: u32 = 8u;
 
 // Column i holds the four outputs of row i.
 var<private> a00: mat4x4<f32>; var<private> a01: mat4x4<f32>;

@@ -1,5 +1,9 @@
 //! The published configurations whose shapes are measured by name.
 
+use super::{Setting, sdxl};
+use crate::error::Result;
+use crate::pipeline;
+use crate::pipeline::Planned;
 use crate::weights::MemoryFolder;
 
 macro_rules! files {
@@ -16,18 +20,28 @@ const FILES: &[(&str, &str)] = files![
     "taesd/vae/config.json"
 ];
 
-/// Names of models: Stable Diffusion Turbo and 1.5, and the tiny autoencoder.
-pub const MODELS: [&str; 3] = ["sd-turbo", "sd15", "taesd"];
+/// Names of models: Stable Diffusion Turbo and 1.5, the shapes of SDXL, and the tiny autoencoder.
+pub const MODELS: [&str; 4] = ["sd-turbo", "sd15", "sdxl", "taesd"];
 
-/// The configurations of a model of this name, or nothing.
-pub fn folder(model: &str) -> Option<MemoryFolder> {
-    MODELS.contains(&model).then(|| {
-        let mut folder = MemoryFolder::new();
-        for (path, text) in FILES {
-            if let Some(("", path)) = path.split_once(model).map(|(a, b)| (a, b.trim_start_matches('/'))) {
-                folder.insert(path, text.as_bytes());
-            }
+/// The plans of a model of this name for a picture of `size` (width, height), or nothing.
+pub async fn plans(model: &str, setting: &Setting, size: [usize; 2]) -> Result<Option<Vec<Planned>>> {
+    let target = setting.device.target(&setting.load.activations)?;
+    let format = setting.load.weights;
+    match model {
+        "sdxl" => Ok(Some(vec![sdxl::plan(format, &target, size)])),
+        name if MODELS.contains(&name) => {
+            pipeline::plans(&folder(name), format, &target, size).await.map(Some)
         }
-        folder
-    })
+        _ => Ok(None),
+    }
+}
+
+fn folder(model: &str) -> MemoryFolder {
+    let mut folder = MemoryFolder::new();
+    for (path, text) in FILES {
+        if let Some(path) = path.strip_prefix(model).and_then(|path| path.strip_prefix('/')) {
+            folder.insert(path, text.as_bytes());
+        }
+    }
+    folder
 }

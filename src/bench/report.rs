@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Peaks, Subject, Timing};
+use super::{Peaks, Subject, Timing, matches};
 use crate::error::{Error, Result};
 use crate::plan::Step;
 
@@ -124,7 +124,7 @@ pub struct Claim {
 
 impl Report {
     /// A sentence for each claim that does not hold.
-    pub fn broken(&self, claims: &[Claim], matches: &dyn Fn(&str, &str) -> bool) -> Result<Vec<String>> {
+    pub fn broken(&self, claims: &[Claim]) -> Result<Vec<String>> {
         let mut broken = vec![];
         for claim in claims {
             let rows: Vec<&Row> = self.rows.iter().filter(|row| matches(&claim.row, &row.name)).collect();

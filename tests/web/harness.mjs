@@ -49,7 +49,7 @@ export async function open(t, path = "/tests/blank.html", options = {}) {
   };
   const { isolated = false, relaxed = true, ...browserOptions } = options;
   if (!relaxed) served.set("/runtime.js", script("runtime.js", (text) => text.replace("WebAssembly.validate(", "false && $&")));
-  const server = await serve({ mounts: { "/golden/": GOLDEN, "/peers/": join(ROOT, "bench/peers") }, answer, isolated });
+  const server = await serve({ mounts: { "/golden/": GOLDEN, "/peers/": join(ROOT, "bench/peers"), "/bench/": join(ROOT, "bench/page") }, answer, isolated });
   const browser = await launch(browserOptions);
   const page = await browser.newPage();
   const complaints = [];

@@ -4,17 +4,14 @@ use std::fs;
 use std::path::PathBuf;
 
 use clap::Args;
-use tintype::bench::{self, Claim, Effort, MODELS, Report, Row, Subject, Wanted};
-use tintype::device::Device;
+use tintype::bench::{self, Claim, Effort, MODELS, Run, Setting};
 use tintype::error::{Error, Result};
-use tintype::pipeline::{LoadOptions, Planned, plans};
+use tintype::pipeline::plans;
 use tintype::weights::DiskFolder;
-
-use crate::verify::matches;
 
 #[derive(Args)]
 pub struct Options {
-    /// sd-turbo, sd15, taesd, or a folder in the diffusers layout, of which only config.json files are read;
+    /// sd-turbo, sd15, sdxl, taesd, or a folder in the diffusers layout, of which only config.json files are read;
     /// may be given again; by default all that have names
     #[arg(long, value_name = "NAME|DIR")]
     model: Vec<String>,
@@ -44,115 +41,45 @@ pub struct Options {
     assert: Option<PathBuf>,
 }
 
-/// A device and how a model is loaded on it.
-struct Setting {
-    name: String,
-    device: Device,
-    load: LoadOptions,
-}
-
 pub async fn run(options: &Options) -> Result<bool> {
     let claims = options.assert.as_deref().map(claims).transpose()?;
-    let mut settings = vec![Setting::open(&options.device, "given".to_owned()).await?];
+    let mut settings = vec![open(&options.device, "given").await?];
     if let Some(versus) = &options.versus {
-        settings.push(Setting::open(&changed(&options.device, versus)?, versus.clone()).await?);
+        settings.push(open(&changed(&options.device, versus)?, versus).await?);
     }
-    let effort = Effort { rounds: options.rounds.max(1), limit: options.limit, ..Effort::default() };
-    let mut report = Report {
-        settings: settings.iter().map(|s| s.name.clone()).collect(),
-        devices: settings.iter().map(|s| s.device.name().to_owned()).collect(),
-        peaks: vec![],
-        rows: vec![],
+    let models = match &options.model[..] {
+        [] => MODELS.map(str::to_owned).to_vec(),
+        named => named.to_vec(),
     };
-    for Setting { name, device, load } in &settings {
-        let peaks = bench::peaks(device, &effort).await?;
-        let f16 = peaks.f16_flops.map_or(String::new(), |f| format!(", {:.1} in f16", f / 1e9));
-        crate::say(format_args!(
-            "{name}: {}, weights {}, activations {}; peaks: {:.1} GFLOP/s in f32{f16}, {:.1} GB/s",
-            device.name(),
-            load.weights.as_str(),
-            device.elem(&load.activations)?.as_str(),
-            peaks.f32_flops / 1e9,
-            peaks.bytes / 1e9,
-        ));
-        report.peaks.push(peaks);
-    }
-    let models: Vec<&str> = match &options.model[..] {
-        [] => MODELS.to_vec(),
-        named => named.iter().map(String::as_str).collect(),
+    let run = Run {
+        settings: &settings,
+        models: &models,
+        filter: &options.filter,
+        effort: Effort { rounds: options.rounds.max(1), limit: options.limit, ..Effort::default() },
+        tell: &|line| crate::say(line),
     };
-    for model in models {
-        measure(options, model, &settings, &effort, &mut report).await?;
-    }
-    if report.rows.is_empty() {
-        return Err(Error::option(format!("--filter {}: no row has such a name", options.filter)));
-    }
+    let report = run
+        .run(async |model, setting| match bench::plans(model, setting, options.size).await? {
+            Some(plans) => Ok(plans),
+            None => {
+                let target = setting.device.target(&setting.load.activations)?;
+                plans(&DiskFolder::new(model), setting.load.weights, &target, options.size).await
+            }
+        })
+        .await?;
     if let Some(path) = &options.json {
         let text = serde_json::to_string_pretty(&report).expect("figures are JSON");
         fs::write(path, text)
             .map_err(|e| Error::option(format!("could not write {}: {e}", path.display())))?;
     }
-    let broken = match claims {
-        Some(claims) => report.broken(&claims, &matches)?,
-        None => vec![],
-    };
+    let broken = claims.map_or(Ok(vec![]), |claims| report.broken(&claims))?;
     broken.iter().for_each(|sentence| crate::say(format_args!("broken: {sentence}")));
     Ok(broken.is_empty())
 }
 
-/// Appends the rows of a model, network by network: two of them rarely fit at once.
-async fn measure(
-    options: &Options,
-    model: &str,
-    settings: &[Setting],
-    effort: &Effort,
-    report: &mut Report,
-) -> Result<()> {
-    let mut planned: Vec<Vec<Planned>> = vec![];
-    for setting in settings {
-        planned.push(setting.plans(model, options.size).await?);
-    }
-    for at in (0..planned[0].len()).rev() {
-        let name = format!("{model}/{}", planned[0][at].name);
-        // What could be wanted of this network begins with its name.
-        if !could_match(&options.filter, &name) {
-            planned.iter_mut().for_each(|p| drop(p.pop()));
-            continue;
-        }
-        let mut subjects = vec![];
-        for ((setting, planned), peaks) in settings.iter().zip(&mut planned).zip(&report.peaks) {
-            let network = planned.pop().expect("as many networks under each setting");
-            subjects.push(Subject::new(&setting.device, *peaks, network).await?);
-        }
-        let wanted = Wanted {
-            step: &|name| matches(&options.filter, name),
-            effort: *effort,
-            tell: &|row: &Row| crate::say(row),
-        };
-        report.rows.extend(bench::network(&name, &subjects, &wanted).await?);
-    }
-    Ok(())
-}
-
-/// Whether the glob could match something that begins with `name`.
-fn could_match(glob: &str, name: &str) -> bool {
-    let fixed = glob.split('*').next().unwrap_or_default();
-    fixed.starts_with(name) || name.starts_with(fixed)
-}
-
-impl Setting {
-    async fn open(options: &crate::DeviceOptions, name: String) -> Result<Setting> {
-        let (device, load) = options.open("f16").await?;
-        Ok(Setting { name, device, load })
-    }
-
-    async fn plans(&self, model: &str, size: [usize; 2]) -> Result<Vec<Planned>> {
-        let target = self.device.target(&self.load.activations)?;
-        match bench::folder(model) {
-            Some(folder) => plans(&folder, self.load.weights, &target, size).await,
-            None => plans(&DiskFolder::new(model), self.load.weights, &target, size).await,
-        }
-    }
+async fn open(options: &crate::DeviceOptions, name: &str) -> Result<Setting> {
+    let (device, load) = options.open("f16").await?;
+    Ok(Setting { name: name.to_owned(), device, load })
 }
 
 fn claims(path: &std::path::Path) -> Result<Vec<Claim>> {

@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use clap::Args;
 use reference::Reference;
 use serde_json::{Value, json};
+use tintype::bench::matches;
 use tintype::device::Device;
 use tintype::error::{Code, Error, Result};
 use tintype::host::now;
@@ -213,15 +214,5 @@ async fn run_case(bench: &Bench, name: &str, case: &Value) -> Result<Vec<Check>>
         Some(("sched", _)) => sched::run(bench, case).await,
         Some(("pipe", _)) => pipe::run(bench, case).await,
         _ => Err(Error::unsupported(format!("no case like {name} is known yet"))),
-    }
-}
-
-/// Whether `name` matches `glob`, in which * stands for anything.
-pub fn matches(glob: &str, name: &str) -> bool {
-    match glob.split_once('*') {
-        None => glob == name,
-        Some((start, rest)) => name.strip_prefix(start).is_some_and(|tail| {
-            (0..=tail.len()).any(|i| tail.is_char_boundary(i) && matches(rest, &tail[i..]))
-        }),
     }
 }

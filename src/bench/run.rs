@@ -1,0 +1,104 @@
+//! A whole run: the peaks of each setting, then model after model, network after network.
+
+use super::{Effort, Peaks, Report, Row, Subject, Wanted, network, peaks};
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::pipeline::{LoadOptions, Planned};
+
+/// A device, and how models are loaded on it.
+pub struct Setting {
+    pub name: String,
+    pub device: Device,
+    pub load: LoadOptions,
+}
+
+/// What to measure under one setting, or under two in turns.
+pub struct Run<'a> {
+    pub settings: &'a [Setting],
+    pub models: &'a [String],
+    /// Only rows whose name matches; `*` stands for anything.
+    pub filter: &'a str,
+    pub effort: Effort,
+    /// Gets every line as it is known.
+    pub tell: &'a dyn Fn(&str),
+}
+
+impl Run<'_> {
+    /// `plans` makes the plans of a model under a setting.
+    pub async fn run(&self, plans: impl AsyncFn(&str, &Setting) -> Result<Vec<Planned>>) -> Result<Report> {
+        let mut report = Report {
+            settings: self.settings.iter().map(|s| s.name.clone()).collect(),
+            devices: self.settings.iter().map(|s| s.device.name()).collect(),
+            peaks: vec![],
+            rows: vec![],
+        };
+        for setting in self.settings {
+            let found = peaks(&setting.device, &self.effort).await?;
+            (self.tell)(&setting.describe(&found)?);
+            report.peaks.push(found);
+        }
+        for model in self.models {
+            let mut planned = vec![];
+            for setting in self.settings {
+                planned.push(plans(model, setting).await?);
+            }
+            self.model(model, planned, &mut report).await?;
+        }
+        if report.rows.is_empty() {
+            return Err(Error::option(format!("filter {}: no row has such a name", self.filter)));
+        }
+        Ok(report)
+    }
+
+    /// Network by network: several of them rarely fit on a device at once.
+    async fn model(&self, model: &str, mut planned: Vec<Vec<Planned>>, report: &mut Report) -> Result<()> {
+        while let Some(name) = planned[0].last().map(|p| format!("{model}/{}", p.name)) {
+            let networks: Vec<Planned> = planned.iter_mut().filter_map(Vec::pop).collect();
+            if !could_match(self.filter, &name) {
+                continue;
+            }
+            let mut subjects = vec![];
+            for ((setting, network), peaks) in self.settings.iter().zip(networks).zip(&report.peaks) {
+                subjects.push(Subject::new(&setting.device, *peaks, network).await?);
+            }
+            let wanted = Wanted {
+                step: &|name| matches(self.filter, name),
+                effort: self.effort,
+                tell: &|row: &Row| (self.tell)(&row.to_string()),
+            };
+            report.rows.extend(network(&name, &subjects, &wanted).await?);
+        }
+        Ok(())
+    }
+}
+
+impl Setting {
+    fn describe(&self, peaks: &Peaks) -> Result<String> {
+        let f16 = peaks.f16_flops.map_or(String::new(), |f| format!(", {:.1} in f16", f / 1e9));
+        Ok(format!(
+            "{}: {}, weights {}, activations {}; peaks: {:.1} GFLOP/s in f32{f16}, {:.1} GB/s",
+            self.name,
+            self.device.name(),
+            self.load.weights.as_str(),
+            self.device.elem(&self.load.activations)?.as_str(),
+            peaks.f32_flops / 1e9,
+            peaks.bytes / 1e9,
+        ))
+    }
+}
+
+/// Whether `name` matches `glob`, in which * stands for anything.
+pub fn matches(glob: &str, name: &str) -> bool {
+    match glob.split_once('*') {
+        None => glob == name,
+        Some((start, rest)) => name.strip_prefix(start).is_some_and(|tail| {
+            (0..=tail.len()).any(|i| tail.is_char_boundary(i) && matches(rest, &tail[i..]))
+        }),
+    }
+}
+
+/// Whether the glob could match something that begins with `name`.
+fn could_match(glob: &str, name: &str) -> bool {
+    let fixed = glob.split('*').next().unwrap_or_default();
+    fixed.starts_with(name) || name.starts_with(fixed)
+}
