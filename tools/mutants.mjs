@@ -28,6 +28,7 @@ const CHECKS = {
   }),
   // `swiftshader GLOB`: the same on SwiftShader, which has kernels of its own.
   swiftshader: ([glob]) => ({ ...CHECKS.verify([glob]), driver: find.swiftshader }),
+  "swiftshader-test": ([filter]) => ({ ...CHECKS.test([filter]), driver: find.swiftshader }),
 };
 
 main(async () => {

@@ -31,6 +31,7 @@ const GROUPS = {
   ...verify("pack16", "lavapipe", LAVAPIPE),
   ...verify("f32", "swiftshader", SWIFTSHADER),
   ...verify("pack16", "swiftshader", SWIFTSHADER),
+  "session-swiftshader": ["cargo", ["test", "-q", "--release", "--test", "native", "session::"], SWIFTSHADER],
   module,
   web: [process.execPath, ["--test", "--test-concurrency=1", "--test-reporter=tap", ...webTests()]],
 };
