@@ -2,35 +2,8 @@
 // head, eight keys at a time.
 // Grid: x = images * heads, y = queries / 4.
 // Twin: tests/twin/attention.rs
-//# use elem
+//# use elem attention
 //# const HEAD
-
-const CAUSAL: u32 = 1u;
-// Smaller than any score, but finite: WGSL promises nothing about infinities.
-const NEVER: f32 = -1e30;
-
-struct Params {
-    first: u32,
-    images: u32,
-    heads: u32,
-    head: u32,
-    queries: u32,
-    keys: u32,
-    q_at: u32,
-    q_stride: u32,
-    k_at: u32,
-    k_stride: u32,
-    v_at: u32,
-    v_stride: u32,
-    scale: f32,
-    flags: u32,
-}
-
-@group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> q: array<Elem>;               // [images, queries, q_stride]
-@group(0) @binding(2) var<storage, read> k: array<Elem>;               // [images, keys, k_stride]
-@group(0) @binding(3) var<storage, read> v: array<Elem>;               // [images, keys, v_stride]
-@group(0) @binding(4) var<storage, read_write> y: array<Elem>;         // [images, queries, heads * head]
 
 @compute @workgroup_size(1, 16)
 fn attention_quad(@builtin(global_invocation_id) id: vec3<u32>) {
