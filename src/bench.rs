@@ -9,8 +9,6 @@ mod report;
 mod run;
 mod sdxl;
 
-use std::collections::HashMap;
-
 pub use measure::{Effort, Timing};
 pub use models::{MODELS, plans};
 pub use peaks::{Peaks, peaks};
@@ -21,6 +19,7 @@ use crate::device::{Device, Session, Weights};
 use crate::error::Result;
 use crate::host::now;
 use crate::pipeline::Planned;
+use crate::plan::Plan;
 use crate::weights::Declarations;
 
 /// A network ready on a device under one setting.
@@ -49,39 +48,15 @@ fn weights(device: &Device, declarations: &Declarations) -> Weights {
     Weights::from_blobs(device, declarations, blobs)
 }
 
-/// What is measured: names of steps that are wanted, and how hard to try.
-pub struct Wanted<'a> {
-    /// Whether a step of this name is wanted.
-    pub step: &'a dyn Fn(&str) -> bool,
-    pub effort: Effort,
-    /// Gets every row as it is made.
-    pub tell: &'a dyn Fn(&Row),
-}
-
-/// Measures a network, which one or two subjects have under different settings. Two are measured in turns, and
-/// the rows have ratios: how many times faster the second one is.
-pub async fn network(name: &str, subjects: &[Subject<'_>], wanted: &Wanted<'_>) -> Result<Vec<Row>> {
-    let plan = subjects[0].session.plan();
-    // The first of each kind of step, and how many there are.
-    let mut kinds: Vec<(usize, usize)> = vec![];
-    let mut seen: HashMap<String, usize> = HashMap::new();
+/// The distinct steps of a plan by name, with the first of each and how many there are.
+fn kinds(plan: &Plan) -> Vec<(String, usize, usize)> {
+    let mut kinds: Vec<(String, usize, usize)> = vec![];
     for i in 0..plan.steps.len() {
         let label = label::of(plan, i);
-        let at = *seen.entry(label).or_insert(kinds.len());
-        match kinds.get_mut(at) {
-            Some(kind) => kind.1 += 1,
-            None => kinds.push((i, 1)),
+        match kinds.iter_mut().find(|(known, ..)| *known == label) {
+            Some((_, _, count)) => *count += 1,
+            None => kinds.push((label, i, 1)),
         }
     }
-    let all = 0..plan.steps.len();
-    let pieces = kinds.iter().map(|&(i, count)| (format!("{name}/{}", label::of(plan, i)), i..i + 1, count));
-    let pieces = pieces.chain([(name.to_owned(), all, 1)]);
-    let mut rows = vec![];
-    for (step, range, count) in pieces.filter(|(step, _, _)| (wanted.step)(step)) {
-        let timings = measure::in_turns(subjects, &range, &wanted.effort).await?;
-        let row = Row::new(step, count, subjects, range, &timings);
-        (wanted.tell)(&row);
-        rows.push(row);
-    }
-    Ok(rows)
+    kinds
 }

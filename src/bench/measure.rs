@@ -1,8 +1,7 @@
-//! Times of one or two subjects, in turns.
+//! Times of sessions, in turns.
 
 use std::ops::Range;
 
-use super::Subject;
 use crate::device::{Device, Session};
 use crate::error::Result;
 
@@ -45,38 +44,26 @@ impl Timing {
 const MOST_REPEATS: f64 = 10_000.0;
 
 pub async fn in_turns(
-    subjects: &[Subject<'_>],
+    sessions: &[(&Session, &Device)],
     steps: &Range<usize>,
     effort: &Effort,
 ) -> Result<Vec<Timing>> {
     let mut timings: Vec<Timing> = vec![];
     let mut repeats = vec![];
-    for s in subjects {
-        let (first, count) = begin(&s.session, s.device, steps, effort).await?;
+    for (session, device) in sessions {
+        let (first, count) = begin(session, device, steps, effort).await?;
         timings.push(Timing { first, rounds: vec![] });
         repeats.push(count);
     }
     for _ in 0..effort.rounds {
-        for ((s, timing), &repeats) in subjects.iter().zip(&mut timings).zip(&repeats) {
+        for (((session, device), timing), &repeats) in sessions.iter().zip(&mut timings).zip(&repeats) {
             if repeats > 0 {
-                timing.rounds.push(s.session.time(s.device, steps.clone(), repeats).await? / repeats as f64);
+                timing.rounds.push(session.time(device, steps.clone(), repeats).await? / repeats as f64);
             }
         }
     }
     timings.iter_mut().for_each(finish);
     Ok(timings)
-}
-
-/// The same of a session alone.
-pub async fn alone(session: &Session, device: &Device, effort: &Effort) -> Result<Timing> {
-    let steps = 0..session.plan().steps.len();
-    let (first, repeats) = begin(session, device, &steps, effort).await?;
-    let mut timing = Timing { first, rounds: vec![] };
-    for _ in 0..effort.rounds.min(repeats * effort.rounds) {
-        timing.rounds.push(session.time(device, steps.clone(), repeats).await? / repeats as f64);
-    }
-    finish(&mut timing);
-    Ok(timing)
 }
 
 /// The first execution, and how many a measurement takes; none when there is no time for a second one.

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::measure::{Effort, alone};
+use super::measure::{Effort, in_turns};
 use crate::device::{Device, Session, Weights};
 use crate::error::Result;
 use crate::ops;
@@ -54,5 +54,6 @@ async fn time(
     let plan = r.finish();
     let none = Declarations::new(Format::F32);
     let session = Session::new(device, plan.clone(), &Weights::from_blobs(device, &none, [])).await?;
-    Ok((plan, alone(&session, device, effort).await?.best()))
+    let timings = in_turns(&[(&session, device)], &(0..plan.steps.len()), effort).await?;
+    Ok((plan, timings[0].best()))
 }

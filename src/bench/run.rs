@@ -1,6 +1,7 @@
 //! A whole run: the peaks of each setting, then model after model, network after network.
 
-use super::{Effort, Peaks, Report, Row, Subject, Wanted, network, peaks};
+use super::measure::in_turns;
+use super::{Effort, Peaks, Report, Row, Subject, kinds, peaks};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::pipeline::{LoadOptions, Planned};
@@ -61,14 +62,26 @@ impl Run<'_> {
             for ((setting, network), peaks) in self.settings.iter().zip(networks).zip(&report.peaks) {
                 subjects.push(Subject::new(&setting.device, *peaks, network).await?);
             }
-            let wanted = Wanted {
-                step: &|name| matches(self.filter, name),
-                effort: self.effort,
-                tell: &|row: &Row| (self.tell)(&row.to_string()),
-            };
-            report.rows.extend(network(&name, &subjects, &wanted).await?);
+            report.rows.extend(self.network(&name, &subjects).await?);
         }
         Ok(())
+    }
+
+    /// The steps of a network and the whole of it, which one or two subjects have under different settings.
+    async fn network(&self, name: &str, subjects: &[Subject<'_>]) -> Result<Vec<Row>> {
+        let plan = subjects[0].session.plan();
+        let steps =
+            kinds(plan).into_iter().map(|(label, at, count)| (format!("{name}/{label}"), at..at + 1, count));
+        let whole = (name.to_owned(), 0..plan.steps.len(), 1);
+        let sessions: Vec<_> = subjects.iter().map(|s| (&s.session, s.device)).collect();
+        let mut rows = vec![];
+        for (name, range, count) in steps.chain([whole]).filter(|(name, ..)| matches(self.filter, name)) {
+            let timings = in_turns(&sessions, &range, &self.effort).await?;
+            let row = Row::new(name, count, subjects, range, &timings);
+            (self.tell)(&row.to_string());
+            rows.push(row);
+        }
+        Ok(rows)
     }
 }
 
