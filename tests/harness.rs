@@ -67,7 +67,7 @@ impl Bench {
     pub fn fill(&mut self) -> Checkpoint {
         let mut tensors = HashMap::new();
         let mut blobs = vec![];
-        let mut filler = Filler::new(&self.d, |handle, blob| {
+        let mut filler = Filler::new(&self.d, 0, |handle, blob| {
             blobs.push((handle, blob));
             Ok(())
         });

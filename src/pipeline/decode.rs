@@ -10,7 +10,7 @@ use crate::ops::{self, Activation};
 use crate::plan::{Plan, Recorder, Target};
 use crate::quant::Format;
 use crate::shape::{Elem, Shape};
-use crate::weights::{Declarations, Folder, Hooks, join};
+use crate::weights::{Checkpoint, Declarations, Folder, Hooks, join};
 
 /// One half of an autoencoder of either kind.
 pub enum Network {
@@ -56,7 +56,8 @@ impl VaePart {
         let config = VaeConfig::from_json(&read_json(folder, &path).await?, &path)?;
         let mut d = Declarations::new(format);
         let network = declare(&mut d, &config);
-        let weights = Weights::load(device, &d, folder, component, "diffusion_pytorch_model", hooks).await?;
+        let checkpoint = Checkpoint { folder, component, stem: "diffusion_pytorch_model" };
+        let weights = Weights::load(device, &d, &[checkpoint], hooks).await?;
         Ok(VaePart { config, network, weights })
     }
 

@@ -11,7 +11,7 @@ use crate::plan::{Plan, Recorder, Target};
 use crate::quant::Format;
 use crate::schedule::Step;
 use crate::shape::{Elem, Shape};
-use crate::weights::{Declarations, Folder, Hooks, join};
+use crate::weights::{Checkpoint, Declarations, Folder, Hooks, join};
 
 /// What a denoiser is recorded for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +50,8 @@ impl UnetPart {
         let config = UnetConfig::from_json(&read_json(folder, &path).await?, &path)?;
         let mut d = Declarations::new(format);
         let unet = Unet::declare(&mut d, &config);
-        let weights = Weights::load(device, &d, folder, component, "diffusion_pytorch_model", hooks).await?;
+        let checkpoint = Checkpoint { folder, component, stem: "diffusion_pytorch_model" };
+        let weights = Weights::load(device, &d, &[checkpoint], hooks).await?;
         Ok(UnetPart { config, unet, weights })
     }
 

@@ -8,7 +8,7 @@ use crate::model::config::ClipTextConfig;
 use crate::plan::{Plan, Recorder, Target};
 use crate::quant::Format;
 use crate::tokenizer::{Files, Tokenizer};
-use crate::weights::{Declarations, Folder, Hooks, join};
+use crate::weights::{Checkpoint, Declarations, Folder, Hooks, join};
 
 /// A tokenizer and its text encoder.
 pub struct TextPart {
@@ -93,7 +93,8 @@ impl TextNetwork {
         let config = ClipTextConfig::from_json(&read_json(folder, &path).await?, &path)?;
         let mut d = Declarations::new(format);
         let encoder = TextEncoder::declare(&mut d, &config);
-        let weights = Weights::load(device, &d, folder, component, "model", hooks).await?;
+        let checkpoint = Checkpoint { folder, component, stem: "model" };
+        let weights = Weights::load(device, &d, &[checkpoint], hooks).await?;
         Ok(TextNetwork { encoder, weights })
     }
 
