@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use pollster::block_on;
-use tintype::model::clip::TextEncoder;
+use tintype::model::clip::{HiddenState, TextEncoder};
 use tintype::model::config::{ClipTextConfig, UnetConfig, VaeConfig};
 use tintype::model::unet::Unet;
 use tintype::pipeline::{Job, Network, denoise_plan, read_json, text_plan, vae_plan};
@@ -50,7 +50,7 @@ fn plans(model: &std::path::Path, wish: Wish) -> Plans {
     let decoder = Network::decoder(f, &vae);
     let [d, e, f] = declarations;
     Plans {
-        text_encoder: (d, text_plan(&encoder, &target, if guided { 2 * images } else { images } as usize)),
+        text_encoder: (d, text_plan(&encoder, &target, if guided { 2 * images } else { images } as usize, HiddenState::LAST)),
         unet: (e, denoise_plan(&network, &unet, &target, job)),
         decoder: (f, vae_plan(&decoder, &vae, &target, 1, latent)),
     }

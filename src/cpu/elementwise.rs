@@ -20,17 +20,21 @@ pub fn scale(bytes: &[u8], x: &[f32], coefficients: &[f32], y: &mut [f32]) {
     }
 }
 
-pub fn step(bytes: &[u8], k: &[f32], model: &[f32], noise: &[f32], x: &mut [f32], x0: &mut [f32]) {
+pub fn step(bytes: &[u8], k: &[f32], model: &[f32], noise: &[f32], x: &mut [f32], predictions: &mut [f32]) {
     let p: StepParams = params(bytes);
     let count = p.count as usize * 4;
+    if k[11] != 0.0 {
+        predictions.copy_within(..3 * count, count);
+    }
     for i in 0..count {
         let mut m = model[i];
         if p.flags & GUIDED != 0 {
             m += k[3] * (model[count + i] - m);
         }
-        let clean = (k[0] * x[i] + k[1] * m).clamp(-k[2], k[2]);
-        x[i] = k[4] * clean + k[5] * x[i] + k[6] * x0[i] + k[7] * noise[i];
-        x0[i] = clean;
+        let predicted = (k[0] * x[i] + k[1] * m).clamp(-k[2], k[2]);
+        let now = k[4] * predicted + k[5] * x[i] + k[6] * m + k[7] * noise[i];
+        x[i] = (1..4).fold(now, |sum, b| sum + k[7 + b] * predictions[b * count + i]);
+        predictions[i] = predicted;
     }
 }
 

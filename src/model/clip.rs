@@ -1,4 +1,5 @@
-//! The text encoder (transformers' CLIPTextModel): CLIP ViT-L, OpenCLIP ViT-H.
+//! The text encoder (transformers' CLIPTextModel and CLIPTextModelWithProjection): CLIP ViT-L, OpenCLIP ViT-H
+//! and ViT-bigG.
 
 use super::config::{self, ClipTextConfig};
 use crate::nn::{Attention, Heads, LayerNorm, Linear, Projections};
@@ -14,6 +15,23 @@ pub struct TextEncoder {
     position_embedding: Handle,
     layers: Vec<Layer>,
     final_layer_norm: LayerNorm,
+    text_projection: Option<Handle>,
+}
+
+/// Which state of the text conditions a U-Net.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HiddenState {
+    /// Layers at the end that are left out, fewer than there are.
+    pub skip: usize,
+    /// Whether the final norm follows.
+    pub normed: bool,
+}
+
+impl HiddenState {
+    /// Of SD 1.x and 2.x; there diffusers' `clip_skip` is `skip`.
+    pub const LAST: HiddenState = HiddenState { skip: 0, normed: true };
+    /// Of SDXL; there `clip_skip` adds to `skip`.
+    pub const PENULTIMATE: HiddenState = HiddenState { skip: 1, normed: false };
 }
 
 #[derive(Clone, Debug)]
@@ -45,8 +63,14 @@ impl TextEncoder {
                 width as u32,
                 config.layer_norm_eps,
             ),
+            text_projection: config.projection_dim.map(|dim| d.table("text_projection.weight", dim, width)),
             config: config.clone(),
         }
+    }
+
+    /// The matrix `[projection_dim, width]` behind the pooled state, applied on the CPU: it is one vector a prompt.
+    pub fn text_projection(&self) -> Option<Handle> {
+        self.text_projection
     }
 
     /// The tables that the CPU gathers from: tokens, positions.
@@ -59,10 +83,15 @@ impl TextEncoder {
         Shape::tokens(images, self.config.max_position_embeddings as u32, self.config.hidden_size as u32)
     }
 
-    /// `x` is the sum of token and position embeddings, `[N, tokens, width]`. Returns the last hidden
-    /// state behind the final norm. There is no padding mask: pads are attended to, as in the reference.
-    pub fn record(&self, r: &mut Recorder, mut x: Tensor) -> Tensor {
-        for (i, layer) in self.layers.iter().enumerate() {
+    /// `x` is the sum of token and position embeddings, `[N, tokens, width]`. Returns the wanted state, and the
+    /// last one behind the final norm unless nothing needs it: it is what is pooled. There is no padding mask:
+    /// pads are attended to, as in the reference.
+    pub fn record(&self, r: &mut Recorder, mut x: Tensor, wanted: HiddenState) -> (Tensor, Option<Tensor>) {
+        let end = self.layers.len().checked_sub(wanted.skip).expect("fewer layers left out than there are");
+        let to_the_end = wanted.skip == 0 || self.text_projection.is_some() || r.target.taps;
+        let layers = if to_the_end { &self.layers[..] } else { &self.layers[..end] };
+        let mut state = x;
+        for (i, layer) in layers.iter().enumerate() {
             r.tap(&format!("hidden_states.{i}"), x);
             if r.target.taps {
                 // What diffusers' clip_skip gives: an earlier state behind the final norm.
@@ -70,9 +99,17 @@ impl TextEncoder {
                 r.tap(&format!("clip_skip_{}", self.layers.len() - i), skipped);
             }
             x = layer.record(r, x);
+            if i + 1 == end {
+                state = x;
+            }
         }
-        let last = r.tap(&format!("hidden_states.{}", self.layers.len()), x);
-        self.final_layer_norm.record(r, last)
+        r.tap(&format!("hidden_states.{}", layers.len()), x);
+        let last = to_the_end.then(|| self.final_layer_norm.record(r, x));
+        match last {
+            Some(last) if wanted == HiddenState::LAST => (last, Some(last)),
+            _ if wanted.normed => (self.final_layer_norm.record(r, state), last),
+            _ => (state, last),
+        }
     }
 
     /// The state of each prompt's end-of-text token, `[N, width]`, from the last hidden states. Published

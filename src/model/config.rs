@@ -16,7 +16,7 @@ use serde_json::Value;
 
 pub use clip::{Activation, ClipTextConfig};
 use fields::Fields;
-pub use unet::UnetConfig;
+pub use unet::{TextTime, UnetConfig};
 pub use vae::{KlConfig, TinyConfig, VaeConfig};
 
 use crate::error::Result;

@@ -5,7 +5,7 @@ mod transformer;
 
 use blocks::{DownBlock, Inputs, Level, MidBlock, UpBlock};
 
-use super::config::UnetConfig;
+use super::config::{TextTime, UnetConfig};
 use crate::nn::{Attention, Conv, GroupNorm, Heads, Linear, Projections};
 use crate::ops::{Activation::Silu, Epilogue, Matmul};
 use crate::plan::{Recorder, Tensor};
@@ -18,6 +18,10 @@ pub struct Unet {
     conv_in: Conv,
     linear_1: Linear,
     linear_2: Linear,
+    /// Of the guidance scale's embedding (LCM).
+    cond_proj: Option<Linear>,
+    /// Of the pooled text and the sizes (SDXL).
+    add_embedding: Option<[Linear; 2]>,
     /// Every resnet's time_emb_proj side by side.
     time_projections: Linear,
     /// The keys and values of every cross-attention.
@@ -73,6 +77,13 @@ impl Unet {
         let conv_in = Conv::declare(d, "conv_in", config.in_channels as u32, widths[0], 3, true);
         let linear_1 = Linear::declare(d, "time_embedding.linear_1", widths[0], time_width, true);
         let linear_2 = Linear::declare(d, "time_embedding.linear_2", time_width, time_width, true);
+        let cond_proj = config
+            .time_cond_proj_dim
+            .map(|dim| Linear::declare(d, "time_embedding.cond_proj", dim as u32, widths[0], false));
+        let add_embedding = config.text_time.map(|t| {
+            [(1, t.inputs as u32), (2, time_width)]
+                .map(|(i, inputs)| Linear::declare(d, &format!("add_embedding.linear_{i}"), inputs, time_width, true))
+        });
         let mut p = Parts {
             d,
             groups: config.norm_num_groups as u32,
@@ -114,6 +125,8 @@ impl Unet {
             conv_in,
             linear_1,
             linear_2,
+            cond_proj,
+            add_embedding,
             time_projections: Linear::fused(d, time_width, time_outputs, time_projections),
             contexts,
             down_blocks,
@@ -136,19 +149,51 @@ impl Unet {
         self.contexts.iter().map(|c| c.of(text).record(r)).collect()
     }
 
-    /// The part that depends on the timestep alone: from its features, `[N, 1, 1, c0]`, to all projections.
-    pub fn record_time(&self, r: &mut Recorder, features: Tensor) -> Tensor {
+    /// What is added to the time embedding, `[N, 1, 1, 4 * c0]`, from the features of the pooled text and the sizes,
+    /// `[N, 1, 1, inputs]`. Only of a U-Net that has `text_time`.
+    pub fn record_added(&self, r: &mut Recorder, features: Tensor) -> Tensor {
+        let [linear_1, linear_2] = self.add_embedding.as_ref().expect("a U-Net with text_time");
         let silu = Epilogue { activation: Silu, ..Default::default() };
+        let h = Matmul { epilogue: silu, ..linear_1.of(features) }.record(r);
+        let y = linear_2.of(h).record(r);
+        r.tap("add_embedding", y)
+    }
+
+    /// The part that depends on the timestep: from its features, `[N, 1, 1, c0]`, to all projections. `guidance` has
+    /// the features of the guidance scale, `[N, 1, 1, time_cond_proj_dim]`, if the U-Net wants them, `added` comes from
+    /// [`Self::record_added`].
+    pub fn record_time(
+        &self,
+        r: &mut Recorder,
+        mut features: Tensor,
+        guidance: Option<Tensor>,
+        added: Option<Tensor>,
+    ) -> Tensor {
+        let silu = Epilogue { activation: Silu, ..Default::default() };
+        if let Some(proj) = &self.cond_proj {
+            let epilogue = Epilogue { residual: Some(features), ..Default::default() };
+            let guidance = guidance.expect("the features of the guidance scale");
+            features = Matmul { epilogue, ..proj.of(guidance) }.record(r);
+        }
         let h = Matmul { epilogue: silu, ..self.linear_1.of(features) }.record(r);
         // Every use of the embedding is behind a SiLU.
-        let h = Matmul { epilogue: silu, ..self.linear_2.of(h) }.record(r);
+        let epilogue = Epilogue { residual: added, ..silu };
+        let h = Matmul { epilogue, ..self.linear_2.of(h) }.record(r);
         self.time_projections.of(h).record(r)
     }
 
-    /// `x` is `[N, h, w, in_channels]`. Returns the model output, `[N, h, w, out_channels]`.
-    pub fn record(&self, r: &mut Recorder, x: Tensor, time: Tensor, context: &[Tensor]) -> Tensor {
+    /// `x` is `[N, h, w, in_channels]`, or has the latents alone and `channels` the rest. Returns the model output,
+    /// `[N, h, w, out_channels]`.
+    pub fn record(
+        &self,
+        r: &mut Recorder,
+        x: Tensor,
+        channels: Option<Tensor>,
+        time: Tensor,
+        context: &[Tensor],
+    ) -> Tensor {
         let inputs = Inputs { time, context };
-        let mut x = self.conv_in.record(r, x, None, Epilogue::default());
+        let mut x = self.conv_in.record(r, x, channels, Epilogue::default());
         x = r.tap("conv_in", x);
         let mut skips = vec![x];
         for block in &self.down_blocks {
@@ -176,6 +221,26 @@ impl Unet {
         let dim = self.config.block_out_channels[0];
         timestep_embedding(timestep, dim, self.config.flip_sin_to_cos, self.config.freq_shift)
     }
+
+    /// The features of the guidance scale, `[time_cond_proj_dim]`, if the U-Net wants them.
+    pub fn guidance_features(&self, guidance: f32) -> Option<Vec<f32>> {
+        self.config.time_cond_proj_dim.map(|dim| guidance_embedding(guidance, dim))
+    }
+
+    /// The features of one row that has this pooled text and these sizes, `[inputs]`: the text, then each size embedded
+    /// like a timestep. Only of a U-Net that has `text_time`.
+    pub fn added_features(&self, pooled: &[f32], sizes: [f32; TextTime::SIZES]) -> Vec<f32> {
+        let text_time = self.config.text_time.expect("a U-Net with text_time");
+        let (flip, shift) = (self.config.flip_sin_to_cos, self.config.freq_shift);
+        let embed = |size| timestep_embedding(size, text_time.size_features, flip, shift);
+        pooled.iter().copied().chain(sizes.into_iter().flat_map(embed)).collect()
+    }
+}
+
+/// The features of a guidance scale: those of a thousand times what it has above 1, sines first. As diffusers'
+/// get_guidance_scale_embedding.
+pub fn guidance_embedding(guidance: f32, dim: usize) -> Vec<f32> {
+    timestep_embedding(1000.0 * (guidance - 1.0), dim, false, 1.0)
 }
 
 /// `[sin, cos]` of the timestep at `dim / 2` frequencies from 1 down to about 1e-4, or `[cos, sin]` if

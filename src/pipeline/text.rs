@@ -1,9 +1,9 @@
-//! Prompts to hidden states.
+//! Prompts to hidden states and pooled vectors.
 
 use super::{Stage, Watch, read_json};
 use crate::device::{Device, Session, Weights};
 use crate::error::{Error, Result};
-use crate::model::clip::TextEncoder;
+use crate::model::clip::{HiddenState, TextEncoder};
 use crate::model::config::ClipTextConfig;
 use crate::plan::{Plan, Recorder, Target};
 use crate::quant::Format;
@@ -52,15 +52,16 @@ impl TextPart {
         Ok(TextPart { tokenizer, network })
     }
 
-    /// The hidden states of the prompts, `[prompts, tokens, width]`.
+    /// What the network makes of these prompts.
     pub async fn encode(
         &self,
         device: &Device,
         target: &Target,
         prompts: &[&str],
+        state: HiddenState,
         watch: &Watch<'_>,
         warnings: &mut Vec<String>,
-    ) -> Result<Vec<f32>> {
+    ) -> Result<Encoded> {
         let mut ids = vec![];
         for prompt in prompts {
             let encoded = self.tokenizer.encode(prompt);
@@ -74,10 +75,35 @@ impl TextPart {
             }
             ids.push(encoded.ids);
         }
-        let session = self.network.session(device, target, ids.len()).await?;
-        session.write(device, "embeddings", &self.network.embeddings(&ids)?);
+        let network = &self.network;
+        let session = network.session(device, target, ids.len(), state).await?;
+        session.write(device, "embeddings", &network.embeddings(&ids)?);
         session.run(device, "text", &watch.cancel, &|f| (watch.progress)(Stage::Text, f)).await?;
-        session.read(device, "last_hidden_state").await
+        let states = session.read(device, "hidden_state").await?;
+        let pooled = if network.encoder.config.projection_dim.is_some() {
+            network.text_embeds(&session.read(device, "last_hidden_state").await?, &ids)
+        } else {
+            vec![]
+        };
+        Ok(Encoded { states, width: network.encoder.config.hidden_size, pooled })
+    }
+}
+
+/// What a text encoder makes of prompts.
+pub struct Encoded {
+    /// `[prompts, tokens, width]`
+    pub states: Vec<f32>,
+    pub width: usize,
+    /// `[prompts, projection_dim]`; empty if the encoder has no projection.
+    pub pooled: Vec<f32>,
+}
+
+impl Encoded {
+    /// Two encoders' states side by side, and the pooled vectors of the one that has them.
+    pub fn beside(self, other: Encoded) -> Encoded {
+        let rows = self.states.chunks_exact(self.width).zip(other.states.chunks_exact(other.width));
+        let states = rows.flat_map(|(a, b)| a.iter().chain(b)).copied().collect();
+        Encoded { states, width: self.width + other.width, pooled: [self.pooled, other.pooled].concat() }
     }
 }
 
@@ -99,8 +125,14 @@ impl TextNetwork {
     }
 
     /// A session for so many prompts: its input is [`Self::embeddings`], its section "text".
-    pub async fn session(&self, device: &Device, target: &Target, prompts: usize) -> Result<Session> {
-        let plan = text_plan(&self.encoder, target, prompts);
+    pub async fn session(
+        &self,
+        device: &Device,
+        target: &Target,
+        prompts: usize,
+        state: HiddenState,
+    ) -> Result<Session> {
+        let plan = text_plan(&self.encoder, target, prompts, state);
         plan.check("text encoder", &device.limits())?;
         Session::new(device, plan, &self.weights).await
     }
@@ -123,14 +155,27 @@ impl TextNetwork {
         }
         Ok(sums)
     }
+
+    /// The projected pooled states, `[prompts, projection_dim]`, from the last hidden states.
+    pub fn text_embeds(&self, last: &[f32], ids: &[Vec<u32>]) -> Vec<f32> {
+        let projection = self.encoder.text_projection().expect("an encoder with a projection");
+        let (matrix, width) = (self.weights.table(projection), self.encoder.config.hidden_size);
+        let pooled = self.encoder.pooled(last, ids);
+        let dot = |row: &[f32], vector: &[f32]| row.iter().zip(vector).map(|(a, b)| a * b).sum::<f32>();
+        pooled.chunks_exact(width).flat_map(|v| matrix.chunks_exact(width).map(move |row| dot(row, v))).collect()
+    }
 }
 
-/// Section "text": input "embeddings", output "last_hidden_state".
-pub fn text_plan(encoder: &TextEncoder, target: &Target, prompts: usize) -> Plan {
+/// Section "text": input "embeddings", outputs "hidden_state" (the wanted one) and "last_hidden_state" (behind the
+/// final norm, if it comes that far).
+pub fn text_plan(encoder: &TextEncoder, target: &Target, prompts: usize, state: HiddenState) -> Plan {
     let mut r = Recorder::new(target);
     r.section("text");
     let x = r.input("embeddings", encoder.shape(prompts as u32), target.elem);
-    let y = encoder.record(&mut r, x);
-    r.output("last_hidden_state", y);
+    let (state, last) = encoder.record(&mut r, x, state);
+    r.output("hidden_state", state);
+    if let Some(last) = last {
+        r.output("last_hidden_state", last);
+    }
     r.finish()
 }

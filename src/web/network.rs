@@ -89,8 +89,7 @@ impl Network {
                 let session = self.session([n, h, w, tokens], part.session(device, target, job)).await?;
                 let features = timestep.iter().flat_map(|&t| part.unet.time_features(t)).collect::<Vec<_>>();
                 let rows = n as usize / timestep.len().max(1);
-                session.write(device, "latents", &nhwc(&sample, c as usize, (h * w) as usize));
-                session.write(device, "input_coefficients", &[1.0, 0.0, 0.0, 0.0]);
+                part.write_sample(device, &session, &nhwc(&sample, c as usize, (h * w) as usize));
                 session.write(device, "text", &text);
                 session.write(device, "time_features", &features.repeat(rows));
                 self.finish(session, [n, h, w, tokens], &["context", "time", "unet"], "model_output").await

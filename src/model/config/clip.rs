@@ -1,5 +1,7 @@
 //! `text_encoder/config.json` of a CLIP text model.
 
+use serde_json::Value;
+
 use super::fields::{Fields, MAX_HEAD};
 use crate::error::Result;
 
@@ -26,8 +28,8 @@ pub struct ClipTextConfig {
     pub layer_norm_eps: f32,
     /// 2 in all published files, which means: pool at the first maximum of the ids.
     pub eos_token_id: usize,
-    /// Width of the projected pooled vector, which only `CLIPTextModelWithProjection` has.
-    pub projection_dim: usize,
+    /// Width of the projected pooled vector, which only `CLIPTextModelWithProjection` has (SDXL's second).
+    pub projection_dim: Option<usize>,
 }
 
 impl ClipTextConfig {
@@ -50,7 +52,7 @@ impl ClipTextConfig {
             hidden_act,
             layer_norm_eps: f.positive("layer_norm_eps", 1e-5)?,
             eos_token_id: f.count("eos_token_id", 49407)?,
-            projection_dim: f.count("projection_dim", 512)?,
+            projection_dim: projects(&f).then(|| f.count("projection_dim", 512)).transpose()?,
         };
         if !config.hidden_size.is_multiple_of(config.num_attention_heads) {
             let heads = config.num_attention_heads;
@@ -70,6 +72,12 @@ impl ClipTextConfig {
         }
         Ok(config)
     }
+}
+
+/// Whether the file is that of a class with a projection.
+fn projects(f: &Fields) -> bool {
+    let classes = f.get("architectures").and_then(Value::as_array).into_iter().flatten();
+    classes.filter_map(Value::as_str).any(|class| class == "CLIPTextModelWithProjection")
 }
 
 #[cfg(test)]
@@ -93,7 +101,7 @@ mod tests {
             hidden_act: Activation::QuickGelu,
             layer_norm_eps: 1e-5,
             eos_token_id: 49407,
-            projection_dim: 512,
+            projection_dim: None,
         };
         assert_eq!(parse("{}").unwrap(), wanted);
     }
@@ -102,7 +110,8 @@ mod tests {
     fn values_are_read() {
         let json = r#"{"vocab_size": 814, "hidden_size": 48, "intermediate_size": 192, "num_hidden_layers": 3,
             "num_attention_heads": 3, "max_position_embeddings": 7, "hidden_act": "gelu", "layer_norm_eps": 1e-6,
-            "eos_token_id": 2, "projection_dim": 24, "model_type": "clip_text_model", "unknown": {}}"#;
+            "eos_token_id": 2, "projection_dim": 24, "model_type": "clip_text_model", "unknown": {},
+            "architectures": ["CLIPTextModelWithProjection"]}"#;
         let wanted = ClipTextConfig {
             vocab_size: 814,
             hidden_size: 48,
@@ -113,7 +122,7 @@ mod tests {
             hidden_act: Activation::Gelu,
             layer_norm_eps: 1e-6,
             eos_token_id: 2,
-            projection_dim: 24,
+            projection_dim: Some(24),
         };
         assert_eq!(parse(json).unwrap(), wanted);
     }

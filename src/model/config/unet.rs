@@ -40,17 +40,36 @@ pub struct UnetConfig {
     pub freq_shift: f32,
     /// Width of the embedding of the guidance scale (LCM).
     pub time_cond_proj_dim: Option<usize>,
+    /// What SDXL adds to the time embedding.
+    pub text_time: Option<TextTime>,
+}
+
+/// `addition_embed_type: "text_time"`: the pooled text and six sizes, side by side.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TextTime {
+    /// `addition_time_embed_dim`: features of each size.
+    pub size_features: usize,
+    /// `projection_class_embeddings_input_dim`: the pooled text and all sizes.
+    pub inputs: usize,
+}
+
+impl TextTime {
+    /// Numbers about size: height and width of the original, top and left of the crop, height and width of the target.
+    pub const SIZES: usize = 6;
+
+    /// Width of the pooled text.
+    pub fn pooled(&self) -> usize {
+        self.inputs - Self::SIZES * self.size_features
+    }
 }
 
 /// Every key of the class but the ones that are read in `from_json` and the ones that change nothing
 /// here, with the only value that is built. The ones that change nothing: `dropout` (training),
 /// `upcast_attention` (attention is f32 anyway), `mid_block_only_cross_attention` (read by a mid block
-/// that is refused), `addition_embed_type_num_heads`, `addition_time_embed_dim` and
-/// `projection_class_embeddings_input_dim` (read for embeddings that are refused).
+/// that is refused) and `addition_embed_type_num_heads` (read for an embedding that is refused).
 fn only_built(f: &Fields) -> Result<()> {
     f.one_of("act_fn", &["silu", "swish"])?;
     for (key, supported) in [
-        ("addition_embed_type", Value::Null),
         ("attention_type", json!("default")),
         ("center_input_sample", json!(false)),
         ("class_embed_type", Value::Null),
@@ -68,7 +87,6 @@ fn only_built(f: &Fields) -> Result<()> {
         ("resnet_skip_time_act", json!(false)),
         ("resnet_time_scale_shift", json!("default")),
         ("reverse_transformer_layers_per_block", Value::Null),
-        ("time_cond_proj_dim", Value::Null),
         ("time_embedding_act_fn", Value::Null),
         ("time_embedding_type", json!("positional")),
         ("timestep_post_act", Value::Null),
@@ -127,6 +145,7 @@ impl UnetConfig {
             flip_sin_to_cos: f.bool("flip_sin_to_cos", true)?,
             freq_shift: f.float("freq_shift", 0.0)?,
             time_cond_proj_dim: f.optional_count("time_cond_proj_dim")?,
+            text_time: text_time(&f)?,
             block_out_channels,
         };
         config.check(&f)?;
@@ -156,6 +175,12 @@ impl UnetConfig {
                 return Err(f.unsupported("attention_head_dim", &supported));
             }
         }
+        if self.in_channels < self.out_channels {
+            return Err(f.wrong("in_channels", &format!("at least out_channels, {}", self.out_channels)));
+        }
+        if self.in_channels > self.out_channels && !self.out_channels.is_multiple_of(4) {
+            return Err(f.unsupported("out_channels", "a multiple of 4, or as many as in_channels"));
+        }
         // The timestep's features come in pairs, and each pair's frequency divides by half - shift.
         let half = self.block_out_channels[0] as f32 / 2.0;
         if !(0.0..half).contains(&self.freq_shift) {
@@ -169,6 +194,27 @@ impl UnetConfig {
             _ => Ok(()),
         }
     }
+}
+
+fn text_time(f: &Fields) -> Result<Option<TextTime>> {
+    match f.get("addition_embed_type") {
+        None | Some(Value::Null) => return Ok(None),
+        Some(name) if name == "text_time" => {}
+        Some(_) => return Err(f.unsupported("addition_embed_type", "null or text_time")),
+    }
+    let count = |key| f.optional_count(key)?.ok_or_else(|| f.wrong(key, "a whole number, for text_time"));
+    let found = TextTime {
+        size_features: count("addition_time_embed_dim")?,
+        inputs: count("projection_class_embeddings_input_dim")?,
+    };
+    if !found.size_features.is_multiple_of(2) {
+        return Err(f.unsupported("addition_time_embed_dim", "an even number"));
+    }
+    if found.inputs <= TextTime::SIZES * found.size_features {
+        let wanted = format!("more than {} times addition_time_embed_dim", TextTime::SIZES);
+        return Err(f.wrong("projection_class_embeddings_input_dim", &wanted));
+    }
+    Ok(Some(found))
 }
 
 /// A number, or a list [height, width] of two equal ones.
@@ -210,6 +256,7 @@ mod tests {
             flip_sin_to_cos: true,
             freq_shift: 0.0,
             time_cond_proj_dim: None,
+            text_time: None,
         }
     }
 
@@ -229,7 +276,9 @@ mod tests {
             "layers_per_block": [1, 1], "attention_head_dim": [7, 5], "transformer_layers_per_block": [1, 10],
             "only_cross_attention": [true, false], "cross_attention_dim": [48, 48],
             "use_linear_projection": true, "norm_num_groups": 8, "norm_eps": 1e-6,
-            "flip_sin_to_cos": false, "freq_shift": 1}"#;
+            "flip_sin_to_cos": false, "freq_shift": 1, "time_cond_proj_dim": 24,
+            "addition_embed_type": "text_time", "addition_time_embed_dim": 8,
+            "projection_class_embeddings_input_dim": 68}"#;
         let wanted = UnetConfig {
             in_channels: 9,
             out_channels: 8,
@@ -249,7 +298,8 @@ mod tests {
             norm_eps: 1e-6,
             flip_sin_to_cos: false,
             freq_shift: 1.0,
-            time_cond_proj_dim: None,
+            time_cond_proj_dim: Some(24),
+            text_time: Some(TextTime { size_features: 8, inputs: 68 }),
         };
         assert_eq!(parse(json).unwrap(), wanted);
     }
@@ -273,7 +323,7 @@ mod tests {
     fn what_is_not_built_is_refused_by_name() {
         let cases = [
             ("act_fn", r#""mish""#),
-            ("addition_embed_type", r#""text_time""#),
+            ("addition_embed_type", r#""text_image""#),
             ("attention_type", r#""gated""#),
             ("center_input_sample", "true"),
             ("class_embed_type", r#""timestep""#),
@@ -291,7 +341,6 @@ mod tests {
             ("resnet_skip_time_act", "true"),
             ("resnet_time_scale_shift", r#""scale_shift""#),
             ("reverse_transformer_layers_per_block", "[1,2]"),
-            ("time_cond_proj_dim", "256"),
             ("time_embedding_act_fn", r#""silu""#),
             ("time_embedding_dim", "64"),
             ("time_embedding_type", r#""fourier""#),
@@ -318,7 +367,13 @@ mod tests {
 
     #[test]
     fn contradictions_are_refused() {
-        let cases: [(&str, Code, &str); 12] = [
+        let text_time = |features: usize, inputs: usize| {
+            format!(
+                r#"{{"addition_embed_type": "text_time", "addition_time_embed_dim": {features},
+                "projection_class_embeddings_input_dim": {inputs}}}"#
+            )
+        };
+        let cases: [(&str, Code, &str); 15] = [
             (r#"{"block_out_channels": [320, 640, 1280, 1288]}"#, InvalidModel, "norm_num_groups, 32"),
             (r#"{"norm_num_groups": 3, "block_out_channels": [6, 6, 6, 6]}"#, Unsupported, "multiples of 4"),
             (r#"{"block_out_channels": [320, 640]}"#, InvalidModel, "down_block_types"),
@@ -335,6 +390,9 @@ mod tests {
             (r#"{"norm_num_groups": null}"#, InvalidModel, "norm_num_groups is null"),
             (r#"{"freq_shift": 160}"#, InvalidModel, "freq_shift is 160"),
             (r#"{"in_channels": 99999999}"#, InvalidModel, "in_channels is 99999999"),
+            (r#"{"addition_embed_type": "text_time"}"#, InvalidModel, "there is no addition_time_embed_dim"),
+            (&text_time(7, 100), Unsupported, "addition_time_embed_dim is 7"),
+            (&text_time(8, 48), InvalidModel, "more than 6 times addition_time_embed_dim"),
         ];
         for (json, code, words) in cases {
             let e = parse(json).unwrap_err();
