@@ -5,7 +5,7 @@ use crate::device::{Device, Session, Weights};
 use crate::error::Result;
 use crate::host::Cancel;
 use crate::model::config::{TextTime, UnetConfig};
-use crate::model::unet::Unet;
+use crate::model::unet::{Extras, Unet};
 use crate::ops::{self, Activation};
 use crate::plan::{Plan, Recorder, Target};
 use crate::quant::Format;
@@ -231,7 +231,7 @@ pub fn denoise_plan(unet: &Unet, config: &UnetConfig, target: &Target, job: Job)
         let coefficients = r.input("channel_coefficients", Shape::new(1, 1, 1, 4), Elem::F32);
         ops::scale(&mut r, channels, coefficients, rows, Activation::None)
     });
-    let output = unet.record(&mut r, x, channels, time, &context);
+    let output = unet.record(&mut r, x, time, &context, &Extras { channels, ..Default::default() });
     r.output("model_output", output);
 
     r.section("step");
