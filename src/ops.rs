@@ -1,5 +1,6 @@
 //! Operations: from shapes to one step of a plan each. A file an operation, named like its kernel.
 
+mod add;
 mod attention;
 mod conv;
 mod copy;
@@ -11,6 +12,7 @@ mod multiply_add;
 mod scale;
 mod step;
 
+pub use add::add;
 pub use attention::Attention;
 pub use conv::Conv;
 pub use copy::copy;

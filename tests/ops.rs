@@ -1,5 +1,6 @@
 //! Every operation on the GPU against its twin.
 
+mod add;
 mod attention;
 mod conv;
 mod copy;

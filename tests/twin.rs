@@ -3,6 +3,7 @@
 use tintype::ops::Activation;
 
 mod activation;
+mod add;
 mod attention;
 mod conv;
 mod copy;
@@ -17,6 +18,7 @@ mod scale;
 mod step;
 
 pub use activation::activate;
+pub use add::add;
 pub use attention::attention;
 pub use conv::{Conv, conv};
 pub use copy::copy;

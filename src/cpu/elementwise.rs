@@ -1,9 +1,19 @@
-//! kernels/scale.wgsl, step.wgsl, image.wgsl, copy.wgsl and multiply_add.wgsl on the CPU.
+//! kernels/add.wgsl, scale.wgsl, step.wgsl, image.wgsl, copy.wgsl and multiply_add.wgsl on the CPU.
 
 use super::activation::activate;
 use super::{parallel, params};
-use crate::kernels::{ImageParams, ScaleParams, StepParams};
+use crate::kernels::{AddParams, ImageParams, ScaleParams, StepParams};
 use crate::ops::{CHAINS, GUIDED, ROUNDS};
+
+pub fn add(bytes: &[u8], scales: &[f32], a: &[f32], b: &[f32], y: &mut [f32]) {
+    let p: AddParams = params(bytes);
+    let image = p.image as usize * 4;
+    for (n, (y, a)) in y.chunks_exact_mut(image).zip(a.chunks_exact(image)).enumerate() {
+        let k = scales[(n * p.slots as usize + p.slot as usize) * 4];
+        let b = &b[n * image % (p.count as usize * 4)..][..image];
+        y.iter_mut().zip(a.iter().zip(b)).for_each(|(y, (a, b))| *y = a + k * b);
+    }
+}
 
 pub fn scale(bytes: &[u8], x: &[f32], coefficients: &[f32], y: &mut [f32]) {
     let p: ScaleParams = params(bytes);

@@ -1,9 +1,12 @@
 //! The denoising U-Net (diffusers' UNet2DConditionModel).
 
 mod blocks;
+mod extras;
 mod transformer;
 
 use blocks::{DownBlock, Inputs, Level, MidBlock, UpBlock};
+pub use extras::{Adapter, Control, Extras};
+use extras::Block;
 
 use super::config::UnetConfig;
 use crate::nn::{Attention, Conv, GroupNorm, Heads, Linear, Projections};
@@ -96,8 +99,8 @@ impl Unet {
         let mut width = widths[0];
         let mut down_blocks = vec![];
         for (i, &attention) in config.down_attention.iter().enumerate() {
-            let (path, level) = (format!("down_blocks.{i}"), level(i, attention));
-            down_blocks.push(DownBlock::declare(&mut p, &path, width, level, i + 1 == blocks, &mut skips));
+            let level = level(i, attention);
+            down_blocks.push(DownBlock::declare(&mut p, i, width, level, i + 1 == blocks, &mut skips));
             width = level.width;
         }
         let mid = Level { only_cross: false, ..level(blocks - 1, config.mid_attention) };
@@ -146,17 +149,27 @@ impl Unet {
     }
 
     /// `x` is `[N, h, w, in_channels]`. Returns the model output, `[N, h, w, out_channels]`.
-    pub fn record(&self, r: &mut Recorder, x: Tensor, time: Tensor, context: &[Tensor]) -> Tensor {
-        let inputs = Inputs { time, context };
+    pub fn record(
+        &self,
+        r: &mut Recorder,
+        x: Tensor,
+        time: Tensor,
+        context: &[Tensor],
+        extras: &Extras,
+    ) -> Tensor {
+        let inputs = Inputs { time, context, extras };
         let mut x = self.conv_in.record(r, x, None, Epilogue::default());
         x = r.tap("conv_in", x);
         let mut skips = vec![x];
         for block in &self.down_blocks {
             x = block.record(r, x, &inputs, &mut skips);
         }
+        extras.add_to_skips(r, &mut skips);
         if let Some(block) = &self.mid_block {
             x = block.record(r, x, &inputs);
+            x = extras.add_feature(r, Block::Mid(self.down_blocks.len()), x);
         }
+        x = extras.add_to_mid(r, x);
         for block in &self.up_blocks {
             x = block.record(r, x, &inputs, &mut skips);
         }

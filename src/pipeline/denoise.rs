@@ -5,7 +5,7 @@ use crate::device::{Device, Session, Weights};
 use crate::error::Result;
 use crate::host::Cancel;
 use crate::model::config::UnetConfig;
-use crate::model::unet::Unet;
+use crate::model::unet::{Extras, Unet};
 use crate::ops::{self, Activation};
 use crate::plan::{Plan, Recorder, Target};
 use crate::quant::Format;
@@ -167,7 +167,7 @@ pub fn denoise_plan(unet: &Unet, config: &UnetConfig, target: &Target, job: Job)
     let sample = r.input("latents", latents, Elem::F32);
     let coefficients = r.input("input_coefficients", Shape::new(1, 1, 1, 4), Elem::F32);
     let x = ops::scale(&mut r, sample, coefficients, rows, Activation::None);
-    let output = unet.record(&mut r, x, time, &context);
+    let output = unet.record(&mut r, x, time, &context, &Extras::default());
     r.output("model_output", output);
 
     if config.in_channels != config.out_channels {
