@@ -20,7 +20,7 @@
 //!
 //! ```text
 //! web, bin -> bench -> pipeline -> model -> nn -> ops -> plan -> shape;   ops -> kernels (static table)
-//! nn -> weights -> quant -> shape;   pipeline -> schedule, tokenizer, weights, rng, device
+//! nn -> weights -> quant -> shape;   pipeline -> schedule, tokenizer, weights, rng, image, device
 //! device -> gpu, cpu -> plan, kernels, weights, host
 //! ```
 //!
@@ -52,6 +52,7 @@ pub mod device;
 pub mod error;
 pub mod gpu;
 pub mod host;
+pub mod image;
 pub mod json;
 pub mod kernels;
 pub mod model;

@@ -1,7 +1,9 @@
 //! The networks, under diffusers' names: each declares itself from its configuration and records itself.
 
 pub mod clip;
+pub mod clip_vision;
 pub mod config;
+pub mod ip_adapter;
 pub mod resnet;
 pub mod taesd;
 pub mod unet;

@@ -34,14 +34,25 @@ impl HiddenState {
     pub const PENULTIMATE: HiddenState = HiddenState { skip: 1, normed: false };
 }
 
+/// A layer of the text encoder, and of the image encoder.
 #[derive(Clone, Debug)]
-struct Layer {
+pub(super) struct Layer {
     layer_norm1: LayerNorm,
     self_attn: Attention,
     layer_norm2: LayerNorm,
     fc1: Linear,
     fc2: Linear,
     act: Activation,
+}
+
+/// What a layer is made of.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sizes {
+    pub width: u32,
+    pub inner: u32,
+    pub heads: u32,
+    pub act: config::Activation,
+    pub eps: f32,
 }
 
 impl TextEncoder {
@@ -51,11 +62,18 @@ impl TextEncoder {
         let token_embedding =
             d.table(&format!("{embeddings}.token_embedding.weight"), config.vocab_size, width);
         let rows = config.max_position_embeddings;
+        let sizes = Sizes {
+            width: width as u32,
+            inner: config.intermediate_size as u32,
+            heads: config.num_attention_heads as u32,
+            act: config.hidden_act,
+            eps: config.layer_norm_eps,
+        };
         TextEncoder {
             token_embedding,
             position_embedding: d.table(&format!("{embeddings}.position_embedding.weight"), rows, width),
             layers: (0..config.num_hidden_layers)
-                .map(|i| Layer::declare(d, &format!("text_model.encoder.layers.{i}"), config))
+                .map(|i| Layer::declare(d, &format!("text_model.encoder.layers.{i}"), sizes))
                 .collect(),
             final_layer_norm: LayerNorm::declare(
                 d,
@@ -98,7 +116,7 @@ impl TextEncoder {
                 let skipped = self.final_layer_norm.record(r, x);
                 r.tap(&format!("clip_skip_{}", self.layers.len() - i), skipped);
             }
-            x = layer.record(r, x);
+            x = layer.record(r, x, true);
             if i + 1 == end {
                 state = x;
             }
@@ -130,26 +148,26 @@ impl TextEncoder {
 }
 
 impl Layer {
-    fn declare(d: &mut Declarations, path: &str, config: &ClipTextConfig) -> Layer {
-        let (width, inner) = (config.hidden_size as u32, config.intermediate_size as u32);
-        let count = config.num_attention_heads as u32;
-        let heads = Heads { count, size: width / count };
+    pub fn declare(d: &mut Declarations, path: &str, sizes: Sizes) -> Layer {
+        let Sizes { width, inner, heads, eps, .. } = sizes;
+        let heads = Heads { count: heads, size: width / heads };
         Layer {
-            layer_norm1: LayerNorm::declare(d, &format!("{path}.layer_norm1"), width, config.layer_norm_eps),
+            layer_norm1: LayerNorm::declare(d, &format!("{path}.layer_norm1"), width, eps),
             self_attn: Attention::declare(d, &format!("{path}.self_attn"), width, heads, Projections::CLIP),
-            layer_norm2: LayerNorm::declare(d, &format!("{path}.layer_norm2"), width, config.layer_norm_eps),
+            layer_norm2: LayerNorm::declare(d, &format!("{path}.layer_norm2"), width, eps),
             fc1: Linear::declare(d, &format!("{path}.mlp.fc1"), width, inner, true),
             fc2: Linear::declare(d, &format!("{path}.mlp.fc2"), inner, width, true),
-            act: match config.hidden_act {
+            act: match sizes.act {
                 config::Activation::Gelu => Activation::Gelu,
                 config::Activation::QuickGelu => Activation::QuickGelu,
             },
         }
     }
 
-    fn record(&self, r: &mut Recorder, x: Tensor) -> Tensor {
+    /// `x` is `[N, tokens, width]`; in the text encoder a token sees none behind it (`causal`).
+    pub fn record(&self, r: &mut Recorder, x: Tensor, causal: bool) -> Tensor {
         let n = self.layer_norm1.record(r, x);
-        let x = self.self_attn.record(r, n, None, x, true);
+        let x = self.self_attn.record(r, n, None, x, causal);
         let n = self.layer_norm2.record(r, x);
         let act = Epilogue { activation: self.act, ..Default::default() };
         let h = Matmul { epilogue: act, ..self.fc1.of(n) }.record(r);

@@ -6,6 +6,7 @@
 //! one, is `InvalidModel`. Keys that the classes do not know are ignored, as diffusers does.
 
 mod clip;
+mod clip_vision;
 mod fields;
 mod unet;
 mod vae;
@@ -15,6 +16,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 pub use clip::{Activation, ClipTextConfig};
+pub use clip_vision::{ClipImageConfig, ClipVisionConfig};
 use fields::Fields;
 pub use unet::{TextTime, UnetConfig};
 pub use vae::{KlConfig, TinyConfig, VaeConfig};

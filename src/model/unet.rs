@@ -5,7 +5,7 @@ mod extras;
 mod transformer;
 
 use blocks::{DownBlock, Inputs, Level, MidBlock, UpBlock};
-pub use extras::{Adapter, Control, Extras};
+pub use extras::{Adapter, Control, Extras, ImagePrompt};
 use extras::Block;
 
 use super::config::{TextTime, UnetConfig};
@@ -29,6 +29,7 @@ pub struct Unet {
     time_projections: Linear,
     /// The keys and values of every cross-attention.
     contexts: Vec<Linear>,
+    text_attentions: Vec<(String, Heads)>,
     down_blocks: Vec<DownBlock>,
     mid_block: Option<MidBlock>,
     up_blocks: Vec<UpBlock>,
@@ -46,6 +47,7 @@ pub struct Parts<'a> {
     time_projections: Vec<Part>,
     time_outputs: u32,
     contexts: Vec<Linear>,
+    text_attentions: Vec<(String, Heads)>,
 }
 
 impl Parts<'_> {
@@ -69,6 +71,12 @@ impl Parts<'_> {
             Attention::cross(self.d, path, width, self.context_width, heads, Projections::UNET);
         self.contexts.push(context);
         (attention, self.contexts.len() - 1)
+    }
+
+    /// Notes a block's attention over the text, and returns its number.
+    fn text_attention(&mut self, path: &str, heads: Heads) -> usize {
+        self.text_attentions.push((path.to_owned(), heads));
+        self.text_attentions.len() - 1
     }
 }
 
@@ -96,6 +104,7 @@ impl Unet {
             time_projections: vec![],
             time_outputs: 0,
             contexts: vec![],
+            text_attentions: vec![],
         };
         let level = |i: usize, attention: bool| Level {
             width: widths[i],
@@ -123,7 +132,7 @@ impl Unet {
             width = level.width;
         }
 
-        let Parts { time_projections, time_outputs, contexts, .. } = p;
+        let Parts { time_projections, time_outputs, contexts, text_attentions, .. } = p;
         Unet {
             conv_in,
             linear_1,
@@ -132,6 +141,7 @@ impl Unet {
             add_embedding,
             time_projections: Linear::fused(d, time_width, time_outputs, time_projections),
             contexts,
+            text_attentions,
             down_blocks,
             mid_block,
             up_blocks,
@@ -150,6 +160,11 @@ impl Unet {
     /// The part that depends on the prompt alone: keys and values from `text`, `[N, tokens, width]`.
     pub fn record_context(&self, r: &mut Recorder, text: Tensor) -> Vec<Tensor> {
         self.contexts.iter().map(|c| c.of(text).record(r)).collect()
+    }
+
+    /// The path and the heads of every block with attention over the text (attn2): down, mid, up.
+    pub fn text_attentions(&self) -> &[(String, Heads)] {
+        &self.text_attentions
     }
 
     /// What is added to the time embedding, `[N, 1, 1, 4 * c0]`, from the features of the pooled text and the sizes,

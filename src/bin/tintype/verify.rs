@@ -9,6 +9,7 @@ mod text;
 mod tokens;
 mod unet;
 mod vae;
+mod vision;
 
 use std::path::PathBuf;
 
@@ -212,6 +213,9 @@ async fn run_case(bench: &Bench, name: &str, case: &Value) -> Result<Vec<Check>>
         Some(("vae", _)) => vae::run(bench, case).await,
         Some(("sched", "alphas")) => sched::alphas(bench, case),
         Some(("sched", _)) => sched::run(bench, case).await,
+        Some(("extras", "image_encoder")) => vision::image_encoder(bench, case).await,
+        Some(("extras", "ip_adapter_embeds")) => vision::ip_adapter_embeds(bench, case).await,
+        Some(("extras", "safety_checker")) => vision::safety_checker(bench, case).await,
         Some(("pipe", _)) => pipe::run(bench, case).await,
         _ => Err(Error::unsupported(format!("no case like {name} is known yet"))),
     }

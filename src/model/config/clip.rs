@@ -14,6 +14,16 @@ pub enum Activation {
     QuickGelu,
 }
 
+impl Activation {
+    pub(super) fn read(f: &Fields) -> Result<Self> {
+        match f.string("hidden_act", Some("quick_gelu"))?.as_str() {
+            "gelu" => Ok(Activation::Gelu),
+            "quick_gelu" => Ok(Activation::QuickGelu),
+            _ => Err(f.unsupported("hidden_act", "gelu or quick_gelu")),
+        }
+    }
+}
+
 /// transformers' `CLIPTextConfig`. Widths are multiples of 4; `hidden_size` is one of
 /// `num_attention_heads`.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,11 +47,6 @@ impl ClipTextConfig {
     pub fn from_json(bytes: &[u8], file: &str) -> Result<Self> {
         let f = Fields::parse(bytes, file)?;
         f.only("model_type", "clip_text_model".into())?;
-        let hidden_act = match f.string("hidden_act", Some("quick_gelu"))?.as_str() {
-            "gelu" => Activation::Gelu,
-            "quick_gelu" => Activation::QuickGelu,
-            _ => return Err(f.unsupported("hidden_act", "gelu or quick_gelu")),
-        };
         let config = ClipTextConfig {
             vocab_size: f.count("vocab_size", 49408)?,
             hidden_size: f.count("hidden_size", 512)?,
@@ -49,27 +54,12 @@ impl ClipTextConfig {
             num_hidden_layers: f.count("num_hidden_layers", 12)?,
             num_attention_heads: f.count("num_attention_heads", 8)?,
             max_position_embeddings: f.count("max_position_embeddings", 77)?,
-            hidden_act,
+            hidden_act: Activation::read(&f)?,
             layer_norm_eps: f.positive("layer_norm_eps", 1e-5)?,
             eos_token_id: f.count("eos_token_id", 49407)?,
             projection_dim: projects(&f).then(|| f.count("projection_dim", 512)).transpose()?,
         };
-        if !config.hidden_size.is_multiple_of(config.num_attention_heads) {
-            let heads = config.num_attention_heads;
-            return Err(f.wrong("hidden_size", &format!("a multiple of num_attention_heads, {heads}")));
-        }
-        if config.hidden_size / config.num_attention_heads > MAX_HEAD {
-            return Err(
-                f.unsupported("num_attention_heads", &format!("heads of at most {MAX_HEAD} channels"))
-            );
-        }
-        for (key, width) in
-            [("hidden_size", config.hidden_size), ("intermediate_size", config.intermediate_size)]
-        {
-            if !width.is_multiple_of(4) {
-                return Err(f.unsupported(key, "a multiple of 4"));
-            }
-        }
+        check_sizes(&f, config.hidden_size, config.num_attention_heads, config.intermediate_size)?;
         Ok(config)
     }
 }
@@ -78,6 +68,22 @@ impl ClipTextConfig {
 fn projects(f: &Fields) -> bool {
     let classes = f.get("architectures").and_then(Value::as_array).into_iter().flatten();
     classes.filter_map(Value::as_str).any(|class| class == "CLIPTextModelWithProjection")
+}
+
+/// Refuses heads that do not divide the width or are too large, and widths that are not multiples of 4.
+pub(super) fn check_sizes(f: &Fields, width: usize, heads: usize, inner: usize) -> Result<()> {
+    if !width.is_multiple_of(heads) {
+        return Err(f.wrong("hidden_size", &format!("a multiple of num_attention_heads, {heads}")));
+    }
+    if width / heads > MAX_HEAD {
+        return Err(f.unsupported("num_attention_heads", &format!("heads of at most {MAX_HEAD} channels")));
+    }
+    for (key, width) in [("hidden_size", width), ("intermediate_size", inner)] {
+        if !width.is_multiple_of(4) {
+            return Err(f.unsupported(key, "a multiple of 4"));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -58,7 +58,7 @@ impl Layer {
     fn record(&self, r: &mut Recorder, x: Tensor, skip: Option<Tensor>, inputs: &Inputs) -> Tensor {
         let x = self.resnet.record(r, x, skip, Some((inputs.time, self.time)));
         match &self.transformer {
-            Some(t) => t.record(r, x, inputs.context),
+            Some(t) => t.record(r, x, inputs),
             None => x,
         }
     }

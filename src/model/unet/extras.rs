@@ -1,5 +1,6 @@
 //! What comes into a U-Net beside the latents, and what other networks add inside it.
 
+use crate::nn::Second;
 use crate::ops;
 use crate::plan::{Recorder, Tensor};
 
@@ -10,6 +11,7 @@ pub struct Extras {
     pub channels: Option<Tensor>,
     pub controls: Vec<Control>,
     pub adapters: Vec<Adapter>,
+    pub image_prompt: Option<ImagePrompt>,
 }
 
 /// The residuals of a ControlNet, `[N, H, W, C]` or one picture for all N.
@@ -36,6 +38,22 @@ pub struct Adapter {
     /// f32 `[N, 1, slots, 4]`, as `ops::add` takes it.
     pub scales: Tensor,
     pub slot: u32,
+}
+
+/// A picture as a further prompt (IP-Adapter): what every attention over the text also attends to.
+#[derive(Clone, Debug)]
+pub struct ImagePrompt {
+    /// Keys and values, `[N, tokens, 2 * width]` each, in the order of [`super::Unet::text_attentions`].
+    pub contexts: Vec<Tensor>,
+    /// f32 `[N, 1, slots, 4]`, as `ops::add` takes it.
+    pub scales: Tensor,
+    pub slot: u32,
+}
+
+impl ImagePrompt {
+    pub(super) fn of(&self, attention: usize) -> Second {
+        Second { context: self.contexts[attention], scales: self.scales, slot: self.slot }
+    }
 }
 
 impl Extras {
