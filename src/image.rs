@@ -65,6 +65,13 @@ impl Picture {
         self.rgb.iter().zip(channels).map(|(&v, c)| (unit(v) - mean[c]) / std[c]).collect()
     }
 
+    /// One byte a pixel: the luma of ITU-R 601, as Pillow rounds it.
+    pub fn greys(&self) -> Vec<u8> {
+        let weights = [19595, 38470, 7471];
+        let luma = |p: &[u8]| p.iter().zip(weights).map(|(&v, w)| u32::from(v) * w).sum::<u32>();
+        self.rgb.chunks_exact(3).map(|p| ((luma(p) + 0x8000) >> 16) as u8).collect()
+    }
+
     fn nearest(&self, width: usize, height: usize) -> Picture {
         // Positions are added up, as Pillow does, and not multiplied: the last bit decides at borders.
         let places = |from: usize, to: usize| -> Vec<usize> {

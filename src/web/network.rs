@@ -10,7 +10,8 @@ use super::{Options, Source, device, to_js};
 use crate::device::{Device, Session};
 use crate::error::{Error, Result};
 use crate::host::Cancel;
-use crate::pipeline::{self, Job, LoadOptions, TextNetwork, UnetPart, VaePart};
+use crate::model::clip::HiddenState;
+use crate::pipeline::{Half, Job, LoadOptions, TextNetwork, UnetPart, VaePart};
 use crate::plan::Target;
 use crate::shape::{nchw, nhwc};
 use crate::weights::Hooks;
@@ -64,8 +65,8 @@ impl Network {
         let part = match component {
             "unet" => Part::Unet(UnetPart::load(d, source, component, format, Hooks::NONE).await?),
             "vae" => {
-                let declare = pipeline::Network::decoder;
-                Part::Decoder(VaePart::load(d, source, component, format, Hooks::NONE, declare).await?)
+                let halves = [Half::Decoder];
+                Part::Decoder(VaePart::load(d, source, component, format, Hooks::NONE, &halves).await?)
             }
             "text_encoder" => Part::Text(TextNetwork::load(d, source, component, format, Hooks::NONE).await?),
             other => {
@@ -96,7 +97,7 @@ impl Network {
             }
             Part::Decoder(part) => {
                 let (z, [n, c, h, w]) = inputs.get("z")?;
-                let session = self.session([n, c, h, w], part.session(device, target, n, [h, w])).await?;
+                let session = self.session([n, c, h, w], part.session(device, target, Half::Decoder, n, [h, w])).await?;
                 // Without the scaling, which belongs to the pipeline.
                 session.write(device, "coefficients", &[1.0, 0.0, 0.0, 0.0]);
                 session.write(device, "input", &nhwc(&z, c as usize, (h * w) as usize));
@@ -109,7 +110,7 @@ impl Network {
                     .map(|row| row.iter().map(|&id| id as u32).collect())
                     .collect();
                 let size = [n, tokens, 1, 1];
-                let session = self.session(size, network.session(device, target, n as usize)).await?;
+                let session = self.session(size, network.session(device, target, n as usize, HiddenState::LAST)).await?;
                 session.write(device, "embeddings", &network.embeddings(&ids)?);
                 self.finish(session, size, &["text"], "last_hidden_state").await
             }
