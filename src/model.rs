@@ -2,7 +2,9 @@
 
 pub mod clip;
 pub mod config;
+pub mod controlnet;
 pub mod resnet;
+pub mod t2i_adapter;
 pub mod taesd;
 pub mod unet;
 pub mod vae;

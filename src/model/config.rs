@@ -6,7 +6,9 @@
 //! one, is `InvalidModel`. Keys that the classes do not know are ignored, as diffusers does.
 
 mod clip;
+mod controlnet;
 mod fields;
+mod t2i_adapter;
 mod unet;
 mod vae;
 
@@ -15,7 +17,9 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 pub use clip::{Activation, ClipTextConfig};
+pub use controlnet::ControlNetConfig;
 use fields::Fields;
+pub use t2i_adapter::{AdapterType, T2iAdapterConfig};
 pub use unet::UnetConfig;
 pub use vae::{KlConfig, TinyConfig, VaeConfig};
 

@@ -4,9 +4,10 @@ mod blocks;
 mod extras;
 mod transformer;
 
-use blocks::{DownBlock, Inputs, Level, MidBlock, UpBlock};
-pub use extras::{Adapter, Control, Extras};
+pub(super) use blocks::Inputs;
+use blocks::{DownBlock, Level, MidBlock, UpBlock};
 use extras::Block;
+pub use extras::{Adapter, Control, Extras, Residuals};
 
 use super::config::UnetConfig;
 use crate::nn::{Attention, Conv, GroupNorm, Heads, Linear, Projections};
@@ -17,6 +18,15 @@ use crate::weights::{Columns, Declarations, Part, Rows, weight_and_bias};
 
 #[derive(Clone, Debug)]
 pub struct Unet {
+    encoder: Encoder,
+    up_blocks: Vec<UpBlock>,
+    conv_norm_out: GroupNorm,
+    conv_out: Conv,
+}
+
+/// What a ControlNet has as well: everything before the up blocks.
+#[derive(Clone, Debug)]
+pub(super) struct Encoder {
     config: UnetConfig,
     conv_in: Conv,
     linear_1: Linear,
@@ -27,9 +37,6 @@ pub struct Unet {
     contexts: Vec<Linear>,
     down_blocks: Vec<DownBlock>,
     mid_block: Option<MidBlock>,
-    up_blocks: Vec<UpBlock>,
-    conv_norm_out: GroupNorm,
-    conv_out: Conv,
 }
 
 /// What blocks add to while they declare themselves.
@@ -68,8 +75,14 @@ impl Parts<'_> {
     }
 }
 
-impl Unet {
-    pub fn declare(d: &mut Declarations, config: &UnetConfig) -> Unet {
+impl Encoder {
+    /// `behind` declares what comes behind the mid block and uses time or text: it is given the widths of
+    /// the skip connections.
+    pub fn declare(
+        d: &mut Declarations,
+        config: &UnetConfig,
+        behind: impl FnOnce(&mut Parts, Vec<u32>),
+    ) -> Encoder {
         let widths: Vec<u32> = config.block_out_channels.iter().map(|&c| c as u32).collect();
         let blocks = widths.len();
         let time_width = config.time_embed_dim() as u32;
@@ -86,34 +99,21 @@ impl Unet {
             time_outputs: 0,
             contexts: vec![],
         };
-        let level = |i: usize, attention: bool| Level {
-            width: widths[i],
-            layers: config.layers_per_block,
-            attention,
-            heads: config.heads[i] as u32,
-            transformer_layers: config.transformer_layers_per_block[i],
-            only_cross: config.only_cross_attention[i],
-        };
 
         let mut skips = vec![widths[0]];
         let mut width = widths[0];
         let mut down_blocks = vec![];
         for (i, &attention) in config.down_attention.iter().enumerate() {
-            let level = level(i, attention);
+            let level = Level::new(config, i, attention);
             down_blocks.push(DownBlock::declare(&mut p, i, width, level, i + 1 == blocks, &mut skips));
             width = level.width;
         }
-        let mid = Level { only_cross: false, ..level(blocks - 1, config.mid_attention) };
+        let mid = Level { only_cross: false, ..Level::new(config, blocks - 1, config.mid_attention) };
         let mid_block = config.mid_block.then(|| MidBlock::declare(&mut p, mid));
-        let mut up_blocks = vec![];
-        for (j, &attention) in config.up_attention.iter().enumerate() {
-            let (path, level) = (format!("up_blocks.{j}"), level(blocks - 1 - j, attention));
-            up_blocks.push(UpBlock::declare(&mut p, &path, width, level, j + 1 == blocks, &mut skips));
-            width = level.width;
-        }
+        behind(&mut p, skips);
 
         let Parts { time_projections, time_outputs, contexts, .. } = p;
-        Unet {
+        Encoder {
             conv_in,
             linear_1,
             linear_2,
@@ -121,15 +121,6 @@ impl Unet {
             contexts,
             down_blocks,
             mid_block,
-            up_blocks,
-            conv_norm_out: GroupNorm::declare(
-                d,
-                "conv_norm_out",
-                widths[0],
-                config.norm_num_groups as u32,
-                config.norm_eps,
-            ),
-            conv_out: Conv::declare(d, "conv_out", widths[0], config.out_channels as u32, 3, true),
             config: config.clone(),
         }
     }
@@ -148,34 +139,27 @@ impl Unet {
         self.time_projections.of(h).record(r)
     }
 
-    /// `x` is `[N, h, w, in_channels]`. Returns the model output, `[N, h, w, out_channels]`.
+    /// `x` is `[N, h, w, in_channels]`, `image` what a ControlNet adds behind conv_in. Returns the skip
+    /// connections, conv_in's first, and the output of the mid block.
     pub fn record(
         &self,
         r: &mut Recorder,
         x: Tensor,
-        time: Tensor,
-        context: &[Tensor],
-        extras: &Extras,
-    ) -> Tensor {
-        let inputs = Inputs { time, context, extras };
-        let mut x = self.conv_in.record(r, x, None, Epilogue::default());
+        image: Option<Tensor>,
+        inputs: &Inputs,
+    ) -> (Vec<Tensor>, Tensor) {
+        let mut x = self.conv_in.record(r, x, None, Epilogue { residual: image, ..Default::default() });
         x = r.tap("conv_in", x);
         let mut skips = vec![x];
         for block in &self.down_blocks {
-            x = block.record(r, x, &inputs, &mut skips);
+            x = block.record(r, x, inputs, &mut skips);
         }
-        extras.add_to_skips(r, &mut skips);
+        inputs.extras.add_to_skips(r, &mut skips);
         if let Some(block) = &self.mid_block {
-            x = block.record(r, x, &inputs);
-            x = extras.add_feature(r, Block::Mid(self.down_blocks.len()), x);
+            x = block.record(r, x, inputs);
+            x = inputs.extras.add_feature(r, Block::Mid(self.down_blocks.len()), x);
         }
-        x = extras.add_to_mid(r, x);
-        for block in &self.up_blocks {
-            x = block.record(r, x, &inputs, &mut skips);
-        }
-        let x = self.conv_norm_out.record(r, x, None, Silu);
-        let x = self.conv_out.record(r, x, None, Epilogue::default());
-        r.tap("conv_out", x)
+        (skips, inputs.extras.add_to_mid(r, x))
     }
 
     /// The shape of the features of `images` timesteps.
@@ -188,6 +172,68 @@ impl Unet {
     pub fn time_features(&self, timestep: f32) -> Vec<f32> {
         let dim = self.config.block_out_channels[0];
         timestep_embedding(timestep, dim, self.config.flip_sin_to_cos, self.config.freq_shift)
+    }
+}
+
+impl Unet {
+    pub fn declare(d: &mut Declarations, config: &UnetConfig) -> Unet {
+        let blocks = config.block_out_channels.len();
+        let width = config.block_out_channels[0] as u32;
+        let mut up_blocks = vec![];
+        let encoder = Encoder::declare(d, config, |p, mut skips| {
+            let mut width = config.block_out_channels[blocks - 1] as u32;
+            for (j, &attention) in config.up_attention.iter().enumerate() {
+                let (path, level) = (format!("up_blocks.{j}"), Level::new(config, blocks - 1 - j, attention));
+                up_blocks.push(UpBlock::declare(p, &path, width, level, j + 1 == blocks, &mut skips));
+                width = level.width;
+            }
+        });
+        let groups = config.norm_num_groups as u32;
+        Unet {
+            encoder,
+            up_blocks,
+            conv_norm_out: GroupNorm::declare(d, "conv_norm_out", width, groups, config.norm_eps),
+            conv_out: Conv::declare(d, "conv_out", width, config.out_channels as u32, 3, true),
+        }
+    }
+
+    /// The part that depends on the prompt alone: keys and values from `text`, `[N, tokens, width]`.
+    pub fn record_context(&self, r: &mut Recorder, text: Tensor) -> Vec<Tensor> {
+        self.encoder.record_context(r, text)
+    }
+
+    /// The part that depends on the timestep alone: from its features, `[N, 1, 1, c0]`, to all projections.
+    pub fn record_time(&self, r: &mut Recorder, features: Tensor) -> Tensor {
+        self.encoder.record_time(r, features)
+    }
+
+    /// `x` is `[N, h, w, in_channels]`. Returns the model output, `[N, h, w, out_channels]`.
+    pub fn record(
+        &self,
+        r: &mut Recorder,
+        x: Tensor,
+        time: Tensor,
+        context: &[Tensor],
+        extras: &Extras,
+    ) -> Tensor {
+        let inputs = Inputs { time, context, extras };
+        let (mut skips, mut x) = self.encoder.record(r, x, None, &inputs);
+        for block in &self.up_blocks {
+            x = block.record(r, x, &inputs, &mut skips);
+        }
+        let x = self.conv_norm_out.record(r, x, None, Silu);
+        let x = self.conv_out.record(r, x, None, Epilogue::default());
+        r.tap("conv_out", x)
+    }
+
+    /// The shape of the features of `images` timesteps.
+    pub fn time_shape(&self, images: u32) -> Shape {
+        self.encoder.time_shape(images)
+    }
+
+    /// The sinusoidal features of a timestep, which may be fractional.
+    pub fn time_features(&self, timestep: f32) -> Vec<f32> {
+        self.encoder.time_features(timestep)
     }
 }
 

@@ -1,5 +1,6 @@
 //! `tintype verify`: every case of a reference set, against that case's own limits.
 
+mod control;
 mod ops;
 mod pipe;
 mod reference;
@@ -213,6 +214,8 @@ async fn run_case(bench: &Bench, name: &str, case: &Value) -> Result<Vec<Check>>
         Some(("sched", "alphas")) => sched::alphas(bench, case),
         Some(("sched", _)) => sched::run(bench, case).await,
         Some(("pipe", _)) => pipe::run(bench, case).await,
+        Some(("extras", "controlnet")) => control::controlnet(bench, case).await,
+        Some(("extras", "t2i_adapter")) => control::t2i_adapter(bench, case).await,
         _ => Err(Error::unsupported(format!("no case like {name} is known yet"))),
     }
 }
