@@ -8,6 +8,7 @@ mod group_norm;
 mod image;
 mod layer_norm;
 mod matmul;
+mod mean;
 mod multiply_add;
 mod scale;
 mod step;

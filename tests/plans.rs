@@ -6,7 +6,7 @@ use pollster::block_on;
 use tintype::model::clip::{HiddenState, TextEncoder};
 use tintype::model::config::{ClipTextConfig, UnetConfig, VaeConfig};
 use tintype::model::unet::Unet;
-use tintype::pipeline::{Job, Network, denoise_plan, read_json, text_plan, vae_plan};
+use tintype::pipeline::{Job, Network, Networks, denoise_plan, read_json, text_plan, vae_plan};
 use tintype::plan::{Binding, Plan, Target};
 use tintype::quant::Format;
 use tintype::shape::Elem;
@@ -51,7 +51,7 @@ fn plans(model: &std::path::Path, wish: Wish) -> Plans {
     let [d, e, f] = declarations;
     Plans {
         text_encoder: (d, text_plan(&encoder, &target, if guided { 2 * images } else { images } as usize, HiddenState::LAST)),
-        unet: (e, denoise_plan(&network, &unet, &target, job)),
+        unet: (e, denoise_plan(&Networks::of(network, unet), &target, job)),
         decoder: (f, vae_plan(&decoder, &vae, &target, 1, latent)),
     }
 }

@@ -1,8 +1,8 @@
-//! kernels/add.wgsl, scale.wgsl, step.wgsl, image.wgsl, copy.wgsl and multiply_add.wgsl on the CPU.
+//! kernels/{add,copy,image,mean,multiply_add,scale,step}.wgsl on the CPU.
 
 use super::activation::activate;
 use super::{parallel, params};
-use crate::kernels::{AddParams, ImageParams, ScaleParams, StepParams};
+use crate::kernels::{AddParams, ImageParams, MeanParams, ScaleParams, StepParams};
 use crate::ops::{CHAINS, GUIDED, ROUNDS};
 
 pub fn add(bytes: &[u8], scales: &[f32], a: &[f32], b: &[f32], y: &mut [f32]) {
@@ -55,6 +55,23 @@ pub fn image(bytes: &[u8], x: &[f32], y: &mut [f32]) {
     for (pixel, x) in pixels.zip(x.chunks_exact(4)) {
         let level = |v: f32| ((v / 2.0 + 0.5).clamp(0.0, 1.0) * 255.0).round_ties_even() as u8;
         *pixel = [level(x[0]), level(x[1]), level(x[2]), 255];
+    }
+}
+
+pub fn mean(bytes: &[u8], x: &[f32], y: &mut [f32]) {
+    let p: MeanParams = params(bytes);
+    let [h, w] = [p.in_h, p.in_w].map(|n| n as usize);
+    let channels = p.channels as usize * 4;
+    let (out_h, out_w) = (h.div_ceil(2), w.div_ceil(2));
+    for (pixel, y) in y.chunks_exact_mut(channels).enumerate() {
+        let (image, row, column) = (pixel / (out_h * out_w), pixel / out_w % out_h * 2, pixel % out_w * 2);
+        let (rows, columns) = ((h - row).min(2), (w - column).min(2));
+        y.fill(0.0);
+        for at in (0..rows * columns).map(|i| (row + i / columns, column + i % columns)) {
+            let from = ((image * h + at.0) * w + at.1) * channels;
+            y.iter_mut().zip(&x[from..from + channels]).for_each(|(y, x)| *y += x);
+        }
+        y.iter_mut().for_each(|y| *y /= (rows * columns) as f32);
     }
 }
 

@@ -7,7 +7,9 @@
 
 mod clip;
 mod clip_vision;
+mod controlnet;
 mod fields;
+mod t2i_adapter;
 mod unet;
 mod vae;
 
@@ -17,7 +19,9 @@ use serde_json::Value;
 
 pub use clip::{Activation, ClipTextConfig};
 pub use clip_vision::{ClipImageConfig, ClipVisionConfig};
+pub use controlnet::ControlNetConfig;
 use fields::Fields;
+pub use t2i_adapter::{AdapterType, T2iAdapterConfig};
 pub use unet::{TextTime, UnetConfig};
 pub use vae::{KlConfig, TinyConfig, VaeConfig};
 
@@ -30,6 +34,8 @@ pub struct ModelIndex {
     pub class_name: String,
     /// Library and class of each component; `None` where the model has none (`[null, null]`).
     pub components: BTreeMap<String, Option<(String, String)>>,
+    /// Options of the pipeline that are true or false.
+    pub flags: BTreeMap<String, bool>,
 }
 
 impl ModelIndex {
@@ -37,8 +43,11 @@ impl ModelIndex {
     pub fn from_json(bytes: &[u8], file: &str) -> Result<Self> {
         let fields = Fields::parse(bytes, file)?;
         let class_name = fields.string("_class_name", None)?;
-        let mut components = BTreeMap::new();
+        let (mut components, mut flags) = (BTreeMap::new(), BTreeMap::new());
         for (name, value) in fields.entries() {
+            if let Value::Bool(flag) = value {
+                flags.insert(name.clone(), *flag);
+            }
             // Anything else (booleans, strings) is an option of the pipeline, not a component.
             match value.as_array().map(Vec::as_slice) {
                 Some([Value::String(library), Value::String(class)]) => {
@@ -50,7 +59,12 @@ impl ModelIndex {
                 _ => {}
             }
         }
-        Ok(ModelIndex { class_name, components })
+        Ok(ModelIndex { class_name, components, flags })
+    }
+
+    /// An option of the pipeline.
+    pub fn flag(&self, name: &str, default: bool) -> bool {
+        self.flags.get(name).copied().unwrap_or(default)
     }
 
     /// The class of a component that the model has.

@@ -2,7 +2,8 @@
 
 use super::Pipeline;
 use super::denoise::Conditions;
-use super::request::{Request, Task, Watch};
+use super::request::{Request, Watch};
+use super::task::Task;
 use super::text::{Encoded, TextPart};
 use crate::device::Device;
 use crate::error::{Error, Result};

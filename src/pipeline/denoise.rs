@@ -1,44 +1,42 @@
 //! Noise to latents, step by step.
 
+use super::networks::{Job, Networks, denoise_plan};
 use super::read_json;
 use crate::device::{Device, Session, Weights};
 use crate::error::Result;
 use crate::host::Cancel;
-use crate::model::config::{TextTime, UnetConfig};
-use crate::model::unet::{Extras, Unet};
-use crate::ops::{self, Activation};
-use crate::plan::{Plan, Recorder, Target};
+use crate::model::config::{ControlNetConfig, T2iAdapterConfig, TextTime, UnetConfig};
+use crate::model::controlnet::ControlNet;
+use crate::model::ip_adapter::IpAdapter;
+use crate::model::t2i_adapter::T2iAdapter;
+use crate::model::unet::Unet;
+use crate::plan::{Plan, Target};
 use crate::quant::Format;
 use crate::schedule::Step;
-use crate::shape::{Elem, Shape};
 use crate::weights::{Checkpoint, Declarations, Folder, Hooks, join};
 
-/// What a denoiser is recorded for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Job {
-    pub images: u32,
-    /// Classifier-free guidance: the U-Net sees every picture twice.
-    pub guided: bool,
-    /// Of the latents: height, width.
-    pub size: [u32; 2],
-    /// Of a prompt's context.
-    pub tokens: u32,
+/// Networks beside a model's own, each in a folder of its own.
+pub struct Additions<'a, F> {
+    pub controls: Vec<&'a F>,
+    pub adapters: Vec<&'a F>,
+    /// The folder of an IP-Adapter, which has the files `ip-adapter.safetensors` and `image_encoder`.
+    pub ip_adapter: Option<&'a F>,
+    pub safety_checker: Option<&'a F>,
 }
 
-impl Job {
-    /// Pictures that the U-Net sees.
-    fn rows(self) -> u32 {
-        if self.guided { 2 * self.images } else { self.images }
+impl<F> Default for Additions<'_, F> {
+    fn default() -> Self {
+        Additions { controls: vec![], adapters: vec![], ip_adapter: None, safety_checker: None }
     }
 }
 
 pub struct UnetPart {
-    pub config: UnetConfig,
-    pub unet: Unet,
+    pub networks: Networks,
     weights: Weights,
 }
 
 impl UnetPart {
+    /// A U-Net alone.
     pub async fn load<F: Folder>(
         device: &Device,
         folder: &F,
@@ -46,18 +44,53 @@ impl UnetPart {
         format: Format,
         hooks: Hooks<'_>,
     ) -> Result<UnetPart> {
+        Self::load_with(device, folder, component, &Additions::default(), 0, format, hooks).await
+    }
+
+    /// A U-Net and what works with it. `image_embeds` is the width of an IP-Adapter's image embeddings.
+    pub async fn load_with<F: Folder>(
+        device: &Device,
+        folder: &F,
+        component: &str,
+        additions: &Additions<'_, F>,
+        image_embeds: usize,
+        format: Format,
+        hooks: Hooks<'_>,
+    ) -> Result<UnetPart> {
+        const STEM: &str = "diffusion_pytorch_model";
         let path = join(component, "config.json");
         let config = UnetConfig::from_json(&read_json(folder, &path).await?, &path)?;
         let mut d = Declarations::new(format);
-        let unet = Unet::declare(&mut d, &config);
-        let checkpoint = Checkpoint { folder, component, stem: "diffusion_pytorch_model" };
-        let weights = Weights::load(device, &d, &[checkpoint], hooks).await?;
-        Ok(UnetPart { config, unet, weights })
+        let mut networks = Networks::of(Unet::declare(&mut d, &config), config);
+        let mut checkpoints = vec![Checkpoint { folder, component, stem: STEM }];
+        for &folder in &additions.controls {
+            let config = ControlNetConfig::from_json(&read_json(folder, "config.json").await?, "config.json")?;
+            networks.check_control(&config)?;
+            d.next_source();
+            networks.controls.push(ControlNet::declare(&mut d, &config));
+            checkpoints.push(Checkpoint { folder, component: "", stem: STEM });
+        }
+        for &folder in &additions.adapters {
+            let config = T2iAdapterConfig::from_json(&read_json(folder, "config.json").await?, "config.json")?;
+            networks.check_adapter(&config)?;
+            d.next_source();
+            networks.adapters.push(T2iAdapter::declare(&mut d, &config));
+            checkpoints.push(Checkpoint { folder, component: "", stem: STEM });
+        }
+        if let Some(folder) = additions.ip_adapter {
+            d.next_source();
+            let width = networks.config.cross_attention_dim as u32;
+            let adapter = IpAdapter::declare(&mut d, &networks.unet, width, image_embeds as u32);
+            networks.ip_adapter = Some(adapter);
+            checkpoints.push(Checkpoint { folder, component: "", stem: "ip-adapter" });
+        }
+        let weights = Weights::load(device, &d, &checkpoints, hooks).await?;
+        Ok(UnetPart { networks, weights })
     }
 
     /// The plan of a job, which the device can hold.
     pub fn plan(&self, device: &Device, target: &Target, job: Job) -> Result<Plan> {
-        let plan = denoise_plan(&self.unet, &self.config, target, job);
+        let plan = denoise_plan(&self.networks, target, job);
         plan.check("U-Net", &device.limits())?;
         Ok(plan)
     }
@@ -65,19 +98,19 @@ impl UnetPart {
     /// The denoiser of a job, from its plan.
     pub async fn denoiser(&self, device: &Device, plan: Plan, job: Job) -> Result<Denoiser> {
         let session = Session::new(device, plan, &self.weights).await?;
-        Ok(Denoiser { job, session, unet: self.unet.clone(), config: self.config.clone() })
+        Ok(Denoiser { job, session, networks: self.networks.clone() })
     }
 
     /// Writes a whole input of the U-Net, `[N, h, w, in_channels]`, unscaled.
     pub fn write_sample(&self, device: &Device, session: &Session, sample: &[f32]) {
-        let (all, own) = (self.config.in_channels, self.config.out_channels);
+        let UnetConfig { in_channels, out_channels, .. } = self.networks.config;
         let part = |range: std::ops::Range<usize>| -> Vec<f32> {
-            sample.chunks_exact(all).flat_map(|row| &row[range.clone()]).copied().collect()
+            sample.chunks_exact(in_channels).flat_map(|row| &row[range.clone()]).copied().collect()
         };
-        session.write(device, "latents", &part(0..own));
+        session.write(device, "latents", &part(0..out_channels));
         session.write(device, "input_coefficients", &[1.0, 0.0, 0.0, 0.0]);
-        if all > own {
-            session.write(device, "channels", &part(own..all));
+        if self.networks.sees_hole() {
+            session.write(device, "channels", &part(out_channels..in_channels));
             session.write(device, "channel_coefficients", &[1.0, 0.0, 0.0, 0.0]);
         }
     }
@@ -92,8 +125,7 @@ impl UnetPart {
 pub struct Denoiser {
     pub job: Job,
     session: Session,
-    unet: Unet,
-    config: UnetConfig,
+    networks: Networks,
 }
 
 /// What a U-Net is told of a prompt.
@@ -111,16 +143,47 @@ impl Denoiser {
     /// What a U-Net is told once a prompt.
     pub async fn set_conditions(&self, device: &Device, c: &Conditions, cancel: &Cancel) -> Result<()> {
         let rows = self.job.rows() as usize;
+        let time = self.networks.unet.time_embedding();
         self.session.write(device, "text", &c.text);
-        if let Some(features) = self.unet.guidance_features(c.guidance) {
+        if let Some(features) = time.guidance_features(c.guidance) {
             self.session.write(device, "guidance_features", &features.repeat(rows));
         }
-        if self.config.text_time.is_some() {
+        if self.networks.config.text_time.is_some() {
             let each = c.pooled.chunks_exact(c.pooled.len() / rows);
-            let added: Vec<f32> = each.flat_map(|p| self.unet.added_features(p, c.sizes)).collect();
+            let added: Vec<f32> = each.flat_map(|p| time.added_features(p, c.sizes)).collect();
             self.session.write(device, "added_features", &added);
         }
         self.session.run(device, "context", cancel, &|_| {}).await
+    }
+
+    /// What other networks see of a request: pictures `[H, W, 3]` in [0, 1] for ControlNets and T2I-Adapters (black where
+    /// there is none), and image embeddings, `[rows, width]`.
+    pub async fn set_pictures(
+        &self,
+        device: &Device,
+        controls: &[Vec<f32>],
+        adapters: &[Vec<f32>],
+        image_embeds: &[f32],
+        cancel: &Cancel,
+    ) -> Result<()> {
+        let rows = self.job.rows() as usize;
+        for (i, picture) in controls.iter().enumerate() {
+            self.session.write(device, &format!("control_image.{i}"), &picture.repeat(rows));
+        }
+        for (i, picture) in adapters.iter().enumerate() {
+            let unshuffled = self.networks.adapters[i].unshuffle(picture, self.job.size);
+            self.session.write(device, &format!("adapter_image.{i}"), &unshuffled);
+        }
+        if self.networks.ip_adapter.is_some() {
+            self.session.write(device, "image_embeds", image_embeds);
+        }
+        self.session.run(device, "pictures", cancel, &|_| {}).await
+    }
+
+    /// How much of what other networks make is added, `[rows, slots]`.
+    pub fn set_scales(&self, device: &Device, scales: &[f32]) {
+        let padded: Vec<f32> = scales.iter().flat_map(|&s| [s, 0.0, 0.0, 0.0]).collect();
+        self.session.write(device, "scales", &padded);
     }
 
     /// Sets what an inpainting U-Net sees beside the latents, `[N, h, w, in_channels - out_channels]`.
@@ -141,18 +204,23 @@ impl Denoiser {
         self.session.write(device, "latents", sample);
     }
 
-    /// Runs the U-Net on the current sample.
+    /// Runs the U-Net on the current sample, with its ControlNets if they are `controlled`.
     pub async fn predict(
         &self,
         device: &Device,
         step: &Step,
+        controlled: bool,
         cancel: &Cancel,
         progress: &dyn Fn(f64),
     ) -> Result<()> {
-        let features = self.unet.time_features(step.timestep).repeat(self.job.rows() as usize);
+        let time = self.networks.unet.time_embedding();
+        let features = time.features(step.timestep).repeat(self.job.rows() as usize);
         self.session.write(device, "time_features", &features);
         self.session.write(device, "input_coefficients", &[step.input_scale, 0.0, 0.0, 0.0]);
         self.session.run(device, "time", cancel, &|_| {}).await?;
+        if controlled {
+            self.session.run(device, "control", cancel, &|_| {}).await?;
+        }
         self.session.run(device, "unet", cancel, progress).await
     }
 
@@ -195,49 +263,4 @@ pub fn step_coefficients(step: &Step, guidance: f32) -> [f32; 12] {
         before_3,
         if step.remembers { 1.0 } else { 0.0 },
     ]
-}
-
-/// Sections: "context" (once a prompt: inputs "text", "added_features"), "time" (once a timestep: inputs
-/// "time_features", "guidance_features"), "unet" (inputs "latents", "input_coefficients", "channels",
-/// "channel_coefficients"; output "model_output"), "step" (inputs "noise", "step_coefficients"; changes "latents" and
-/// "predictions"). Inputs that a U-Net has no use for are not there.
-pub fn denoise_plan(unet: &Unet, config: &UnetConfig, target: &Target, job: Job) -> Plan {
-    let (rows, [h, w]) = (job.rows(), job.size);
-    let mut r = Recorder::new(target);
-    let shape = Shape::new(job.images, h, w, config.out_channels as u32);
-
-    r.section("context");
-    let text =
-        r.input("text", Shape::tokens(rows, job.tokens, config.cross_attention_dim as u32), target.elem);
-    let context = unet.record_context(&mut r, text);
-    let vector = |c: usize| Shape::new(rows, 1, 1, c as u32);
-    let added = config.text_time.map(|t| {
-        let features = r.input("added_features", vector(t.inputs), target.elem);
-        unet.record_added(&mut r, features)
-    });
-
-    r.section("time");
-    let features = r.input("time_features", unet.time_shape(rows), target.elem);
-    let guidance =
-        config.time_cond_proj_dim.map(|dim| r.input("guidance_features", vector(dim), target.elem));
-    let time = unet.record_time(&mut r, features, guidance, added);
-
-    r.section("unet");
-    let sample = r.input("latents", shape, Elem::F32);
-    let coefficients = r.input("input_coefficients", Shape::new(1, 1, 1, 4), Elem::F32);
-    let x = ops::scale(&mut r, sample, coefficients, rows, Activation::None);
-    let channels = config.in_channels.checked_sub(config.out_channels).filter(|&c| c > 0).map(|channels| {
-        let channels = r.input("channels", Shape { c: channels as u32, ..shape }, Elem::F32);
-        let coefficients = r.input("channel_coefficients", Shape::new(1, 1, 1, 4), Elem::F32);
-        ops::scale(&mut r, channels, coefficients, rows, Activation::None)
-    });
-    let output = unet.record(&mut r, x, time, &context, &Extras { channels, ..Default::default() });
-    r.output("model_output", output);
-
-    r.section("step");
-    let coefficients = r.input("step_coefficients", Shape::new(1, 1, 3, 4), Elem::F32);
-    let noise = r.input("noise", shape, Elem::F32);
-    let predictions = r.input("predictions", Shape { n: 4 * shape.n, ..shape }, Elem::F32);
-    ops::step(&mut r, coefficients, output, noise, sample, predictions);
-    r.finish()
 }

@@ -1,6 +1,7 @@
 //! The U-Net of a model and the networks that work with it, in one plan.
 
-use crate::model::config::UnetConfig;
+use crate::error::{Error, Result};
+use crate::model::config::{ControlNetConfig, T2iAdapterConfig, UnetConfig};
 use crate::model::controlnet::ControlNet;
 use crate::model::ip_adapter::IpAdapter;
 use crate::model::t2i_adapter::T2iAdapter;
@@ -48,6 +49,36 @@ impl Networks {
         self.config.in_channels > self.config.out_channels
     }
 
+    /// Whether a ControlNet was made for such a U-Net.
+    pub fn check_control(&self, control: &ControlNetConfig) -> Result<()> {
+        let (unet, copy) = (&self.config, &control.encoder);
+        let numbers = |c: &UnetConfig| (c.block_out_channels.clone(), c.layers_per_block, c.down_attention.clone());
+        for (key, wanted, found) in [
+            ("block_out_channels and the blocks", format!("{:?}", numbers(unet)), format!("{:?}", numbers(copy))),
+            ("cross_attention_dim", unet.cross_attention_dim.to_string(), copy.cross_attention_dim.to_string()),
+            ("in_channels", unet.out_channels.to_string(), copy.in_channels.to_string()),
+            ("text_time", format!("{:?}", unet.text_time), format!("{:?}", copy.text_time)),
+        ] {
+            if wanted != found {
+                return Err(Error::model(format!(
+                    "the ControlNet is not for this U-Net: {key} wanted {wanted}, found {found}"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a T2I-Adapter was made for such a U-Net.
+    pub fn check_adapter(&self, adapter: &T2iAdapterConfig) -> Result<()> {
+        let (wanted, found) = (&self.config.block_out_channels, &adapter.channels);
+        if found.get(..wanted.len()) != Some(&wanted[..]) {
+            return Err(Error::model(format!(
+                "the T2I-Adapter is not for this U-Net: channels wanted {wanted:?}, found {found:?}"
+            )));
+        }
+        Ok(())
+    }
+
     /// Factors of what is added: every ControlNet's residuals, a T2I-Adapter's features, an image prompt.
     pub fn slots(&self) -> usize {
         let controls: usize = self.controls.iter().map(ControlNet::residuals).sum();
@@ -86,10 +117,9 @@ pub fn denoise_plan(networks: &Networks, target: &Target, job: Job) -> Plan {
     let context = unet.record_context(&mut r, text);
     let control_contexts: Vec<_> =
         networks.controls.iter().map(|c| c.record_context(&mut r, text)).collect();
-    let added = config.text_time.map(|t| {
-        let features = r.input("added_features", vector(t.inputs), target.elem);
-        unet.record_added(&mut r, features)
-    });
+    let added_features =
+        config.text_time.map(|t| r.input("added_features", vector(t.inputs), target.elem));
+    let added = added_features.map(|features| unet.time_embedding().record_added(&mut r, features));
 
     let mut extras = Extras::default();
     let scales = (networks.slots() > 0)
@@ -98,12 +128,12 @@ pub fn denoise_plan(networks: &Networks, target: &Target, job: Job) -> Plan {
     let control_images = record_pictures(&mut r, networks, &mut extras, scales, job);
 
     r.section("time");
-    let features = r.input("time_features", unet.time_shape(rows), target.elem);
+    let features = r.input("time_features", unet.time_embedding().shape(rows), target.elem);
     let guidance =
         config.time_cond_proj_dim.map(|dim| r.input("guidance_features", vector(dim), target.elem));
     let time = unet.record_time(&mut r, features, guidance, added);
     let control_times: Vec<_> =
-        networks.controls.iter().map(|c| c.record_time(&mut r, features)).collect();
+        networks.controls.iter().map(|c| c.record_time(&mut r, features, added_features)).collect();
     let sample = r.input("latents", shape, Elem::F32);
     let coefficients = r.input("input_coefficients", Shape::new(1, 1, 1, 4), Elem::F32);
     let x = ops::scale(&mut r, sample, coefficients, rows, Activation::None);
@@ -147,7 +177,7 @@ fn record_pictures(
     let elem = r.target.elem;
     let mut images = vec![];
     for (i, control) in networks.controls.iter().enumerate() {
-        let image = r.input(&format!("control_image.{i}"), control.image_shape(job.size), elem);
+        let image = r.input(&format!("control_image.{i}"), control.image_shape(job.rows(), job.size), elem);
         images.push(control.record_image(r, image));
     }
     for (i, adapter) in networks.adapters.iter().enumerate() {

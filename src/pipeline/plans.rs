@@ -1,6 +1,6 @@
 //! The plans of a model, from its configurations alone: what `tintype plan` prints and bench measures.
 
-use super::{Job, Network, Request, denoise_plan, read_json, text_plan, vae_plan};
+use super::{Job, Network, Networks, Request, denoise_plan, read_json, text_plan, vae_plan};
 use crate::error::Result;
 use crate::model::clip::{HiddenState, TextEncoder};
 use crate::model::config::{ClipTextConfig, UnetConfig, VaeConfig};
@@ -51,7 +51,9 @@ pub async fn plans<F: Folder>(
     if let Some(json) = folder.read(&unet).await? {
         let unet = UnetConfig::from_json(&json, &unet)?;
         let job = Job { images: 1, guided: false, size: latent, tokens };
-        all.push(planned("unet", &|d| denoise_plan(&Unet::declare(d, &unet), &unet, target, job)));
+        all.push(planned("unet", &|d| {
+            denoise_plan(&Networks::of(Unet::declare(d, &unet), unet.clone()), target, job)
+        }));
     }
     all.push(planned("decoder", &|d| vae_plan(&Network::decoder(d, &vae), &vae, target, 1, latent)));
     Ok(all)

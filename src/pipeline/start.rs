@@ -1,8 +1,8 @@
 //! What denoising begins with: noise, a picture under noise, or a picture with a hole.
 
-use super::Half;
-use super::Pipeline;
-use super::request::{Request, Task, Watch};
+use super::{Half, Pipeline};
+use super::request::{Request, Watch};
+use super::task::Task;
 use crate::device::Device;
 use crate::error::Result;
 use crate::image::{Filter, Picture};

@@ -61,12 +61,21 @@ impl Config {
     /// Denoising steps when nobody names a number: 4 for LCM and TCD; 1 for trailing timesteps, which the models
     /// have that were distilled to one step (SD-Turbo); 20 for others.
     pub fn default_steps(&self) -> usize {
-        let spacing = self.keys.get("timestep_spacing").and_then(Value::as_str);
-        match (self.class().unwrap_or_default(), spacing) {
-            ("LCMScheduler" | "TCDScheduler", _) => 4,
-            (_, Some("trailing")) => 1,
+        match (self.consistency(), self.distilled()) {
+            (true, _) => 4,
+            (_, true) => 1,
             _ => 20,
         }
+    }
+
+    /// Whether the scheduler is that of a model distilled to few steps, which needs no guidance.
+    pub fn distilled(&self) -> bool {
+        let spacing = self.keys.get("timestep_spacing").and_then(Value::as_str);
+        self.consistency() || spacing == Some("trailing")
+    }
+
+    fn consistency(&self) -> bool {
+        matches!(self.class().unwrap_or_default(), "LCMScheduler" | "TCDScheduler")
     }
 
     /// Whether a schedule can be made at all: to fail while loading and not later.

@@ -88,7 +88,7 @@ impl Network {
                 let (timestep, _) = inputs.get("timestep")?;
                 let job = Job { images: n, guided: false, size: [h, w], tokens };
                 let session = self.session([n, h, w, tokens], part.session(device, target, job)).await?;
-                let features = timestep.iter().flat_map(|&t| part.unet.time_features(t)).collect::<Vec<_>>();
+                let features = timestep.iter().flat_map(|&t| part.networks.unet.time_embedding().features(t)).collect::<Vec<_>>();
                 let rows = n as usize / timestep.len().max(1);
                 part.write_sample(device, &session, &nhwc(&sample, c as usize, (h * w) as usize));
                 session.write(device, "text", &text);

@@ -1,6 +1,6 @@
 //! The scaled sum: a factor for each picture, chosen by slot.
 
-use crate::harness::{Bench, ELEMS, F32_LIMIT, HALF_MAX, HALVES};
+use crate::harness::{Bench, ELEMS, F32_LIMIT, HALF_MAX, HALVES, compare};
 use crate::twin;
 use tintype::ops;
 use tintype::plan::Tensor;
@@ -19,14 +19,24 @@ fn scales(b: &mut Bench, images: u32, slots: u32, slot: u32) -> (Tensor, Vec<f64
 }
 
 /// `b` has `pictures`, as many as `shape` or one.
-fn check(elem: Elem, shape: Shape, pictures: u32, (slots, slot): (u32, u32)) {
+fn record(
+    elem: Elem,
+    shape: Shape,
+    pictures: u32,
+    (slots, slot): (u32, u32),
+) -> (Bench, Tensor, Vec<f64>) {
     let mut bench = Bench::new(elem, Format::F32);
     let (scales, k) = scales(&mut bench, shape.n, slots, slot);
     let (a, a_seen) = bench.input(shape);
     let (b, b_seen) = bench.input(Shape { n: pictures, ..shape });
     let y = ops::add(&mut bench.r, scales, slot, a, b);
-    let what = format!("{elem:?} {shape}, {pictures} added, slot {slot} of {slots}");
-    bench.check(&what, y, &twin::add(&k, &a_seen, &b_seen), F32_LIMIT);
+    (bench, y, twin::add(&k, &a_seen, &b_seen))
+}
+
+fn check(elem: Elem, shape: Shape, pictures: u32, slot: (u32, u32)) {
+    let (bench, y, want) = record(elem, shape, pictures, slot);
+    let what = format!("{elem:?} {shape}, {pictures} added, slot {} of {}", slot.1, slot.0);
+    bench.check(&what, y, &want, F32_LIMIT);
 }
 
 #[test]
@@ -45,6 +55,15 @@ fn one_picture_for_all() {
     for elem in ELEMS {
         check(elem, Shape::new(2, 5, 7, 12), 1, (2, 1));
         check(elem, Shape::new(4, 3, 5, 6), 1, (1, 0));
+    }
+}
+
+#[test]
+fn on_the_cpu() {
+    for (pictures, slot) in [(3, (1, 0)), (3, (4, 2)), (1, (2, 1))] {
+        let (bench, y, want) = record(Elem::F32, Shape::new(3, 5, 7, 6), pictures, slot);
+        let judged = compare(Elem::F32, &bench.run_on_cpu(y), &want, F32_LIMIT);
+        judged.unwrap_or_else(|e| panic!("{pictures} added, slot {slot:?}: {e}"));
     }
 }
 

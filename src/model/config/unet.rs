@@ -17,7 +17,8 @@ pub struct UnetConfig {
     pub block_out_channels: Vec<usize>,
     /// `CrossAttnDownBlock2D`, not `DownBlock2D`.
     pub down_attention: Vec<bool>,
-    /// `CrossAttnUpBlock2D`, not `UpBlock2D`; entry 0 is the up block at the lowest resolution.
+    /// `CrossAttnUpBlock2D`, not `UpBlock2D`; entry 0 is the up block at the lowest resolution. Empty in a
+    /// ControlNet.
     pub up_attention: Vec<bool>,
     pub mid_block: bool,
     /// With attention the mid block is resnet, transformer, resnet; without it is **one** resnet.
@@ -101,14 +102,23 @@ impl UnetConfig {
     pub fn from_json(bytes: &[u8], file: &str) -> Result<Self> {
         let f = Fields::parse(bytes, file)?;
         f.class("UNet2DConditionModel")?;
-        only_built(&f)?;
+        Self::read(&f, true)
+    }
+
+    /// Without up blocks for a ControlNet, whose class has the same keys for everything before them.
+    pub(super) fn read(f: &Fields, up_blocks: bool) -> Result<Self> {
+        only_built(f)?;
 
         let block_out_channels = f.levels("block_out_channels", &[320, 640, 1280, 1280])?;
         let blocks = block_out_channels.len();
         let down = ["DownBlock2D", "CrossAttnDownBlock2D"];
         let down_attention = f.block_types("down_block_types", blocks, &[true, true, true, false], down)?;
         let up = ["UpBlock2D", "CrossAttnUpBlock2D"];
-        let up_attention = f.block_types("up_block_types", blocks, &[false, true, true, true], up)?;
+        let up_attention = if up_blocks {
+            f.block_types("up_block_types", blocks, &[false, true, true, true], up)?
+        } else {
+            vec![]
+        };
         let (mid_block, mid_attention) = match f.get("mid_block_type") {
             None => (true, true),
             Some(Value::Null) => (false, false),
@@ -129,7 +139,7 @@ impl UnetConfig {
         let config = UnetConfig {
             in_channels: f.count("in_channels", 4)?,
             out_channels: f.count("out_channels", 4)?,
-            sample_size: sample_size(&f)?,
+            sample_size: sample_size(f)?,
             down_attention,
             up_attention,
             mid_block,
@@ -148,7 +158,7 @@ impl UnetConfig {
             text_time: text_time(&f)?,
             block_out_channels,
         };
-        config.check(&f)?;
+        config.check(f)?;
         Ok(config)
     }
 
@@ -164,8 +174,9 @@ impl UnetConfig {
         }
         let last = self.block_out_channels.len() - 1;
         for (i, (&width, &heads)) in self.block_out_channels.iter().zip(&self.heads).enumerate() {
-            let attends =
-                self.down_attention[i] || self.up_attention[last - i] || (i == last && self.mid_attention);
+            let attends = self.down_attention[i]
+                || self.up_attention.get(last - i).is_some_and(|&up| up)
+                || (i == last && self.mid_attention);
             if attends && !width.is_multiple_of(heads) {
                 let supported = format!("a multiple of the {heads} heads for {width}, in block {i}");
                 return Err(f.unsupported("block_out_channels", &supported));

@@ -3,6 +3,7 @@
 use super::Parts;
 use super::extras::{Block, Extras};
 use super::transformer::Transformer;
+use crate::model::config::UnetConfig;
 use crate::model::resnet::Resnet;
 use crate::nn::Conv;
 use crate::plan::{Recorder, Tensor};
@@ -16,6 +17,20 @@ pub struct Level {
     pub heads: u32,
     pub transformer_layers: usize,
     pub only_cross: bool,
+}
+
+impl Level {
+    /// The blocks at resolution `i`, counted from the highest.
+    pub fn new(config: &UnetConfig, i: usize, attention: bool) -> Level {
+        Level {
+            width: config.block_out_channels[i] as u32,
+            layers: config.layers_per_block,
+            attention,
+            heads: config.heads[i] as u32,
+            transformer_layers: config.transformer_layers_per_block[i],
+            only_cross: config.only_cross_attention[i],
+        }
+    }
 }
 
 /// What every block needs while it is recorded.

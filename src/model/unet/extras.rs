@@ -14,19 +14,24 @@ pub struct Extras {
     pub image_prompt: Option<ImagePrompt>,
 }
 
-/// The residuals of a ControlNet, `[N, H, W, C]` or one picture for all N.
-///
-/// Each has a factor of its own, as diffusers' guess mode wants: that of `down[i]` is in slot `slot + i` of
-/// `scales`, and the mid block's in the slot behind them. A factor of 0 leaves a picture as it is.
+/// A ControlNet's residuals. Each has a factor of its own, as diffusers' guess mode wants: that of `down[i]`
+/// is in slot `slot + i` of `scales`, and the mid block's in the slot behind them. A factor of 0 leaves a
+/// picture as it is.
 #[derive(Clone, Debug)]
 pub struct Control {
+    pub residuals: Residuals,
+    /// f32 `[N, 1, slots, 4]`, as `ops::add` takes it.
+    pub scales: Tensor,
+    pub slot: u32,
+}
+
+/// What a ControlNet makes, `[N, H, W, C]` each, or one picture for all N.
+#[derive(Clone, Debug)]
+pub struct Residuals {
     /// One for each skip connection, conv_in's first.
     pub down: Vec<Tensor>,
     /// For the output of the mid block.
     pub mid: Tensor,
-    /// f32 `[N, 1, slots, 4]`, as `ops::add` takes it.
-    pub scales: Tensor,
-    pub slot: u32,
 }
 
 /// The features of a T2I-Adapter, `[N, H, W, C]` or one picture for all N, all with the factor in `slot`.
@@ -59,19 +64,20 @@ impl ImagePrompt {
 impl Extras {
     /// Onto all skip connections, once the down path has run: it never sees a ControlNet's residuals.
     pub(super) fn add_to_skips(&self, r: &mut Recorder, skips: &mut [Tensor]) {
-        for c in &self.controls {
-            let count = skips.len();
-            assert!(c.down.len() == count, "{} residuals for {count} skip connections", c.down.len());
-            for (i, (skip, &residual)) in skips.iter_mut().zip(&c.down).enumerate() {
-                *skip = ops::add(r, c.scales, c.slot + i as u32, *skip, residual);
+        for Control { residuals, scales, slot } in &self.controls {
+            let (count, wanted) = (residuals.down.len(), skips.len());
+            assert!(count == wanted, "{count} residuals for {wanted} skip connections");
+            for (i, (skip, &residual)) in skips.iter_mut().zip(&residuals.down).enumerate() {
+                *skip = ops::add(r, *scales, slot + i as u32, *skip, residual);
             }
         }
     }
 
     /// Onto the output of the mid block, or of the last down block where there is none.
     pub(super) fn add_to_mid(&self, r: &mut Recorder, x: Tensor) -> Tensor {
-        let add = |x, c: &Control| ops::add(r, c.scales, c.slot + c.down.len() as u32, x, c.mid);
-        self.controls.iter().fold(x, add)
+        self.controls.iter().fold(x, |x, Control { residuals, scales, slot }| {
+            ops::add(r, *scales, slot + residuals.down.len() as u32, x, residuals.mid)
+        })
     }
 
     /// Onto what `block` makes of its features: a down block by its number, or the mid block after them,

@@ -14,9 +14,10 @@ use tintype::weights::Declarations;
 
 use super::{Bench, Check};
 
-pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
+/// The manifest does not say eta, but the name does: ddim_20_eta1.
+pub async fn run(bench: &Bench, name: &str, case: &Value) -> Result<Vec<Check>> {
     let reference = bench.reference(case)?;
-    let steps = schedule(case, 0)?;
+    let steps = schedule(name, case, 0)?;
     let mut checks = vec![];
     let numbers = |key: &str| -> Option<Vec<f32>> {
         Some(case[key].as_array()?.iter().filter_map(|v| Some(v.as_f64()? as f32)).collect())
@@ -40,7 +41,7 @@ pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
     session.write(&bench.device, "predictions", &vec![0.0; 4 * count]);
     session.write(&bench.device, "noise", &vec![0.0; count]);
     let begin = case["begin_index"].as_u64().unwrap_or(0) as usize;
-    let steps = schedule(case, begin)?;
+    let steps = schedule(name, case, begin)?;
     for (i, step) in steps.steps.iter().enumerate() {
         let scaled: Vec<f32> = sample.iter().map(|v| v * step.input_scale).collect();
         checks.push(Check::new(format!("scaled.{i}"), &scaled, &reference.nhwc(&format!("scaled.{i}"))?));
@@ -64,7 +65,7 @@ pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
     Ok(checks)
 }
 
-fn schedule(case: &Value, begin: usize) -> Result<Schedule> {
+fn schedule(name: &str, case: &Value, begin: usize) -> Result<Schedule> {
     let mut config = case["config"].clone();
     config["_class_name"] = case["class"].clone();
     let config = Config::from_json(config.to_string().as_bytes(), "scheduler_config.json")?;
@@ -83,8 +84,8 @@ fn schedule(case: &Value, begin: usize) -> Result<Schedule> {
             _ => return Err(Error::unsupported(format!("set_timesteps with {key} is not built yet"))),
         }
     }
-    if let Some(eta) = case["step_kwargs"].get("eta") {
-        config = config.with_key("eta", eta.clone());
+    if let Some(eta) = name.split_once("_eta").and_then(|(_, eta)| eta.parse::<f64>().ok()) {
+        config = config.with_key("eta", eta);
     }
     Schedule::new(&config, steps, begin)
 }

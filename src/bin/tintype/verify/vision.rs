@@ -103,7 +103,7 @@ async fn load(bench: &Bench, folder: &DiskFolder, component: &str) -> Result<Vis
 }
 
 /// An 8-bit PNG below the reference set.
-fn picture(bench: &Bench, path: &str) -> Result<Picture> {
+pub fn picture(bench: &Bench, path: &str) -> Result<Picture> {
     let path = bench.root.join(path);
     read_png(&path).map_err(|e| Error::model(format!("{}: {e}", path.display())))
 }
