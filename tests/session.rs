@@ -54,6 +54,7 @@ fn chain(taps: bool, (elem, block): Kind) -> Bench {
     let values: Vec<f32> = values.repeat(4).iter().map(|v| v * 0.25).collect();
     let predictions = f32_input(Shape { n: 4 * shape.n, ..shape }, &values);
     let one = f32_input(Shape::new(1, 1, 1, 4), &[1.0, 0.0, 0.0, 0.0]);
+    let scales = f32_input(Shape::new(2, 1, 2, 4), &[0.5; 16]);
     let coefficients = f32_input(
         Shape::new(1, 1, 3, 4),
         &[1.0, -0.5, 2.0, 0.0, 0.5, 0.25, 0.125, 1.0, 0.5, -0.25, 0.125, 1.0],
@@ -70,7 +71,10 @@ fn chain(taps: bool, (elem, block): Kind) -> Bench {
     let h = r.tap("layer_norm", h);
     let h = attention.record(r, h, None, x, false);
     let h = r.tap("attention", h);
+    let h = ops::add(r, scales, 1, h, x);
+    let h = r.tap("add", h);
     let rgb = to_rgb.record(r, h, None, Epilogue::default());
+    let rgb = ops::mean(r, rgb);
     let h = geglu.of(h).record(r);
     let h = r.tap("geglu", h);
     let h = conv_out.record(r, h, None, Epilogue::default());
