@@ -123,3 +123,54 @@ impl ImageEncoder {
         States { last_hidden_state: x, penultimate, image_embeds }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quant::Format;
+
+    fn encoder(image: usize, patch: usize) -> ImageEncoder {
+        let json = format!(
+            r#"{{"hidden_size": 4, "intermediate_size": 4, "num_attention_heads": 1, "num_hidden_layers": 1,
+                "image_size": {image}, "patch_size": {patch}}}"#
+        );
+        let config = ClipVisionConfig::from_json(json.as_bytes(), "config.json").unwrap();
+        ImageEncoder::declare(&mut Declarations::new(Format::F32), "vision_model", &config)
+    }
+
+    /// A pixel's values are 100 times its picture, 10 times its row, its column, and a thousand a colour.
+    #[test]
+    fn patches_are_colour_by_colour_behind_an_empty_row() {
+        let value = |n, y, x, c| (c * 1000 + n * 100 + y * 10 + x) as f32;
+        // A fifth row and column are left over.
+        let mut pixels = vec![];
+        for n in 0..2 {
+            for at in 0..25 {
+                pixels.extend((0..3).map(|c| value(n, at / 5, at % 5, c)));
+            }
+        }
+        let patches = encoder(5, 2).patches(&pixels);
+        assert_eq!(patches.len(), 2 * 5 * 12);
+        for n in 0..2 {
+            let picture = &patches[n * 60..][..60];
+            assert_eq!(picture[..12], [0.0; 12]);
+            // The second patch begins in the third column, the third one in the third row.
+            for (patch, (top, left)) in [(2, (0, 2)), (3, (2, 0))] {
+                for c in 0..3 {
+                    let wanted = [(0, 0), (0, 1), (1, 0), (1, 1)].map(|(y, x)| value(n, top + y, left + x, c));
+                    assert_eq!(picture[patch * 12 + c * 4..][..4], wanted);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_class_token_is_the_first_of_every_picture() {
+        let positions: Vec<f32> = (0..20).map(|i| i as f32).collect();
+        let embeddings = encoder(4, 2).embeddings(2, &[100.0, 200.0, 300.0, 400.0], &positions);
+        assert_eq!(embeddings.len(), 40);
+        assert_eq!(embeddings[20..24], [100.0, 201.0, 302.0, 403.0]);
+        assert_eq!(embeddings[4..20], positions[4..]);
+        assert_eq!(embeddings[24..], positions[4..]);
+    }
+}

@@ -82,3 +82,37 @@ impl ImageProjection {
         self.norm.record(r, tokens)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::config::UnetConfig;
+    use crate::quant::Format;
+
+    /// One attention in a down block, two in an up block, one in the middle, which is twice as wide.
+    #[test]
+    fn the_file_counts_the_mid_block_last() {
+        let json = r#"{"block_out_channels": [8, 16], "layers_per_block": 1, "attention_head_dim": 2,
+            "down_block_types": ["CrossAttnDownBlock2D", "DownBlock2D"], "norm_num_groups": 4,
+            "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D"], "cross_attention_dim": 12}"#;
+        let config = UnetConfig::from_json(json.as_bytes(), "config.json").unwrap();
+        let mut d = Declarations::new(Format::F32);
+        let unet = Unet::declare(&mut d, &config);
+        d.next_source();
+        let adapter = IpAdapter::declare(&mut d, &unet, 12, 20);
+        let paths: Vec<&str> = unet.text_attentions().iter().map(|(p, _)| p.split('.').next().unwrap()).collect();
+        assert_eq!(paths, ["down_blocks", "mid_block", "up_blocks", "up_blocks"]);
+        let outputs: Vec<u32> = adapter.contexts.iter().map(|c| c.outputs).collect();
+        assert_eq!(outputs, [16, 32, 16, 16]);
+        let parts = d.specs.iter().filter(|s| s.source == 1).flat_map(|s| &s.parts);
+        let keys = parts.filter(|p| p.names[0].ends_with("to_k_ip.weight"));
+        let keys: Vec<(&str, &[usize])> = keys.map(|p| (p.names[0].as_str(), &p.shape[..])).collect();
+        let wanted: [(&str, &[usize]); 4] = [
+            ("ip_adapter.1.to_k_ip.weight", &[8, 12]),
+            ("ip_adapter.3.to_k_ip.weight", &[8, 12]),
+            ("ip_adapter.5.to_k_ip.weight", &[8, 12]),
+            ("ip_adapter.7.to_k_ip.weight", &[16, 12]),
+        ];
+        assert_eq!(keys, wanted);
+    }
+}

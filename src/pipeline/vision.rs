@@ -283,7 +283,8 @@ mod tests {
         assert_eq!(prompt_embeds(&[1.0, 2.0], false), [1.0, 2.0]);
     }
 
-    /// 6 x 2 to 9 x 3, of which the middle 3 x 3 are the old pixels 3 and 4 and what lies between.
+    /// 6 x 2 becomes 9 x 3, of which the middle is kept. The old pixels in the middle are white, those beside
+    /// them yellow.
     #[test]
     fn the_shortest_edge_decides_and_the_middle_is_kept() {
         let rgb: Vec<u8> = (0..12).flat_map(|i| if (2..4).contains(&(i % 6)) { [255; 3] } else { [255, 255, 0] }).collect();

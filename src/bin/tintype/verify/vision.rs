@@ -27,7 +27,9 @@ pub async fn image_encoder(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
     let part = load(bench, &DiskFolder::new(&folder), component).await?;
     let pixels = part.pixels(&picture(bench, case["image"].as_str().unwrap_or(PICTURE))?);
     let got = part.encode(&bench.device, &bench.target, &pixels, &Cancel::default()).await?;
-    let check = |name: &str, got: &[f32]| Ok(Check::new(name, got, &reference.nhwc(name)?));
+    let check = |name: &str, got: &[f32]| -> Result<Check> {
+        Ok(Check::new(name, got, &reference.nhwc(name)?))
+    };
     Ok(vec![
         check("pixel_values", &pixels)?,
         check("last_hidden_state", &got.last_hidden_state)?,
@@ -118,6 +120,5 @@ fn read_png(path: &Path) -> std::result::Result<Picture, Box<dyn std::error::Err
         found => return Err(format!("wanted 8-bit RGB, found {found:?}").into()),
     };
     bytes.truncate(info.buffer_size());
-    Picture::new(info.width as usize, info.height as usize, channels, &bytes)
-        .map_err(|e| e.message.into())
+    Ok(Picture::new(info.width as usize, info.height as usize, channels, &bytes)?)
 }
