@@ -20,8 +20,8 @@
 //!
 //! ```text
 //! web, bin -> bench -> pipeline -> model -> nn -> ops -> plan -> shape;   ops -> kernels (static table)
-//! nn -> weights -> quant -> shape;   pipeline -> schedule, tokenizer, weights, rng, image, device
-//! device -> gpu, cpu -> plan, kernels, weights, host
+//! nn -> weights -> quant -> shape;   pipeline -> schedule, prompt, tokenizer, weights, rng, image, device
+//! device -> gpu, cpu -> plan, kernels, weights, host;   prompt -> tokenizer
 //! ```
 //!
 //! # Invariants
@@ -60,6 +60,7 @@ pub mod nn;
 pub mod ops;
 pub mod pipeline;
 pub mod plan;
+pub mod prompt;
 pub mod quant;
 pub mod rng;
 pub mod schedule;

@@ -210,8 +210,7 @@ impl Pipeline {
         watch: &Watch<'_>,
     ) -> Result<Report> {
         let begun = now();
-        let mut warnings = vec![];
-        let conditions = self.conditions(device, request, task, watch, &mut warnings).await?;
+        let conditions = self.conditions(device, request, task, watch).await?;
         denoiser.set_conditions(device, &conditions, &watch.cancel).await?;
         self.show_pictures(device, request, task, denoiser, watch).await?;
         let encoded = now();
@@ -223,6 +222,7 @@ impl Pipeline {
         let unsafe_images = self.check_safety(device, request, &mut images, watch).await?;
         let timings =
             Timings { text: encoded - begun, denoise: denoised - encoded, decode: now() - denoised };
+        let warnings = task.warnings.clone();
         Ok(Report { images, warnings, steps: task.schedule.steps.len(), timings, unsafe_images })
     }
 

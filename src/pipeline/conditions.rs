@@ -4,36 +4,56 @@ use super::Pipeline;
 use super::denoise::Conditions;
 use super::request::{Request, Watch};
 use super::task::Task;
-use super::text::{Encoded, TextPart};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::model::clip::HiddenState;
+use crate::prompt::{self, Chunk};
 
 impl Pipeline {
-    /// Encodes the prompts, under guidance the negative ones first.
+    /// The prompts of every text encoder as chunks of tokens, under guidance the negative ones first; equally many
+    /// chunks each.
+    pub(super) fn chunks(
+        &self,
+        request: &Request,
+        guided: bool,
+        warnings: &mut Vec<String>,
+    ) -> Vec<Vec<Vec<Chunk>>> {
+        let mut encoders = vec![(&self.text, None, None)];
+        if let Some(text_2) = &self.text_2 {
+            encoders.push((text_2, request.prompt_2.as_deref(), request.negative_prompt_2.as_deref()));
+        }
+        let mut all = vec![];
+        for (text, prompt, negative) in encoders {
+            let mut chunks = |prompt: &str| text.chunks(prompt, request.weighted, warnings);
+            let mut rows = vec![];
+            if guided {
+                let negative = chunks(negative.unwrap_or(&request.negative_prompt));
+                rows.resize(request.prompts.len(), negative);
+            }
+            rows.extend(request.prompts.iter().map(|p| chunks(prompt.unwrap_or(p))));
+            all.push(rows);
+        }
+        let longest = all.iter().flatten().map(Vec::len).max().unwrap_or(1);
+        for (rows, text) in all.iter_mut().zip([Some(&self.text), self.text_2.as_ref()].into_iter().flatten()) {
+            prompt::level(&text.tokenizer, rows, longest);
+        }
+        all
+    }
+
+    /// Encodes the prompts.
     pub(super) async fn conditions(
         &self,
         device: &Device,
         request: &Request,
         task: &Task,
         watch: &Watch<'_>,
-        warnings: &mut Vec<String>,
     ) -> Result<Conditions> {
-        let negative = request.negative_prompt.as_str();
-        let rows = |prompt: Option<&str>, negative_prompt: Option<&str>| -> Vec<String> {
-            let images = request.prompts.len();
-            let guided = if task.job.guided { images } else { 0 };
-            let negatives = std::iter::repeat_n(negative_prompt.unwrap_or(negative), guided);
-            let prompts = request.prompts.iter().map(|p| prompt.unwrap_or(p));
-            negatives.chain(prompts).map(str::to_owned).collect()
-        };
         let state = self.hidden_state(request.clip_skip)?;
-        let mut encoded =
-            self.encode(device, &self.text, rows(None, None), state, watch, warnings).await?;
+        let target = &self.target;
+        let mut encoded = self.text.encode(device, target, &task.prompts[0], state, watch).await?;
         if let Some(text_2) = &self.text_2 {
-            let prompts = rows(request.prompt_2.as_deref(), request.negative_prompt_2.as_deref());
-            encoded = encoded.beside(self.encode(device, text_2, prompts, state, watch, warnings).await?);
-            let no_negative = negative.is_empty() && request.negative_prompt_2.is_none();
+            encoded = encoded.beside(text_2.encode(device, target, &task.prompts[1], state, watch).await?);
+            let no_negative = request.negative_prompt.is_empty() && request.negative_prompt_2.is_none();
             if task.job.guided && no_negative && self.zeros_for_empty_prompt {
                 let (states, pooled) = (encoded.states.len() / 2, encoded.pooled.len() / 2);
                 encoded.states[..states].fill(0.0);
@@ -46,19 +66,6 @@ impl Pipeline {
             sizes: request.sizes.numbers(task.height, task.width),
             guidance: task.guidance,
         })
-    }
-
-    async fn encode(
-        &self,
-        device: &Device,
-        text: &TextPart,
-        prompts: Vec<String>,
-        state: HiddenState,
-        watch: &Watch<'_>,
-        warnings: &mut Vec<String>,
-    ) -> Result<Encoded> {
-        let prompts: Vec<&str> = prompts.iter().map(String::as_str).collect();
-        text.encode(device, &self.target, &prompts, state, watch, warnings).await
     }
 
     fn hidden_state(&self, clip_skip: usize) -> Result<HiddenState> {

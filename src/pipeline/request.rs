@@ -13,6 +13,9 @@ const MAX_SIDE: usize = 8192;
 pub struct Request {
     /// One picture each.
     pub prompts: Vec<String>,
+    /// Whether prompts are read as [`crate::prompt`] says: brackets weigh words, and what is longer than the text encoder
+    /// takes becomes several chunks. Otherwise every character is text, and what is too long is cut, as in diffusers.
+    pub weighted: bool,
     pub negative_prompt: String,
     /// For the second text encoder of SDXL, instead of the prompts.
     pub prompt_2: Option<String>,

@@ -4,6 +4,7 @@ use super::networks::Job;
 use super::request::Request;
 use super::{Half, Pipeline};
 use crate::error::{Error, Result};
+use crate::prompt::Chunk;
 use crate::schedule::Schedule;
 
 pub struct Task {
@@ -17,6 +18,10 @@ pub struct Task {
     pub height: usize,
     /// Of the latents.
     pub channels: usize,
+    /// For each text encoder the chunks of every row that the U-Net sees.
+    pub prompts: Vec<Vec<Vec<Chunk>>>,
+    /// Sentences about what was left out, such as the end of an overlong prompt.
+    pub warnings: Vec<String>,
 }
 
 impl Task {
@@ -60,14 +65,19 @@ impl Pipeline {
             None if self.text_2.is_some() => 5.0,
             None => 7.5,
         })?;
+        let guided = guidance > 1.0 && unet.time_cond_proj_dim.is_none();
+        let images = request.images()? as u32;
+        let mut warnings = vec![];
+        let prompts = self.chunks(request, guided, &mut warnings);
+        let chunks = prompts[0][0].len();
         let job = Job {
-            images: request.images()? as u32,
-            guided: guidance > 1.0 && unet.time_cond_proj_dim.is_none(),
+            images,
+            guided,
             size: [(height / factor) as u32, (width / factor) as u32],
-            tokens: self.text.tokenizer.length() as u32,
+            tokens: (chunks * self.text.tokenizer.length()) as u32,
         };
         let channels = self.vae.config.latent_channels();
-        Ok(Task { job, schedule, guidance, strength, width, height, channels })
+        Ok(Task { job, schedule, guidance, strength, width, height, channels, prompts, warnings })
     }
 
     /// Every picture of the request has a network that sees it.

@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::model::clip::{HiddenState, TextEncoder};
 use crate::model::config::ClipTextConfig;
 use crate::plan::{Plan, Recorder, Target};
+use crate::prompt::{self, Chunk};
 use crate::quant::Format;
 use crate::tokenizer::{Files, Tokenizer};
 use crate::weights::{Checkpoint, Declarations, Folder, Hooks, join};
@@ -52,46 +53,59 @@ impl TextPart {
         Ok(TextPart { tokenizer, network })
     }
 
-    /// What the network makes of these prompts.
+    /// A prompt as chunks of tokens: one, without weights, unless it is `weighted`. A sentence about what was left out
+    /// goes to `warnings`, once.
+    pub fn chunks(&self, prompt: &str, weighted: bool, warnings: &mut Vec<String>) -> Vec<Chunk> {
+        if weighted {
+            return prompt::chunks(&self.tokenizer, &prompt::parse(prompt));
+        }
+        let encoded = self.tokenizer.encode(prompt);
+        if let Some(rest) = encoded.overflow {
+            let limit = self.tokenizer.length() - 2;
+            let warning = format!("the prompt has {} tokens, {limit} count; left out: {rest}", encoded.tokens);
+            if !warnings.contains(&warning) {
+                warnings.push(warning);
+            }
+        }
+        vec![Chunk { weights: vec![1.0; encoded.ids.len()], ids: encoded.ids }]
+    }
+
+    /// What the network makes of prompts of equally many chunks each.
     pub async fn encode(
         &self,
         device: &Device,
         target: &Target,
-        prompts: &[&str],
+        prompts: &[Vec<Chunk>],
         state: HiddenState,
         watch: &Watch<'_>,
-        warnings: &mut Vec<String>,
     ) -> Result<Encoded> {
-        let mut ids = vec![];
-        for prompt in prompts {
-            let encoded = self.tokenizer.encode(prompt);
-            if let Some(rest) = encoded.overflow {
-                let limit = self.tokenizer.length() - 2;
-                let warning =
-                    format!("the prompt has {} tokens, {limit} count; left out: {rest}", encoded.tokens);
-                if !warnings.contains(&warning) {
-                    warnings.push(warning);
-                }
-            }
-            ids.push(encoded.ids);
-        }
         let network = &self.network;
+        let width = network.encoder.config.hidden_size;
+        let ids: Vec<Vec<u32>> = prompts.iter().flatten().map(|chunk| chunk.ids.clone()).collect();
         let session = network.session(device, target, ids.len(), state).await?;
         session.write(device, "embeddings", &network.embeddings(&ids)?);
         session.run(device, "text", &watch.cancel, &|f| (watch.progress)(Stage::Text, f)).await?;
-        let states = session.read(device, "hidden_state").await?;
-        let pooled = if network.encoder.config.projection_dim.is_some() {
-            network.text_embeds(&session.read(device, "last_hidden_state").await?, &ids)
-        } else {
-            vec![]
-        };
-        Ok(Encoded { states, width: network.encoder.config.hidden_size, pooled })
+        let mut states = session.read(device, "hidden_state").await?;
+        let each = states.chunks_exact_mut(self.tokenizer.length() * width);
+        for (hidden, chunk) in each.zip(prompts.iter().flatten()) {
+            if chunk.weights.iter().any(|&w| w != 1.0) {
+                prompt::weigh(hidden, &chunk.weights);
+            }
+        }
+        let mut pooled = vec![];
+        if let Some(dim) = network.encoder.config.projection_dim {
+            let all = network.text_embeds(&session.read(device, "last_hidden_state").await?, &ids);
+            // A prompt's first chunk speaks for it.
+            let step = prompts.first().map_or(1, Vec::len);
+            pooled = all.chunks_exact(dim).step_by(step).flatten().copied().collect();
+        }
+        Ok(Encoded { states, width, pooled })
     }
 }
 
 /// What a text encoder makes of prompts.
 pub struct Encoded {
-    /// `[prompts, tokens, width]`
+    /// `[prompts, tokens of all chunks, width]`
     pub states: Vec<f32>,
     pub width: usize,
     /// `[prompts, projection_dim]`; empty if the encoder has no projection.
