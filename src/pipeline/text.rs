@@ -88,9 +88,7 @@ impl TextPart {
         let mut states = session.read(device, "hidden_state").await?;
         let each = states.chunks_exact_mut(self.tokenizer.length() * width);
         for (hidden, chunk) in each.zip(prompts.iter().flatten()) {
-            if chunk.weights.iter().any(|&w| w != 1.0) {
-                prompt::weigh(hidden, &chunk.weights);
-            }
+            prompt::weigh(hidden, &chunk.weights);
         }
         let mut pooled = vec![];
         if let Some(dim) = network.encoder.config.projection_dim {

@@ -3,6 +3,8 @@
 mod bench;
 mod builtin;
 mod generate;
+mod inputs;
+mod picture;
 mod plan;
 mod verify;
 

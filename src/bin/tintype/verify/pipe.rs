@@ -1,9 +1,6 @@
 //! Whole pipelines: latents after every step, the picture as floats and as levels.
 
 use std::cell::RefCell;
-use std::fs::File;
-use std::io::BufReader;
-use std::path::Path;
 
 use serde_json::Value;
 use tintype::error::{Error, Result};
@@ -15,6 +12,7 @@ use tintype::shape::Elem;
 use tintype::weights::{DiskFolder, Folder, Hooks};
 
 use super::{Bench, Check};
+use crate::picture::read_png;
 
 /// The arguments that a request can express, and two that only repeat what `image_inputs` says.
 const KNOWN: [&str; 25] = [
@@ -161,7 +159,7 @@ pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
         for (image, png) in report.images.iter().zip(pngs) {
             let path = bench.root.join(png.as_str().unwrap_or_default());
             let rgb = image.rgba.chunks_exact(4).flat_map(|p| &p[..3]);
-            let off = rgb.zip(read_png(&path)?).filter(|(a, b)| a.abs_diff(*b) > 1).count();
+            let off = rgb.zip(&read_png(&path)?.rgb).filter(|(a, b)| a.abs_diff(**b) > 1).count();
             let total = image.width * image.height * 3;
             checks.push(Check::below(
                 "pixels off by more than one level",
@@ -257,17 +255,4 @@ fn request(bench: &Bench, case: &Value) -> Result<Request> {
         guess_mode: args.get("guess_mode").and_then(Value::as_bool).unwrap_or(false),
         ..Request::default()
     })
-}
-
-fn read_png(path: &Path) -> Result<Vec<u8>> {
-    let failed = |e: &dyn std::fmt::Display| Error::model(format!("{}: {e}", path.display()));
-    let file = File::open(path).map_err(|e| failed(&e))?;
-    let mut reader = png::Decoder::new(BufReader::new(file)).read_info().map_err(|e| failed(&e))?;
-    let mut bytes = vec![0; reader.output_buffer_size().ok_or_else(|| failed(&"too large"))?];
-    let info = reader.next_frame(&mut bytes).map_err(|e| failed(&e))?;
-    if (info.color_type, info.bit_depth) != (png::ColorType::Rgb, png::BitDepth::Eight) {
-        return Err(failed(&format!("wanted 8-bit RGB, found {:?}", info.color_type)));
-    }
-    bytes.truncate(info.buffer_size());
-    Ok(bytes)
 }

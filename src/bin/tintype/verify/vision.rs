@@ -1,12 +1,8 @@
 //! Networks that look at pictures: CLIP's image encoder, IP-Adapter's projection, the safety checker.
 
-use std::fs::File;
-use std::io::BufReader;
-use std::path::Path;
-
 use serde_json::Value;
 use tintype::device::{Session, Weights};
-use tintype::error::{Error, Result};
+use tintype::error::Result;
 use tintype::host::Cancel;
 use tintype::image::Picture;
 use tintype::model::ip_adapter::ImageProjection;
@@ -15,6 +11,7 @@ use tintype::plan::Recorder;
 use tintype::weights::{Checkpoint, Declarations, DiskFolder, Hooks};
 
 use super::{Bench, Check};
+use crate::picture::read_png;
 
 /// Where the IP-Adapter and its encoder lie below the models, and the picture that they see: the case of the
 /// embeddings names neither.
@@ -104,21 +101,7 @@ async fn load(bench: &Bench, folder: &DiskFolder, component: &str) -> Result<Vis
     VisionPart::load(&bench.device, folder, component, processor, format, Hooks::NONE).await
 }
 
-/// An 8-bit PNG below the reference set.
+/// A PNG below the reference set.
 pub fn picture(bench: &Bench, path: &str) -> Result<Picture> {
-    let path = bench.root.join(path);
-    read_png(&path).map_err(|e| Error::model(format!("{}: {e}", path.display())))
-}
-
-fn read_png(path: &Path) -> std::result::Result<Picture, Box<dyn std::error::Error>> {
-    let mut reader = png::Decoder::new(BufReader::new(File::open(path)?)).read_info()?;
-    let mut bytes = vec![0; reader.output_buffer_size().ok_or("too large")?];
-    let info = reader.next_frame(&mut bytes)?;
-    let channels = match (info.color_type, info.bit_depth) {
-        (png::ColorType::Rgb, png::BitDepth::Eight) => 3,
-        (png::ColorType::Rgba, png::BitDepth::Eight) => 4,
-        found => return Err(format!("wanted 8-bit RGB, found {found:?}").into()),
-    };
-    bytes.truncate(info.buffer_size());
-    Ok(Picture::new(info.width as usize, info.height as usize, channels, &bytes)?)
+    read_png(&bench.root.join(path))
 }
