@@ -36,7 +36,11 @@ const SCHEDULERS: &[Scheduler] = &[
     Scheduler { name: "ddim", class: "DDIMScheduler", schedule: ddim::schedule },
     Scheduler { name: "pndm", class: "PNDMScheduler", schedule: pndm::schedule },
     Scheduler { name: "dpm++", class: "DPMSolverMultistepScheduler", schedule: dpm_solver::schedule },
-    Scheduler { name: "flow-euler", class: "FlowMatchEulerDiscreteScheduler", schedule: flow_match::schedule },
+    Scheduler {
+        name: "flow-euler",
+        class: "FlowMatchEulerDiscreteScheduler",
+        schedule: flow_match::schedule,
+    },
 ];
 
 /// One denoising step:

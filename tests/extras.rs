@@ -92,12 +92,12 @@ impl Pair {
         r.section("all");
         let sample = input(&mut r, "sample", LATENTS);
         let text = input(&mut r, "text", Shape::tokens(1, 5, self.config.cross_attention_dim as u32));
-        let time_features = input(&mut r, "time", self.unet.time_shape(1));
+        let time_features = input(&mut r, "time", self.unet.time_embedding().shape(1));
         let image = input(&mut r, "image", LATENTS.with_c(3));
         let scales = input(&mut r, "scales", Shape::new(1, 1, factors.len() as u32, 4));
         let share = input(&mut r, "share", Shape::new(1, 1, 1, 4));
         let image = self.control.record_image(&mut r, image);
-        let time = self.control.record_time(&mut r, time_features);
+        let time = self.control.record_time(&mut r, time_features, None);
         let context = self.control.record_context(&mut r, text);
         let residuals = self.control.record(&mut r, sample, image, time, &context);
         for (i, &residual) in residuals.down.iter().chain([&residuals.mid]).enumerate() {
@@ -126,7 +126,7 @@ impl Pair {
             extras.adapters.push(Adapter { features, scales: share, slot: 0 });
         }
         r.target.taps = true;
-        let time = self.unet.record_time(&mut r, time_features);
+        let time = self.unet.record_time(&mut r, time_features, None, None);
         let context = self.unet.record_context(&mut r, text);
         self.unet.record(&mut r, sample, time, &context, &extras);
 
@@ -222,7 +222,10 @@ fn residuals_arrive_where_their_skip_connections_do() {
 fn features_arrive_behind_their_blocks() {
     // A block without attention takes its feature behind its downsampler, one with attention before.
     for (attention, wanted) in [
-        ([true; 3], ["down_blocks.0.downsamplers.0", "down_blocks.1.downsamplers.0", "up_blocks.0.resnets.0"]),
+        (
+            [true; 3],
+            ["down_blocks.0.downsamplers.0", "down_blocks.1.downsamplers.0", "up_blocks.0.resnets.0"],
+        ),
         (
             [false, true, true],
             ["down_blocks.1.resnets.0", "down_blocks.1.downsamplers.0", "up_blocks.0.resnets.0"],

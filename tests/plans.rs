@@ -50,7 +50,15 @@ fn plans(model: &std::path::Path, wish: Wish) -> Plans {
     let decoder = Network::decoder(f, &vae);
     let [d, e, f] = declarations;
     Plans {
-        text_encoder: (d, text_plan(&encoder, &target, if guided { 2 * images } else { images } as usize, HiddenState::LAST)),
+        text_encoder: (
+            d,
+            text_plan(
+                &encoder,
+                &target,
+                if guided { 2 * images } else { images } as usize,
+                HiddenState::LAST,
+            ),
+        ),
         unet: (e, denoise_plan(&Networks::of(network, unet), &target, job)),
         decoder: (f, vae_plan(&decoder, &vae, &target, 1, latent)),
     }

@@ -4,6 +4,7 @@ use super::Pipeline;
 use super::denoise::Conditions;
 use super::request::{Request, Watch};
 use super::task::Task;
+use super::text::{Encoded, TextPart};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::model::clip::HiddenState;
@@ -34,7 +35,8 @@ impl Pipeline {
             all.push(rows);
         }
         let longest = all.iter().flatten().map(Vec::len).max().unwrap_or(1);
-        for (rows, text) in all.iter_mut().zip([Some(&self.text), self.text_2.as_ref()].into_iter().flatten()) {
+        for (rows, text) in all.iter_mut().zip([Some(&self.text), self.text_2.as_ref()].into_iter().flatten())
+        {
             prompt::level(&text.tokenizer, rows, longest);
         }
         all
@@ -49,10 +51,10 @@ impl Pipeline {
         watch: &Watch<'_>,
     ) -> Result<Conditions> {
         let state = self.hidden_state(request.clip_skip)?;
-        let target = &self.target;
-        let mut encoded = self.text.encode(device, target, &task.prompts[0], state, watch).await?;
+        let mut encoded = self.encode(device, &self.text, &task.prompts[0], task, state, watch).await?;
         if let Some(text_2) = &self.text_2 {
-            encoded = encoded.beside(text_2.encode(device, target, &task.prompts[1], state, watch).await?);
+            let other = self.encode(device, text_2, &task.prompts[1], task, state, watch).await?;
+            encoded = encoded.beside(other);
             let no_negative = request.negative_prompt.is_empty() && request.negative_prompt_2.is_none();
             if task.job.guided && no_negative && self.zeros_for_empty_prompt {
                 let (states, pooled) = (encoded.states.len() / 2, encoded.pooled.len() / 2);
@@ -66,6 +68,26 @@ impl Pipeline {
             sizes: request.sizes.numbers(task.height, task.width),
             guidance: task.guidance,
         })
+    }
+
+    /// Negative prompts have the usual state, whatever layers the prompts leave out: diffusers has it so.
+    async fn encode(
+        &self,
+        device: &Device,
+        text: &TextPart,
+        rows: &[Vec<Chunk>],
+        task: &Task,
+        state: HiddenState,
+        watch: &Watch<'_>,
+    ) -> Result<Encoded> {
+        let usual = self.hidden_state(0)?;
+        let negatives = if task.job.guided && state != usual { task.job.images as usize } else { 0 };
+        let (negative, rows) = rows.split_at(negatives);
+        let encoded = text.encode(device, &self.target, rows, state, watch).await?;
+        if negatives == 0 {
+            return Ok(encoded);
+        }
+        Ok(text.encode(device, &self.target, negative, usual, watch).await?.above(encoded))
     }
 
     fn hidden_state(&self, clip_skip: usize) -> Result<HiddenState> {

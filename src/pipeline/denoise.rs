@@ -64,14 +64,16 @@ impl UnetPart {
         let mut networks = Networks::of(Unet::declare(&mut d, &config), config);
         let mut checkpoints = vec![Checkpoint { folder, component, stem: STEM }];
         for &folder in &additions.controls {
-            let config = ControlNetConfig::from_json(&read_json(folder, "config.json").await?, "config.json")?;
+            let config =
+                ControlNetConfig::from_json(&read_json(folder, "config.json").await?, "config.json")?;
             networks.check_control(&config)?;
             d.next_source();
             networks.controls.push(ControlNet::declare(&mut d, &config));
             checkpoints.push(Checkpoint { folder, component: "", stem: STEM });
         }
         for &folder in &additions.adapters {
-            let config = T2iAdapterConfig::from_json(&read_json(folder, "config.json").await?, "config.json")?;
+            let config =
+                T2iAdapterConfig::from_json(&read_json(folder, "config.json").await?, "config.json")?;
             networks.check_adapter(&config)?;
             d.next_source();
             networks.adapters.push(T2iAdapter::declare(&mut d, &config));

@@ -52,10 +52,19 @@ impl Networks {
     /// Whether a ControlNet was made for such a U-Net.
     pub fn check_control(&self, control: &ControlNetConfig) -> Result<()> {
         let (unet, copy) = (&self.config, &control.encoder);
-        let numbers = |c: &UnetConfig| (c.block_out_channels.clone(), c.layers_per_block, c.down_attention.clone());
+        let numbers =
+            |c: &UnetConfig| (c.block_out_channels.clone(), c.layers_per_block, c.down_attention.clone());
         for (key, wanted, found) in [
-            ("block_out_channels and the blocks", format!("{:?}", numbers(unet)), format!("{:?}", numbers(copy))),
-            ("cross_attention_dim", unet.cross_attention_dim.to_string(), copy.cross_attention_dim.to_string()),
+            (
+                "block_out_channels and the blocks",
+                format!("{:?}", numbers(unet)),
+                format!("{:?}", numbers(copy)),
+            ),
+            (
+                "cross_attention_dim",
+                unet.cross_attention_dim.to_string(),
+                copy.cross_attention_dim.to_string(),
+            ),
             ("in_channels", unet.out_channels.to_string(), copy.in_channels.to_string()),
             ("text_time", format!("{:?}", unet.text_time), format!("{:?}", copy.text_time)),
         ] {
@@ -115,10 +124,8 @@ pub fn denoise_plan(networks: &Networks, target: &Target, job: Job) -> Plan {
     let text = Shape::tokens(rows, job.tokens, config.cross_attention_dim as u32);
     let text = r.input("text", text, target.elem);
     let context = unet.record_context(&mut r, text);
-    let control_contexts: Vec<_> =
-        networks.controls.iter().map(|c| c.record_context(&mut r, text)).collect();
-    let added_features =
-        config.text_time.map(|t| r.input("added_features", vector(t.inputs), target.elem));
+    let control_contexts: Vec<_> = networks.controls.iter().map(|c| c.record_context(&mut r, text)).collect();
+    let added_features = config.text_time.map(|t| r.input("added_features", vector(t.inputs), target.elem));
     let added = added_features.map(|features| unet.time_embedding().record_added(&mut r, features));
 
     let mut extras = Extras::default();
@@ -140,11 +147,10 @@ pub fn denoise_plan(networks: &Networks, target: &Target, job: Job) -> Plan {
 
     r.section("control");
     for (i, control) in networks.controls.iter().enumerate() {
-        let residuals =
-            control.record(&mut r, x, control_images[i], control_times[i], &control_contexts[i]);
+        let residuals = control.record(&mut r, x, control_images[i], control_times[i], &control_contexts[i]);
         let slot = networks.control_slot(i) as u32;
         let scales = scales.expect("slots for the residuals");
-        extras.controls.push(Control { down: residuals.down, mid: residuals.mid, scales, slot });
+        extras.controls.push(Control { residuals, scales, slot });
     }
 
     r.section("unet");

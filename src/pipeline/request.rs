@@ -188,7 +188,9 @@ impl Request {
         let default = if self.image.is_some() && self.mask.is_none() { 0.8 } else { 1.0 };
         let strength = self.strength.unwrap_or(default);
         if !(strength > 0.0 && strength <= 1.0) {
-            return Err(Error::option(format!("strength: wanted a number above 0, at most 1, found {strength}")));
+            return Err(Error::option(format!(
+                "strength: wanted a number above 0, at most 1, found {strength}"
+            )));
         }
         if self.mask.is_some() && self.image.is_none() {
             return Err(Error::option("mask: wanted an image beside it, found none"));

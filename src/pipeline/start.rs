@@ -1,8 +1,8 @@
 //! What denoising begins with: noise, a picture under noise, or a picture with a hole.
 
-use super::{Half, Pipeline};
 use super::request::{Request, Watch};
 use super::task::Task;
+use super::{Half, Pipeline};
 use crate::device::Device;
 use crate::error::Result;
 use crate::image::{Filter, Picture};
@@ -121,16 +121,21 @@ impl Pipeline {
             if self.vae.draws() {
                 draws.each();
             }
-            let surroundings =
-                Surroundings { picture: latents, noise, mask: hole, channels: task.channels };
+            let surroundings = Surroundings { picture: latents, noise, mask: hole, channels: task.channels };
             return Ok(Start { latents: start, channels: None, surroundings: Some(surroundings) });
         }
-        let masked: Vec<f32> =
-            pixels.chunks_exact(3).zip(&mask).flat_map(|(p, m)| p.iter().map(move |v| v * (1.0 - m))).collect();
+        let masked: Vec<f32> = pixels
+            .chunks_exact(3)
+            .zip(&mask)
+            .flat_map(|(p, m)| p.iter().map(move |v| v * (1.0 - m)))
+            .collect();
         let masked = self.encoded(device, &masked, task, draws, watch).await?;
         let holes = hole.iter().cycle();
-        let channels =
-            masked.chunks_exact(task.channels).zip(holes).flat_map(|(z, m)| [m].into_iter().chain(z)).copied();
+        let channels = masked
+            .chunks_exact(task.channels)
+            .zip(holes)
+            .flat_map(|(z, m)| [m].into_iter().chain(z))
+            .copied();
         Ok(Start { latents: start, channels: Some(channels.collect()), surroundings: None })
     }
 

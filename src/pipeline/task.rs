@@ -87,7 +87,9 @@ impl Pipeline {
             if found == 0 || found == loaded {
                 return Ok(());
             }
-            Err(Error::option(format!("{name}: wanted one for each of the {loaded} that were loaded, found {found}")))
+            Err(Error::option(format!(
+                "{name}: wanted one for each of the {loaded} that were loaded, found {found}"
+            )))
         };
         count("control pictures", request.controls.len(), networks.controls.len())?;
         count("adapter pictures", request.adapters.len(), networks.adapters.len())?;
@@ -100,7 +102,9 @@ impl Pipeline {
             ));
         }
         if networks.sees_hole() && request.mask.is_none() {
-            return Err(Error::option("mask: this model fills a hole in an image: wanted both, found no mask"));
+            return Err(Error::option(
+                "mask: this model fills a hole in an image: wanted both, found no mask",
+            ));
         }
         Ok(())
     }

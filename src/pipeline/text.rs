@@ -62,7 +62,8 @@ impl TextPart {
         let encoded = self.tokenizer.encode(prompt);
         if let Some(rest) = encoded.overflow {
             let limit = self.tokenizer.length() - 2;
-            let warning = format!("the prompt has {} tokens, {limit} count; left out: {rest}", encoded.tokens);
+            let warning =
+                format!("the prompt has {} tokens, {limit} count; left out: {rest}", encoded.tokens);
             if !warnings.contains(&warning) {
                 warnings.push(warning);
             }
@@ -111,6 +112,15 @@ pub struct Encoded {
 }
 
 impl Encoded {
+    /// One encoder's states of more prompts.
+    pub fn above(self, other: Encoded) -> Encoded {
+        Encoded {
+            states: [self.states, other.states].concat(),
+            width: self.width,
+            pooled: [self.pooled, other.pooled].concat(),
+        }
+    }
+
     /// Two encoders' states side by side, and the pooled vectors of the one that has them.
     pub fn beside(self, other: Encoded) -> Encoded {
         let rows = self.states.chunks_exact(self.width).zip(other.states.chunks_exact(other.width));
@@ -174,7 +184,10 @@ impl TextNetwork {
         let (matrix, width) = (self.weights.table(projection), self.encoder.config.hidden_size);
         let pooled = self.encoder.pooled(last, ids);
         let dot = |row: &[f32], vector: &[f32]| row.iter().zip(vector).map(|(a, b)| a * b).sum::<f32>();
-        pooled.chunks_exact(width).flat_map(|v| matrix.chunks_exact(width).map(move |row| dot(row, v))).collect()
+        pooled
+            .chunks_exact(width)
+            .flat_map(|v| matrix.chunks_exact(width).map(move |row| dot(row, v)))
+            .collect()
     }
 }
 

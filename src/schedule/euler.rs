@@ -55,12 +55,7 @@ impl Levels {
     }
 
     /// The schedule that goes through all levels to `last`; `step` makes one from a timestep, a level and the next.
-    pub fn schedule(
-        mut self,
-        last: f32,
-        begin: usize,
-        step: impl Fn(f32, f64, f64) -> Step,
-    ) -> Schedule {
+    pub fn schedule(mut self, last: f32, begin: usize, step: impl Fn(f32, f64, f64) -> Step) -> Schedule {
         self.sigmas.push(last);
         let largest = self.sigmas.iter().copied().fold(0.0, f32::max);
         let init_noise_sigma = match self.spacing {

@@ -36,7 +36,8 @@ impl Spacing {
         let timesteps = self.timesteps(train, steps, offset);
         let whole: Vec<f32> = timesteps.iter().map(|t| t.round_ties_even()).collect();
         if let Some(t) = whole.iter().find(|&&t| t < 0.0 || t >= train as f32) {
-            let message = format!("{offset} leads to timestep {t} with {steps} steps, wanted 0 to {}", train - 1);
+            let message =
+                format!("{offset} leads to timestep {t} with {steps} steps, wanted 0 to {}", train - 1);
             return Err(Error::model(keys.place("steps_offset", &message)));
         }
         Ok(whole.iter().map(|&t| t as usize).collect())

@@ -109,7 +109,10 @@ fn euler_steps() {
         let schedule = Schedule::new(&euler(&keys), 2, 0).unwrap();
         let step = schedule.steps[0];
         let got = step.p(3.0, 0.5);
-        assert_close(&[step.input_scale * 3.0, got, step.prev(got, 3.0, 7.0, [7.0; 3], 7.0)], &[scaled, x0, prev]);
+        assert_close(
+            &[step.input_scale * 3.0, got, step.prev(got, 3.0, 7.0, [7.0; 3], 7.0)],
+            &[scaled, x0, prev],
+        );
         assert_eq!(step.denoised(got, 3.0), got);
         // The last step ends at the predicted picture.
         let last = schedule.steps[1];
@@ -146,7 +149,10 @@ fn lcm_steps() {
         let schedule = Schedule::new(&lcm(&keys), 2, 0).unwrap();
         let step = schedule.steps[0];
         let got = step.p(3.0, 0.5);
-        assert_close(&[got, step.denoised(got, 3.0), step.prev(got, 3.0, 7.0, [7.0; 3], -1.0)], &[x0, denoised, prev]);
+        assert_close(
+            &[got, step.denoised(got, 3.0), step.prev(got, 3.0, 7.0, [7.0; 3], -1.0)],
+            &[x0, denoised, prev],
+        );
         let last = schedule.steps[1];
         assert_eq!(last.prev(0.25, 3.0, 7.0, [7.0; 3], 7.0), last.denoised(0.25, 3.0));
     }

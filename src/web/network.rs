@@ -88,7 +88,10 @@ impl Network {
                 let (timestep, _) = inputs.get("timestep")?;
                 let job = Job { images: n, guided: false, size: [h, w], tokens };
                 let session = self.session([n, h, w, tokens], part.session(device, target, job)).await?;
-                let features = timestep.iter().flat_map(|&t| part.networks.unet.time_embedding().features(t)).collect::<Vec<_>>();
+                let features = timestep
+                    .iter()
+                    .flat_map(|&t| part.networks.unet.time_embedding().features(t))
+                    .collect::<Vec<_>>();
                 let rows = n as usize / timestep.len().max(1);
                 part.write_sample(device, &session, &nhwc(&sample, c as usize, (h * w) as usize));
                 session.write(device, "text", &text);
@@ -97,7 +100,9 @@ impl Network {
             }
             Part::Decoder(part) => {
                 let (z, [n, c, h, w]) = inputs.get("z")?;
-                let session = self.session([n, c, h, w], part.session(device, target, Half::Decoder, n, [h, w])).await?;
+                let session = self
+                    .session([n, c, h, w], part.session(device, target, Half::Decoder, n, [h, w]))
+                    .await?;
                 // Without the scaling, which belongs to the pipeline.
                 session.write(device, "coefficients", &[1.0, 0.0, 0.0, 0.0]);
                 session.write(device, "input", &nhwc(&z, c as usize, (h * w) as usize));
@@ -110,7 +115,9 @@ impl Network {
                     .map(|row| row.iter().map(|&id| id as u32).collect())
                     .collect();
                 let size = [n, tokens, 1, 1];
-                let session = self.session(size, network.session(device, target, n as usize, HiddenState::LAST)).await?;
+                let session = self
+                    .session(size, network.session(device, target, n as usize, HiddenState::LAST))
+                    .await?;
                 session.write(device, "embeddings", &network.embeddings(&ids)?);
                 self.finish(session, size, &["text"], "last_hidden_state").await
             }

@@ -10,8 +10,7 @@ use crate::pipeline::{ControlInput, Pipeline, Request, Safety, Seeds, Sizes};
 
 /// The seed and the request.
 pub(super) fn request(pipeline: &Pipeline, options: &Options) -> Result<(u64, Request)> {
-    let prompt =
-        options.text("prompt")?.ok_or_else(|| Error::option("prompt: wanted a text, found none"))?;
+    let prompt = options.text("prompt")?.ok_or_else(|| Error::option("prompt: wanted a text, found none"))?;
     let seed = options.whole("seed")?.unwrap_or(0);
     let count = |key| Ok(options.whole(key)?.map(|side| usize::try_from(side).unwrap_or(usize::MAX)));
     let size = match (count("width")?, count("height")?) {
@@ -94,11 +93,8 @@ impl Options {
     /// The objects of a list, or one object alone.
     fn objects(&self, key: &str) -> Result<Vec<Options>> {
         let Some(value) = self.get(key) else { return Ok(vec![]) };
-        let list: Vec<JsValue> = if Array::is_array(&value) {
-            Array::from(&value).iter().collect()
-        } else {
-            vec![value]
-        };
+        let list: Vec<JsValue> =
+            if Array::is_array(&value) { Array::from(&value).iter().collect() } else { vec![value] };
         let check = |value: JsValue| match value.is_object() {
             true => Ok(Options(value)),
             false => Err(wrong(key, "an object", &value)),
@@ -119,12 +115,9 @@ impl Options {
         let side = |side| Ok::<_, Error>(fields.whole(side)?.and_then(|n| usize::try_from(n).ok()));
         let data = fields.get("data").and_then(|data| data.dyn_into::<Uint8ClampedArray>().ok());
         match (side("width")?, side("height")?, data) {
-            (Some(width), Some(height), Some(data)) => {
-                Picture::new(width, height, 4, &data.to_vec()).map(Some).map_err(|e| Error {
-                    message: format!("{key}: {}", e.message),
-                    ..e
-                })
-            }
+            (Some(width), Some(height), Some(data)) => Picture::new(width, height, 4, &data.to_vec())
+                .map(Some)
+                .map_err(|e| Error { message: format!("{key}: {}", e.message), ..e }),
             _ => Err(wrong(key, "ImageData", &value)),
         }
     }

@@ -115,7 +115,9 @@ async fn load_model(device: &Device, options: &Options, load: &LoadOptions, bar:
     let hooks = Hooks { progress: &progress, ..Hooks::NONE };
     if options.model == "builtin" {
         if options.inputs.adds() {
-            return Err(Error::option("--model: networks beside the model want one of their family, found builtin"));
+            return Err(Error::option(
+                "--model: networks beside the model want one of their family, found builtin",
+            ));
         }
         return Pipeline::load(device, &crate::builtin::folder()?, load, hooks).await;
     }

@@ -138,7 +138,9 @@ fn pairs<'a>(
 ) -> Result<Vec<(&'a PathBuf, f32)>> {
     let (wanted, found) = (folders.len(), pictures.len());
     if wanted != found {
-        return Err(Error::option(format!("--{name}-image: wanted one for each --{name}, {wanted}, found {found}")));
+        return Err(Error::option(format!(
+            "--{name}-image: wanted one for each --{name}, {wanted}, found {found}"
+        )));
     }
     if !scales.is_empty() && scales.len() != wanted {
         let found = scales.len();

@@ -216,8 +216,9 @@ mod tests {
         assert_eq!(vision(json).unwrap(), wanted);
         assert_eq!(wanted.tokens(), 17);
         // The checker's own width of the projection counts, not the one of its vision model.
-        let both =
-            format!(r#"{{"model_type": "clip", "projection_dim": 40, "vision_config": {json}, "text_config": 1}}"#);
+        let both = format!(
+            r#"{{"model_type": "clip", "projection_dim": 40, "vision_config": {json}, "text_config": 1}}"#
+        );
         assert_eq!(checker(&both).unwrap(), ClipVisionConfig { projection_dim: 40, ..wanted });
     }
 
@@ -251,7 +252,11 @@ mod tests {
             (e(vision(r#"{"patch_size": 300}"#)), InvalidModel, &["patch_size", "300", "224"]),
             (e(vision(r#"{"image_size": 4096}"#)), Unsupported, &["image_size", "4096", "2048"]),
             (e(checker("{}")), InvalidModel, &["vision_config", "an object"]),
-            (e(checker(r#"{"vision_config": {"patch_size": 0}}"#)), InvalidModel, &["vision_config: patch_size"]),
+            (
+                e(checker(r#"{"vision_config": {"patch_size": 0}}"#)),
+                InvalidModel,
+                &["vision_config: patch_size"],
+            ),
             (i(image(r#"{"resample": 2}"#)), Unsupported, &["resample", "2", "3"]),
             (i(image(r#"{"do_resize": false}"#)), Unsupported, &["do_resize", "false"]),
             (i(image(r#"{"size": {"height": 8, "width": 8}}"#)), Unsupported, &["size", "shortest_edge"]),

@@ -107,8 +107,15 @@ pub fn timestep_embedding(timestep: f32, dim: usize, flip_sin_to_cos: bool, freq
     features
 }
 
-/// The features of a guidance scale: those of a thousand times what it has above 1, sines first. As diffusers'
-/// get_guidance_scale_embedding.
+/// The features of a guidance scale: `[sin, cos]` of a thousand times what it has above 1, at `dim / 2` frequencies
+/// from 1 down to 1e-4. As diffusers' get_guidance_scale_embedding, in f32 and rounded where that rounds: the angles
+/// reach tens of thousands, where the last bit of a frequency shows.
 pub fn guidance_embedding(guidance: f32, dim: usize) -> Vec<f32> {
-    timestep_embedding(1000.0 * (guidance - 1.0), dim, false, 1.0)
+    let half = dim / 2;
+    let step = 10000f32.ln() / (half.max(2) - 1) as f32;
+    let angle = |i: usize| 1000.0 * (guidance - 1.0) * (i as f32 * -step).exp();
+    let mut features: Vec<f32> =
+        (0..half).map(|i| angle(i).sin()).chain((0..half).map(|i| angle(i).cos())).collect();
+    features.resize(dim, 0.0);
+    features
 }

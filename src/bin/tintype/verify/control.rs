@@ -42,7 +42,7 @@ pub async fn controlnet(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
     let image = control.record_image(&mut r, image);
     r.output("cond_embedding", image);
     let context = control.record_context(&mut r, inputs.text);
-    let time = control.record_time(&mut r, inputs.features);
+    let time = control.record_time(&mut r, inputs.features, None);
     let residuals = control.record(&mut r, inputs.sample, image, time, &context);
     for (i, &residual) in residuals.down.iter().enumerate() {
         r.output(&format!("down.{i}"), residual);
@@ -144,21 +144,21 @@ impl Inputs {
         Ok(Inputs {
             sample: r.input("sample", sample, elem),
             text: r.input("text", text, elem),
-            features: r.input("features", unet.time_shape(sample.n), elem),
+            features: r.input("features", unet.time_embedding().shape(sample.n), elem),
         })
     }
 
     /// The whole U-Net, whose output has this name.
     fn unet(&self, r: &mut Recorder, unet: &Unet, name: &str, extras: &Extras) {
         let context = unet.record_context(r, self.text);
-        let time = unet.record_time(r, self.features);
+        let time = unet.record_time(r, self.features, None, None);
         let output = unet.record(r, self.sample, time, &context, extras);
         r.output(name, output);
     }
 
     fn write(&self, bench: &Bench, session: &Session, reference: &Reference, unet: &Unet) -> Result<()> {
         let timestep = reference.f32("in.timestep")?[0];
-        let features = unet.time_features(timestep).repeat(self.features.shape.n as usize);
+        let features = unet.time_embedding().features(timestep).repeat(self.features.shape.n as usize);
         session.write(&bench.device, "sample", &reference.nhwc("in.sample")?);
         session.write(&bench.device, "text", &reference.f32("in.encoder_hidden_states")?);
         session.write(&bench.device, "features", &features);

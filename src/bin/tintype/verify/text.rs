@@ -13,9 +13,15 @@ pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
     let reference = bench.reference(case)?;
     let (folder, component) = bench.component(case)?;
     let folder = DiskFolder::new(&folder);
-    let part =
-        TextPart::load(&bench.device, &folder, &component.replace("text_encoder", "tokenizer"), component, bench.load.weights, Hooks::NONE)
-            .await?;
+    let part = TextPart::load(
+        &bench.device,
+        &folder,
+        &component.replace("text_encoder", "tokenizer"),
+        component,
+        bench.load.weights,
+        Hooks::NONE,
+    )
+    .await?;
     let tokens = reference.shape("in.input_ids")?[1];
     let ids: Vec<Vec<u32>> = reference
         .f64("in.input_ids")?

@@ -36,7 +36,8 @@ pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
         session.write(&bench.device, "text", &reference.f32(&format!("{prefix}in.encoder_hidden_states"))?);
         session.run(&bench.device, "context", &Cancel::default(), &|_| {}).await?;
         for (name, timesteps) in runs(&reference, &prefix, n)? {
-            let features: Vec<f32> = timesteps.iter().flat_map(|&t| part.networks.unet.time_embedding().features(t)).collect();
+            let features: Vec<f32> =
+                timesteps.iter().flat_map(|&t| part.networks.unet.time_embedding().features(t)).collect();
             session.write(&bench.device, "time_features", &features);
             session.run(&bench.device, "time", &Cancel::default(), &|_| {}).await?;
             session.run(&bench.device, "unet", &Cancel::default(), &|_| {}).await?;
