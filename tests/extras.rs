@@ -222,7 +222,10 @@ fn residuals_arrive_where_their_skip_connections_do() {
 fn features_arrive_behind_their_blocks() {
     // A block without attention takes its feature behind its downsampler, one with attention before.
     for (attention, wanted) in [
-        ([true; 3], ["down_blocks.0.downsamplers.0", "down_blocks.1.downsamplers.0", "up_blocks.0.resnets.0"]),
+        (
+            [true; 3],
+            ["down_blocks.0.downsamplers.0", "down_blocks.1.downsamplers.0", "up_blocks.0.resnets.0"],
+        ),
         (
             [false, true, true],
             ["down_blocks.1.resnets.0", "down_blocks.1.downsamplers.0", "up_blocks.0.resnets.0"],

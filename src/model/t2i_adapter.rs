@@ -148,8 +148,9 @@ mod tests {
     #[test]
     fn squares_become_channels() {
         // Two channels of 4 x 2 pixels: tens are rows, ones columns, hundreds the channel.
-        let image: Vec<f32> =
-            (0..4).flat_map(|i| (0..2).flat_map(move |j| [0, 100].map(|c| (c + 10 * i + j) as f32))).collect();
+        let image: Vec<f32> = (0..4)
+            .flat_map(|i| (0..2).flat_map(move |j| [0, 100].map(|c| (c + 10 * i + j) as f32)))
+            .collect();
         let wanted = [
             [0.0, 1.0, 10.0, 11.0, 100.0, 101.0, 110.0, 111.0],
             [20.0, 21.0, 30.0, 31.0, 120.0, 121.0, 130.0, 131.0],

@@ -19,12 +19,7 @@ fn scales(b: &mut Bench, images: u32, slots: u32, slot: u32) -> (Tensor, Vec<f64
 }
 
 /// `b` has `pictures`, as many as `shape` or one.
-fn record(
-    elem: Elem,
-    shape: Shape,
-    pictures: u32,
-    (slots, slot): (u32, u32),
-) -> (Bench, Tensor, Vec<f64>) {
+fn record(elem: Elem, shape: Shape, pictures: u32, (slots, slot): (u32, u32)) -> (Bench, Tensor, Vec<f64>) {
     let mut bench = Bench::new(elem, Format::F32);
     let (scales, k) = scales(&mut bench, shape.n, slots, slot);
     let (a, a_seen) = bench.input(shape);

@@ -83,7 +83,10 @@ mod tests {
         };
         assert_eq!(wanted.unshuffled(), 192);
         assert_eq!(parse("{}").unwrap(), wanted);
-        assert_eq!(parse(r#"{"_class_name": "T2IAdapter", "adapter_type": "full_adapter"}"#).unwrap(), wanted);
+        assert_eq!(
+            parse(r#"{"_class_name": "T2IAdapter", "adapter_type": "full_adapter"}"#).unwrap(),
+            wanted
+        );
     }
 
     #[test]
