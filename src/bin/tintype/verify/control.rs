@@ -171,7 +171,7 @@ fn component(case: &Value) -> Result<&str> {
 }
 
 fn models(bench: &Bench) -> DiskFolder {
-    DiskFolder::new(&bench.root.join("models"))
+    DiskFolder::new(bench.root.join("models"))
 }
 
 /// The U-Net, declared first.
