@@ -14,9 +14,9 @@
 //! a fox BREAK a lake   "a lake" begins a new chunk of tokens
 //! ```
 //!
-//! Round and square brackets are counted apart, so `(a [b) c]` weighs "a" 1.1, "b" 1 and "c" 1 / 1.1. A number
-//! may have a sign, and stands between the colon and the bracket with nothing but spaces; weights end at
-//! +-[`LIMIT`]. Two things differ from the web UI: a backslash that is not before a bracket is text, where it
+//! Round and square brackets are counted apart, so `(a [b) c]` weighs "a" 1.1, "b" 1 and "c" 1 / 1.1. A
+//! number may have a sign, and stands between the colon and the bracket with nothing but spaces; weights end
+//! at +-[`LIMIT`]. Two things differ from the web UI: a backslash that is not before a bracket is text, where it
 //! is lost there; and `BREAK` breaks within brackets too. Its prompt editing, `[from:to:when]`, is not known
 //! here.
 //!

@@ -121,8 +121,8 @@ fn names_are_whole_words() {
         (" ", 700..701, "is empty"),
         ("dog", 700..700, "\"dog\" has no vectors"),
         ("CAT", 700..701, "\"CAT\" already"),
-        ("dog", END..700, "the id 521 has a meaning"),
-        ("dog", 599..603, "the id 600 has a meaning"),
+        ("dog", END..700, "the id 521 is taken"),
+        ("dog", 599..603, "the id 600 is taken"),
     ];
     for (name, ids, words) in wrong {
         let error = t.add_name(name, ids).unwrap_err();
