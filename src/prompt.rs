@@ -14,11 +14,12 @@
 //! a fox BREAK a lake   "a lake" begins a new chunk of tokens
 //! ```
 //!
-//! Round and square brackets are counted apart, so `(a [b) c]` weighs "a" 1.1, "b" 1 and "c" 1 / 1.1. A number
-//! may have a sign, and stands between the colon and the bracket with nothing but spaces; weights end at
-//! +-[`LIMIT`]. Two things differ from the web UI: a backslash that is not before a bracket is text, where it
-//! is lost there; and `BREAK` breaks within brackets too. Its prompt editing, `[from:to:when]`, is not known
-//! here.
+//! Round and square brackets are counted apart, so `(a [b) c]` weighs "a" 1.1, "b" 1 and "c" 1 / 1.1. A
+//! number may have a sign, and stands between the colon and the bracket with nothing but spaces; weights end
+//! at +-[`LIMIT`].
+//!
+//! Two things differ from the web UI: a backslash that is not before a bracket is text, where it is lost
+//! there; and `BREAK` breaks within brackets too. Its prompt editing, `[from:to:when]`, is not known here.
 //!
 //! A prompt without brackets is one piece of weight 1, and without `BREAK` and with no more tokens than fit,
 //! that is one chunk, whose ids are those of [`Tokenizer::encode`]. A prompt with brackets that should be

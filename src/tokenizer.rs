@@ -98,9 +98,7 @@ impl Tokenizer {
     pub fn add_name(&mut self, name: &str, ids: Range<u32>) -> Result<()> {
         let taken = |id: &u32| self.names.of(*id).is_some() || self.inner.id_to_token(*id).is_some();
         match ids.clone().find(taken) {
-            Some(id) => {
-                Err(Error::option(format!("the embedding {name:?}: the id {id} has a meaning already")))
-            }
+            Some(id) => Err(Error::option(format!("the embedding {name:?}: the id {id} is taken"))),
             None => self.names.add(name, ids),
         }
     }

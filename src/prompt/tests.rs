@@ -203,7 +203,8 @@ fn weights_keep_the_mean() {
         weigh(&mut hidden, weights);
         hidden
     };
-    // 1 + 2 + 2 * (3 + 4) - 1 + 3 = 19 where 12 was: all is then times 12 / 19. Each side rounds at most twice.
+    // 1 + 2 + 2 * (3 + 4) - 1 + 3 = 19 where 12 was: all is then times 12 / 19. Either side rounds at most
+    // twice.
     let wanted = [1.0, 2.0, 6.0, 8.0, -1.0, 3.0].map(|z| z * 12.0 / 19.0);
     for (z, wanted) in weighed(&[1.0, 2.0, 1.0]).iter().zip(wanted) {
         assert!((z - wanted).abs() <= 2.0 * f32::EPSILON * wanted.abs(), "{z} {wanted}");
