@@ -115,8 +115,7 @@ fn windows(from: usize, to: usize, support: f64, filter: fn(f64) -> f64) -> Vec<
         // Negative numbers become 0 here.
         let first = (centre - support + 0.5) as usize;
         let end = ((centre + support + 0.5) as usize).min(from);
-        let weights: Vec<f64> =
-            (first..end).map(|x| filter((x as f64 - centre + 0.5) * inverse)).collect();
+        let weights: Vec<f64> = (first..end).map(|x| filter((x as f64 - centre + 0.5) * inverse)).collect();
         let sum = weights.iter().sum::<f64>();
         let fixed = |w: &f64| {
             let share = if sum == 0.0 { *w } else { w / sum };

@@ -16,7 +16,9 @@ pub use parts::{LoadOptions, read_json};
 pub use plans::{Planned, plans};
 pub use request::{Image, Report, Request, Seeds, Stage, Timings};
 pub use text::{TextNetwork, TextPart, text_plan};
-pub use vision::{Encoded, SafetyPart, Similarity, Verdict, VisionPart, clip_pixels, prompt_embeds, vision_plan};
+pub use vision::{
+    Encoded, SafetyPart, Similarity, Verdict, VisionPart, clip_pixels, prompt_embeds, vision_plan,
+};
 
 use crate::device::Device;
 use crate::error::{Error, Result};

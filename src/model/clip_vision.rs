@@ -141,7 +141,7 @@ mod tests {
     /// A pixel's values are 100 times its picture, 10 times its row, its column, and a thousand a colour.
     #[test]
     fn patches_are_colour_by_colour_behind_an_empty_row() {
-        let value = |n, y, x, c| (c * 1000 + n * 100 + y * 10 + x) as f32;
+        let value = |n: usize, y: usize, x: usize, c: usize| (c * 1000 + n * 100 + y * 10 + x) as f32;
         // A fifth row and column are left over.
         let mut pixels = vec![];
         for n in 0..2 {
@@ -157,7 +157,8 @@ mod tests {
             // The second patch begins in the third column, the third one in the third row.
             for (patch, (top, left)) in [(2, (0, 2)), (3, (2, 0))] {
                 for c in 0..3 {
-                    let wanted = [(0, 0), (0, 1), (1, 0), (1, 1)].map(|(y, x)| value(n, top + y, left + x, c));
+                    let wanted =
+                        [(0, 0), (0, 1), (1, 0), (1, 1)].map(|(y, x)| value(n, top + y, left + x, c));
                     assert_eq!(picture[patch * 12 + c * 4..][..4], wanted);
                 }
             }

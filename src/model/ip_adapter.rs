@@ -100,7 +100,8 @@ mod tests {
         let unet = Unet::declare(&mut d, &config);
         d.next_source();
         let adapter = IpAdapter::declare(&mut d, &unet, 12, 20);
-        let paths: Vec<&str> = unet.text_attentions().iter().map(|(p, _)| p.split('.').next().unwrap()).collect();
+        let paths: Vec<&str> =
+            unet.text_attentions().iter().map(|(p, _)| p.split('.').next().unwrap()).collect();
         assert_eq!(paths, ["down_blocks", "mid_block", "up_blocks", "up_blocks"]);
         let outputs: Vec<u32> = adapter.contexts.iter().map(|c| c.outputs).collect();
         assert_eq!(outputs, [16, 32, 16, 16]);

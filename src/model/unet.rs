@@ -5,8 +5,8 @@ mod extras;
 mod transformer;
 
 use blocks::{DownBlock, Inputs, Level, MidBlock, UpBlock};
-pub use extras::{Adapter, Control, Extras, ImagePrompt};
 use extras::Block;
+pub use extras::{Adapter, Control, Extras, ImagePrompt};
 
 use super::config::UnetConfig;
 use crate::nn::{Attention, Conv, GroupNorm, Heads, Linear, Projections};

@@ -154,8 +154,7 @@ impl Attention {
     ) -> Tensor {
         let w = self.heads.width();
         let input = self.input.of(x).record(r);
-        let [y, other] =
-            [context, second.context].map(|kv| self.attend(r, input, (kv, 0), (kv, w), false));
+        let [y, other] = [context, second.context].map(|kv| self.attend(r, input, (kv, 0), (kv, w), false));
         let y = ops::add(r, second.scales, second.slot, y, other);
         self.finish(r, y, residual)
     }

@@ -210,7 +210,10 @@ impl SafetyPart {
 
     /// A verdict on each of the image embeddings, `[N, projection_dim]`.
     pub fn verdicts(&self, image_embeds: &[f32]) -> Vec<Verdict> {
-        image_embeds.chunks_exact(self.vision.encoder.config.projection_dim).map(|e| self.verdict(e)).collect()
+        image_embeds
+            .chunks_exact(self.vision.encoder.config.projection_dim)
+            .map(|e| self.verdict(e))
+            .collect()
     }
 
     fn verdict(&self, image: &[f32]) -> Verdict {
@@ -235,7 +238,8 @@ impl SafetyPart {
         image: &[f32],
         mut score: impl FnMut(f32, f32) -> f32,
     ) -> Vec<Similarity> {
-        let [embeds, thresholds] = [concepts.embeds, concepts.thresholds].map(|t| self.vision.weights.table(t));
+        let [embeds, thresholds] =
+            [concepts.embeds, concepts.thresholds].map(|t| self.vision.weights.table(t));
         let each = embeds.chunks_exact(image.len()).zip(thresholds);
         each.map(|(concept, &threshold)| {
             let cosine = cosine(image, concept);
@@ -251,7 +255,8 @@ fn thousandths(score: f32) -> f32 {
 }
 
 fn cosine(a: &[f32], b: &[f32]) -> f32 {
-    let dot = |a: &[f32], b: &[f32]| -> f64 { a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum() };
+    let dot =
+        |a: &[f32], b: &[f32]| -> f64 { a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum() };
     // As torch's normalize, which divides by no less.
     let norm = |a: &[f32]| dot(a, a).sqrt().max(1e-12);
     (dot(a, b) / (norm(a) * norm(b))) as f32
@@ -287,7 +292,8 @@ mod tests {
     /// them yellow.
     #[test]
     fn the_shortest_edge_decides_and_the_middle_is_kept() {
-        let rgb: Vec<u8> = (0..12).flat_map(|i| if (2..4).contains(&(i % 6)) { [255; 3] } else { [255, 255, 0] }).collect();
+        let rgb: Vec<u8> =
+            (0..12).flat_map(|i| if (2..4).contains(&(i % 6)) { [255; 3] } else { [255, 255, 0] }).collect();
         let picture = Picture::new(6, 2, 3, &rgb).unwrap();
         let config = ClipImageConfig {
             shortest_edge: 3,

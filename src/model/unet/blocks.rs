@@ -123,13 +123,7 @@ impl DownBlock {
     }
 
     /// Also replaces the last skip connection, which is `x`.
-    fn add_feature(
-        &self,
-        r: &mut Recorder,
-        x: Tensor,
-        inputs: &Inputs,
-        skips: &mut [Tensor],
-    ) -> Tensor {
+    fn add_feature(&self, r: &mut Recorder, x: Tensor, inputs: &Inputs, skips: &mut [Tensor]) -> Tensor {
         let x = inputs.extras.add_feature(r, Block::Down(self.index), x);
         *skips.last_mut().expect("a block makes skip connections") = x;
         x

@@ -27,9 +27,8 @@ pub async fn image_encoder(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
     let part = load(bench, &DiskFolder::new(&folder), component).await?;
     let pixels = part.pixels(&picture(bench, case["image"].as_str().unwrap_or(PICTURE))?);
     let got = part.encode(&bench.device, &bench.target, &pixels, &Cancel::default()).await?;
-    let check = |name: &str, got: &[f32]| -> Result<Check> {
-        Ok(Check::new(name, got, &reference.nhwc(name)?))
-    };
+    let check =
+        |name: &str, got: &[f32]| -> Result<Check> { Ok(Check::new(name, got, &reference.nhwc(name)?)) };
     Ok(vec![
         check("pixel_values", &pixels)?,
         check("last_hidden_state", &got.last_hidden_state)?,
