@@ -166,6 +166,7 @@ fn channels(f: &Fields, key: &str, default: [f32; 3]) -> Result<[f32; 3]> {
 mod tests {
     use super::*;
     use crate::error::Code::{self, InvalidModel, Unsupported};
+    use crate::error::Error;
 
     fn vision(json: &str) -> Result<ClipVisionConfig> {
         ClipVisionConfig::from_json(json.as_bytes(), "a/config.json")
@@ -242,27 +243,37 @@ mod tests {
 
     #[test]
     fn refusals_name_file_key_and_value() {
-        let e = |r: Result<ClipVisionConfig>| r.map(|_| ()).unwrap_err();
-        let i = |r: Result<ClipImageConfig>| r.map(|_| ()).unwrap_err();
-        let cases: [(crate::error::Error, Code, &[&str]); 14] = [
-            (e(vision(r#"{"num_channels": 4}"#)), Unsupported, &["num_channels", "4", "3"]),
-            (e(vision(r#"{"model_type": "clip"}"#)), Unsupported, &["model_type", "clip_vision_model"]),
-            (e(vision(r#"{"hidden_act": "relu"}"#)), Unsupported, &["hidden_act", "relu", "gelu"]),
-            (e(vision(r#"{"hidden_size": 770}"#)), InvalidModel, &["hidden_size", "770", "12"]),
-            (e(vision(r#"{"patch_size": 300}"#)), InvalidModel, &["patch_size", "300", "224"]),
-            (e(vision(r#"{"image_size": 4096}"#)), Unsupported, &["image_size", "4096", "2048"]),
-            (e(checker("{}")), InvalidModel, &["vision_config", "an object"]),
+        let cases: [(Error, Code, &[&str]); 14] = [
+            (vision(r#"{"num_channels": 4}"#).unwrap_err(), Unsupported, &["num_channels", "4", "3"]),
             (
-                e(checker(r#"{"vision_config": {"patch_size": 0}}"#)),
+                vision(r#"{"model_type": "clip"}"#).unwrap_err(),
+                Unsupported,
+                &["model_type", "clip_vision_model"],
+            ),
+            (vision(r#"{"hidden_act": "relu"}"#).unwrap_err(), Unsupported, &["hidden_act", "relu", "gelu"]),
+            (vision(r#"{"hidden_size": 770}"#).unwrap_err(), InvalidModel, &["hidden_size", "770", "12"]),
+            (vision(r#"{"patch_size": 300}"#).unwrap_err(), InvalidModel, &["patch_size", "300", "224"]),
+            (vision(r#"{"image_size": 4096}"#).unwrap_err(), Unsupported, &["image_size", "4096", "2048"]),
+            (checker("{}").unwrap_err(), InvalidModel, &["vision_config", "an object"]),
+            (
+                checker(r#"{"vision_config": {"patch_size": 0}}"#).unwrap_err(),
                 InvalidModel,
                 &["vision_config: patch_size"],
             ),
-            (i(image(r#"{"resample": 2}"#)), Unsupported, &["resample", "2", "3"]),
-            (i(image(r#"{"do_resize": false}"#)), Unsupported, &["do_resize", "false"]),
-            (i(image(r#"{"size": {"height": 8, "width": 8}}"#)), Unsupported, &["size", "shortest_edge"]),
-            (i(image(r#"{"crop_size": {"height": 8, "width": 9}}"#)), Unsupported, &["crop_size", "width"]),
-            (i(image(r#"{"crop_size": 225}"#)), Unsupported, &["crop_size", "225", "224"]),
-            (i(image(r#"{"image_std": [1, 0, 1]}"#)), InvalidModel, &["image_std", "0"]),
+            (image(r#"{"resample": 2}"#).unwrap_err(), Unsupported, &["resample", "2", "3"]),
+            (image(r#"{"do_resize": false}"#).unwrap_err(), Unsupported, &["do_resize", "false"]),
+            (
+                image(r#"{"size": {"height": 8, "width": 8}}"#).unwrap_err(),
+                Unsupported,
+                &["size", "shortest_edge"],
+            ),
+            (
+                image(r#"{"crop_size": {"height": 8, "width": 9}}"#).unwrap_err(),
+                Unsupported,
+                &["crop_size", "width"],
+            ),
+            (image(r#"{"crop_size": 225}"#).unwrap_err(), Unsupported, &["crop_size", "225", "224"]),
+            (image(r#"{"image_std": [1, 0, 1]}"#).unwrap_err(), InvalidModel, &["image_std", "0"]),
         ];
         for (e, code, words) in cases {
             assert_eq!(e.code, code, "{e}");
