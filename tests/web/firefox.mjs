@@ -40,6 +40,8 @@ const PREFERENCES = {
   "network.proxy.socks": "127.0.0.1",
   "network.proxy.socks_port": 9,
   "network.proxy.socks5_remote_dns": true,
+  "network.proxy.allow_bypass": false,
+  "network.proxy.failover_direct": false,
   // A page may be busy for long, and processes kept in waiting would only take its time.
   "dom.max_script_run_time": 0,
   "dom.ipc.processPrelaunch.enabled": false,
@@ -53,7 +55,7 @@ const TAIL = 4000;
 
 /**
  * Starts Firefox on `url`, with a folder of its own for all that it writes, and with lavapipe for its only GPU: the same
- * on every machine. Resolves nothing by itself: see `until`. `close` ends it with all its processes.
+ * on every machine. Returns { until, close }: what waits for it, and what ends it with all its processes.
  */
 export function launch(url) {
   const program = find.firefox();
@@ -81,7 +83,11 @@ export function launch(url) {
       // It had ended, or never begun.
     }
   };
-  const letGo = killWithUs(kill);
+  const remove = () => rmSync(home, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 });
+  const letGo = atOurEnd(() => {
+    kill();
+    remove();
+  });
   const ended = new Promise((resolve) => {
     child.on("error", (error) => resolve(error.message));
     child.on("close", (code, signal) => resolve(signal ?? `exit ${code}`));
@@ -105,20 +111,20 @@ export function launch(url) {
     kill();
     await ended;
     letGo();
-    rmSync(home, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 });
+    remove();
   }
 
-  return { until, close, home };
+  return { until, close };
 }
 
-/** Calls `kill` when this process ends before it is told to let go. */
-function killWithUs(kill) {
+/** Calls `end` when this process ends, unless it is told before to let go. */
+function atOurEnd(end) {
   const stop = () => process.exit(1);
   const signals = ["SIGINT", "SIGTERM", "SIGHUP"];
-  process.once("exit", kill);
+  process.once("exit", end);
   for (const signal of signals) process.once(signal, stop);
   return () => {
-    process.off("exit", kill);
+    process.off("exit", end);
     for (const signal of signals) process.off(signal, stop);
   };
 }
