@@ -100,7 +100,7 @@ impl ClipImageConfig {
             shortest_edge: size,
             crop_size: size,
             image_mean: [0.48145466, 0.4578275, 0.40821073],
-            image_std: [0.26862954, 0.26130258, 0.27577711],
+            image_std: [0.268_629_54, 0.261_302_6, 0.275_777_1],
         }
     }
 

@@ -155,7 +155,7 @@ impl UnetConfig {
             flip_sin_to_cos: f.bool("flip_sin_to_cos", true)?,
             freq_shift: f.float("freq_shift", 0.0)?,
             time_cond_proj_dim: f.optional_count("time_cond_proj_dim")?,
-            text_time: text_time(&f)?,
+            text_time: text_time(f)?,
             block_out_channels,
         };
         config.check(f)?;
