@@ -27,6 +27,7 @@ pub use vision::{Encoded, SafetyPart, Verdict, VisionPart, prompt_embeds};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::host::now;
+pub use crate::model::clip::HiddenState;
 use crate::model::config::ModelIndex;
 use crate::plan::Target;
 use crate::schedule;
@@ -227,7 +228,10 @@ impl Pipeline {
     }
 
     /// From the first sample to latents, `[N, h, w, C]`. After the first sample's draws come those that the steps want.
-    #[allow(clippy::too_many_arguments)] // one run's whole state; a struct of it would be used here alone
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one run's whole state; a struct of it would be used here alone"
+    )]
     async fn denoise(
         &self,
         device: &Device,

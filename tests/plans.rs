@@ -182,7 +182,7 @@ fn tensors_that_live_together_share_nothing() {
 fn sections_follow_each_other() {
     let plan = plans(&golden("sd-turbo-like"), PLAIN).unet.1;
     let names: Vec<&str> = plan.sections.iter().map(|s| s.name).collect();
-    assert_eq!(names, ["context", "time", "unet", "step"]);
+    assert_eq!(names, ["context", "pictures", "time", "control", "unet", "step"]);
     let mut end = 0;
     for section in &plan.sections {
         assert_eq!(section.steps.start, end);

@@ -19,7 +19,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("plan", &["shape", "kernels", "weights"]),
     ("ops", &["plan", "kernels", "weights", "shape"]),
     ("nn", &["ops", "plan", "weights", "shape"]),
-    ("model", &["nn", "ops", "plan", "weights", "shape", "json"]),
+    ("model", &["nn", "ops", "plan", "weights", "quant", "shape", "json"]),
     ("schedule", &["json"]),
     ("tokenizer", &["json"]),
     ("prompt", &["tokenizer"]),
@@ -46,7 +46,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         ],
     ),
     ("bench", &["pipeline", "device", "nn", "ops", "plan", "kernels", "quant", "weights", "shape", "host"]),
-    ("web", &["bench", "pipeline", "device", "host", "kernels", "weights", "plan", "shape"]),
+    ("web", &["bench", "pipeline", "device", "host", "kernels", "weights", "plan", "image", "shape"]),
 ];
 
 /// A file of the repository: its path from the root with `/`, its text.

@@ -10,6 +10,7 @@ mod clip_vision;
 mod controlnet;
 mod fields;
 mod t2i_adapter;
+mod text_time;
 mod unet;
 mod vae;
 
@@ -22,7 +23,8 @@ pub use clip_vision::{ClipImageConfig, ClipVisionConfig};
 pub use controlnet::ControlNetConfig;
 use fields::Fields;
 pub use t2i_adapter::{AdapterType, T2iAdapterConfig};
-pub use unet::{TextTime, UnetConfig};
+pub use text_time::TextTime;
+pub use unet::UnetConfig;
 pub use vae::{KlConfig, TinyConfig, VaeConfig};
 
 use crate::error::Result;

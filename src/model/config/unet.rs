@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::fields::{Fields, MAX_HEAD};
+use super::text_time::TextTime;
 use crate::error::Result;
 
 /// The U-Net. Lists have one entry for each block, 1 to 8, from the highest resolution down, except
@@ -43,25 +44,6 @@ pub struct UnetConfig {
     pub time_cond_proj_dim: Option<usize>,
     /// What SDXL adds to the time embedding.
     pub text_time: Option<TextTime>,
-}
-
-/// `addition_embed_type: "text_time"`: the pooled text and six sizes, side by side.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct TextTime {
-    /// `addition_time_embed_dim`: features of each size.
-    pub size_features: usize,
-    /// `projection_class_embeddings_input_dim`: the pooled text and all sizes.
-    pub inputs: usize,
-}
-
-impl TextTime {
-    /// Numbers about size: height and width of the original, top and left of the crop, height and width of the target.
-    pub const SIZES: usize = 6;
-
-    /// Width of the pooled text.
-    pub fn pooled(&self) -> usize {
-        self.inputs - Self::SIZES * self.size_features
-    }
 }
 
 /// Every key of the class but the ones that are read in `from_json` and the ones that change nothing
@@ -155,7 +137,7 @@ impl UnetConfig {
             flip_sin_to_cos: f.bool("flip_sin_to_cos", true)?,
             freq_shift: f.float("freq_shift", 0.0)?,
             time_cond_proj_dim: f.optional_count("time_cond_proj_dim")?,
-            text_time: text_time(f)?,
+            text_time: TextTime::read(f)?,
             block_out_channels,
         };
         config.check(f)?;
@@ -205,27 +187,6 @@ impl UnetConfig {
             _ => Ok(()),
         }
     }
-}
-
-fn text_time(f: &Fields) -> Result<Option<TextTime>> {
-    match f.get("addition_embed_type") {
-        None | Some(Value::Null) => return Ok(None),
-        Some(name) if name == "text_time" => {}
-        Some(_) => return Err(f.unsupported("addition_embed_type", "null or text_time")),
-    }
-    let count = |key| f.optional_count(key)?.ok_or_else(|| f.wrong(key, "a whole number, for text_time"));
-    let found = TextTime {
-        size_features: count("addition_time_embed_dim")?,
-        inputs: count("projection_class_embeddings_input_dim")?,
-    };
-    if !found.size_features.is_multiple_of(2) {
-        return Err(f.unsupported("addition_time_embed_dim", "an even number"));
-    }
-    if found.inputs <= TextTime::SIZES * found.size_features {
-        let wanted = format!("more than {} times addition_time_embed_dim", TextTime::SIZES);
-        return Err(f.wrong("projection_class_embeddings_input_dim", &wanted));
-    }
-    Ok(Some(found))
 }
 
 /// A number, or a list [height, width] of two equal ones.
