@@ -85,6 +85,12 @@ impl Pipeline {
                 index.class_name
             )));
         }
+        if index.class_name.contains("XL") && index.class("text_encoder_2").is_none() {
+            return Err(Error::unsupported(format!(
+                "model_index.json: _class_name is {}, supported only with a text_encoder_2, found none",
+                index.class_name
+            )));
+        }
         let target = device.target(&options.activations)?;
         let scheduler = read_json(folder, "scheduler/scheduler_config.json").await?;
         let scheduler = schedule::Config::from_json(&scheduler, "scheduler/scheduler_config.json")?;

@@ -40,13 +40,13 @@ pub struct Inputs {
     guess_mode: bool,
     /// A T2I-Adapter's folder; may be given several times
     #[arg(long, value_name = "DIR")]
-    adapter: Vec<PathBuf>,
+    t2i_adapter: Vec<PathBuf>,
     /// What the T2I-Adapter sees, one PNG for each
     #[arg(long, value_name = "FILE")]
-    adapter_image: Vec<PathBuf>,
+    t2i_image: Vec<PathBuf>,
     /// How much each T2I-Adapter counts [default: 1]
     #[arg(long, value_name = "SCALE")]
-    adapter_scale: Vec<f32>,
+    t2i_scale: Vec<f32>,
     /// An IP-Adapter's folder: ip-adapter.safetensors and image_encoder
     #[arg(long, value_name = "DIR", requires = "image_prompt")]
     ip_adapter: Option<PathBuf>,
@@ -88,7 +88,7 @@ impl Inputs {
         let all = |paths: &[PathBuf]| paths.iter().map(DiskFolder::new).collect();
         Folders {
             controls: all(&self.control),
-            adapters: all(&self.adapter),
+            adapters: all(&self.t2i_adapter),
             ip_adapter: self.ip_adapter.as_ref().map(DiskFolder::new),
             safety_checker: self.safety_checker.as_ref().map(DiskFolder::new),
         }
@@ -97,7 +97,7 @@ impl Inputs {
     /// Whether there are networks beside the model's own.
     pub fn adds(&self) -> bool {
         let folders = [&self.ip_adapter, &self.safety_checker];
-        !self.control.is_empty() || !self.adapter.is_empty() || folders.iter().any(|f| f.is_some())
+        !self.control.is_empty() || !self.t2i_adapter.is_empty() || folders.iter().any(|f| f.is_some())
     }
 
     /// Whether the model needs its autoencoder's encoder.
@@ -108,12 +108,12 @@ impl Inputs {
     /// The request with its pictures.
     pub fn add_to(&self, request: Request) -> Result<Request> {
         let read = |path: &Option<PathBuf>| path.as_deref().map(read_png).transpose();
-        let controls = pairs("control", &self.control, &self.control_image, &self.control_scale)?;
+        let controls = pairs("control", "control", &self.control, &self.control_image, &self.control_scale)?;
         let controls = controls.into_iter().map(|(path, scale)| {
             let picture = read_png(path)?;
             Ok(ControlInput { picture, scale, start: self.control_start, end: self.control_end })
         });
-        let adapters = pairs("adapter", &self.adapter, &self.adapter_image, &self.adapter_scale)?;
+        let adapters = pairs("t2i-adapter", "t2i", &self.t2i_adapter, &self.t2i_image, &self.t2i_scale)?;
         let adapters = adapters.into_iter().map(|(path, scale)| Ok((read_png(path)?, scale)));
         Ok(Request {
             image: read(&self.image)?,
@@ -132,6 +132,7 @@ impl Inputs {
 /// A picture and a scale for each folder.
 fn pairs<'a>(
     name: &str,
+    short: &str,
     folders: &[PathBuf],
     pictures: &'a [PathBuf],
     scales: &[f32],
@@ -139,13 +140,13 @@ fn pairs<'a>(
     let (wanted, found) = (folders.len(), pictures.len());
     if wanted != found {
         return Err(Error::option(format!(
-            "--{name}-image: wanted one for each --{name}, {wanted}, found {found}"
+            "--{short}-image: wanted one for each --{name}, {wanted}, found {found}"
         )));
     }
     if !scales.is_empty() && scales.len() != wanted {
         let found = scales.len();
         return Err(Error::option(format!(
-            "--{name}-scale: wanted none or one for each --{name}, {wanted}, found {found}"
+            "--{short}-scale: wanted none or one for each --{name}, {wanted}, found {found}"
         )));
     }
     Ok(pictures.iter().zip(scales.iter().copied().chain(std::iter::repeat(1.0))).collect())
