@@ -1,6 +1,8 @@
 // step: one step of any scheduler, in f32. With m the model output (under guidance m = u + g * (c - u),
-// u the first half of the batch, c the second):
-//   x0 = clamp(a * x + b * m, -clip, clip)      x' = c * x0 + d * x + e * x0_before + f * noise
+// u the first half of the batch, c the second) and b1, b2, b3 the predictions of earlier steps:
+//   p = clamp(a * x + b * m, -clip, clip)
+//   x' = c * p + d * x + e * m + f * noise + g1 * b1 + g2 * b2 + g3 * b3
+// Before that, if s is not 0, the prediction of the step before becomes b1, b1 becomes b2, b2 becomes b3.
 // Grid: x = 1, y = elements of x.
 // Twin: tests/twin/step.rs
 //# use elem
@@ -14,11 +16,11 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> coefficients: array<vec4<f32>>; // [2]: a, b, clip, g; c, d, e, f
-@group(0) @binding(2) var<storage, read> model: array<Elem>;           // [count] or [2 * count]
-@group(0) @binding(3) var<storage, read> noise: array<vec4<f32>>;      // [count]
-@group(0) @binding(4) var<storage, read_write> x: array<vec4<f32>>;    // [count]
-@group(0) @binding(5) var<storage, read_write> x0: array<vec4<f32>>;   // [count]
+@group(0) @binding(1) var<storage, read> coefficients: array<vec4<f32>>; // [3]: a b clip g, c d e f, g1 g2 g3 s
+@group(0) @binding(2) var<storage, read> model: array<Elem>;              // [count] or [2 * count]
+@group(0) @binding(3) var<storage, read> noise: array<vec4<f32>>;         // [count]
+@group(0) @binding(4) var<storage, read_write> x: array<vec4<f32>>;       // [count]
+@group(0) @binding(5) var<storage, read_write> predictions: array<vec4<f32>>; // [4 * count]: p, b1, b2, b3
 
 @compute @workgroup_size(1, 64)
 fn step(@builtin(global_invocation_id) id: vec3<u32>) {
@@ -28,12 +30,20 @@ fn step(@builtin(global_invocation_id) id: vec3<u32>) {
     }
     let k = coefficients[0];
     let l = coefficients[1];
+    let before = coefficients[2];
     var m = decode(model[i]);
     if (p.flags & GUIDED) != 0u {
         m += k.w * (decode(model[p.count + i]) - m);
     }
+    let at = vec3<u32>(1u, 2u, 3u) * p.count + i;
+    if before.w != 0.0 {
+        predictions[at.z] = predictions[at.y];
+        predictions[at.y] = predictions[at.x];
+        predictions[at.x] = predictions[i];
+    }
     let sample = x[i];
-    let clean = clamp(k.x * sample + k.y * m, vec4<f32>(-k.z), vec4<f32>(k.z));
-    x[i] = l.x * clean + l.y * sample + l.z * x0[i] + l.w * noise[i];
-    x0[i] = clean;
+    let predicted = clamp(k.x * sample + k.y * m, vec4<f32>(-k.z), vec4<f32>(k.z));
+    let now = l.x * predicted + l.y * sample + l.z * m + l.w * noise[i];
+    x[i] = now + before.x * predictions[at.x] + before.y * predictions[at.y] + before.z * predictions[at.z];
+    predictions[i] = predicted;
 }

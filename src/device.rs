@@ -10,7 +10,7 @@ use crate::gpu::Gpu;
 use crate::host::Cancel;
 use crate::plan::{Block, Limits, Plan, Target};
 use crate::shape::Elem;
-use crate::weights::{Declarations, Folder, Handle, Hooks};
+use crate::weights::{Checkpoint, Declarations, Folder, Handle, Hooks};
 
 pub enum Device {
     Gpu(Gpu),
@@ -108,22 +108,18 @@ pub enum Weights {
 }
 
 impl Weights {
-    /// Streams the checkpoint files of `component` into the handles.
+    /// Streams checkpoints into the handles: as many as the declarations have sources.
     pub async fn load<F: Folder>(
         device: &Device,
         declarations: &Declarations,
-        folder: &F,
-        component: &str,
-        stem: &str,
+        checkpoints: &[Checkpoint<'_, F>],
         hooks: Hooks<'_>,
     ) -> Result<Weights> {
         Ok(match device {
             Device::Gpu(gpu) => {
-                Weights::Gpu(gpu::GpuWeights::load(gpu, declarations, folder, component, stem, hooks).await?)
+                Weights::Gpu(gpu::GpuWeights::load(gpu, declarations, checkpoints, hooks).await?)
             }
-            Device::Cpu => {
-                Weights::Cpu(Rc::new(cpu::Weights::load(declarations, folder, component, stem, hooks).await?))
-            }
+            Device::Cpu => Weights::Cpu(Rc::new(cpu::Weights::load(declarations, checkpoints, hooks).await?)),
         })
     }
 

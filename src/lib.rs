@@ -20,8 +20,8 @@
 //!
 //! ```text
 //! web, bin -> bench -> pipeline -> model -> nn -> ops -> plan -> shape;   ops -> kernels (static table)
-//! nn -> weights -> quant -> shape;   pipeline -> schedule, tokenizer, weights, rng, device
-//! device -> gpu, cpu -> plan, kernels, weights, host
+//! nn -> weights -> quant -> shape;   pipeline -> schedule, prompt, tokenizer, weights, rng, image, device
+//! device -> gpu, cpu -> plan, kernels, weights, host;   prompt -> tokenizer
 //! ```
 //!
 //! # Invariants
@@ -52,6 +52,7 @@ pub mod device;
 pub mod error;
 pub mod gpu;
 pub mod host;
+pub mod image;
 pub mod json;
 pub mod kernels;
 pub mod model;
@@ -59,6 +60,7 @@ pub mod nn;
 pub mod ops;
 pub mod pipeline;
 pub mod plan;
+pub mod prompt;
 pub mod quant;
 pub mod rng;
 pub mod schedule;

@@ -1,8 +1,12 @@
 //! The networks, under diffusers' names: each declares itself from its configuration and records itself.
 
 pub mod clip;
+pub mod clip_vision;
 pub mod config;
+pub mod controlnet;
+pub mod ip_adapter;
 pub mod resnet;
+pub mod t2i_adapter;
 pub mod taesd;
 pub mod unet;
 pub mod vae;

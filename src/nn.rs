@@ -5,7 +5,7 @@ mod conv;
 mod linear;
 mod norm;
 
-pub use attention::{Attention, Heads, Projections};
+pub use attention::{Attention, Heads, Projections, Second};
 pub use conv::Conv;
 pub use linear::Linear;
 pub use norm::{GroupNorm, LayerNorm};

@@ -1,5 +1,6 @@
 //! Operations: from shapes to one step of a plan each. A file an operation, named like its kernel.
 
+mod add;
 mod attention;
 mod conv;
 mod copy;
@@ -7,10 +8,12 @@ mod group_norm;
 mod image;
 mod layer_norm;
 mod matmul;
+mod mean;
 mod multiply_add;
 mod scale;
 mod step;
 
+pub use add::add;
 pub use attention::Attention;
 pub use conv::Conv;
 pub use copy::copy;
@@ -18,6 +21,7 @@ pub use group_norm::group_norm;
 pub use image::image;
 pub use layer_norm::layer_norm;
 pub use matmul::Matmul;
+pub use mean::mean;
 pub use multiply_add::multiply_add;
 pub(crate) use multiply_add::{CHAINS, ROUNDS};
 pub use scale::scale;

@@ -1,55 +1,61 @@
-//! Text to image: load a model folder, then turn requests into pictures.
+//! Text and images to images: load a model folder, then turn requests into pictures.
 
+mod conditions;
 mod decode;
 mod denoise;
+mod networks;
 mod parts;
+mod pictures;
 mod plans;
 mod request;
+mod start;
+mod task;
 mod text;
+mod vision;
 
 use std::cell::RefCell;
 
-pub use decode::{Decoder, Network, VaePart, vae_plan};
-pub use denoise::{Denoiser, Job, UnetPart, denoise_plan, step_coefficients};
+pub use decode::{Decoder, Half, Network, VaePart, vae_plan};
+pub use denoise::{Additions, Denoiser, UnetPart, step_coefficients};
+pub use networks::{Job, Networks, denoise_plan};
 pub use parts::{LoadOptions, read_json};
 pub use plans::{Planned, plans};
-pub use request::{Image, Report, Request, Seeds, Stage, Timings};
+pub use request::{ControlInput, Image, Report, Request, Safety, Seeds, Sizes, Stage, Timings, Watch};
 pub use text::{TextNetwork, TextPart, text_plan};
+pub use vision::{Encoded, SafetyPart, Verdict, VisionPart, prompt_embeds};
 
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::host::{Cancel, now};
+use crate::host::now;
+pub use crate::model::clip::HiddenState;
 use crate::model::config::ModelIndex;
 use crate::plan::Target;
-use crate::rng::Generator;
-use crate::schedule::{self, Schedule};
-use crate::shape::{nchw, nhwc};
+use crate::schedule;
+use crate::shape::nchw;
 use crate::weights::{Folder, Hooks};
+use start::{Draws, Start};
+use task::Task;
 
 /// A loaded model on a device.
 pub struct Pipeline {
     text: TextPart,
+    /// SDXL's.
+    text_2: Option<TextPart>,
     unet: UnetPart,
     vae: VaePart,
+    /// The image encoder of an IP-Adapter.
+    vision: Option<VisionPart>,
+    safety: Option<SafetyPart>,
     scheduler: schedule::Config,
+    /// Whether diffusers' pipeline is one for latent consistency models.
+    latent_consistency: bool,
+    /// Whether an empty negative prompt stands for zeros (SDXL).
+    zeros_for_empty_prompt: bool,
     target: Target,
     /// The sessions of the last size, kept because people draw many pictures of one size.
     denoiser: RefCell<Option<Denoiser>>,
     decoder: RefCell<Option<Decoder>>,
 }
-
-/// What a run tells while it goes, and where it can be stopped.
-pub struct Watch<'a> {
-    pub cancel: Cancel,
-    /// The stage, and how far it is from 0 to 1.
-    pub progress: &'a dyn Fn(Stage, f64),
-    /// Gets the latents after each step ("latents.0", [N, C, h, w]) and the pictures ("image", [N, H, W, 3]
-    /// in 0..1), in the order of the reference's files.
-    pub dump: Option<&'a Dump<'a>>,
-}
-
-/// Takes a name, a shape and its values.
-pub type Dump<'a> = dyn Fn(&str, [usize; 4], Vec<f32>) + 'a;
 
 impl Pipeline {
     /// Loads a folder in the diffusers layout. `hooks` sees the bytes of the tensors that are read.
@@ -59,36 +65,109 @@ impl Pipeline {
         options: &LoadOptions,
         hooks: Hooks<'_>,
     ) -> Result<Pipeline> {
+        Self::load_with(device, folder, &Additions::default(), options, hooks).await
+    }
+
+    /// Loads a folder in the diffusers layout, and networks that work with it.
+    pub async fn load_with<F: Folder>(
+        device: &Device,
+        folder: &F,
+        additions: &Additions<'_, F>,
+        options: &LoadOptions,
+        hooks: Hooks<'_>,
+    ) -> Result<Pipeline> {
         let index = read_json(folder, "model_index.json").await?;
         let index = ModelIndex::from_json(&index, "model_index.json")?;
-        if index.class_name.contains("XL") {
+        if index.class("transformer").is_some() {
             return Err(Error::unsupported(format!(
-                "model_index.json: _class_name is {}, supported is StableDiffusionPipeline",
+                "model_index.json: _class_name is {}, supported are StableDiffusionPipeline, \
+                 StableDiffusionXLPipeline and LatentConsistencyModelPipeline",
+                index.class_name
+            )));
+        }
+        if index.class_name.contains("XL") && index.class("text_encoder_2").is_none() {
+            return Err(Error::unsupported(format!(
+                "model_index.json: _class_name is {}, supported only with a text_encoder_2, found none",
                 index.class_name
             )));
         }
         let target = device.target(&options.activations)?;
         let scheduler = read_json(folder, "scheduler/scheduler_config.json").await?;
         let scheduler = schedule::Config::from_json(&scheduler, "scheduler/scheduler_config.json")?;
-        let text =
-            TextPart::load(device, folder, "tokenizer", "text_encoder", options.weights, hooks).await?;
-        let unet = UnetPart::load(device, folder, "unet", options.weights, hooks).await?;
-        let vae = VaePart::load(device, folder, "vae", options.weights, hooks, Network::decoder).await?;
-        let (width, wanted) = (text.network.encoder.config.hidden_size, unet.config.cross_attention_dim);
-        if width != wanted {
+        let format = options.weights;
+        let text = TextPart::load(device, folder, "tokenizer", "text_encoder", format, hooks).await?;
+        let text_2 = match index.class("text_encoder_2") {
+            Some(_) => {
+                Some(TextPart::load(device, folder, "tokenizer_2", "text_encoder_2", format, hooks).await?)
+            }
+            None => None,
+        };
+        let vision = match additions.ip_adapter {
+            Some(folder) => Some(
+                VisionPart::load(device, folder, "image_encoder", "feature_extractor", format, hooks).await?,
+            ),
+            None => None,
+        };
+        let embeds = vision.as_ref().map_or(0, |v| v.encoder.config.projection_dim);
+        let unet = UnetPart::load_with(device, folder, "unet", additions, embeds, format, hooks).await?;
+        let halves: &[Half] = match options.encoder || unet.networks.sees_hole() {
+            true => &[Half::Decoder, Half::Encoder],
+            false => &[Half::Decoder],
+        };
+        let vae = VaePart::load(device, folder, "vae", format, hooks, halves).await?;
+        let safety = match additions.safety_checker {
+            Some(folder) => {
+                Some(SafetyPart::load(device, folder, "", "feature_extractor", format, hooks).await?)
+            }
+            None => None,
+        };
+        let pipeline = Pipeline {
+            text,
+            text_2,
+            unet,
+            vae,
+            vision,
+            safety,
+            scheduler,
+            latent_consistency: index.class_name.starts_with("LatentConsistencyModel"),
+            zeros_for_empty_prompt: index.flag("force_zeros_for_empty_prompt", true),
+            target,
+            denoiser: None.into(),
+            decoder: None.into(),
+        };
+        pipeline.check()?;
+        Ok(pipeline)
+    }
+
+    /// Whether the parts fit each other.
+    fn check(&self) -> Result<()> {
+        let unet = &self.unet.networks.config;
+        let encoders = || [Some(&self.text), self.text_2.as_ref()].into_iter().flatten();
+        let width: usize = encoders().map(|t| t.network.encoder.config.hidden_size).sum();
+        if width != unet.cross_attention_dim {
+            let wanted = unet.cross_attention_dim;
             return Err(Error::model(format!(
                 "unet/config.json: cross_attention_dim is {wanted}, but the text encoder's hidden_size is {width}"
             )));
         }
-        let (latent, inputs) = (vae.config.latent_channels(), unet.config.in_channels);
-        if latent != inputs || unet.config.out_channels != inputs {
-            return Err(Error::unsupported(format!(
-                "unet/config.json: in_channels is {inputs} and out_channels {}, the autoencoder's latent_channels \
-                 {latent}; they must be equal",
-                unet.config.out_channels
+        let projections: usize = encoders().filter_map(|t| t.network.encoder.config.projection_dim).sum();
+        if let Some(text_time) = unet.text_time.filter(|t| t.pooled() != projections) {
+            return Err(Error::model(format!(
+                "unet/config.json: projection_class_embeddings_input_dim wants {} numbers of pooled text, but the \
+                 text encoder's projection_dim is {projections}",
+                text_time.pooled()
             )));
         }
-        Ok(Pipeline { text, unet, vae, scheduler, target, denoiser: None.into(), decoder: None.into() })
+        let latent = self.vae.config.latent_channels();
+        let seen = if self.unet.networks.sees_hole() { 2 * latent + 1 } else { latent };
+        if unet.out_channels != latent || unet.in_channels != seen {
+            return Err(Error::unsupported(format!(
+                "unet/config.json: in_channels is {} and out_channels {}, the autoencoder's latent_channels \
+                 {latent}; they must be equal, or in_channels one more than twice as many",
+                unet.in_channels, unet.out_channels
+            )));
+        }
+        Ok(())
     }
 
     /// Replaces the model's own scheduler.
@@ -98,7 +177,7 @@ impl Pipeline {
 
     /// The picture's size when the request names none: what the U-Net was trained for.
     pub fn default_size(&self) -> usize {
-        self.unet.config.sample_size.unwrap_or(64) * self.vae.config.spatial_factor()
+        self.unet.networks.config.sample_size.unwrap_or(64) * self.vae.config.spatial_factor()
     }
 
     /// Draws what the request asks for.
@@ -110,8 +189,10 @@ impl Pipeline {
         let kept_decoder = self.decoder.take().filter(|d| d.size == job.size);
         // Both plans are checked before either takes memory.
         let plan = kept.is_none().then(|| self.unet.plan(device, target, job)).transpose()?;
-        let decoder_plan =
-            kept_decoder.is_none().then(|| self.vae.plan(device, target, 1, job.size)).transpose()?;
+        let decoder_plan = kept_decoder
+            .is_none()
+            .then(|| self.vae.plan(device, target, Half::Decoder, 1, job.size))
+            .transpose()?;
         let denoiser = match (kept, plan) {
             (_, Some(plan)) => self.unet.denoiser(device, plan, job).await?,
             (kept, None) => kept.expect("no plan was needed"),
@@ -126,25 +207,6 @@ impl Pipeline {
         report
     }
 
-    /// The request with everything decided and checked.
-    fn task(&self, request: &Request) -> Result<Task> {
-        let scheduler = match &request.scheduler {
-            Some(name) => self.scheduler.with_class(name)?,
-            None => self.scheduler.clone(),
-        };
-        let schedule = Schedule::new(&scheduler, request.steps.unwrap_or(scheduler.default_steps()))?;
-        let factor = self.vae.config.spatial_factor();
-        let [width, height] = request.size(self.default_size(), factor)?;
-        let guidance = request.guidance()?;
-        let job = Job {
-            images: request.images()? as u32,
-            guided: guidance > 1.0,
-            size: [(height / factor) as u32, (width / factor) as u32],
-            tokens: self.text.tokenizer.length() as u32,
-        };
-        Ok(Task { job, schedule, guidance, width, height, channels: self.vae.config.latent_channels() })
-    }
-
     async fn draw(
         &self,
         device: &Device,
@@ -155,53 +217,58 @@ impl Pipeline {
         watch: &Watch<'_>,
     ) -> Result<Report> {
         let begun = now();
-        let mut prompts = vec![];
-        if task.job.guided {
-            prompts.resize(request.prompts.len(), request.negative_prompt.as_str());
-        }
-        prompts.extend(request.prompts.iter().map(String::as_str));
-        let mut warnings = vec![];
-        let text = self.text.encode(device, &self.target, &prompts, watch, &mut warnings).await?;
-        denoiser.set_text(device, &text, &watch.cancel).await?;
+        let conditions = self.conditions(device, request, task, watch).await?;
+        denoiser.set_conditions(device, &conditions, &watch.cancel).await?;
+        self.show_pictures(device, request, task, denoiser, watch).await?;
         let encoded = now();
-        let latents = self.denoise(device, request, task, denoiser, watch).await?;
+        let mut draws = Draws::new(request.seeds.all(), task);
+        let start = self.start(device, request, task, &mut draws, watch).await?;
+        let latents = self.denoise(device, request, task, denoiser, start, draws, watch).await?;
         let denoised = now();
-        let images = self.decode(device, task, decoder, &latents, watch).await?;
+        let mut images = self.decode(device, task, decoder, &latents, watch).await?;
+        let unsafe_images = self.check_safety(device, request, &mut images, watch).await?;
         let timings =
             Timings { text: encoded - begun, denoise: denoised - encoded, decode: now() - denoised };
-        Ok(Report { images, warnings, steps: task.schedule.steps.len(), timings })
+        let warnings = task.warnings.clone();
+        Ok(Report { images, warnings, steps: task.schedule.steps.len(), timings, unsafe_images })
     }
 
-    /// From noise to latents, `[N, h, w, C]`. Draws come in diffusers' order: the start, then what each
-    /// step wants.
+    /// From the first sample to latents, `[N, h, w, C]`. After the first sample's draws come those that the steps want.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one run's whole state; a struct of it would be used here alone"
+    )]
     async fn denoise(
         &self,
         device: &Device,
         request: &Request,
         task: &Task,
         denoiser: &Denoiser,
+        start: Start,
+        mut draws: Draws,
         watch: &Watch<'_>,
     ) -> Result<Vec<f32>> {
-        let (images, pixels, channels) = (task.job.images as usize, task.pixels(), task.channels);
-        let mut generators: Vec<Generator> = request.seeds.all().iter().map(|&s| Generator::new(s)).collect();
-        let size = channels * pixels * images / generators.len();
-        let mut draw = || {
-            let noise: Vec<f32> = generators.iter_mut().flat_map(|g| g.randn(size)).collect();
-            nhwc(&noise, channels, pixels)
-        };
-        let start: Vec<f32> = draw().iter().map(|v| v * task.schedule.init_noise_sigma).collect();
-        denoiser.start(device, &start);
-        let steps = task.schedule.steps.len();
-        for (i, step) in task.schedule.steps.iter().enumerate() {
-            let progress =
-                |f: f64| (watch.progress)(Stage::Step { step: i, steps }, (i as f64 + f) / steps as f64);
-            denoiser.predict(device, step, &watch.cancel, &progress).await?;
-            let noise = step.draws_noise.then(&mut draw);
+        denoiser.start(device, &start.latents);
+        if let Some(channels) = &start.channels {
+            denoiser.set_channels(device, channels);
+        }
+        let steps = &task.schedule.steps;
+        for (i, step) in steps.iter().enumerate() {
+            let stage = Stage::Step { step: i, steps: steps.len() };
+            let progress = |f: f64| (watch.progress)(stage, (i as f64 + f) / steps.len() as f64);
+            let controlled = self.scale_additions(device, request, task, denoiser, i);
+            denoiser.predict(device, step, controlled, &watch.cancel, &progress).await?;
+            let noise = step.draws_noise.then(|| draws.noise());
             denoiser.advance(device, step, task.guidance, noise.as_deref(), &watch.cancel).await?;
+            if let Some(surroundings) = &start.surroundings {
+                let mut latents = denoiser.latents(device).await?;
+                surroundings.put_back(&mut latents, steps.get(i + 1));
+                denoiser.set_latents(device, &latents);
+            }
             if let Some(dump) = watch.dump {
-                let latents = nchw(&denoiser.latents(device).await?, channels, pixels);
+                let latents = nchw(&denoiser.latents(device).await?, task.channels, task.pixels());
                 let [h, w] = task.job.size.map(|s| s as usize);
-                dump(&format!("latents.{i}"), [images, channels, h, w], latents);
+                dump(&format!("latents.{i}"), [task.job.images as usize, task.channels, h, w], latents);
             }
         }
         denoiser.latents(device).await
@@ -231,24 +298,5 @@ impl Pipeline {
             dump("image", [count, height, width, 3], floats);
         }
         Ok(images)
-    }
-}
-
-/// A request with everything decided.
-struct Task {
-    job: Job,
-    schedule: Schedule,
-    guidance: f32,
-    /// Of the picture, in pixels.
-    width: usize,
-    height: usize,
-    /// Of the latents.
-    channels: usize,
-}
-
-impl Task {
-    /// Of one picture's latents.
-    fn pixels(&self) -> usize {
-        self.job.size.map(|s| s as usize).iter().product()
     }
 }

@@ -7,8 +7,15 @@
 
 mod alphas;
 mod config;
+mod ddim;
+mod dpm_solver;
 mod euler;
+mod euler_ancestral;
+mod flow_match;
 mod lcm;
+mod pndm;
+mod spacing;
+mod tcd;
 
 pub use alphas::{alphas_cumprod, scaled_linear};
 pub use config::Config;
@@ -19,36 +26,57 @@ use config::Keys;
 /// One line for each scheduler.
 const SCHEDULERS: &[Scheduler] = &[
     Scheduler { name: "euler", class: "EulerDiscreteScheduler", schedule: euler::schedule },
+    Scheduler {
+        name: "euler-ancestral",
+        class: "EulerAncestralDiscreteScheduler",
+        schedule: euler_ancestral::schedule,
+    },
     Scheduler { name: "lcm", class: "LCMScheduler", schedule: lcm::schedule },
+    Scheduler { name: "tcd", class: "TCDScheduler", schedule: tcd::schedule },
+    Scheduler { name: "ddim", class: "DDIMScheduler", schedule: ddim::schedule },
+    Scheduler { name: "pndm", class: "PNDMScheduler", schedule: pndm::schedule },
+    Scheduler { name: "dpm++", class: "DPMSolverMultistepScheduler", schedule: dpm_solver::schedule },
+    Scheduler {
+        name: "flow-euler",
+        class: "FlowMatchEulerDiscreteScheduler",
+        schedule: flow_match::schedule,
+    },
 ];
 
 /// One denoising step:
 ///
 /// ```text
-/// x0       = clamp(x0_sample * x + x0_model * m)              clamped to +-clip if there is one
-/// x'       = prev_x0 * x0 + prev_sample * x + prev_x0_before * x0_before + prev_noise * noise
-/// denoised = denoised_x0 * x0 + denoised_sample * x           for previews: the picture so far
+/// p        = clamp(p_sample * x + p_model * m)                clamped to +-clip if there is one
+/// x'       = prev_p * p + prev_sample * x + prev_model * m + prev_noise * noise
+///            + prev_before[0] * b1 + prev_before[1] * b2 + prev_before[2] * b3
+/// denoised = denoised_p * p + denoised_sample * x             for previews: the picture so far
 /// ```
 ///
-/// where `x` is the sample `[N, h, w, 4]`, `m` the model's output for `input_scale * x` at `timestep`,
-/// `x0_before` the `x0` of the step before (not used in the first step), and `noise` unit normal. All
-/// are computed in double precision and rounded once.
+/// where `x` is the sample `[N, h, w, C]`, `m` the model's output for `input_scale * x` at `timestep`,
+/// `noise` unit normal, and `b1`, `b2`, `b3` the predictions `p` of earlier steps, the latest first: a step
+/// that `remembers` puts the one of the step before it in front of them. All coefficients are computed in
+/// double precision and rounded once.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Step {
-    /// What the model is told, from 0 to one less than the training steps; not always whole.
+    /// What the model is told, from 0 to the number of training steps; not always whole.
     pub timestep: f32,
     /// The model sees `input_scale * x`.
     pub input_scale: f32,
-    pub x0_sample: f32,
-    pub x0_model: f32,
-    /// `x0` is clamped to +-clip.
+    pub p_sample: f32,
+    pub p_model: f32,
+    /// `p` is clamped to +-clip.
     pub clip: Option<f32>,
-    pub prev_x0: f32,
+    pub prev_p: f32,
     pub prev_sample: f32,
-    pub prev_x0_before: f32,
+    pub prev_model: f32,
     pub prev_noise: f32,
-    pub denoised_x0: f32,
+    pub prev_before: [f32; 3],
+    pub remembers: bool,
+    pub denoised_p: f32,
     pub denoised_sample: f32,
+    /// A picture enters here as `noised_picture * picture + noised_noise * noise`.
+    pub noised_picture: f32,
+    pub noised_noise: f32,
     /// Whether noise is drawn from the generator after the model ran. Not the same as a `prev_noise`
     /// other than 0: some schedulers of diffusers draw noise that has no weight, and the draws that
     /// follow depend on it.
@@ -56,20 +84,58 @@ pub struct Step {
 }
 
 impl Step {
-    /// The predicted picture for one element.
-    pub fn x0(&self, x: f32, m: f32) -> f32 {
-        let x0 = self.x0_sample * x + self.x0_model * m;
-        self.clip.map_or(x0, |clip| x0.clamp(-clip, clip))
+    /// A step whose prediction is the picture, where a picture has these factors; the rest is still 0.
+    fn at(timestep: f32, noised_picture: f64, noised_noise: f64) -> Step {
+        Step {
+            timestep,
+            input_scale: 1.0,
+            p_sample: 0.0,
+            p_model: 0.0,
+            clip: None,
+            prev_p: 0.0,
+            prev_sample: 0.0,
+            prev_model: 0.0,
+            prev_noise: 0.0,
+            prev_before: [0.0; 3],
+            remembers: false,
+            denoised_p: 1.0,
+            denoised_sample: 0.0,
+            noised_picture: noised_picture as f32,
+            noised_noise: noised_noise as f32,
+            draws_noise: false,
+        }
+    }
+
+    /// The same for schedulers whose samples keep their variance: `alpha` of it is the picture's.
+    fn preserving(timestep: f32, alpha: f64, prediction: Prediction) -> Step {
+        let (p_sample, p_model) = prediction.picture(alpha);
+        Step {
+            p_sample: p_sample as f32,
+            p_model: p_model as f32,
+            ..Step::at(timestep, alpha.sqrt(), (1.0 - alpha).sqrt())
+        }
+    }
+
+    /// The prediction for one element.
+    pub fn p(&self, x: f32, m: f32) -> f32 {
+        let p = self.p_sample * x + self.p_model * m;
+        self.clip.map_or(p, |clip| p.clamp(-clip, clip))
     }
 
     /// The next sample for one element.
-    pub fn prev(&self, x0: f32, x: f32, x0_before: f32, noise: f32) -> f32 {
-        self.prev_x0 * x0 + self.prev_sample * x + self.prev_x0_before * x0_before + self.prev_noise * noise
+    pub fn prev(&self, p: f32, x: f32, m: f32, before: [f32; 3], noise: f32) -> f32 {
+        let now = self.prev_p * p + self.prev_sample * x + self.prev_model * m + self.prev_noise * noise;
+        self.prev_before.iter().zip(before).fold(now, |sum, (weight, b)| sum + weight * b)
     }
 
     /// What diffusers calls `pred_original_sample` or `denoised`, for one element.
-    pub fn denoised(&self, x0: f32, x: f32) -> f32 {
-        self.denoised_x0 * x0 + self.denoised_sample * x
+    pub fn denoised(&self, p: f32, x: f32) -> f32 {
+        self.denoised_p * p + self.denoised_sample * x
+    }
+
+    /// A picture with noise, as it enters at this step.
+    pub fn noised(&self, picture: &[f32], noise: &[f32]) -> Vec<f32> {
+        picture.iter().zip(noise).map(|(p, n)| self.noised_picture * p + self.noised_noise * n).collect()
     }
 }
 
@@ -79,24 +145,26 @@ pub struct Schedule {
     /// The first sample is this times unit normal noise.
     pub init_noise_sigma: f32,
     pub steps: Vec<Step>,
-    /// Noise levels, `[steps + 1]`, for schedulers that are built on them (Euler); empty for others.
+    /// Noise levels, `[steps + 1]`, for schedulers that are built on them (Euler, DPM-Solver, flows), whatever `begin`
+    /// is; empty for others.
     pub sigmas: Vec<f32>,
 }
 
 impl Schedule {
-    /// The schedule of `steps` denoising steps.
+    /// The schedule of `steps` denoising steps without the first `begin`, which a picture that comes in later
+    /// leaves out.
     ///
     /// # Errors
     /// `invalid-option` if the scheduler can't make so many steps (the message has the range),
     /// `unsupported` or `invalid-model` if the configuration asks for what is not built or makes no
     /// sense (the message names the file, the key and its value).
-    pub fn new(config: &Config, steps: usize) -> Result<Schedule> {
+    pub fn new(config: &Config, steps: usize, begin: usize) -> Result<Schedule> {
         let class = config.class()?;
         let scheduler = find(class).ok_or_else(|| {
             let message = format!("scheduler {class:?} is not supported; supported are {}", supported());
             Error::unsupported(config.keys().place("_class_name", &message))
         })?;
-        (scheduler.schedule)(&config.keys(), steps)
+        (scheduler.schedule)(&config.keys(), steps, begin)
     }
 }
 
@@ -105,7 +173,7 @@ struct Scheduler {
     name: &'static str,
     /// What `scheduler_config.json` says.
     class: &'static str,
-    schedule: fn(&Keys, usize) -> Result<Schedule>,
+    schedule: fn(&Keys, usize, usize) -> Result<Schedule>,
 }
 
 /// By the short name or by the class.
@@ -119,7 +187,7 @@ fn supported() -> String {
     names.join(", ")
 }
 
-/// What the model's output means: how `x0` follows from it.
+/// What the model's output means.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Prediction {
     /// The noise in the sample.
@@ -139,6 +207,27 @@ impl Prediction {
         ];
         keys.choice("prediction_type", "epsilon", &choices)
     }
+
+    /// The factors of the sample and of the model's output in the picture, where the picture has `alpha` of the
+    /// variance.
+    fn picture(self, alpha: f64) -> (f64, f64) {
+        let (signal, noise) = (alpha.sqrt(), (1.0 - alpha).sqrt());
+        match self {
+            Prediction::Epsilon => (1.0 / signal, -noise / signal),
+            Prediction::Velocity => (signal, -noise),
+            Prediction::Sample => (0.0, 1.0),
+        }
+    }
+
+    /// The same factors in the noise.
+    fn epsilon(self, alpha: f64) -> (f64, f64) {
+        let (signal, noise) = (alpha.sqrt(), (1.0 - alpha).sqrt());
+        match self {
+            Prediction::Epsilon => (0.0, 1.0),
+            Prediction::Velocity => (noise, signal),
+            Prediction::Sample => (1.0 / noise, -signal / noise),
+        }
+    }
 }
 
 /// `steps` is between 1 and `most`, which comes from `key`.
@@ -148,6 +237,19 @@ fn check_steps(keys: &Keys, steps: usize, key: &str, most: usize) -> Result<()> 
     }
     let file = keys.file;
     Err(Error::option(format!("steps must be between 1 and {most} ({key} in {file}), not {steps}")))
+}
+
+/// The bound of predictions, if there is one; `default` says whether there is when the file does not.
+fn clip(keys: &Keys, default: bool) -> Result<Option<f32>> {
+    if !keys.flag("clip_sample", default)? {
+        return Ok(None);
+    }
+    let range = keys.number("clip_sample_range", 1.0)?;
+    if range > 0.0 {
+        return Ok(Some(range as f32));
+    }
+    let message = format!("{range} found where a positive number is wanted");
+    Err(Error::model(keys.place("clip_sample_range", &message)))
 }
 
 #[cfg(test)]

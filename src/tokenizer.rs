@@ -5,9 +5,15 @@
 //! merges. It is not that of the slow tokenizer, which first repairs the text with ftfy (curly quotes,
 //! HTML entities); ordinary prompts give the same ids in both.
 
+mod names;
+
+pub use names::is_word;
+
 use crate::error::{Error, Result};
+use names::{Names, Part};
 use serde_json::{Map, Value};
 use std::collections::HashMap;
+use std::ops::Range;
 use tokenizers::ModelWrapper;
 use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::normalizers::{Lowercase, NFC, Replace, Sequence as Normalizers, replace::ReplacePattern};
@@ -49,6 +55,7 @@ pub struct Tokenizer {
     pad: u32,
     /// Whether decoded text is tidied (`clean_up_tokenization_spaces`).
     tidies: bool,
+    names: Names,
 }
 
 impl Tokenizer {
@@ -78,7 +85,27 @@ impl Tokenizer {
             inner.token_to_id(token).ok_or_else(missing)
         };
         let (start, end, pad) = (id_of("bos_token")?, id_of("eos_token")?, id_of("pad_token")?);
-        Ok(Tokenizer { length: config.length, start, end, pad, tidies: config.tidies, inner })
+        let names = Names::default();
+        Ok(Tokenizer { length: config.length, start, end, pad, tidies: config.tidies, names, inner })
+    }
+
+    /// Lets a word stand for learnt embeddings (textual inversion): wherever `name` (`<cat-toy>`, or a bare
+    /// word) is a whole word of a text, in any case of letters, the text has all of `ids` there, one for
+    /// each vector. They lie beyond the vocabulary; what they mean is the caller's to look up.
+    ///
+    /// # Errors
+    /// `invalid-option` if the name is empty or given already, or if the ids are none or not free.
+    pub fn add_name(&mut self, name: &str, ids: Range<u32>) -> Result<()> {
+        let taken = |id: &u32| self.names.of(*id).is_some() || self.inner.id_to_token(*id).is_some();
+        match ids.clone().find(taken) {
+            Some(id) => Err(Error::option(format!("the embedding {name:?}: the id {id} is taken"))),
+            None => self.names.add(name, ids),
+        }
+    }
+
+    /// Whether an id belongs to a name and is not its first: a text should not be cut before it.
+    pub fn inside_name(&self, id: u32) -> bool {
+        self.names.inside(id)
     }
 
     /// The length of every encoded text: 77 for all published models.
@@ -88,23 +115,46 @@ impl Tokenizer {
 
     /// The ids of a text, always [`Tokenizer::length`] of them. Any text is encoded, the empty one too.
     pub fn encode(&self, text: &str) -> Encoded {
-        // What a text could lack, a byte or the unknown token, was checked while loading.
-        let encoding = self.inner.encode(text, false).expect("byte-level encoding takes any text");
-        let tokens = encoding.get_ids();
-        let kept = &tokens[..tokens.len().min(self.length - 2)];
+        let tokens = self.tokens(text);
+        let rest = &tokens[tokens.len().min(self.length - 2)..];
+        let overflow = (!rest.is_empty()).then(|| self.decode(rest));
+        Encoded { ids: self.row(&tokens), tokens: tokens.len(), overflow }
+    }
+
+    /// The ids of a text alone, as many as it has.
+    pub fn tokens(&self, text: &str) -> Vec<u32> {
+        let mut ids = vec![];
+        for part in self.names.split(text) {
+            match part {
+                // What a text could lack, a byte or the unknown token, was checked while loading.
+                Part::Text(text) => ids.extend_from_slice(
+                    self.inner.encode(text, false).expect("byte-level encoding takes any text").get_ids(),
+                ),
+                Part::Ids(range) => ids.extend(range),
+            }
+        }
+        ids
+    }
+
+    /// `[length]`: start, the first `length - 2` tokens, end, padding.
+    pub fn row(&self, tokens: &[u32]) -> Vec<u32> {
         let mut ids = Vec::with_capacity(self.length);
         ids.push(self.start);
-        ids.extend_from_slice(kept);
+        ids.extend_from_slice(&tokens[..tokens.len().min(self.length - 2)]);
         ids.push(self.end);
         ids.resize(self.length, self.pad);
-        let rest = &tokens[kept.len()..];
-        let overflow = (!rest.is_empty()).then(|| self.decode(rest));
-        Encoded { ids, tokens: tokens.len(), overflow }
+        ids
     }
 
     fn decode(&self, ids: &[u32]) -> String {
-        let text = self.inner.decode(ids, false).expect("byte-level decoding takes any tokens");
-        let text = text.replace(WORD_END, " ");
+        let known = |ids| self.inner.decode(ids, false).expect("byte-level decoding takes any tokens");
+        // A name is written once for all its ids.
+        let named = |id: u32| self.names.of(id).map(|name| format!("{}{WORD_END}", name.text));
+        let together = |a: &u32, b: &u32| {
+            self.names.inside(*b) || (self.names.of(*a).is_none() && self.names.of(*b).is_none())
+        };
+        let parts = ids.chunk_by(together).map(|ids| named(ids[0]).unwrap_or_else(|| known(ids)));
+        let text = parts.collect::<String>().replace(WORD_END, " ");
         let text = text.trim();
         if self.tidies { tidied(text) } else { text.to_string() }
     }

@@ -3,6 +3,7 @@
 
 mod bench;
 mod network;
+mod request;
 mod threads;
 
 use std::cell::RefCell;
@@ -14,8 +15,9 @@ use crate::device::{Device, Known};
 use crate::error::{Code, Error, Result};
 use crate::host::Cancel;
 use crate::kernels::VARIANTS;
-use crate::pipeline::{LoadOptions, Pipeline, Report, Request, Seeds, Stage, Watch};
+use crate::pipeline::{Additions, LoadOptions, Pipeline, Report, Stage, Watch};
 use crate::weights::{ByteStream, Folder, Hooks};
+use request::Options;
 
 /// A loaded model on a device. It serves one `generate` at a time; `cancel` may come in between.
 #[wasm_bindgen]
@@ -28,8 +30,8 @@ pub struct Generator {
 
 #[wasm_bindgen]
 impl Generator {
-    /// `options`: device, weights, activations; adapter and software, what the browser tells of the GPU; and
-    /// gather, which starts threads. `progress` gets the stage "download", the fraction from 0 to 1 and the
+    /// `options`: device, weights, activations, imageInput; controls, adapters, ipAdapter and safetyChecker, lists of
+    /// sources; adapter and software, what the browser tells of the GPU; and gather, which starts threads. `progress` gets the stage "download", the fraction from 0 to 1 and the
     /// bytes so far.
     pub async fn create(
         source: Source,
@@ -53,9 +55,8 @@ impl Generator {
         self.cancel.borrow().cancel();
     }
 
-    /// `request`: prompt, negativePrompt, seed, steps, width, height, guidance, scheduler. `progress` gets
-    /// the stage, the fraction of it and, of "denoise", the step and their number. Resolves to
-    /// `{ width, height, rgba, seed, steps, warnings, timings }`.
+    /// `request` as www/index.d.ts has it. `progress` gets the stage, the fraction of it and, of "denoise", the step and
+    /// their number. Resolves to `{ width, height, rgba, seed, steps, warnings, unsafe, timings }`.
     pub async fn generate(
         &self,
         request: JsValue,
@@ -67,10 +68,19 @@ impl Generator {
     async fn load(source: Source, options: &Options, progress: &Function) -> Result<Generator> {
         let weights = options.text("weights")?;
         let activations = options.text("activations")?;
-        let load = LoadOptions::parse(
+        let mut load = LoadOptions::parse(
             weights.as_deref().unwrap_or("f16"),
             activations.as_deref().unwrap_or("auto"),
         )?;
+        load.encoder = options.flag("imageInput")?;
+        let sources = ["controls", "adapters", "ipAdapter", "safetyChecker"].map(|key| options.sources(key));
+        let [controls, adapters, ip_adapter, safety_checker] = &sources;
+        let additions = Additions {
+            controls: controls.iter().collect(),
+            adapters: adapters.iter().collect(),
+            ip_adapter: ip_adapter.first(),
+            safety_checker: safety_checker.first(),
+        };
         let device = device(options, &load).await?;
         let meter = RefCell::new(Meter::default());
         let hooks = Hooks {
@@ -81,14 +91,14 @@ impl Generator {
             // The page ends the whole worker.
             cancelled: &|| false,
         };
-        let pipeline = Pipeline::load(&device, &source, &load, hooks).await?;
+        let pipeline = Pipeline::load_with(&device, &source, &additions, &load, hooks).await?;
         Ok(Generator { device, pipeline, cancel: RefCell::default() })
     }
 
     async fn draw(&self, options: &Options, progress: &Function) -> Result<JsValue> {
         let cancel = Cancel::default();
         self.cancel.replace(cancel.clone());
-        let (seed, request) = self.request(options)?;
+        let (seed, request) = request::request(&self.pipeline, options)?;
         let progress = |stage, fraction| match stage {
             Stage::Text => tell(progress, "text", [fraction, 0.0, 0.0]),
             Stage::Step { step, steps } => {
@@ -99,30 +109,6 @@ impl Generator {
         let watch = Watch { cancel, progress: &progress, dump: None };
         let report = self.pipeline.generate(&self.device, &request, &watch).await?;
         Ok(answer(&report, seed))
-    }
-
-    fn request(&self, options: &Options) -> Result<(u64, Request)> {
-        let prompt =
-            options.text("prompt")?.ok_or_else(|| Error::option("prompt: wanted a text, found none"))?;
-        let seed = options.whole("seed")?.unwrap_or(0);
-        let side = |key| Ok(options.whole(key)?.map(|side| usize::try_from(side).unwrap_or(usize::MAX)));
-        let size = match (side("width")?, side("height")?) {
-            (None, None) => None,
-            (width, height) => {
-                let default = self.pipeline.default_size();
-                Some([width.unwrap_or(default), height.unwrap_or(default)])
-            }
-        };
-        let request = Request {
-            prompts: vec![prompt],
-            negative_prompt: options.text("negativePrompt")?.unwrap_or_default(),
-            seeds: Seeds::One(seed),
-            steps: side("steps")?,
-            size,
-            guidance: options.number("guidance")?,
-            scheduler: options.text("scheduler")?,
-        };
-        Ok((seed, request))
     }
 }
 
@@ -170,38 +156,6 @@ async fn device(options: &Options, load: &LoadOptions) -> Result<Device> {
     Ok(device)
 }
 
-/// Options of a caller. Nothing is converted: NaN or "4" where a whole number is wanted is an error.
-struct Options(JsValue);
-
-impl Options {
-    fn get(&self, key: &str) -> Option<JsValue> {
-        let value = Reflect::get(&self.0, &key.into()).ok()?;
-        (!value.is_undefined()).then_some(value)
-    }
-
-    fn text(&self, key: &str) -> Result<Option<String>> {
-        let Some(value) = self.get(key) else { return Ok(None) };
-        value.as_string().map(Some).ok_or_else(|| wrong(key, "a text", &value))
-    }
-
-    fn number(&self, key: &str) -> Result<Option<f64>> {
-        let Some(value) = self.get(key) else { return Ok(None) };
-        value.as_f64().map(Some).ok_or_else(|| wrong(key, "a number", &value))
-    }
-
-    fn whole(&self, key: &str) -> Result<Option<u64>> {
-        let Some(value) = self.get(key) else { return Ok(None) };
-        let number =
-            value.as_f64().filter(|n| n.fract() == 0.0 && (0.0..=9_007_199_254_740_991.0).contains(n));
-        number.map(|n| Some(n as u64)).ok_or_else(|| wrong(key, "a whole number from 0", &value))
-    }
-}
-
-fn wrong(key: &str, wanted: &str, found: &JsValue) -> Error {
-    let found = found.as_f64().map_or_else(|| format!("{found:?}"), |n| n.to_string());
-    Error::option(format!("{key}: wanted {wanted}, found {found}"))
-}
-
 /// Download progress over the three components, which each count from 0: never backwards.
 #[derive(Default)]
 struct Meter {
@@ -244,6 +198,7 @@ fn answer(report: &Report, seed: u64) -> JsValue {
         ("seed", (seed as f64).into()),
         ("steps", (report.steps as f64).into()),
         ("warnings", warnings.into()),
+        ("unsafe", report.unsafe_images.first().copied().unwrap_or(false).into()),
         ("timings", milliseconds),
     ])
 }

@@ -20,4 +20,4 @@ pub use safetensors::{Dtype, Header, MAX_HEADER_BYTES, TensorInfo};
 #[cfg(not(target_arch = "wasm32"))]
 pub use source::DiskFolder;
 pub use source::{ByteStream, Folder, MemoryFolder, join};
-pub use stream::{Hooks, SLAB_BYTES, SLAB_ROWS, Sink, Streamed, stream, stream_file};
+pub use stream::{Checkpoint, Hooks, SLAB_BYTES, SLAB_ROWS, Sink, Streamed, stream, stream_file};

@@ -6,10 +6,12 @@
 use std::collections::HashMap;
 use std::ops::Index;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::rc::Rc;
 use std::sync::OnceLock;
 use std::sync::mpsc::{Sender, channel};
 
 use half::f16;
+use tintype::cpu;
 use tintype::device::Device;
 use tintype::gpu::{Gpu, GpuWeights, Session};
 use tintype::host::Cancel;
@@ -67,7 +69,7 @@ impl Bench {
     pub fn fill(&mut self) -> Checkpoint {
         let mut tensors = HashMap::new();
         let mut blobs = vec![];
-        let mut filler = Filler::new(&self.d, |handle, blob| {
+        let mut filler = Filler::new(&self.d, 0, |handle, blob| {
             blobs.push((handle, blob));
             Ok(())
         });
@@ -111,6 +113,16 @@ impl Bench {
             ready.run(gpu);
             ready.values(gpu, "y")
         })
+    }
+
+    /// Runs the plan, which is for f32, on the CPU, and returns `y`.
+    pub fn run_on_cpu(mut self, y: Tensor) -> Vec<f32> {
+        self.r.output("y", y);
+        let weights = cpu::Weights::from_blobs(&self.d, self.blobs);
+        let session = cpu::Session::new(self.r.finish(), Rc::new(weights));
+        self.inputs.iter().for_each(|(name, values)| session.write(name, values));
+        pollster::block_on(session.run("test", &Cancel::default(), &|_| {})).unwrap();
+        session.read("y")
     }
 
     /// Runs the plan and compares `y` with the twin's. `limit` is for f32; storing halves adds their rounding.

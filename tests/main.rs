@@ -1,6 +1,7 @@
 mod bench;
 mod cli;
 mod errors;
+mod extras;
 mod harness;
 mod models;
 mod ops;

@@ -24,7 +24,7 @@ use tensors::{Tensor, Tensors};
 /// What is declared, filled from the files of a component: a blob for each handle.
 fn fill(d: &Declarations, model: &Path, component: &str) -> Result<BTreeMap<u32, Vec<u8>>> {
     let mut blobs = BTreeMap::new();
-    let mut filler = Filler::new(d, |handle, blob| {
+    let mut filler = Filler::new(d, 0, |handle, blob| {
         assert!(blobs.insert(handle.0, blob).is_none(), "{handle:?} came twice");
         Ok(())
     });
@@ -147,7 +147,7 @@ fn numbered(d: &Declarations) -> Vec<Vec<f32>> {
     let mut folder = MemoryFolder::new();
     folder.insert("model.safetensors", Tensors(tensors).bytes());
     let mut blobs = BTreeMap::new();
-    let mut filler = Filler::new(d, |handle, blob| {
+    let mut filler = Filler::new(d, 0, |handle, blob| {
         blobs.insert(handle.0, blob);
         Ok(())
     });

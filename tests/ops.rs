@@ -1,5 +1,6 @@
 //! Every operation on the GPU against its twin.
 
+mod add;
 mod attention;
 mod conv;
 mod copy;
@@ -7,6 +8,7 @@ mod group_norm;
 mod image;
 mod layer_norm;
 mod matmul;
+mod mean;
 mod multiply_add;
 mod scale;
 mod step;

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use pollster::block_on;
-use tintype::model::clip::TextEncoder;
+use tintype::model::clip::{HiddenState, TextEncoder};
 use tintype::model::config::{ClipTextConfig, UnetConfig, VaeConfig};
 use tintype::model::unet::Unet;
-use tintype::pipeline::{Job, Network, denoise_plan, read_json, text_plan, vae_plan};
+use tintype::pipeline::{Job, Network, Networks, denoise_plan, read_json, text_plan, vae_plan};
 use tintype::plan::{Binding, Plan, Target};
 use tintype::quant::Format;
 use tintype::shape::Elem;
@@ -50,8 +50,16 @@ fn plans(model: &std::path::Path, wish: Wish) -> Plans {
     let decoder = Network::decoder(f, &vae);
     let [d, e, f] = declarations;
     Plans {
-        text_encoder: (d, text_plan(&encoder, &target, if guided { 2 * images } else { images } as usize)),
-        unet: (e, denoise_plan(&network, &unet, &target, job)),
+        text_encoder: (
+            d,
+            text_plan(
+                &encoder,
+                &target,
+                if guided { 2 * images } else { images } as usize,
+                HiddenState::LAST,
+            ),
+        ),
+        unet: (e, denoise_plan(&Networks::of(network, unet), &target, job)),
         decoder: (f, vae_plan(&decoder, &vae, &target, 1, latent)),
     }
 }
@@ -174,7 +182,7 @@ fn tensors_that_live_together_share_nothing() {
 fn sections_follow_each_other() {
     let plan = plans(&golden("sd-turbo-like"), PLAIN).unet.1;
     let names: Vec<&str> = plan.sections.iter().map(|s| s.name).collect();
-    assert_eq!(names, ["context", "time", "unet", "step"]);
+    assert_eq!(names, ["context", "pictures", "time", "control", "unet", "step"]);
     let mut end = 0;
     for section in &plan.sections {
         assert_eq!(section.steps.start, end);

@@ -14,7 +14,7 @@ use tintype::plan::{Block, Plan};
 use tintype::quant::Format;
 use tintype::shape::{Elem, Shape};
 
-const OUTPUTS: [&str; 3] = ["sample", "clean", "picture"];
+const OUTPUTS: [&str; 3] = ["sample", "predictions", "picture"];
 
 /// At such rates a step is one band, and all steps are one submit; or every row of workgroups is a band, and
 /// nearly every band a submit.
@@ -47,12 +47,18 @@ fn chain(taps: bool, (elem, block): Kind) -> Bench {
     let shape = Shape::new(2, 41, 19, 4);
     let values = b.random.values((shape.rows() * 4) as usize);
     let mut f32_input = |shape, values: &[f32]| b.input_of(shape, Elem::F32, values.to_vec()).0;
-    let [sample, noise, clean] = [1.0, 0.5, 0.25].map(|size| {
+    let [sample, noise] = [1.0, 0.5].map(|size| {
         let values: Vec<f32> = values.iter().map(|v| v * size).collect();
         f32_input(shape, &values)
     });
+    let values: Vec<f32> = values.repeat(4).iter().map(|v| v * 0.25).collect();
+    let predictions = f32_input(Shape { n: 4 * shape.n, ..shape }, &values);
     let one = f32_input(Shape::new(1, 1, 1, 4), &[1.0, 0.0, 0.0, 0.0]);
-    let coefficients = f32_input(Shape::new(1, 1, 2, 4), &[1.0, -0.5, 2.0, 0.0, 0.5, 0.25, 0.125, 1.0]);
+    let scales = f32_input(Shape::new(2, 1, 2, 4), &[0.5; 16]);
+    let coefficients = f32_input(
+        Shape::new(1, 1, 3, 4),
+        &[1.0, -0.5, 2.0, 0.0, 0.5, 0.25, 0.125, 1.0, 0.5, -0.25, 0.125, 1.0],
+    );
 
     let r = &mut b.r;
     let x = ops::scale(r, sample, one, 2, Activation::None);
@@ -65,23 +71,26 @@ fn chain(taps: bool, (elem, block): Kind) -> Bench {
     let h = r.tap("layer_norm", h);
     let h = attention.record(r, h, None, x, false);
     let h = r.tap("attention", h);
+    let h = ops::add(r, scales, 1, h, x);
+    let h = r.tap("add", h);
     let rgb = to_rgb.record(r, h, None, Epilogue::default());
+    let rgb = ops::mean(r, rgb);
     let h = geglu.of(h).record(r);
     let h = r.tap("geglu", h);
     let h = conv_out.record(r, h, None, Epilogue::default());
     let h = ops::copy(r, h);
     let h = if elem == Elem::F32 { ops::multiply_add(r, h) } else { h };
-    ops::step(r, coefficients, h, noise, sample, clean);
+    ops::step(r, coefficients, h, noise, sample, predictions);
     let picture = ops::image(r, rgb);
-    for (name, t) in OUTPUTS.into_iter().zip([sample, clean, picture]) {
+    for (name, t) in OUTPUTS.into_iter().zip([sample, predictions, picture]) {
         r.output(name, t);
     }
     b
 }
 
 fn outputs(gpu: &Gpu, ready: &Ready) -> [Vec<u8>; 3] {
-    let [sample, clean] = ["sample", "clean"].map(|name| ready.values(gpu, name));
-    assert!(sample.iter().chain(&clean).all(|v| v.is_finite()), "not a number");
+    let [sample, predictions] = ["sample", "predictions"].map(|name| ready.values(gpu, name));
+    assert!(sample.iter().chain(&predictions).all(|v| v.is_finite()), "not a number");
     OUTPUTS.map(|name| ready.bytes(gpu, name))
 }
 

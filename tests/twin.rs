@@ -3,12 +3,14 @@
 use tintype::ops::Activation;
 
 mod activation;
+mod add;
 mod attention;
 mod conv;
 mod copy;
 mod image;
 mod layer_norm;
 mod matmul;
+mod mean;
 mod multiply_add;
 mod norm_apply;
 mod norm_scale;
@@ -17,12 +19,14 @@ mod scale;
 mod step;
 
 pub use activation::activate;
+pub use add::add;
 pub use attention::attention;
 pub use conv::{Conv, conv};
 pub use copy::copy;
 pub use image::image;
 pub use layer_norm::layer_norm;
 pub use matmul::{geglu, matmul};
+pub use mean::mean;
 pub use multiply_add::multiply_add;
 pub use norm_apply::norm_apply;
 pub use norm_scale::norm_scale;

@@ -26,7 +26,7 @@ const LINK = [
   ...["__wasm_init_tls", "__tls_size", "__tls_align", "__tls_base", "__heap_base"].map((name) => `--export=${name}`),
 ];
 /** Of each module, gzipped: what a visitor loads. */
-const MOST_BYTES = 1_000_000;
+const MOST_BYTES = 1 << 20;
 const INPUTS = ["src", "kernels", "build.rs", "Cargo.toml", "Cargo.lock", "tools/build.mjs", "package-lock.json"];
 
 /** Builds the modules if they are missing or older than what they are made of. `strict`: the compiler's warnings are errors. */
@@ -66,7 +66,7 @@ async function bindgen(wasm, out) {
 
 /** No feature flags: wasm-opt reads those the module uses, and with more it emits what browsers refuse. */
 async function optimise(wasm) {
-  await must("wasm-opt", process.execPath, [join(ROOT, "node_modules/binaryen/bin/wasm-opt"), "-Os", wasm, "-o", wasm]);
+  await must("wasm-opt", process.execPath, [join(ROOT, "node_modules/binaryen/bin/wasm-opt"), "-Oz", wasm, "-o", wasm]);
   const bytes = readFileSync(wasm);
   // Node 20 knows relaxed SIMD, but not without being asked.
   if (parseInt(process.versions.node) < 22) setFlagsFromString("--experimental-wasm-relaxed-simd");

@@ -31,6 +31,9 @@ export const chromium = () =>
     "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
   );
 
+export const firefox = () =>
+  program(process.env.FIREFOX, "firefox-esr", "firefox", "/Applications/Firefox.app/Contents/MacOS/firefox");
+
 /** The drivers that let a machine without a GPU run Vulkan: Mesa's, and the one inside Chromium. */
 export const lavapipe = () => firstFile("/usr/share/vulkan/icd.d", /^lvp_icd\..*json$/);
 export const swiftshader = () => firstFile("/usr/lib/chromium", /^vk_swiftshader_icd\.json$/);
@@ -38,6 +41,9 @@ export const vulkanLoader = () =>
   ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib"]
     .map((dir) => firstFile(dir, /^libvulkan\.so\.1$/))
     .find(Boolean) ?? null;
+
+/** The environment in which the Vulkan loader sees the driver of this file and no other. */
+export const onlyDriver = (icd) => (icd ? { VK_DRIVER_FILES: icd, VK_ICD_FILENAMES: icd } : {});
 
 /**
  * How to build for wasm here: { program, args, env }, or null. No ready-made standard library has threads, so

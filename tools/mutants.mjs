@@ -111,7 +111,7 @@ async function judge(check) {
   const [kind, ...args] = check.split(" ");
   const how = CHECKS[kind](args);
   const icd = (how.driver ?? find.lavapipe)();
-  const env = { CARGO_TARGET_DIR: TARGET, CARGO_INCREMENTAL: "1", VK_DRIVER_FILES: icd, VK_ICD_FILENAMES: icd };
+  const env = { CARGO_TARGET_DIR: TARGET, CARGO_INCREMENTAL: "1", ...find.onlyDriver(icd) };
   const built = await run(...how.build, { cwd: TREE, env });
   if (built.code !== 0) return { word: "does not build", output: built.output };
   // A mutant may also hang, which a user would notice too.

@@ -32,8 +32,9 @@ const ISOLATION = {
 };
 
 /**
- * Serves `mounts` ({ prefix: folder }, the longest prefix wins) on top of SITE. `answer(path, response)`
- * may take a request for itself by returning true: tests serve damaged files so. `isolated` pages can have threads.
+ * Serves `mounts` ({ prefix: folder }, the longest prefix wins) on top of SITE. `answer(path, response, request)`
+ * may take a request, of any method, for itself by returning true: tests serve damaged files so. `isolated` pages can
+ * have threads.
  * Resolves to { url, close() }. Port 0 takes a free one.
  */
 export function serve({ port = 0, mounts = {}, answer = () => false, isolated = false } = {}) {
@@ -64,9 +65,9 @@ async function handle(request, response, table, answer) {
   response.setHeader("Cache-Control", "no-store");
   const path = decode(request.url);
   if (path === null) return end(response, 400);
+  if (answer(path, response, request)) return;
   if (request.method !== "GET" && request.method !== "HEAD") return end(response, 405);
   if (path === "/") return response.writeHead(302, { Location: "/demo/" }).end();
-  if (answer(path, response)) return;
   const file = locate(path, table);
   const info = file && (await stat(file).catch(() => null));
   if (!info?.isFile()) return end(response, 404);

@@ -11,6 +11,7 @@ import { Plain, ROOT, main, must, run, say, step } from "./shell.mjs";
 /** Things that only a system's package manager can bring: how to look, and Debian's packages. */
 const SYSTEM = {
   browser: { what: "Chromium", look: find.chromium, packages: ["chromium"] },
+  firefox: { what: "Firefox", look: find.firefox, packages: ["firefox-esr"] },
   lavapipe: { what: "lavapipe (Vulkan without a GPU)", look: find.lavapipe, packages: ["mesa-vulkan-drivers"] },
   swiftshader: { what: "SwiftShader (another)", look: find.swiftshader, packages: ["chromium"] },
   vulkan: { what: "the Vulkan loader", look: find.vulkanLoader, packages: ["libvulkan1"] },
@@ -24,7 +25,7 @@ const SYSTEM = {
 /** What each command needs. */
 export const BUILD = ["wasm", "bindgen", "modules"];
 export const DRIVE = ["browser", "modules"];
-export const TEST = [...BUILD, ...DRIVE, "vulkan", "lavapipe", "swiftshader"];
+export const TEST = [...BUILD, ...DRIVE, "firefox", "vulkan", "lavapipe", "swiftshader"];
 
 /** Brings every thing in `needs`, or throws a sentence that says what to install. */
 export async function setup(needs, { install = false } = {}) {

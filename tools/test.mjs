@@ -13,10 +13,9 @@ import { Plain, ROOT, main, run, say, seconds } from "./shell.mjs";
 
 const VERIFY = join(ROOT, "target/release/tintype");
 
-/** Vulkan without a GPU: the loader sees this driver and no other. */
-const driver = (icd) => (icd ? { VK_DRIVER_FILES: icd, VK_ICD_FILENAMES: icd } : {});
-const LAVAPIPE = () => driver(find.lavapipe());
-const SWIFTSHADER = () => driver(find.swiftshader());
+/** Vulkan without a GPU. */
+const LAVAPIPE = () => find.onlyDriver(find.lavapipe());
+const SWIFTSHADER = () => find.onlyDriver(find.swiftshader());
 
 /** In this order; a group is a command, or a function that resolves to { passed, failed, output }. */
 const GROUPS = {

@@ -39,6 +39,11 @@ export interface Progress {
   steps?: number;
 }
 
+export type Address = string | URL;
+
+/** ImageData, exactly; or anything else that can be drawn. */
+export type Picture = ImageData | ImageBitmapSource;
+
 export interface CreateOptions {
   /** "builtin" (the default), or the base URL of a folder in diffusers layout. */
   model?: "builtin" | (string & {}) | URL;
@@ -54,6 +59,16 @@ export interface CreateOptions {
    * "f16" and "pack16" choose the GPU, even one in software.
    */
   activations?: "auto" | "f32" | "f16" | "pack16";
+  /** Whether requests may have an `image`: its encoder is loaded too. */
+  imageInput?: boolean;
+  /** Addresses of folders in diffusers layout: ControlNets. */
+  controls?: Address | Address[];
+  /** T2I-Adapters. */
+  adapters?: Address | Address[];
+  /** An IP-Adapter: `ip-adapter.safetensors` and the folder `image_encoder`. */
+  ipAdapter?: Address;
+  /** A safety checker, which is asked only where a request says so. */
+  safetyChecker?: Address;
   /** Ends the loading; the promise rejects with the signal's reason. */
   signal?: AbortSignal;
   onProgress?: (progress: Progress) => void;
@@ -66,13 +81,56 @@ export interface GenerateOptions {
   /** In pixels, multiples of 8. */
   width?: number;
   height?: number;
-  /** Classifier-free guidance; above 1 each step costs twice. */
+  /** Classifier-free guidance; above 1 each step costs twice. By default 1 for distilled models. */
   guidance?: number;
   negativePrompt?: string;
+  /** For the second text encoder of SDXL, instead of the prompt. */
+  prompt2?: string;
+  negativePrompt2?: string;
+  /** Reads (word:1.2) and [word] as weights, and gives long prompts several chunks. */
+  weighted?: boolean;
+  /** Layers that are left out at the end of the text encoders. */
+  clipSkip?: number;
+  /** "euler", "euler-ancestral", "lcm", "tcd", "ddim", "pndm", "dpm++", or a class of diffusers. */
   scheduler?: string;
+  /** How much fresh noise DDIM and TCD add, 0 to 1. */
+  eta?: number;
+  /** What SDXL is told of sizes: height and width, top and left. */
+  originalSize?: [number, number];
+  cropTopLeft?: [number, number];
+  targetSize?: [number, number];
+  /** Image to image: what the picture is made from. The generator was created with `imageInput`. */
+  image?: Picture;
+  /** Inpainting: what is white in it is made anew. */
+  mask?: Picture;
+  /** How much noise the image gets, above 0 to 1: by default 0.8, with a mask 1. */
+  strength?: number;
+  /** One for each ControlNet. `start` and `end` are shares of the steps. */
+  control?: ControlInput | ControlInput[];
+  /** The ControlNets guess what the picture is, even without a prompt. */
+  guessMode?: boolean;
+  /** One for each T2I-Adapter. */
+  adapter?: ScaledPicture | ScaledPicture[];
+  /** For the IP-Adapter. */
+  imagePrompt?: ScaledPicture;
+  /** Off by default. "flag" says whether the picture is `unsafe`, "block" makes it black too. */
+  safety?: "off" | "flag" | "block";
   /** Ends the work; the promise rejects with the signal's reason and the generator stays usable. */
   signal?: AbortSignal;
   onProgress?: (progress: Progress) => void;
+}
+
+export interface ScaledPicture {
+  image: Picture;
+  /** By default 1. */
+  scale?: number;
+}
+
+export interface ControlInput extends ScaledPicture {
+  /** By default 0. */
+  start?: number;
+  /** By default 1. */
+  end?: number;
 }
 
 export interface Generated {
@@ -81,6 +139,8 @@ export interface Generated {
   readonly steps: number;
   /** Sentences about what was left out, such as the end of an overlong prompt. */
   readonly warnings: readonly string[];
+  /** What the safety checker said; false if it was not asked. */
+  readonly unsafe: boolean;
   /** Milliseconds. */
   readonly timings: Readonly<Record<"text" | "denoise" | "decode", number>>;
   readonly device: "gpu" | "cpu";

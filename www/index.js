@@ -2,6 +2,8 @@
 // (worker.js); this side forwards requests, one after another. Importing this file does nothing.
 
 const BUILTIN = "../models/builtin/";
+/** Networks beside the model's own, by the option that names their folders. */
+const ADDITIONS = ["controls", "adapters", "ipAdapter", "safetyChecker"];
 
 /** What went wrong: `code` is stable and listed in index.d.ts, `message` is a sentence for people. */
 export class TintypeError extends Error {
@@ -20,7 +22,7 @@ export class ImageGenerator {
   /** Settles when the worker is done with the last call, whatever came of it. */
   #idle = Promise.resolve();
 
-  static async create({ model = "builtin", device, weights, activations, signal, onProgress } = {}) {
+  static async create({ model = "builtin", signal, onProgress, ...rest } = {}) {
     signal?.throwIfAborted();
     if (typeof Worker === "undefined") {
       throw new TintypeError("no-adapter", "pictures need a browser, and this is not one");
@@ -29,7 +31,8 @@ export class ImageGenerator {
     const generator = new ImageGenerator();
     generator.#remote = new Remote();
     try {
-      const options = { base: base.href, device, weights, activations };
+      const options = { ...rest, base: base.href };
+      for (const key of ADDITIONS) options[key] = addresses(rest[key]);
       generator.#where = await unlessAborted(generator.#remote.call("create", options, onProgress), signal);
     } catch (error) {
       // Ends the download and frees the device at once, wherever the loading was.
@@ -51,9 +54,9 @@ export class ImageGenerator {
 
   async generate(prompt, { signal, onProgress, seed = randomSeed(), ...options } = {}) {
     signal?.throwIfAborted();
-    const request = { ...options, prompt, seed };
     const before = this.#idle;
-    const work = before.then(() => {
+    const work = before.then(async () => {
+      const request = { ...(await withPixels(options)), prompt, seed };
       // Aborted while it waited: it leaves the queue without a trace.
       signal?.throwIfAborted();
       return this.#remote.call("generate", request, onProgress, signal);
@@ -177,3 +180,27 @@ function folder(model) {
 }
 
 const randomSeed = () => crypto.getRandomValues(new Uint32Array(1))[0];
+
+/** The folders of an option that takes one address or a list of them. */
+const addresses = (value) => [value ?? []].flat().map((address) => folder(address).href);
+
+/** The request with the pixels of its pictures. */
+async function withPixels({ image, mask, control, adapter, imagePrompt, ...rest }) {
+  const all = (list) => list && Promise.all([list].flat().map(async (one) => ({ ...one, image: await pixels(one.image) })));
+  const [a, b, c, d, e] = await Promise.all([pixels(image), pixels(mask), all(control), all(adapter), all(imagePrompt)]);
+  return { ...rest, image: a, mask: b, control: c, adapter: d, imagePrompt: e };
+}
+
+/** The pixels of anything that can be drawn; ImageData is taken as it is. */
+async function pixels(source) {
+  if (source === undefined || source instanceof ImageData) return source;
+  try {
+    const bitmap = await createImageBitmap(source);
+    const context = new OffscreenCanvas(bitmap.width, bitmap.height).getContext("2d");
+    context.drawImage(bitmap, 0, 0);
+    bitmap.close();
+    return context.getImageData(0, 0, context.canvas.width, context.canvas.height);
+  } catch (error) {
+    throw new TintypeError("invalid-option", `a picture cannot be read: ${error.message}`);
+  }
+}

@@ -12,6 +12,9 @@ let current = null;
 
 const OPS = {
   async create({ base, ...options }, progress) {
+    for (const key of ["controls", "adapters", "ipAdapter", "safetyChecker"]) {
+      options[key] = options[key].map((address) => new Source(address));
+    }
     runtime ??= load(fatal);
     const { Generator } = await runtime;
     const known = await knownAdapter();

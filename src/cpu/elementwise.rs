@@ -1,9 +1,19 @@
-//! kernels/scale.wgsl, step.wgsl, image.wgsl, copy.wgsl and multiply_add.wgsl on the CPU.
+//! kernels/{add,copy,image,mean,multiply_add,scale,step}.wgsl on the CPU.
 
 use super::activation::activate;
 use super::{parallel, params};
-use crate::kernels::{ImageParams, ScaleParams, StepParams};
+use crate::kernels::{AddParams, ImageParams, MeanParams, ScaleParams, StepParams};
 use crate::ops::{CHAINS, GUIDED, ROUNDS};
+
+pub fn add(bytes: &[u8], scales: &[f32], a: &[f32], b: &[f32], y: &mut [f32]) {
+    let p: AddParams = params(bytes);
+    let image = p.image as usize * 4;
+    for (n, (y, a)) in y.chunks_exact_mut(image).zip(a.chunks_exact(image)).enumerate() {
+        let k = scales[(n * p.slots as usize + p.slot as usize) * 4];
+        let b = &b[n * image % (p.count as usize * 4)..][..image];
+        y.iter_mut().zip(a.iter().zip(b)).for_each(|(y, (a, b))| *y = a + k * b);
+    }
+}
 
 pub fn scale(bytes: &[u8], x: &[f32], coefficients: &[f32], y: &mut [f32]) {
     let p: ScaleParams = params(bytes);
@@ -20,17 +30,21 @@ pub fn scale(bytes: &[u8], x: &[f32], coefficients: &[f32], y: &mut [f32]) {
     }
 }
 
-pub fn step(bytes: &[u8], k: &[f32], model: &[f32], noise: &[f32], x: &mut [f32], x0: &mut [f32]) {
+pub fn step(bytes: &[u8], k: &[f32], model: &[f32], noise: &[f32], x: &mut [f32], predictions: &mut [f32]) {
     let p: StepParams = params(bytes);
     let count = p.count as usize * 4;
+    if k[11] != 0.0 {
+        predictions.copy_within(..3 * count, count);
+    }
     for i in 0..count {
         let mut m = model[i];
         if p.flags & GUIDED != 0 {
             m += k[3] * (model[count + i] - m);
         }
-        let clean = (k[0] * x[i] + k[1] * m).clamp(-k[2], k[2]);
-        x[i] = k[4] * clean + k[5] * x[i] + k[6] * x0[i] + k[7] * noise[i];
-        x0[i] = clean;
+        let predicted = (k[0] * x[i] + k[1] * m).clamp(-k[2], k[2]);
+        let now = k[4] * predicted + k[5] * x[i] + k[6] * m + k[7] * noise[i];
+        x[i] = (1..4).fold(now, |sum, b| sum + k[7 + b] * predictions[b * count + i]);
+        predictions[i] = predicted;
     }
 }
 
@@ -41,6 +55,23 @@ pub fn image(bytes: &[u8], x: &[f32], y: &mut [f32]) {
     for (pixel, x) in pixels.zip(x.chunks_exact(4)) {
         let level = |v: f32| ((v / 2.0 + 0.5).clamp(0.0, 1.0) * 255.0).round_ties_even() as u8;
         *pixel = [level(x[0]), level(x[1]), level(x[2]), 255];
+    }
+}
+
+pub fn mean(bytes: &[u8], x: &[f32], y: &mut [f32]) {
+    let p: MeanParams = params(bytes);
+    let [h, w] = [p.in_h, p.in_w].map(|n| n as usize);
+    let channels = p.channels as usize * 4;
+    let (out_h, out_w) = (h.div_ceil(2), w.div_ceil(2));
+    for (pixel, y) in y.chunks_exact_mut(channels).enumerate() {
+        let (image, row, column) = (pixel / (out_h * out_w), pixel / out_w % out_h * 2, pixel % out_w * 2);
+        let (rows, columns) = ((h - row).min(2), (w - column).min(2));
+        y.fill(0.0);
+        for at in (0..rows * columns).map(|i| (row + i / columns, column + i % columns)) {
+            let from = ((image * h + at.0) * w + at.1) * channels;
+            y.iter_mut().zip(&x[from..from + channels]).for_each(|(y, x)| *y += x);
+        }
+        y.iter_mut().for_each(|y| *y /= (rows * columns) as f32);
     }
 }
 

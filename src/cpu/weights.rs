@@ -7,7 +7,7 @@ use half::f16;
 use super::PANEL;
 use crate::error::Result;
 use crate::quant::{Format, Matrix};
-use crate::weights::{Declarations, Filler, Folder, Handle, Hooks, Layout, stream};
+use crate::weights::{Checkpoint, Declarations, Filler, Folder, Handle, Hooks, Layout, stream};
 
 /// What a model's handles were filled with.
 pub struct Weights {
@@ -35,21 +35,21 @@ enum Values {
 }
 
 impl Weights {
-    /// Streams the checkpoint files of `component` into the handles.
+    /// Streams checkpoints into the handles: as many as the declarations have sources.
     pub async fn load<F: Folder>(
         declarations: &Declarations,
-        folder: &F,
-        component: &str,
-        stem: &str,
+        checkpoints: &[Checkpoint<'_, F>],
         hooks: Hooks<'_>,
     ) -> Result<Weights> {
         let mut weights = Weights { blobs: HashMap::new() };
-        let mut filler = Filler::new(declarations, |handle, blob| {
-            weights.insert(declarations, handle, &blob);
-            Ok(())
-        });
-        stream(folder, component, stem, &mut filler, hooks).await?;
-        filler.finish(component)?;
+        for (source, Checkpoint { folder, component, stem }) in checkpoints.iter().enumerate() {
+            let mut filler = Filler::new(declarations, source, |handle, blob| {
+                weights.insert(declarations, handle, &blob);
+                Ok(())
+            });
+            stream(*folder, component, stem, &mut filler, hooks).await?;
+            filler.finish(component)?;
+        }
         Ok(weights)
     }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::Gpu;
 use crate::error::Result;
-use crate::weights::{Declarations, Filler, Folder, Handle, Hooks, Layout, stream};
+use crate::weights::{Checkpoint, Declarations, Filler, Folder, Handle, Hooks, Layout, stream};
 
 /// Written data waits in staging memory until a submit: after this much there is one.
 const FLUSH_BYTES: u64 = 64 << 20;
@@ -18,31 +18,32 @@ pub struct GpuWeights {
 }
 
 impl GpuWeights {
-    /// Streams the checkpoint files of `component` into the handles.
+    /// Streams checkpoints into the handles: as many as the declarations have sources.
     pub async fn load<F: Folder>(
         gpu: &Gpu,
         declarations: &Declarations,
-        folder: &F,
-        component: &str,
-        stem: &str,
+        checkpoints: &[Checkpoint<'_, F>],
         hooks: Hooks<'_>,
     ) -> Result<GpuWeights> {
         let mut weights =
             GpuWeights { pending: 0, blobs: vec![None; declarations.specs.len()], tables: HashMap::new() };
-        let scope = gpu.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-        let mut filler = Filler::new(declarations, |handle, blob| {
-            weights.upload(gpu, declarations, handle, blob);
-            gpu.check()
-        });
-        let streamed = stream(folder, component, stem, &mut filler, hooks).await;
-        let finished = streamed.and_then(|_| filler.finish(component));
-        if let Some(e) = scope.pop().await {
-            return Err(crate::error::Error::new(
-                crate::error::Code::OutOfMemory,
-                format!("{component}: the GPU has no room for the weights: {e}"),
-            ));
+        for (source, Checkpoint { folder, component, stem }) in checkpoints.iter().enumerate() {
+            let scope = gpu.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+            let mut filler = Filler::new(declarations, source, |handle, blob| {
+                weights.upload(gpu, declarations, handle, blob);
+                gpu.check()
+            });
+            let streamed = stream(*folder, component, stem, &mut filler, hooks).await;
+            let finished = streamed.and_then(|_| filler.finish(component));
+            if let Some(e) = scope.pop().await {
+                return Err(crate::error::Error::new(
+                    crate::error::Code::OutOfMemory,
+                    format!("{component}: the GPU has no room for the weights: {e}"),
+                ));
+            }
+            finished?;
         }
-        finished.map(|()| weights)
+        Ok(weights)
     }
 
     /// Puts blobs that were made elsewhere (tests) on the GPU.

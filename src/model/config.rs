@@ -6,7 +6,11 @@
 //! one, is `InvalidModel`. Keys that the classes do not know are ignored, as diffusers does.
 
 mod clip;
+mod clip_vision;
+mod controlnet;
 mod fields;
+mod t2i_adapter;
+mod text_time;
 mod unet;
 mod vae;
 
@@ -15,7 +19,11 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 pub use clip::{Activation, ClipTextConfig};
+pub use clip_vision::{ClipImageConfig, ClipVisionConfig};
+pub use controlnet::ControlNetConfig;
 use fields::Fields;
+pub use t2i_adapter::{AdapterType, T2iAdapterConfig};
+pub use text_time::TextTime;
 pub use unet::UnetConfig;
 pub use vae::{KlConfig, TinyConfig, VaeConfig};
 
@@ -28,6 +36,8 @@ pub struct ModelIndex {
     pub class_name: String,
     /// Library and class of each component; `None` where the model has none (`[null, null]`).
     pub components: BTreeMap<String, Option<(String, String)>>,
+    /// Options of the pipeline that are true or false.
+    pub flags: BTreeMap<String, bool>,
 }
 
 impl ModelIndex {
@@ -35,8 +45,11 @@ impl ModelIndex {
     pub fn from_json(bytes: &[u8], file: &str) -> Result<Self> {
         let fields = Fields::parse(bytes, file)?;
         let class_name = fields.string("_class_name", None)?;
-        let mut components = BTreeMap::new();
+        let (mut components, mut flags) = (BTreeMap::new(), BTreeMap::new());
         for (name, value) in fields.entries() {
+            if let Value::Bool(flag) = value {
+                flags.insert(name.clone(), *flag);
+            }
             // Anything else (booleans, strings) is an option of the pipeline, not a component.
             match value.as_array().map(Vec::as_slice) {
                 Some([Value::String(library), Value::String(class)]) => {
@@ -48,7 +61,12 @@ impl ModelIndex {
                 _ => {}
             }
         }
-        Ok(ModelIndex { class_name, components })
+        Ok(ModelIndex { class_name, components, flags })
+    }
+
+    /// An option of the pipeline.
+    pub fn flag(&self, name: &str, default: bool) -> bool {
+        self.flags.get(name).copied().unwrap_or(default)
     }
 
     /// The class of a component that the model has.

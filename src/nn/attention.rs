@@ -53,6 +53,18 @@ impl Projections {
     /// transformers' CLIP.
     pub const CLIP: Projections =
         Projections { q: &["q_proj"], k: &["k_proj"], v: &["v_proj"], out: &["out_proj"], bias: true };
+    /// IP-Adapter's, which has keys and values only.
+    pub const IMAGE: Projections =
+        Projections { q: &[], k: &["to_k_ip"], v: &["to_v_ip"], out: &[], bias: false };
+}
+
+/// Further keys and values of a cross-attention. What they give is added with the factor in a slot of
+/// `scales`, as [`ops::add`] takes it.
+#[derive(Clone, Copy, Debug)]
+pub struct Second {
+    pub context: Tensor,
+    pub scales: Tensor,
+    pub slot: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -93,12 +105,24 @@ impl Attention {
     ) -> (Attention, Linear) {
         let w = heads.width();
         let input = Linear::fused(d, width, w, projection(path, names.q, width, heads, 0, names.bias));
+        let keys_values = Attention::keys_values(d, path, context, heads, names);
+        (Attention { heads, input, out: output(d, path, width, heads, names) }, keys_values)
+    }
+
+    /// Keys and values of cross-attention over a context of `context` channels.
+    pub fn keys_values(
+        d: &mut Declarations,
+        path: &str,
+        context: u32,
+        heads: Heads,
+        names: Projections,
+    ) -> Linear {
+        let w = heads.width();
         let parts = [(names.k, 0), (names.v, w)]
             .into_iter()
             .flat_map(|(n, at)| projection(path, n, context, heads, at, names.bias))
             .collect();
-        let keys_values = Linear::fused(d, context, 2 * w, parts);
-        (Attention { heads, input, out: output(d, path, width, heads, names) }, keys_values)
+        Linear::fused(d, context, 2 * w, parts)
     }
 
     /// `residual + out(attention(x))`. `context` holds keys and values of cross-attention.
@@ -112,13 +136,43 @@ impl Attention {
     ) -> Tensor {
         let w = self.heads.width();
         let input = self.input.of(x).record(r);
-        let (k, v) = match context {
-            Some(kv) => ((kv, 0), (kv, w)),
-            None => ((input, w), (input, 2 * w)),
+        let y = match context {
+            Some(kv) => self.attend(r, input, (kv, 0), (kv, w), causal),
+            None => self.attend(r, input, (input, w), (input, 2 * w), causal),
         };
+        self.finish(r, y, residual)
+    }
+
+    /// `residual + out(attention(x, context) + k attention(x, second))`: the queries are those of both.
+    pub fn record_two(
+        &self,
+        r: &mut Recorder,
+        x: Tensor,
+        context: Tensor,
+        second: Second,
+        residual: Tensor,
+    ) -> Tensor {
+        let w = self.heads.width();
+        let input = self.input.of(x).record(r);
+        let [y, other] = [context, second.context].map(|kv| self.attend(r, input, (kv, 0), (kv, w), false));
+        let y = ops::add(r, second.scales, second.slot, y, other);
+        self.finish(r, y, residual)
+    }
+
+    fn attend(
+        &self,
+        r: &mut Recorder,
+        input: Tensor,
+        k: (Tensor, u32),
+        v: (Tensor, u32),
+        causal: bool,
+    ) -> Tensor {
         let Heads { count: heads, size } = self.heads;
         let padded = self.heads.padded();
-        let y = ops::Attention { q: (input, 0), k, v, heads, size, padded, causal }.record(r);
+        ops::Attention { q: (input, 0), k, v, heads, size, padded, causal }.record(r)
+    }
+
+    fn finish(&self, r: &mut Recorder, y: Tensor, residual: Tensor) -> Tensor {
         let epilogue = Epilogue { residual: Some(residual), ..Default::default() };
         ops::Matmul { epilogue, ..self.out.of(y) }.record(r)
     }

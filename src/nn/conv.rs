@@ -46,7 +46,8 @@ impl Conv {
         ops::Conv { upsample: Some(to), ..self.of(x) }.record(r)
     }
 
-    fn of(&self, x: Tensor) -> ops::Conv {
+    /// The same size, ready to be given a stride or an epilogue and recorded.
+    pub fn of(&self, x: Tensor) -> ops::Conv {
         let pad = if self.weight.matrix.taps == 9 { 1 } else { 0 };
         ops::Conv {
             weight: self.weight,

@@ -5,12 +5,13 @@ use crate::device::{Device, Session, Weights};
 use crate::error::Result;
 use crate::host::Cancel;
 use crate::model::config::VaeConfig;
+use crate::model::vae::Posterior;
 use crate::model::{taesd, vae};
 use crate::ops::{self, Activation};
 use crate::plan::{Plan, Recorder, Target};
 use crate::quant::Format;
 use crate::shape::{Elem, Shape};
-use crate::weights::{Declarations, Folder, Hooks, join};
+use crate::weights::{Checkpoint, Declarations, Folder, Hooks, join};
 
 /// One half of an autoencoder of either kind.
 pub enum Network {
@@ -36,33 +37,62 @@ impl Network {
     }
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Half {
+    Decoder,
+    Encoder,
+}
+
 pub struct VaePart {
     pub config: VaeConfig,
-    network: Network,
+    networks: Vec<(Half, Network)>,
     weights: Weights,
 }
 
 impl VaePart {
-    /// `declare` says which half: [`Network::decoder`] or [`Network::encoder`].
     pub async fn load<F: Folder>(
         device: &Device,
         folder: &F,
         component: &str,
         format: Format,
         hooks: Hooks<'_>,
-        declare: fn(&mut Declarations, &VaeConfig) -> Network,
+        halves: &[Half],
     ) -> Result<VaePart> {
         let path = join(component, "config.json");
         let config = VaeConfig::from_json(&read_json(folder, &path).await?, &path)?;
         let mut d = Declarations::new(format);
-        let network = declare(&mut d, &config);
-        let weights = Weights::load(device, &d, folder, component, "diffusion_pytorch_model", hooks).await?;
-        Ok(VaePart { config, network, weights })
+        let mut networks = vec![];
+        for &half in halves {
+            let network = match half {
+                Half::Decoder => Network::decoder(&mut d, &config),
+                Half::Encoder => Network::encoder(&mut d, &config),
+            };
+            networks.push((half, network));
+        }
+        let checkpoint = Checkpoint { folder, component, stem: "diffusion_pytorch_model" };
+        let weights = Weights::load(device, &d, &[checkpoint], hooks).await?;
+        Ok(VaePart { config, networks, weights })
     }
 
-    /// The plan for this batch and input size, which the device can hold.
-    pub fn plan(&self, device: &Device, target: &Target, images: u32, size: [u32; 2]) -> Result<Plan> {
-        let plan = vae_plan(&self.network, &self.config, target, images, size);
+    pub fn has(&self, half: Half) -> bool {
+        self.networks.iter().any(|(h, _)| *h == half)
+    }
+
+    fn network(&self, half: Half) -> &Network {
+        let found = self.networks.iter().find(|(h, _)| *h == half);
+        &found.unwrap_or_else(|| panic!("the {half:?} was not loaded")).1
+    }
+
+    /// The plan of one half for this batch and input size, which the device can hold.
+    pub fn plan(
+        &self,
+        device: &Device,
+        target: &Target,
+        half: Half,
+        images: u32,
+        size: [u32; 2],
+    ) -> Result<Plan> {
+        let plan = vae_plan(self.network(half), &self.config, target, images, size);
         plan.check("autoencoder", &device.limits())?;
         Ok(plan)
     }
@@ -70,20 +100,41 @@ impl VaePart {
     /// The decoder of one picture of this latent size, from its plan.
     pub async fn decoder(&self, device: &Device, plan: Plan, size: [u32; 2]) -> Result<Decoder> {
         let session = Session::new(device, plan, &self.weights).await?;
-        Ok(Decoder { size, session, coefficients: coefficients(&self.config, &self.network) })
+        Ok(Decoder { size, session, coefficients: coefficients(&self.config, self.network(Half::Decoder)) })
     }
 
-    /// The network alone for this batch and input size, with its coefficients set.
+    /// One half alone for this batch and input size, with its coefficients set.
     pub async fn session(
         &self,
         device: &Device,
         target: &Target,
+        half: Half,
         images: u32,
         size: [u32; 2],
     ) -> Result<Session> {
-        let session = Session::new(device, self.plan(device, target, images, size)?, &self.weights).await?;
-        session.write(device, "coefficients", &coefficients(&self.config, &self.network));
+        let plan = self.plan(device, target, half, images, size)?;
+        let session = Session::new(device, plan, &self.weights).await?;
+        session.write(device, "coefficients", &coefficients(&self.config, self.network(half)));
         Ok(session)
+    }
+
+    /// Whether an encoded picture is a distribution, from which latents are drawn.
+    pub fn draws(&self) -> bool {
+        matches!(self.config, VaeConfig::Kl(_))
+    }
+
+    /// What the U-Net knows as latents, from an encoder's output. `noise` is asked for one or several times as many
+    /// values as a picture has latents, if they are drawn.
+    pub fn latents(&self, sample: &[f32], noise: impl FnOnce() -> Vec<f32>) -> Vec<f32> {
+        match &self.config {
+            VaeConfig::Tiny(c) => sample.iter().map(|v| v * c.scaling_factor).collect(),
+            VaeConfig::Kl(c) => {
+                let posterior = Posterior::new(sample, c.latent_channels);
+                let noise = noise();
+                let drawn = noise.chunks_exact(posterior.mean.len()).flat_map(|n| posterior.sample(n));
+                drawn.map(|v| (v - c.shift_factor.unwrap_or(0.0)) * c.scaling_factor).collect()
+            }
+        }
     }
 }
 

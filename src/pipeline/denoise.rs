@@ -1,44 +1,42 @@
 //! Noise to latents, step by step.
 
+use super::networks::{Job, Networks, denoise_plan};
 use super::read_json;
 use crate::device::{Device, Session, Weights};
 use crate::error::Result;
 use crate::host::Cancel;
-use crate::model::config::UnetConfig;
+use crate::model::config::{ControlNetConfig, T2iAdapterConfig, TextTime, UnetConfig};
+use crate::model::controlnet::ControlNet;
+use crate::model::ip_adapter::IpAdapter;
+use crate::model::t2i_adapter::T2iAdapter;
 use crate::model::unet::Unet;
-use crate::ops::{self, Activation};
-use crate::plan::{Plan, Recorder, Target};
+use crate::plan::{Plan, Target};
 use crate::quant::Format;
 use crate::schedule::Step;
-use crate::shape::{Elem, Shape};
-use crate::weights::{Declarations, Folder, Hooks, join};
+use crate::weights::{Checkpoint, Declarations, Folder, Hooks, join};
 
-/// What a denoiser is recorded for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Job {
-    pub images: u32,
-    /// Classifier-free guidance: the U-Net sees every picture twice.
-    pub guided: bool,
-    /// Of the latents: height, width.
-    pub size: [u32; 2],
-    /// Of a prompt's context.
-    pub tokens: u32,
+/// Networks beside a model's own, each in a folder of its own.
+pub struct Additions<'a, F> {
+    pub controls: Vec<&'a F>,
+    pub adapters: Vec<&'a F>,
+    /// The folder of an IP-Adapter, which has the files `ip-adapter.safetensors` and `image_encoder`.
+    pub ip_adapter: Option<&'a F>,
+    pub safety_checker: Option<&'a F>,
 }
 
-impl Job {
-    /// Pictures that the U-Net sees.
-    fn rows(self) -> u32 {
-        if self.guided { 2 * self.images } else { self.images }
+impl<F> Default for Additions<'_, F> {
+    fn default() -> Self {
+        Additions { controls: vec![], adapters: vec![], ip_adapter: None, safety_checker: None }
     }
 }
 
 pub struct UnetPart {
-    pub config: UnetConfig,
-    pub unet: Unet,
+    pub networks: Networks,
     weights: Weights,
 }
 
 impl UnetPart {
+    /// A U-Net alone.
     pub async fn load<F: Folder>(
         device: &Device,
         folder: &F,
@@ -46,17 +44,55 @@ impl UnetPart {
         format: Format,
         hooks: Hooks<'_>,
     ) -> Result<UnetPart> {
+        Self::load_with(device, folder, component, &Additions::default(), 0, format, hooks).await
+    }
+
+    /// A U-Net and what works with it. `image_embeds` is the width of an IP-Adapter's image embeddings.
+    pub async fn load_with<F: Folder>(
+        device: &Device,
+        folder: &F,
+        component: &str,
+        additions: &Additions<'_, F>,
+        image_embeds: usize,
+        format: Format,
+        hooks: Hooks<'_>,
+    ) -> Result<UnetPart> {
+        const STEM: &str = "diffusion_pytorch_model";
         let path = join(component, "config.json");
         let config = UnetConfig::from_json(&read_json(folder, &path).await?, &path)?;
         let mut d = Declarations::new(format);
-        let unet = Unet::declare(&mut d, &config);
-        let weights = Weights::load(device, &d, folder, component, "diffusion_pytorch_model", hooks).await?;
-        Ok(UnetPart { config, unet, weights })
+        let mut networks = Networks::of(Unet::declare(&mut d, &config), config);
+        let mut checkpoints = vec![Checkpoint { folder, component, stem: STEM }];
+        for &folder in &additions.controls {
+            let config =
+                ControlNetConfig::from_json(&read_json(folder, "config.json").await?, "config.json")?;
+            networks.check_control(&config)?;
+            d.next_source();
+            networks.controls.push(ControlNet::declare(&mut d, &config));
+            checkpoints.push(Checkpoint { folder, component: "", stem: STEM });
+        }
+        for &folder in &additions.adapters {
+            let config =
+                T2iAdapterConfig::from_json(&read_json(folder, "config.json").await?, "config.json")?;
+            networks.check_adapter(&config)?;
+            d.next_source();
+            networks.adapters.push(T2iAdapter::declare(&mut d, &config));
+            checkpoints.push(Checkpoint { folder, component: "", stem: STEM });
+        }
+        if let Some(folder) = additions.ip_adapter {
+            d.next_source();
+            let width = networks.config.cross_attention_dim as u32;
+            let adapter = IpAdapter::declare(&mut d, &networks.unet, width, image_embeds as u32);
+            networks.ip_adapter = Some(adapter);
+            checkpoints.push(Checkpoint { folder, component: "", stem: "ip-adapter" });
+        }
+        let weights = Weights::load(device, &d, &checkpoints, hooks).await?;
+        Ok(UnetPart { networks, weights })
     }
 
     /// The plan of a job, which the device can hold.
     pub fn plan(&self, device: &Device, target: &Target, job: Job) -> Result<Plan> {
-        let plan = denoise_plan(&self.unet, &self.config, target, job);
+        let plan = denoise_plan(&self.networks, target, job);
         plan.check("U-Net", &device.limits())?;
         Ok(plan)
     }
@@ -64,7 +100,21 @@ impl UnetPart {
     /// The denoiser of a job, from its plan.
     pub async fn denoiser(&self, device: &Device, plan: Plan, job: Job) -> Result<Denoiser> {
         let session = Session::new(device, plan, &self.weights).await?;
-        Ok(Denoiser { job, session, unet: self.unet.clone() })
+        Ok(Denoiser { job, session, networks: self.networks.clone() })
+    }
+
+    /// Writes a whole input of the U-Net, `[N, h, w, in_channels]`, unscaled.
+    pub fn write_sample(&self, device: &Device, session: &Session, sample: &[f32]) {
+        let UnetConfig { in_channels, out_channels, .. } = self.networks.config;
+        let part = |range: std::ops::Range<usize>| -> Vec<f32> {
+            sample.chunks_exact(in_channels).flat_map(|row| &row[range.clone()]).copied().collect()
+        };
+        session.write(device, "latents", &part(0..out_channels));
+        session.write(device, "input_coefficients", &[1.0, 0.0, 0.0, 0.0]);
+        if self.networks.sees_hole() {
+            session.write(device, "channels", &part(out_channels..in_channels));
+            session.write(device, "channel_coefficients", &[1.0, 0.0, 0.0, 0.0]);
+        }
     }
 
     /// The plan of a job on the device.
@@ -77,35 +127,102 @@ impl UnetPart {
 pub struct Denoiser {
     pub job: Job,
     session: Session,
-    unet: Unet,
+    networks: Networks,
+}
+
+/// What a U-Net is told of a prompt.
+pub struct Conditions {
+    /// `[rows, tokens, width]`: under guidance the negative prompts first.
+    pub text: Vec<f32>,
+    /// SDXL: the pooled text, `[rows, width]`, and the sizes.
+    pub pooled: Vec<f32>,
+    pub sizes: [f32; TextTime::SIZES],
+    /// For a U-Net that takes the guidance scale as an input.
+    pub guidance: f32,
 }
 
 impl Denoiser {
-    /// `text` is `[rows, tokens, width]`: under guidance the negative prompts first.
-    pub async fn set_text(&self, device: &Device, text: &[f32], cancel: &Cancel) -> Result<()> {
-        self.session.write(device, "text", text);
+    /// What a U-Net is told once a prompt.
+    pub async fn set_conditions(&self, device: &Device, c: &Conditions, cancel: &Cancel) -> Result<()> {
+        let rows = self.job.rows() as usize;
+        let time = self.networks.unet.time_embedding();
+        self.session.write(device, "text", &c.text);
+        if let Some(features) = time.guidance_features(c.guidance) {
+            self.session.write(device, "guidance_features", &features.repeat(rows));
+        }
+        if self.networks.config.text_time.is_some() {
+            let each = c.pooled.chunks_exact(c.pooled.len() / rows);
+            let added: Vec<f32> = each.flat_map(|p| time.added_features(p, c.sizes)).collect();
+            self.session.write(device, "added_features", &added);
+        }
         self.session.run(device, "context", cancel, &|_| {}).await
+    }
+
+    /// What other networks see of a request: pictures `[H, W, 3]` in [0, 1] for ControlNets and T2I-Adapters (black where
+    /// there is none), and image embeddings, `[rows, width]`.
+    pub async fn set_pictures(
+        &self,
+        device: &Device,
+        controls: &[Vec<f32>],
+        adapters: &[Vec<f32>],
+        image_embeds: &[f32],
+        cancel: &Cancel,
+    ) -> Result<()> {
+        let rows = self.job.rows() as usize;
+        for (i, picture) in controls.iter().enumerate() {
+            self.session.write(device, &format!("control_image.{i}"), &picture.repeat(rows));
+        }
+        for (i, picture) in adapters.iter().enumerate() {
+            let unshuffled = self.networks.adapters[i].unshuffle(picture, self.job.size);
+            self.session.write(device, &format!("adapter_image.{i}"), &unshuffled);
+        }
+        if self.networks.ip_adapter.is_some() {
+            self.session.write(device, "image_embeds", image_embeds);
+        }
+        self.session.run(device, "pictures", cancel, &|_| {}).await
+    }
+
+    /// How much of what other networks make is added, `[rows, slots]`.
+    pub fn set_scales(&self, device: &Device, scales: &[f32]) {
+        let padded: Vec<f32> = scales.iter().flat_map(|&s| [s, 0.0, 0.0, 0.0]).collect();
+        self.session.write(device, "scales", &padded);
+    }
+
+    /// Sets what an inpainting U-Net sees beside the latents, `[N, h, w, in_channels - out_channels]`.
+    pub fn set_channels(&self, device: &Device, channels: &[f32]) {
+        self.session.write(device, "channels", channels);
+        self.session.write(device, "channel_coefficients", &[1.0, 0.0, 0.0, 0.0]);
     }
 
     /// Sets the first sample, `[N, h, w, C]`.
     pub fn start(&self, device: &Device, sample: &[f32]) {
         self.session.write(device, "latents", sample);
-        self.session.write(device, "clean", &vec![0.0; sample.len()]);
+        self.session.write(device, "predictions", &vec![0.0; 4 * sample.len()]);
         self.session.write(device, "noise", &vec![0.0; sample.len()]);
     }
 
-    /// Runs the U-Net on the current sample.
+    /// Replaces the current sample.
+    pub fn set_latents(&self, device: &Device, sample: &[f32]) {
+        self.session.write(device, "latents", sample);
+    }
+
+    /// Runs the U-Net on the current sample, with its ControlNets if they are `controlled`.
     pub async fn predict(
         &self,
         device: &Device,
         step: &Step,
+        controlled: bool,
         cancel: &Cancel,
         progress: &dyn Fn(f64),
     ) -> Result<()> {
-        let features = self.unet.time_features(step.timestep).repeat(self.job.rows() as usize);
+        let time = self.networks.unet.time_embedding();
+        let features = time.features(step.timestep).repeat(self.job.rows() as usize);
         self.session.write(device, "time_features", &features);
         self.session.write(device, "input_coefficients", &[step.input_scale, 0.0, 0.0, 0.0]);
         self.session.run(device, "time", cancel, &|_| {}).await?;
+        if controlled {
+            self.session.run(device, "control", cancel, &|_| {}).await?;
+        }
         self.session.run(device, "unet", cancel, progress).await
     }
 
@@ -132,51 +249,20 @@ impl Denoiser {
 }
 
 /// A step's numbers in the order of the kernel.
-pub fn step_coefficients(step: &Step, guidance: f32) -> [f32; 8] {
+pub fn step_coefficients(step: &Step, guidance: f32) -> [f32; 12] {
+    let [before_1, before_2, before_3] = step.prev_before;
     [
-        step.x0_sample,
-        step.x0_model,
+        step.p_sample,
+        step.p_model,
         step.clip.unwrap_or(f32::MAX),
         guidance,
-        step.prev_x0,
+        step.prev_p,
         step.prev_sample,
-        step.prev_x0_before,
+        step.prev_model,
         step.prev_noise,
+        before_1,
+        before_2,
+        before_3,
+        if step.remembers { 1.0 } else { 0.0 },
     ]
-}
-
-/// Sections: "context" (once a prompt: input "text"), "time" (once a timestep: input "time_features"),
-/// "unet" (inputs "latents", "input_coefficients"; output "model_output"), "step" (inputs "noise",
-/// "step_coefficients"; changes "latents" and "clean").
-pub fn denoise_plan(unet: &Unet, config: &UnetConfig, target: &Target, job: Job) -> Plan {
-    let (rows, [h, w]) = (job.rows(), job.size);
-    let mut r = Recorder::new(target);
-    let latents = Shape::new(job.images, h, w, config.in_channels as u32);
-
-    r.section("context");
-    let text =
-        r.input("text", Shape::tokens(rows, job.tokens, config.cross_attention_dim as u32), target.elem);
-    let context = unet.record_context(&mut r, text);
-
-    r.section("time");
-    let features = r.input("time_features", unet.time_shape(rows), target.elem);
-    let time = unet.record_time(&mut r, features);
-
-    r.section("unet");
-    let sample = r.input("latents", latents, Elem::F32);
-    let coefficients = r.input("input_coefficients", Shape::new(1, 1, 1, 4), Elem::F32);
-    let x = ops::scale(&mut r, sample, coefficients, rows, Activation::None);
-    let output = unet.record(&mut r, x, time, &context);
-    r.output("model_output", output);
-
-    if config.in_channels != config.out_channels {
-        // An inpainting U-Net: what it denoises is a part of its input, which is not built yet.
-        return r.finish();
-    }
-    r.section("step");
-    let coefficients = r.input("step_coefficients", Shape::new(1, 1, 2, 4), Elem::F32);
-    let noise = r.input("noise", latents, Elem::F32);
-    let clean = r.input("clean", latents, Elem::F32);
-    ops::step(&mut r, coefficients, output, noise, sample, clean);
-    r.finish()
 }

@@ -10,6 +10,8 @@ pub struct LoadOptions {
     pub weights: Format,
     /// "auto", "f32", "f16" or "pack16".
     pub activations: String,
+    /// Whether the autoencoder's encoder is loaded too: for requests with an image.
+    pub encoder: bool,
 }
 
 impl LoadOptions {
@@ -19,7 +21,7 @@ impl LoadOptions {
             .into_iter()
             .find(|f| f.as_str() == weights)
             .ok_or_else(|| Error::option(format!("weights: wanted f32, f16 or q8, found {weights:?}")))?;
-        Ok(LoadOptions { weights, activations: activations.to_owned() })
+        Ok(LoadOptions { weights, activations: activations.to_owned(), encoder: false })
     }
 }
 

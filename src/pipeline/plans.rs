@@ -1,8 +1,8 @@
 //! The plans of a model, from its configurations alone: what `tintype plan` prints and bench measures.
 
-use super::{Job, Network, Request, denoise_plan, read_json, text_plan, vae_plan};
+use super::{Job, Network, Networks, Request, denoise_plan, read_json, text_plan, vae_plan};
 use crate::error::Result;
-use crate::model::clip::TextEncoder;
+use crate::model::clip::{HiddenState, TextEncoder};
 use crate::model::config::{ClipTextConfig, UnetConfig, VaeConfig};
 use crate::model::unet::Unet;
 use crate::plan::{Plan, Target};
@@ -19,7 +19,7 @@ pub struct Planned {
     pub plan: Plan,
 }
 
-/// The text encoder, the U-Net and the decoder of a folder in the diffusers layout, as far as it has them, for one
+/// The text encoders, the U-Net and the decoder of a folder in the diffusers layout, as far as it has them, for one
 /// picture of `size` (width, height) without guidance.
 pub async fn plans<F: Folder>(
     folder: &F,
@@ -27,7 +27,7 @@ pub async fn plans<F: Folder>(
     target: &Target,
     size: [usize; 2],
 ) -> Result<Vec<Planned>> {
-    let [text, unet, vae] = ["text_encoder", "unet", "vae"].map(|c| format!("{c}/config.json"));
+    let [unet, vae] = ["unet", "vae"].map(|c| format!("{c}/config.json"));
     let vae = VaeConfig::from_json(&read_json(folder, &vae).await?, &vae)?;
     let request = Request { size: Some(size), ..Request::new("", 0) };
     let [width, height] = request.size(0, vae.spatial_factor())?;
@@ -39,15 +39,21 @@ pub async fn plans<F: Folder>(
     };
     let mut all = vec![];
     let mut tokens = CLIP_TOKENS;
-    if let Some(json) = folder.read(&text).await? {
-        let text = ClipTextConfig::from_json(&json, &text)?;
+    let two = folder.read("text_encoder_2/config.json").await?.is_some();
+    let state = if two { HiddenState::PENULTIMATE } else { HiddenState::LAST };
+    for name in ["text_encoder", "text_encoder_2"] {
+        let path = format!("{name}/config.json");
+        let Some(json) = folder.read(&path).await? else { continue };
+        let text = ClipTextConfig::from_json(&json, &path)?;
         tokens = text.max_position_embeddings as u32;
-        all.push(planned("text_encoder", &|d| text_plan(&TextEncoder::declare(d, &text), target, 1)));
+        all.push(planned(name, &|d| text_plan(&TextEncoder::declare(d, &text), target, 1, state)));
     }
     if let Some(json) = folder.read(&unet).await? {
         let unet = UnetConfig::from_json(&json, &unet)?;
         let job = Job { images: 1, guided: false, size: latent, tokens };
-        all.push(planned("unet", &|d| denoise_plan(&Unet::declare(d, &unet), &unet, target, job)));
+        all.push(planned("unet", &|d| {
+            denoise_plan(&Networks::of(Unet::declare(d, &unet), unet.clone()), target, job)
+        }));
     }
     all.push(planned("decoder", &|d| vae_plan(&Network::decoder(d, &vae), &vae, target, 1, latent)));
     Ok(all)

@@ -3,24 +3,116 @@
 use serde::Serialize;
 
 use crate::error::{Error, Result};
+use crate::host::Cancel;
+use crate::image::Picture;
 
 /// The longest side of a picture, in pixels; the GPU's limits come earlier on most devices.
 const MAX_SIDE: usize = 8192;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Request {
     /// One picture each.
     pub prompts: Vec<String>,
+    /// Whether prompts are read as [`crate::prompt`] says: brackets weigh words, and what is longer than the text encoder
+    /// takes becomes several chunks. Otherwise every character is text, and what is too long is cut, as in diffusers.
+    pub weighted: bool,
     pub negative_prompt: String,
+    /// For the second text encoder of SDXL, instead of the prompts.
+    pub prompt_2: Option<String>,
+    pub negative_prompt_2: Option<String>,
     pub seeds: Seeds,
     /// Denoising steps; by default what suits the scheduler ([`crate::schedule::Config::default_steps`]).
     pub steps: Option<usize>,
-    /// Width and height in pixels, multiples of the autoencoder's factor (8).
+    /// Width and height in pixels, multiples of the autoencoder's factor (8); by default those of `image`, rounded
+    /// down, or what the model was trained for.
     pub size: Option<[usize; 2]>,
-    /// Classifier-free guidance, active above 1; by default off, as distilled models want it.
+    /// Classifier-free guidance, active above 1; by default off for distilled models, 7.5 for others (SDXL: 5). A
+    /// U-Net that takes the guidance scale as an input (LCM) is told it instead, by default 8.5.
     pub guidance: Option<f64>,
-    /// "euler", "lcm" or a diffusers class; by default the model's own.
+    /// "euler", "lcm" or another name, or a diffusers class; by default the model's own.
     pub scheduler: Option<String>,
+    /// How much fresh noise DDIM (by default 0) and TCD (0.3) add, 0 to 1.
+    pub eta: Option<f64>,
+    /// Layers that are left out at the end of the text encoders.
+    pub clip_skip: usize,
+    /// What SDXL is told of sizes.
+    pub sizes: Sizes,
+    /// Image to image: what the picture is made from.
+    pub image: Option<Picture>,
+    /// Inpainting: what is white in it is made anew, in halves of grey.
+    pub mask: Option<Picture>,
+    /// How much noise `image` gets, above 0 to 1: by default 0.8, and 1 (all of it) for inpainting.
+    pub strength: Option<f64>,
+    /// A picture for each ControlNet that was loaded, in their order.
+    pub controls: Vec<ControlInput>,
+    /// The ControlNets guess the picture, even without a prompt (diffusers' `guess_mode`).
+    pub guess_mode: bool,
+    /// A picture and a scale for each T2I-Adapter that was loaded.
+    pub adapters: Vec<(Picture, f32)>,
+    /// A picture and a scale for the IP-Adapter.
+    pub image_prompt: Option<(Picture, f32)>,
+    pub safety: Safety,
+}
+
+/// What SDXL is told of sizes, in pixels; by default the picture's own, not cropped.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sizes {
+    /// Height and width.
+    pub original: Option<[u32; 2]>,
+    /// Top and left.
+    pub crop: [u32; 2],
+    /// Height and width.
+    pub target: Option<[u32; 2]>,
+}
+
+impl Sizes {
+    /// In the order of the U-Net's input, for a picture of this size.
+    pub fn numbers(&self, height: usize, width: usize) -> [f32; 6] {
+        let own = [height as u32, width as u32];
+        let ([a, b], [c, d], [e, f]) = (self.original.unwrap_or(own), self.crop, self.target.unwrap_or(own));
+        [a, b, c, d, e, f].map(|v| v as f32)
+    }
+}
+
+/// What a ControlNet sees, and when.
+#[derive(Clone, Debug)]
+pub struct ControlInput {
+    pub picture: Picture,
+    pub scale: f32,
+    /// The shares of the steps between which it is active, 0 to 1.
+    pub start: f64,
+    pub end: f64,
+}
+
+impl ControlInput {
+    /// Whether it is active in a step.
+    pub fn active(&self, step: usize, steps: usize) -> bool {
+        let share = |i: usize| i as f64 / steps as f64;
+        share(step) >= self.start && share(step + 1) <= self.end
+    }
+}
+
+/// What the safety checker does with pictures that it finds unsafe.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Safety {
+    /// It is not asked.
+    #[default]
+    Off,
+    /// The report says so.
+    Flag,
+    /// They come out black, and the report says so.
+    Block,
+}
+
+impl Safety {
+    pub fn parse(word: &str) -> Result<Safety> {
+        match word {
+            "off" => Ok(Safety::Off),
+            "flag" => Ok(Safety::Flag),
+            "block" => Ok(Safety::Block),
+            other => Err(Error::option(format!("safety: wanted off, flag or block, found {other:?}"))),
+        }
+    }
 }
 
 /// Seeds of torch's CPU generator; the low 32 bits count.
@@ -30,6 +122,12 @@ pub enum Seeds {
     One(u64),
     /// Each picture has its own.
     Each(Vec<u64>),
+}
+
+impl Default for Seeds {
+    fn default() -> Seeds {
+        Seeds::One(0)
+    }
 }
 
 impl Seeds {
@@ -44,26 +142,19 @@ impl Seeds {
 impl Request {
     /// One picture, everything else by default.
     pub fn new(prompt: &str, seed: u64) -> Request {
-        Request {
-            prompts: vec![prompt.to_owned()],
-            negative_prompt: String::new(),
-            seeds: Seeds::One(seed),
-            steps: None,
-            size: None,
-            guidance: None,
-            scheduler: None,
-        }
+        Request { prompts: vec![prompt.to_owned()], seeds: Seeds::One(seed), ..Default::default() }
     }
 
     /// Width and height, checked.
     pub fn size(&self, default: usize, factor: usize) -> Result<[usize; 2]> {
-        let size = self.size.unwrap_or([default, default]);
+        let multiple = factor.max(8);
+        let down = |side: usize| (side / multiple * multiple).max(multiple);
+        let own = self.image.as_ref().map(|image| [down(image.width), down(image.height)]);
+        let size = self.size.or(own).unwrap_or([default, default]);
         for (name, side) in ["width", "height"].iter().zip(size) {
-            if side == 0 || !side.is_multiple_of(factor.max(8)) || side > MAX_SIDE {
+            if side == 0 || !side.is_multiple_of(multiple) || side > MAX_SIDE {
                 return Err(Error::option(format!(
-                    "{name}: wanted a multiple of {} from {} to {MAX_SIDE}, found {side}",
-                    factor.max(8),
-                    factor.max(8)
+                    "{name}: wanted a multiple of {multiple} from {multiple} to {MAX_SIDE}, found {side}"
                 )));
             }
         }
@@ -84,14 +175,45 @@ impl Request {
         }
     }
 
-    pub fn guidance(&self) -> Result<f32> {
-        let guidance = self.guidance.unwrap_or(1.0);
+    pub fn guidance(&self, default: f64) -> Result<f32> {
+        let guidance = self.guidance.unwrap_or(default);
         if !(0.0..=100.0).contains(&guidance) {
             return Err(Error::option(format!("guidance: wanted a number from 0 to 100, found {guidance}")));
         }
         Ok(guidance as f32)
     }
+
+    /// How much noise the picture gets; 1 if there is none.
+    pub fn strength(&self) -> Result<f64> {
+        let default = if self.image.is_some() && self.mask.is_none() { 0.8 } else { 1.0 };
+        let strength = self.strength.unwrap_or(default);
+        if !(strength > 0.0 && strength <= 1.0) {
+            return Err(Error::option(format!(
+                "strength: wanted a number above 0, at most 1, found {strength}"
+            )));
+        }
+        if self.mask.is_some() && self.image.is_none() {
+            return Err(Error::option("mask: wanted an image beside it, found none"));
+        }
+        if self.strength.is_some() && self.image.is_none() {
+            return Err(Error::option("strength: wanted an image beside it, found none"));
+        }
+        Ok(strength)
+    }
 }
+
+/// What a run tells while it goes, and where it can be stopped.
+pub struct Watch<'a> {
+    pub cancel: Cancel,
+    /// The stage, and how far it is from 0 to 1.
+    pub progress: &'a dyn Fn(Stage, f64),
+    /// Gets the latents after each step ("latents.0", [N, C, h, w]) and the pictures ("image", [N, H, W, 3]
+    /// in 0..1), in the order of the reference's files.
+    pub dump: Option<&'a Dump<'a>>,
+}
+
+/// Takes a name, a shape and its values.
+pub type Dump<'a> = dyn Fn(&str, [usize; 4], Vec<f32>) + 'a;
 
 /// A picture.
 #[derive(Clone, Debug)]
@@ -110,6 +232,8 @@ pub struct Report {
     pub warnings: Vec<String>,
     pub steps: usize,
     pub timings: Timings,
+    /// For each picture, whether the safety checker found it unsafe; empty if it was not asked.
+    pub unsafe_images: Vec<bool>,
 }
 
 /// Seconds by stage.

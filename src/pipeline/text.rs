@@ -1,14 +1,15 @@
-//! Prompts to hidden states.
+//! Prompts to hidden states and pooled vectors.
 
 use super::{Stage, Watch, read_json};
 use crate::device::{Device, Session, Weights};
 use crate::error::{Error, Result};
-use crate::model::clip::TextEncoder;
+use crate::model::clip::{HiddenState, TextEncoder};
 use crate::model::config::ClipTextConfig;
 use crate::plan::{Plan, Recorder, Target};
+use crate::prompt::{self, Chunk};
 use crate::quant::Format;
 use crate::tokenizer::{Files, Tokenizer};
-use crate::weights::{Declarations, Folder, Hooks, join};
+use crate::weights::{Checkpoint, Declarations, Folder, Hooks, join};
 
 /// A tokenizer and its text encoder.
 pub struct TextPart {
@@ -52,32 +53,79 @@ impl TextPart {
         Ok(TextPart { tokenizer, network })
     }
 
-    /// The hidden states of the prompts, `[prompts, tokens, width]`.
+    /// A prompt as chunks of tokens: one, without weights, unless it is `weighted`. A sentence about what was left out
+    /// goes to `warnings`, once.
+    pub fn chunks(&self, prompt: &str, weighted: bool, warnings: &mut Vec<String>) -> Vec<Chunk> {
+        if weighted {
+            return prompt::chunks(&self.tokenizer, &prompt::parse(prompt));
+        }
+        let encoded = self.tokenizer.encode(prompt);
+        if let Some(rest) = encoded.overflow {
+            let limit = self.tokenizer.length() - 2;
+            let warning =
+                format!("the prompt has {} tokens, {limit} count; left out: {rest}", encoded.tokens);
+            if !warnings.contains(&warning) {
+                warnings.push(warning);
+            }
+        }
+        vec![Chunk { weights: vec![1.0; encoded.ids.len()], ids: encoded.ids }]
+    }
+
+    /// What the network makes of prompts of equally many chunks each.
     pub async fn encode(
         &self,
         device: &Device,
         target: &Target,
-        prompts: &[&str],
+        prompts: &[Vec<Chunk>],
+        state: HiddenState,
         watch: &Watch<'_>,
-        warnings: &mut Vec<String>,
-    ) -> Result<Vec<f32>> {
-        let mut ids = vec![];
-        for prompt in prompts {
-            let encoded = self.tokenizer.encode(prompt);
-            if let Some(rest) = encoded.overflow {
-                let limit = self.tokenizer.length() - 2;
-                let warning =
-                    format!("the prompt has {} tokens, {limit} count; left out: {rest}", encoded.tokens);
-                if !warnings.contains(&warning) {
-                    warnings.push(warning);
-                }
-            }
-            ids.push(encoded.ids);
-        }
-        let session = self.network.session(device, target, ids.len()).await?;
-        session.write(device, "embeddings", &self.network.embeddings(&ids)?);
+    ) -> Result<Encoded> {
+        let network = &self.network;
+        let width = network.encoder.config.hidden_size;
+        let ids: Vec<Vec<u32>> = prompts.iter().flatten().map(|chunk| chunk.ids.clone()).collect();
+        let session = network.session(device, target, ids.len(), state).await?;
+        session.write(device, "embeddings", &network.embeddings(&ids)?);
         session.run(device, "text", &watch.cancel, &|f| (watch.progress)(Stage::Text, f)).await?;
-        session.read(device, "last_hidden_state").await
+        let mut states = session.read(device, "hidden_state").await?;
+        let each = states.chunks_exact_mut(self.tokenizer.length() * width);
+        for (hidden, chunk) in each.zip(prompts.iter().flatten()) {
+            prompt::weigh(hidden, &chunk.weights);
+        }
+        let mut pooled = vec![];
+        if let Some(dim) = network.encoder.config.projection_dim {
+            let all = network.text_embeds(&session.read(device, "last_hidden_state").await?, &ids);
+            // A prompt's first chunk speaks for it.
+            let step = prompts.first().map_or(1, Vec::len);
+            pooled = all.chunks_exact(dim).step_by(step).flatten().copied().collect();
+        }
+        Ok(Encoded { states, width, pooled })
+    }
+}
+
+/// What a text encoder makes of prompts.
+pub struct Encoded {
+    /// `[prompts, tokens of all chunks, width]`
+    pub states: Vec<f32>,
+    pub width: usize,
+    /// `[prompts, projection_dim]`; empty if the encoder has no projection.
+    pub pooled: Vec<f32>,
+}
+
+impl Encoded {
+    /// One encoder's states of more prompts.
+    pub fn above(self, other: Encoded) -> Encoded {
+        Encoded {
+            states: [self.states, other.states].concat(),
+            width: self.width,
+            pooled: [self.pooled, other.pooled].concat(),
+        }
+    }
+
+    /// Two encoders' states side by side, and the pooled vectors of the one that has them.
+    pub fn beside(self, other: Encoded) -> Encoded {
+        let rows = self.states.chunks_exact(self.width).zip(other.states.chunks_exact(other.width));
+        let states = rows.flat_map(|(a, b)| a.iter().chain(b)).copied().collect();
+        Encoded { states, width: self.width + other.width, pooled: [self.pooled, other.pooled].concat() }
     }
 }
 
@@ -93,13 +141,20 @@ impl TextNetwork {
         let config = ClipTextConfig::from_json(&read_json(folder, &path).await?, &path)?;
         let mut d = Declarations::new(format);
         let encoder = TextEncoder::declare(&mut d, &config);
-        let weights = Weights::load(device, &d, folder, component, "model", hooks).await?;
+        let checkpoint = Checkpoint { folder, component, stem: "model" };
+        let weights = Weights::load(device, &d, &[checkpoint], hooks).await?;
         Ok(TextNetwork { encoder, weights })
     }
 
     /// A session for so many prompts: its input is [`Self::embeddings`], its section "text".
-    pub async fn session(&self, device: &Device, target: &Target, prompts: usize) -> Result<Session> {
-        let plan = text_plan(&self.encoder, target, prompts);
+    pub async fn session(
+        &self,
+        device: &Device,
+        target: &Target,
+        prompts: usize,
+        state: HiddenState,
+    ) -> Result<Session> {
+        let plan = text_plan(&self.encoder, target, prompts, state);
         plan.check("text encoder", &device.limits())?;
         Session::new(device, plan, &self.weights).await
     }
@@ -122,14 +177,30 @@ impl TextNetwork {
         }
         Ok(sums)
     }
+
+    /// The projected pooled states, `[prompts, projection_dim]`, from the last hidden states.
+    pub fn text_embeds(&self, last: &[f32], ids: &[Vec<u32>]) -> Vec<f32> {
+        let projection = self.encoder.text_projection().expect("an encoder with a projection");
+        let (matrix, width) = (self.weights.table(projection), self.encoder.config.hidden_size);
+        let pooled = self.encoder.pooled(last, ids);
+        let dot = |row: &[f32], vector: &[f32]| row.iter().zip(vector).map(|(a, b)| a * b).sum::<f32>();
+        pooled
+            .chunks_exact(width)
+            .flat_map(|v| matrix.chunks_exact(width).map(move |row| dot(row, v)))
+            .collect()
+    }
 }
 
-/// Section "text": input "embeddings", output "last_hidden_state".
-pub fn text_plan(encoder: &TextEncoder, target: &Target, prompts: usize) -> Plan {
+/// Section "text": input "embeddings", outputs "hidden_state" (the wanted one) and "last_hidden_state" (behind the
+/// final norm, if it comes that far).
+pub fn text_plan(encoder: &TextEncoder, target: &Target, prompts: usize, state: HiddenState) -> Plan {
     let mut r = Recorder::new(target);
     r.section("text");
     let x = r.input("embeddings", encoder.shape(prompts as u32), target.elem);
-    let y = encoder.record(&mut r, x);
-    r.output("last_hidden_state", y);
+    let (state, last) = encoder.record(&mut r, x, state);
+    r.output("hidden_state", state);
+    if let Some(last) = last {
+        r.output("last_hidden_state", last);
+    }
     r.finish()
 }

@@ -27,7 +27,7 @@ impl Config {
         Ok(Config { file: file.to_string(), keys })
     }
 
-    /// The same settings for another scheduler: `name` is a short name ("euler", "lcm") or a class of
+    /// The same settings for another scheduler: `name` is a short name ("euler", "dpm++") or a class of
     /// diffusers. Keys that the file does not have take the defaults of the new class, as
     /// `from_config` does in diffusers.
     ///
@@ -40,7 +40,8 @@ impl Config {
         Ok(self.with_key("_class_name", scheduler.class))
     }
 
-    /// The same settings with one of them replaced, for example `original_inference_steps`.
+    /// The same settings with one of them replaced, for example `original_inference_steps`. What diffusers
+    /// takes as arguments of calls is set in this way too: `eta`, `strength`, `sigmas`.
     pub fn with_key(&self, key: &str, value: impl Into<Value>) -> Config {
         let mut config = self.clone();
         config.keys.insert(key.to_string(), value.into());
@@ -57,15 +58,24 @@ impl Config {
             .ok_or_else(|| Error::model(self.keys().place("_class_name", "the scheduler's class is missing")))
     }
 
-    /// Denoising steps when nobody names a number: 4 for LCM; 1 for trailing timesteps, which the models
+    /// Denoising steps when nobody names a number: 4 for LCM and TCD; 1 for trailing timesteps, which the models
     /// have that were distilled to one step (SD-Turbo); 20 for others.
     pub fn default_steps(&self) -> usize {
-        let spacing = self.keys.get("timestep_spacing").and_then(Value::as_str);
-        match (self.class().unwrap_or_default(), spacing) {
-            ("LCMScheduler", _) => 4,
-            (_, Some("trailing")) => 1,
+        match (self.consistency(), self.distilled()) {
+            (true, _) => 4,
+            (_, true) => 1,
             _ => 20,
         }
+    }
+
+    /// Whether the scheduler is that of a model distilled to few steps, which needs no guidance.
+    pub fn distilled(&self) -> bool {
+        let spacing = self.keys.get("timestep_spacing").and_then(Value::as_str);
+        self.consistency() || spacing == Some("trailing")
+    }
+
+    fn consistency(&self) -> bool {
+        matches!(self.class().unwrap_or_default(), "LCMScheduler" | "TCDScheduler")
     }
 
     /// Whether a schedule can be made at all: to fail while loading and not later.
@@ -73,7 +83,7 @@ impl Config {
     /// # Errors
     /// Those of [`super::Schedule::new`] that concern the configuration.
     pub fn check(&self) -> Result<()> {
-        super::Schedule::new(self, 1).map(drop)
+        super::Schedule::new(self, 1, 0).map(drop)
     }
 
     pub(super) fn keys(&self) -> Keys<'_> {
@@ -104,6 +114,32 @@ impl Keys<'_> {
         let wanted = "a whole number between 1 and 100000";
         self.read(key, default, wanted, |v| {
             v.as_u64().filter(|n| (1..=100_000).contains(n)).map(|n| n as usize)
+        })
+    }
+
+    /// A number from 0 to 1.
+    pub fn fraction(&self, key: &str, default: f64) -> Result<f64> {
+        let wanted = "a number from 0 to 1";
+        self.read(key, default, wanted, |v| v.as_f64().filter(|n| (0.0..=1.0).contains(n)))
+    }
+
+    /// The order of a solver that has a first and a second one.
+    pub fn order(&self, key: &str, default: usize) -> Result<usize> {
+        match self.count(key, default)? {
+            order @ (1 | 2) => Ok(order),
+            order => {
+                Err(Error::unsupported(self.place(key, &format!("{order} is not supported, only 1 and 2"))))
+            }
+        }
+    }
+
+    /// A list of this many numbers above 0, at most 1; none if the key is absent.
+    pub fn numbers(&self, key: &str, count: usize) -> Result<Option<Vec<f64>>> {
+        let number = |v: &Value| v.as_f64().filter(|&n| n > 0.0 && n <= 1.0);
+        let wanted = format!("a list of {count} numbers above 0, at most 1");
+        self.read(key, None, &wanted, |v| {
+            let list: Option<Vec<f64>> = v.as_array()?.iter().map(number).collect();
+            list.filter(|list| list.len() == count).map(Some)
         })
     }
 

@@ -23,7 +23,7 @@ fn lcm(keys: &str) -> Config {
 }
 
 fn timesteps(config: &Config, steps: usize) -> Vec<f32> {
-    Schedule::new(config, steps).unwrap().steps.iter().map(|s| s.timestep).collect()
+    Schedule::new(config, steps, 0).unwrap().steps.iter().map(|s| s.timestep).collect()
 }
 
 #[track_caller]
@@ -36,7 +36,7 @@ fn assert_close(got: &[f32], wanted: &[f32]) {
 
 #[track_caller]
 fn assert_refused(config: &Config, steps: usize, code: Code, words: &str) {
-    let error = Schedule::new(config, steps).unwrap_err();
+    let error = Schedule::new(config, steps, 0).unwrap_err();
     assert_eq!(error.code, code, "{error}");
     assert!(error.message.contains(words), "{error}");
 }
@@ -69,7 +69,7 @@ fn alphas_are_bit_exact() {
 #[test]
 fn euler_tables() {
     let trailing = euler(r#""timestep_spacing": "trailing", "steps_offset": 1"#);
-    let four = Schedule::new(&trailing, 4).unwrap();
+    let four = Schedule::new(&trailing, 4, 0).unwrap();
     assert_eq!(timesteps(&trailing, 4), [999.0, 749.0, 499.0, 249.0]);
     assert_close(&four.sigmas, &[14.614647, 4.081731, 1.612887, 0.6932054, 0.0]);
     assert_eq!(four.init_noise_sigma, four.sigmas[0]);
@@ -79,17 +79,17 @@ fn euler_tables() {
     assert_eq!(timesteps(&trailing, 61).len(), 61);
 
     let leading = euler(r#""timestep_spacing": "leading", "steps_offset": 1"#);
-    let three = Schedule::new(&leading, 3).unwrap();
+    let three = Schedule::new(&leading, 3, 0).unwrap();
     assert_eq!(timesteps(&leading, 3), [667.0, 334.0, 1.0]);
     assert_close(&three.sigmas, &[2.92955, 0.9355102, 0.04131448, 0.0]);
     assert_close(&[three.init_noise_sigma], &[3.095523]);
 
     let linspace = euler(r#""final_sigmas_type": "sigma_min""#);
     assert_eq!(timesteps(&linspace, 4), [999.0, 666.0, 333.0, 0.0]);
-    let four = Schedule::new(&linspace, 4).unwrap();
+    let four = Schedule::new(&linspace, 4, 0).unwrap();
     assert_close(&four.sigmas, &[14.614647, 2.9183085, 0.9323584, 0.029167535, 0.029167535]);
     // Between whole timesteps sigmas are interpolated.
-    let six = Schedule::new(&linspace, 6).unwrap();
+    let six = Schedule::new(&linspace, 6, 0).unwrap();
     assert_eq!(six.steps[1].timestep, 799.2);
     assert_close(&six.sigmas[1..2], &[5.0924187]);
     assert_eq!(timesteps(&linspace, 1), [0.0]);
@@ -106,14 +106,17 @@ fn euler_steps() {
     ];
     for (prediction, [scaled, x0, prev]) in wanted {
         let keys = format!(r#""timestep_spacing": "trailing", "prediction_type": "{prediction}""#);
-        let schedule = Schedule::new(&euler(&keys), 2).unwrap();
+        let schedule = Schedule::new(&euler(&keys), 2, 0).unwrap();
         let step = schedule.steps[0];
-        let got = step.x0(3.0, 0.5);
-        assert_close(&[step.input_scale * 3.0, got, step.prev(got, 3.0, 7.0, 7.0)], &[scaled, x0, prev]);
+        let got = step.p(3.0, 0.5);
+        assert_close(
+            &[step.input_scale * 3.0, got, step.prev(got, 3.0, 7.0, [7.0; 3], 7.0)],
+            &[scaled, x0, prev],
+        );
         assert_eq!(step.denoised(got, 3.0), got);
         // The last step ends at the predicted picture.
         let last = schedule.steps[1];
-        assert_eq!(last.prev(0.25, 3.0, 7.0, 7.0), 0.25);
+        assert_eq!(last.prev(0.25, 3.0, 7.0, [7.0; 3], 7.0), 0.25);
         assert!(!last.draws_noise);
     }
 }
@@ -125,7 +128,7 @@ fn lcm_tables() {
     assert_eq!(timesteps(&fifty, 3), [999.0, 679.0, 339.0]);
     assert_eq!(timesteps(&fifty, 8), [999.0, 879.0, 759.0, 639.0, 499.0, 379.0, 259.0, 139.0]);
     assert_eq!(timesteps(&fifty.with_key("original_inference_steps", 100), 4), [999.0, 749.0, 499.0, 249.0]);
-    let schedule = Schedule::new(&fifty, 4).unwrap();
+    let schedule = Schedule::new(&fifty, 4, 0).unwrap();
     assert_eq!(schedule.init_noise_sigma, 1.0);
     assert!(schedule.sigmas.is_empty());
     let draws: Vec<bool> = schedule.steps.iter().map(|s| s.draws_noise).collect();
@@ -143,22 +146,26 @@ fn lcm_steps() {
     ];
     for (prediction, [x0, denoised, prev]) in wanted {
         let keys = format!(r#""prediction_type": "{prediction}", "timestep_scaling": 0.001"#);
-        let schedule = Schedule::new(&lcm(&keys), 2).unwrap();
+        let schedule = Schedule::new(&lcm(&keys), 2, 0).unwrap();
         let step = schedule.steps[0];
-        let got = step.x0(3.0, 0.5);
-        assert_close(&[got, step.denoised(got, 3.0), step.prev(got, 3.0, 7.0, -1.0)], &[x0, denoised, prev]);
+        let got = step.p(3.0, 0.5);
+        assert_close(
+            &[got, step.denoised(got, 3.0), step.prev(got, 3.0, 7.0, [7.0; 3], -1.0)],
+            &[x0, denoised, prev],
+        );
         let last = schedule.steps[1];
-        assert_eq!(last.prev(0.25, 3.0, 7.0, 7.0), last.denoised(0.25, 3.0));
+        assert_eq!(last.prev(0.25, 3.0, 7.0, [7.0; 3], 7.0), last.denoised(0.25, 3.0));
     }
-    let clipped = Schedule::new(&lcm(r#""clip_sample": true, "clip_sample_range": 2.5"#), 1).unwrap();
-    assert_eq!(clipped.steps[0].x0(3.0, 0.5), 2.5);
-    assert_eq!(clipped.steps[0].x0(-3.0, -0.5), -2.5);
+    let clipped = Schedule::new(&lcm(r#""clip_sample": true, "clip_sample_range": 2.5"#), 1, 0).unwrap();
+    assert_eq!(clipped.steps[0].p(3.0, 0.5), 2.5);
+    assert_eq!(clipped.steps[0].p(-3.0, -0.5), -2.5);
 }
 
 #[test]
 fn another_class_takes_explicit_keys_only() {
     let pndm = config("PNDMScheduler", r#""beta_end": 0.012, "set_alpha_to_one": false, "steps_offset": 1"#);
-    assert_refused(&pndm, 4, Code::Unsupported, "PNDMScheduler");
+    let heun = config("HeunDiscreteScheduler", r#""beta_end": 0.012"#);
+    assert_refused(&heun, 4, Code::Unsupported, "HeunDiscreteScheduler");
     let lcm = pndm.with_class("lcm").unwrap();
     assert_eq!(lcm.class().unwrap(), "LCMScheduler");
     assert_eq!(timesteps(&lcm, 4), [999.0, 759.0, 499.0, 259.0]);
@@ -166,13 +173,12 @@ fn another_class_takes_explicit_keys_only() {
     assert_eq!(timesteps(&pndm.with_class("EulerDiscreteScheduler").unwrap(), 2), [999.0, 0.0]);
     assert_eq!(pndm.with_class("heun").unwrap_err().code, Code::InvalidOption);
     // Settings of other classes are of no concern.
-    assert!(lcm.with_key("use_karras_sigmas", true).check().is_ok());
+    assert!(lcm.with_key("use_beta_sigmas", true).check().is_ok());
 }
 
 #[test]
 fn what_is_not_supported_is_named() {
     let cases = [
-        ("use_karras_sigmas", "true"),
         ("use_exponential_sigmas", "true"),
         ("use_beta_sigmas", "true"),
         ("rescale_betas_zero_snr", "true"),

@@ -93,6 +93,45 @@ fn what_is_cut_off_is_reported() {
 }
 
 #[test]
+fn names_are_whole_words() {
+    let plain = Tokenizer::from_files(&files("<|endoftext|>")).unwrap();
+    let mut t = Tokenizer::from_files(&files("<|endoftext|>")).unwrap();
+    t.add_name(" <Cat-Toy> ", 522..525).unwrap();
+    t.add_name("cat", 530..531).unwrap();
+    t.add_name("Cat cat", 531..533).unwrap();
+    t.add_name("\u{130}", 600..601).unwrap();
+    let a = vocab()["a</w>"];
+    // In any case of letters, the longest first; marks at a name's edge may have letters beside them.
+    assert_eq!(t.tokens("A <cat-toy>"), [a, 522, 523, 524]);
+    assert_eq!(t.tokens("a<CAT-TOY>a"), [a, 522, 523, 524, a]);
+    assert_eq!(t.tokens("cat <cat-toy>cat CAT a"), [530, 522, 523, 524, 531, 532, a]);
+    assert_eq!(t.tokens("cat cat cat"), [531, 532, 530]);
+    assert_eq!(t.tokens("cat's"), [530, vocab()["'s</w>"]]);
+    assert_eq!(t.tokens("i\u{307} \u{130}"), [600, 600]);
+    for text in ["cats", "concat", "cat_1", "cat1", "<toy>", "", " ", "\u{e9}cat\u{e9}", "i"] {
+        assert_eq!(t.tokens(text), plain.tokens(text), "{text}");
+    }
+    assert_eq!([521, 522, 523, 524, 525].map(|id| t.inside_name(id)), [false, false, true, true, false]);
+    // Seven tokens count; a name is told once, as it was given.
+    let rest = |text: &str| t.encode(text).overflow;
+    assert_eq!(rest("a a a a <cat-toy>"), None);
+    assert_eq!(rest("a a a a a a <cat-toy> a").as_deref(), Some("<Cat-Toy> a"));
+    assert_eq!(rest("a a a a a a a a cat a, cat").as_deref(), Some("a cat a , cat"));
+    let wrong: [(&str, Range<u32>, &str); 5] = [
+        (" ", 700..701, "is empty"),
+        ("dog", 700..700, "\"dog\" has no vectors"),
+        ("CAT", 700..701, "\"CAT\" already"),
+        ("dog", END..700, "the id 521 is taken"),
+        ("dog", 599..603, "the id 600 is taken"),
+    ];
+    for (name, ids, words) in wrong {
+        let error = t.add_name(name, ids).unwrap_err();
+        assert_eq!(error.code, Code::InvalidOption, "{error}");
+        assert!(error.message.contains(words), "{error}");
+    }
+}
+
+#[test]
 fn tokenizer_json_gives_the_same() {
     let plain = files("!");
     let from_parts = Tokenizer::from_files(&plain).unwrap();

@@ -10,7 +10,7 @@ use super::{Options, Source, device, to_js};
 use crate::device::{Device, Session};
 use crate::error::{Error, Result};
 use crate::host::Cancel;
-use crate::pipeline::{self, Job, LoadOptions, TextNetwork, UnetPart, VaePart};
+use crate::pipeline::{Half, HiddenState, Job, LoadOptions, TextNetwork, UnetPart, VaePart};
 use crate::plan::Target;
 use crate::shape::{nchw, nhwc};
 use crate::weights::Hooks;
@@ -64,8 +64,8 @@ impl Network {
         let part = match component {
             "unet" => Part::Unet(UnetPart::load(d, source, component, format, Hooks::NONE).await?),
             "vae" => {
-                let declare = pipeline::Network::decoder;
-                Part::Decoder(VaePart::load(d, source, component, format, Hooks::NONE, declare).await?)
+                let halves = [Half::Decoder];
+                Part::Decoder(VaePart::load(d, source, component, format, Hooks::NONE, &halves).await?)
             }
             "text_encoder" => Part::Text(TextNetwork::load(d, source, component, format, Hooks::NONE).await?),
             other => {
@@ -87,17 +87,21 @@ impl Network {
                 let (timestep, _) = inputs.get("timestep")?;
                 let job = Job { images: n, guided: false, size: [h, w], tokens };
                 let session = self.session([n, h, w, tokens], part.session(device, target, job)).await?;
-                let features = timestep.iter().flat_map(|&t| part.unet.time_features(t)).collect::<Vec<_>>();
+                let features = timestep
+                    .iter()
+                    .flat_map(|&t| part.networks.unet.time_embedding().features(t))
+                    .collect::<Vec<_>>();
                 let rows = n as usize / timestep.len().max(1);
-                session.write(device, "latents", &nhwc(&sample, c as usize, (h * w) as usize));
-                session.write(device, "input_coefficients", &[1.0, 0.0, 0.0, 0.0]);
+                part.write_sample(device, &session, &nhwc(&sample, c as usize, (h * w) as usize));
                 session.write(device, "text", &text);
                 session.write(device, "time_features", &features.repeat(rows));
                 self.finish(session, [n, h, w, tokens], &["context", "time", "unet"], "model_output").await
             }
             Part::Decoder(part) => {
                 let (z, [n, c, h, w]) = inputs.get("z")?;
-                let session = self.session([n, c, h, w], part.session(device, target, n, [h, w])).await?;
+                let session = self
+                    .session([n, c, h, w], part.session(device, target, Half::Decoder, n, [h, w]))
+                    .await?;
                 // Without the scaling, which belongs to the pipeline.
                 session.write(device, "coefficients", &[1.0, 0.0, 0.0, 0.0]);
                 session.write(device, "input", &nhwc(&z, c as usize, (h * w) as usize));
@@ -110,7 +114,9 @@ impl Network {
                     .map(|row| row.iter().map(|&id| id as u32).collect())
                     .collect();
                 let size = [n, tokens, 1, 1];
-                let session = self.session(size, network.session(device, target, n as usize)).await?;
+                let session = self
+                    .session(size, network.session(device, target, n as usize, HiddenState::LAST))
+                    .await?;
                 session.write(device, "embeddings", &network.embeddings(&ids)?);
                 self.finish(session, size, &["text"], "last_hidden_state").await
             }

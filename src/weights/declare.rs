@@ -104,6 +104,8 @@ impl Layout {
 pub struct Spec {
     pub layout: Layout,
     pub parts: Vec<Part>,
+    /// Which of several checkpoints has the parts ([`Declarations::source`]).
+    pub source: usize,
 }
 
 /// A matrix as kernels see it.
@@ -119,11 +121,18 @@ pub struct Declarations {
     pub specs: Vec<Spec>,
     /// The format of matrices.
     pub format: Format,
+    source: usize,
 }
 
 impl Declarations {
     pub fn new(format: Format) -> Declarations {
-        Declarations { specs: vec![], format }
+        Declarations { specs: vec![], format, source: 0 }
+    }
+
+    /// What is declared from here on lies in another checkpoint than what was before: a U-Net and its
+    /// ControlNet run in one plan and have names in common. Checkpoints are numbered from 0, the first.
+    pub fn next_source(&mut self) {
+        self.source += 1;
     }
 
     /// Every handle with what it was declared as.
@@ -132,7 +141,7 @@ impl Declarations {
     }
 
     pub fn add(&mut self, layout: Layout, parts: Vec<Part>) -> Handle {
-        self.specs.push(Spec { layout, parts });
+        self.specs.push(Spec { layout, parts, source: self.source });
         Handle(self.specs.len() as u32 - 1)
     }
 

@@ -2,15 +2,16 @@
 
 use std::collections::HashMap;
 
-use super::declare::{Declarations, Handle, Layout, Part, Role};
+use super::declare::{Declarations, Handle, Layout, Part, Role, Spec};
 use super::safetensors::TensorInfo;
 use super::stream::Sink;
 use crate::error::{Error, Result};
 use crate::quant::store_f32;
 
-/// Takes slabs of tensors and hands out each blob as soon as it is whole.
+/// Takes slabs of the tensors of one checkpoint and hands out each blob as soon as it is whole.
 pub struct Filler<'a, U> {
     declarations: &'a Declarations,
+    source: usize,
     /// Checkpoint name -> handle and part.
     by_name: HashMap<&'a str, (usize, usize)>,
     /// The name under which each part was found.
@@ -22,9 +23,10 @@ pub struct Filler<'a, U> {
 }
 
 impl<'a, U: FnMut(Handle, Vec<u8>) -> Result<()>> Filler<'a, U> {
-    pub fn new(declarations: &'a Declarations, upload: U) -> Self {
+    /// For the declarations that lie in this one of their checkpoints.
+    pub fn new(declarations: &'a Declarations, source: usize, upload: U) -> Self {
         let mut by_name = HashMap::new();
-        for (h, spec) in declarations.specs.iter().enumerate() {
+        for (h, spec) in of(declarations, source) {
             for (p, part) in spec.parts.iter().enumerate() {
                 for name in &part.names {
                     let known = by_name.insert(name.as_str(), (h, p));
@@ -34,13 +36,13 @@ impl<'a, U: FnMut(Handle, Vec<u8>) -> Result<()>> Filler<'a, U> {
         }
         let missing = declarations.specs.iter().map(|s| s.parts.len()).collect();
         let blobs = vec![None; declarations.specs.len()];
-        Filler { declarations, by_name, found: HashMap::new(), blobs, missing, upload }
+        Filler { declarations, source, by_name, found: HashMap::new(), blobs, missing, upload }
     }
 
     /// After the last file: every tensor must have come.
     pub fn finish(self, component: &str) -> Result<()> {
         let mut absent = vec![];
-        for (h, spec) in self.declarations.specs.iter().enumerate() {
+        for (h, spec) in of(self.declarations, self.source) {
             for (p, part) in spec.parts.iter().enumerate() {
                 if !self.found.contains_key(&(h, p)) {
                     absent.push(part.names[0].as_str());
@@ -56,6 +58,10 @@ impl<'a, U: FnMut(Handle, Vec<u8>) -> Result<()>> Filler<'a, U> {
             ))),
         }
     }
+}
+
+fn of(declarations: &Declarations, source: usize) -> impl Iterator<Item = (usize, &Spec)> {
+    declarations.specs.iter().enumerate().filter(move |(_, spec)| spec.source == source)
 }
 
 fn without_trailing_ones(shape: &[usize]) -> &[usize] {

@@ -42,6 +42,14 @@ impl Hooks<'_> {
     pub const NONE: Hooks<'static> = Hooks { progress: &|_, _| {}, cancelled: &|| false };
 }
 
+/// Files that hold the tensors of one network: `stem` and its variants in the folder `component` ("" for
+/// `folder` itself), as [`stream()`] looks for them.
+pub struct Checkpoint<'a, F> {
+    pub folder: &'a F,
+    pub component: &'a str,
+    pub stem: &'a str,
+}
+
 /// What was read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Streamed {

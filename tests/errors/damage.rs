@@ -164,7 +164,7 @@ fn configurations() {
         ("text_encoder/config.json", "num_attention_heads", json!(0), InvalidModel),
         ("model_index.json", "_class_name", json!("StableDiffusionXLPipeline"), Unsupported),
         ("scheduler/scheduler_config.json", "_class_name", json!("UniPCMultistepScheduler"), Unsupported),
-        ("scheduler/scheduler_config.json", "use_karras_sigmas", json!(true), Unsupported),
+        ("scheduler/scheduler_config.json", "use_beta_sigmas", json!(true), Unsupported),
         ("scheduler/scheduler_config.json", "num_train_timesteps", json!(-1), InvalidModel),
     ];
     for (file, key, value, code) in table {

@@ -1,10 +1,11 @@
-// What the browser tests share: a page of headless Chromium on a server of its own, and files served damaged.
+// What the browser tests share: a page of headless Chromium or Firefox on a server of its own, and files served damaged.
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { launch } from "../../tools/browser.mjs";
 import { serve } from "../../tools/serve.mjs";
 import { ROOT } from "../../tools/shell.mjs";
+import { PAGE, Page, launch as launchFirefox } from "./firefox.mjs";
 
 /** Another set of the same form can be named in the environment. */
 export const GOLDEN = process.env.TINTYPE_GOLDEN ?? join(ROOT, "tests/golden");
@@ -32,24 +33,32 @@ export async function cpuName(page, { isolated = false, relaxed = true }) {
 }
 
 /**
- * Opens `path` in a new browser. `served` maps paths to what is answered in place of the
- * file: bytes, null (no such file) or a function of the response. Closed when the test `t` ends.
- * Options: an `isolated` page can have threads; not `relaxed` hides relaxed SIMD; others are the browser's.
+ * A server of all that tests load. `served` maps paths to what is answered in place of the file: bytes, null (no such
+ * file) or a function of the response and the request.
  */
-export async function open(t, path = "/tests/blank.html", options = {}) {
+async function site({ isolated = false }) {
   const served = new Map();
-  const answer = (path, response) => {
+  const answer = (path, response, request) => {
     if (path === "/tests/blank.html") return reply(response, "<!doctype html><title>test</title>", "text/html");
     if (!served.has(path)) return false;
     const body = served.get(path);
-    if (typeof body === "function") body(response);
+    if (typeof body === "function") body(response, request);
     else if (body === null) response.writeHead(404).end();
     else reply(response, body, "application/octet-stream");
     return true;
   };
-  const { isolated = false, relaxed = true, ...browserOptions } = options;
+  const mounts = { "/golden/": GOLDEN, "/peers/": join(ROOT, "bench/peers"), "/bench/": join(ROOT, "bench/page") };
+  return { served, server: await serve({ mounts, answer, isolated }) };
+}
+
+/**
+ * Opens `path` in a new browser, with `served` of its site. Closed when the test `t` ends.
+ * Options: an `isolated` page can have threads; not `relaxed` hides relaxed SIMD; others are the browser's.
+ */
+export async function open(t, path = "/tests/blank.html", options = {}) {
+  const { isolated, relaxed = true, ...browserOptions } = options;
+  const { served, server } = await site({ isolated });
   if (!relaxed) served.set("/runtime.js", script("runtime.js", (text) => text.replace("WebAssembly.validate(", "false && $&")));
-  const server = await serve({ mounts: { "/golden/": GOLDEN, "/peers/": join(ROOT, "bench/peers"), "/bench/": join(ROOT, "bench/page") }, answer, isolated });
   const browser = await launch(browserOptions);
   const page = await browser.newPage();
   const complaints = [];
@@ -61,6 +70,19 @@ export async function open(t, path = "/tests/blank.html", options = {}) {
   });
   await page.goto(server.url + path);
   return { page, served, complaints, browser };
+}
+
+/** As `open` in a new Firefox, on a blank page. Of the page there is only `evaluate`. */
+export async function openFirefox(t, options = {}) {
+  const { served, server } = await site(options);
+  t.after(() => server.close());
+  const page = new Page();
+  served.set("/tests/work.html", (response) => reply(response, PAGE, "text/html"));
+  served.set("/tests/work", (response, request) => page.receive(request, response));
+  const firefox = launchFirefox(`${server.url}/tests/work.html`);
+  t.after(() => firefox.close());
+  await page.open(firefox);
+  return { page, served };
 }
 
 function reply(response, body, type) {

@@ -3,29 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { cpuName, manifest, open } from "./harness.mjs";
-
-const FAMILIES = ["sd-turbo-like", "sdxs-like"];
-
-/** One request a picture: what to ask for, and the reference's file; or why it cannot be asked for. */
-function requests({ model, args, seed, png }) {
-  if (!FAMILIES.includes(model)) return "another family";
-  const prompts = [args.prompt].flat();
-  const seeds = [seed].flat();
-  if (args.image) return "starts from a picture";
-  if (png.length !== seeds.length || prompts.length !== seeds.length) return "several pictures of one generator";
-  return png.map((file, i) => ({
-    file: `/golden/${file}`,
-    prompt: prompts[i],
-    options: {
-      seed: seeds[i],
-      steps: args.num_inference_steps,
-      width: args.width,
-      height: args.height,
-      guidance: args.guidance_scale,
-      negativePrompt: args.negative_prompt,
-    },
-  }));
-}
+import { FAMILIES, ROUNDING, compare, requests, scheduler } from "./pictures.mjs";
 
 /** Where pictures are drawn: how the page is opened, and the device. */
 const PLACES = {
@@ -53,9 +31,7 @@ async function pictures(t, options, device) {
     }
     families.add(entry.model);
     await t.test(name, async () => {
-      // A case may run under another scheduler than its model's own.
-      const scheduler = { _class_name: entry.scheduler_class, ...entry.scheduler_config };
-      served.set(`/golden/models/${entry.model}/scheduler/scheduler_config.json`, JSON.stringify(scheduler));
+      served.set(...scheduler(entry));
       for (const request of wanted) {
         const found = await page.evaluate(compare, { model: `/golden/models/${entry.model}/`, device, ...request });
         assert.equal(found.device, device);
@@ -68,9 +44,6 @@ async function pictures(t, options, device) {
   for (const family of FAMILIES) assert.ok(families.has(family), `no case of ${family}`);
   t.diagnostic(`not for this interface: ${left.join(", ") || "none"}`);
 }
-
-// Eight bits of rounding in both pictures: each value is off by half a level at most.
-const ROUNDING = 1 / 255;
 
 test("pictures with other precisions stay near the reference", { timeout: 300_000 }, async (t) => {
   const { page } = await open(t);
@@ -88,41 +61,3 @@ test("pictures with other precisions stay near the reference", { timeout: 300_00
     assert.ok(relative > 0 && relative <= 0.05, `off by ${relative}`);
   });
 });
-
-/** Runs in the page: a picture and its reference, value by value. */
-async function compare({ model, device, file, prompt, options, precision = { weights: "f32", activations: "f32" } }) {
-  const { ImageGenerator } = await import("/index.js");
-  const generator = await ImageGenerator.create({ model, device, ...precision });
-  const generated = await generator.generate(prompt, options);
-  const made = generated.toImageData();
-  generator.dispose();
-
-  const blob = await (await fetch(file)).blob();
-  const bitmap = await createImageBitmap(blob, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
-  const context = new OffscreenCanvas(bitmap.width, bitmap.height).getContext("2d");
-  context.drawImage(bitmap, 0, 0);
-  const wanted = context.getImageData(0, 0, bitmap.width, bitmap.height);
-
-  let within = 0;
-  let worst = 0;
-  let square = 0;
-  let all = 0;
-  for (let i = 0; i < wanted.data.length; i++) {
-    // Alpha is 255 in both and would flatter the count.
-    if (i % 4 === 3) continue;
-    const off = Math.abs(wanted.data[i] - made.data[i]);
-    worst = Math.max(worst, off);
-    square += off * off;
-    all += wanted.data[i] ** 2;
-    if (off <= 1) within++;
-  }
-  return {
-    device: generated.device,
-    adapter: generated.adapter,
-    size: [made.width, made.height],
-    wanted: [wanted.width, wanted.height],
-    within: within / ((wanted.data.length / 4) * 3),
-    worst,
-    relative: Math.sqrt(square / all),
-  };
-}

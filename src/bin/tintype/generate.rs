@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::json;
 use tintype::device::Device;
-use tintype::error::{Code, Error, Result};
+use tintype::error::{Error, Result};
 use tintype::host::{Cancel, now};
-use tintype::pipeline::{Image, LoadOptions, Pipeline, Report, Request, Seeds, Stage, Watch};
+use tintype::pipeline::{LoadOptions, Pipeline, Report, Request, Seeds, Stage, Watch};
 use tintype::weights::{DiskFolder, Hooks};
+
+use crate::picture::{write_png, write_whole};
 
 #[derive(Args)]
 pub struct Options {
@@ -30,12 +32,23 @@ pub struct Options {
     /// Of the picture, in pixels; by default what the model was trained for
     #[arg(long, value_name = "WxH", value_parser = crate::parse_size)]
     size: Option<[usize; 2]>,
-    /// euler or lcm; by default the model's own
+    /// euler, euler-ancestral, lcm, tcd, ddim, pndm or dpm++; by default the model's own
     #[arg(long)]
     scheduler: Option<String>,
-    /// Guidance scale; classifier-free guidance is on above 1
+    /// Guidance scale; classifier-free guidance is on above 1; by default 1 for distilled models
     #[arg(long)]
     guidance: Option<f64>,
+    /// How much fresh noise DDIM and TCD add: 0 to 1
+    #[arg(long)]
+    eta: Option<f64>,
+    /// Layers that are left out at the end of the text encoder
+    #[arg(long, value_name = "LAYERS", default_value_t = 0)]
+    clip_skip: usize,
+    /// Read (word:1.2) and [word] as weights, and give long prompts several chunks
+    #[arg(long)]
+    weighted: bool,
+    #[command(flatten)]
+    inputs: crate::inputs::Inputs,
     /// What the picture should not show (with guidance)
     #[arg(long, default_value = "")]
     negative: String,
@@ -50,21 +63,25 @@ pub struct Options {
 }
 
 pub async fn run(options: &Options) -> Result<bool> {
-    let (device, load) = options.device.open("f16").await?;
+    let (device, mut load) = options.device.open("f16").await?;
+    load.encoder = options.inputs.encodes();
     let bar = Bar::new();
     let begun = now();
-    let pipeline = load_model(&device, &options.model, &load, &bar).await?;
+    let pipeline = load_model(&device, options, &load, &bar).await?;
     let loaded = now() - begun;
     let seed = options.seed.unwrap_or_else(random_seed);
-    let request = Request {
+    let request = options.inputs.add_to(Request {
         negative_prompt: options.negative.clone(),
         seeds: Seeds::One(seed),
         steps: options.steps,
         size: options.size,
         guidance: options.guidance,
         scheduler: options.scheduler.clone(),
+        eta: options.eta,
+        clip_skip: options.clip_skip,
+        weighted: options.weighted,
         ..Request::new(&options.prompt, seed)
-    };
+    })?;
     let dumped = RefCell::new(vec![]);
     let dump = |name: &str, shape: [usize; 4], values: Vec<f32>| {
         dumped.borrow_mut().push((name.to_owned(), shape, values))
@@ -84,20 +101,29 @@ pub async fn run(options: &Options) -> Result<bool> {
     for warning in &report.warnings {
         eprintln!("tintype: {warning}");
     }
+    if report.unsafe_images.contains(&true) {
+        eprintln!("tintype: the safety checker found the picture unsafe");
+    }
     tell(options, &device, &report, seed, loaded);
     Ok(true)
 }
 
-async fn load_model(device: &Device, model: &str, load: &LoadOptions, bar: &Bar) -> Result<Pipeline> {
+async fn load_model(device: &Device, options: &Options, load: &LoadOptions, bar: &Bar) -> Result<Pipeline> {
     let progress = |read: u64, total: Option<u64>| {
         bar.show("loading", total.map_or(0.0, |t| read as f64 / t.max(1) as f64));
     };
     let hooks = Hooks { progress: &progress, ..Hooks::NONE };
-    if model == "builtin" {
-        Pipeline::load(device, &crate::builtin::folder()?, load, hooks).await
-    } else {
-        Pipeline::load(device, &DiskFolder::new(Path::new(model)), load, hooks).await
+    if options.model == "builtin" {
+        if options.inputs.adds() {
+            return Err(Error::option(
+                "--model: networks beside the model want one of their family, found builtin",
+            ));
+        }
+        return Pipeline::load(device, &crate::builtin::folder()?, load, hooks).await;
     }
+    let folders = options.inputs.folders();
+    let model = DiskFolder::new(Path::new(&options.model));
+    Pipeline::load_with(device, &model, &folders.additions(), load, hooks).await
 }
 
 fn tell(options: &Options, device: &Device, report: &Report, seed: u64, loaded: f64) {
@@ -108,7 +134,7 @@ fn tell(options: &Options, device: &Device, report: &Report, seed: u64, loaded: 
             "width": image.width, "height": image.height,
             "device": device.kind(), "adapter": device.name(),
             "timings": {"load": loaded, "text": t.text, "denoise": t.denoise, "decode": t.decode},
-            "warnings": report.warnings,
+            "warnings": report.warnings, "unsafe": report.unsafe_images,
         });
         crate::say(value);
         return;
@@ -164,32 +190,6 @@ impl Bar {
             eprint!("\r\x1b[K");
         }
     }
-}
-
-/// Writes beside the target first, so that nothing half-made is ever left under its name, nor elsewhere.
-fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(".partial");
-    let written = std::fs::write(&partial, bytes).and_then(|()| std::fs::rename(&partial, path));
-    written.map_err(|e| {
-        // Where nothing could be written there is nothing to remove.
-        let _ = std::fs::remove_file(&partial);
-        Error::network(format!("cannot write {}: {e}", path.display()))
-    })
-}
-
-fn write_png(path: &Path, image: &Image) -> Result<()> {
-    let rgb: Vec<u8> = image.rgba.chunks_exact(4).flat_map(|p| [p[0], p[1], p[2]]).collect();
-    let mut bytes = vec![];
-    let mut encoder = png::Encoder::new(&mut bytes, image.width as u32, image.height as u32);
-    encoder.set_color(png::ColorType::Rgb);
-    encoder.set_depth(png::BitDepth::Eight);
-    let encoded = encoder.write_header().and_then(|mut writer| {
-        writer.write_image_data(&rgb)?;
-        writer.finish()
-    });
-    encoded.map_err(|e| Error::new(Code::Internal, format!("cannot encode {}: {e}", path.display())))?;
-    write_whole(path, &bytes)
 }
 
 /// A safetensors file of f32 tensors.

@@ -3,6 +3,8 @@
 mod bench;
 mod builtin;
 mod generate;
+mod inputs;
+mod picture;
 mod plan;
 mod verify;
 
@@ -27,7 +29,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Draw a picture of a prompt
-    Generate(generate::Options),
+    Generate(Box<generate::Options>),
     /// Compare with a set of reference results
     Verify(verify::Options),
     /// Print what a model costs, from its configuration alone

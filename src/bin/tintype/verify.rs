@@ -1,5 +1,6 @@
 //! `tintype verify`: every case of a reference set, against that case's own limits.
 
+mod control;
 mod ops;
 mod pipe;
 mod reference;
@@ -9,6 +10,7 @@ mod text;
 mod tokens;
 mod unet;
 mod vae;
+mod vision;
 
 use std::path::PathBuf;
 
@@ -205,14 +207,17 @@ async fn run_case(bench: &Bench, name: &str, case: &Value) -> Result<Vec<Check>>
         None if name == "ops" => ops::run(bench, case).await,
         Some(("text", _)) => text::run(bench, case).await,
         Some(("unet", "timestep_embedding")) => unet::timestep_embedding(bench, case),
-        Some(("unet", "guidance_embedding")) => {
-            Err(Error::unsupported("guidance embedding (LCM) is not built yet"))
-        }
+        Some(("unet", "guidance_embedding")) => unet::guidance_embedding(bench, case),
         Some(("unet", _)) => unet::run(bench, case).await,
         Some(("vae", _)) => vae::run(bench, case).await,
         Some(("sched", "alphas")) => sched::alphas(bench, case),
-        Some(("sched", _)) => sched::run(bench, case).await,
+        Some(("sched", name)) => sched::run(bench, name, case).await,
+        Some(("extras", "image_encoder")) => vision::image_encoder(bench, case).await,
+        Some(("extras", "ip_adapter_embeds")) => vision::ip_adapter_embeds(bench, case).await,
+        Some(("extras", "safety_checker")) => vision::safety_checker(bench, case).await,
         Some(("pipe", _)) => pipe::run(bench, case).await,
+        Some(("extras", "controlnet")) => control::controlnet(bench, case).await,
+        Some(("extras", "t2i_adapter")) => control::t2i_adapter(bench, case).await,
         _ => Err(Error::unsupported(format!("no case like {name} is known yet"))),
     }
 }

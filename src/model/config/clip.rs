@@ -1,5 +1,7 @@
 //! `text_encoder/config.json` of a CLIP text model.
 
+use serde_json::Value;
+
 use super::fields::{Fields, MAX_HEAD};
 use crate::error::Result;
 
@@ -10,6 +12,16 @@ pub enum Activation {
     Gelu,
     /// x · sigmoid(1.702 x).
     QuickGelu,
+}
+
+impl Activation {
+    pub(super) fn read(f: &Fields) -> Result<Self> {
+        match f.string("hidden_act", Some("quick_gelu"))?.as_str() {
+            "gelu" => Ok(Activation::Gelu),
+            "quick_gelu" => Ok(Activation::QuickGelu),
+            _ => Err(f.unsupported("hidden_act", "gelu or quick_gelu")),
+        }
+    }
 }
 
 /// transformers' `CLIPTextConfig`. Widths are multiples of 4; `hidden_size` is one of
@@ -26,8 +38,8 @@ pub struct ClipTextConfig {
     pub layer_norm_eps: f32,
     /// 2 in all published files, which means: pool at the first maximum of the ids.
     pub eos_token_id: usize,
-    /// Width of the projected pooled vector, which only `CLIPTextModelWithProjection` has.
-    pub projection_dim: usize,
+    /// Width of the projected pooled vector, which only `CLIPTextModelWithProjection` has (SDXL's second).
+    pub projection_dim: Option<usize>,
 }
 
 impl ClipTextConfig {
@@ -35,11 +47,6 @@ impl ClipTextConfig {
     pub fn from_json(bytes: &[u8], file: &str) -> Result<Self> {
         let f = Fields::parse(bytes, file)?;
         f.only("model_type", "clip_text_model".into())?;
-        let hidden_act = match f.string("hidden_act", Some("quick_gelu"))?.as_str() {
-            "gelu" => Activation::Gelu,
-            "quick_gelu" => Activation::QuickGelu,
-            _ => return Err(f.unsupported("hidden_act", "gelu or quick_gelu")),
-        };
         let config = ClipTextConfig {
             vocab_size: f.count("vocab_size", 49408)?,
             hidden_size: f.count("hidden_size", 512)?,
@@ -47,29 +54,36 @@ impl ClipTextConfig {
             num_hidden_layers: f.count("num_hidden_layers", 12)?,
             num_attention_heads: f.count("num_attention_heads", 8)?,
             max_position_embeddings: f.count("max_position_embeddings", 77)?,
-            hidden_act,
+            hidden_act: Activation::read(&f)?,
             layer_norm_eps: f.positive("layer_norm_eps", 1e-5)?,
             eos_token_id: f.count("eos_token_id", 49407)?,
-            projection_dim: f.count("projection_dim", 512)?,
+            projection_dim: projects(&f).then(|| f.count("projection_dim", 512)).transpose()?,
         };
-        if !config.hidden_size.is_multiple_of(config.num_attention_heads) {
-            let heads = config.num_attention_heads;
-            return Err(f.wrong("hidden_size", &format!("a multiple of num_attention_heads, {heads}")));
-        }
-        if config.hidden_size / config.num_attention_heads > MAX_HEAD {
-            return Err(
-                f.unsupported("num_attention_heads", &format!("heads of at most {MAX_HEAD} channels"))
-            );
-        }
-        for (key, width) in
-            [("hidden_size", config.hidden_size), ("intermediate_size", config.intermediate_size)]
-        {
-            if !width.is_multiple_of(4) {
-                return Err(f.unsupported(key, "a multiple of 4"));
-            }
-        }
+        check_sizes(&f, config.hidden_size, config.num_attention_heads, config.intermediate_size)?;
         Ok(config)
     }
+}
+
+/// Whether the file is that of a class with a projection.
+fn projects(f: &Fields) -> bool {
+    let classes = f.get("architectures").and_then(Value::as_array).into_iter().flatten();
+    classes.filter_map(Value::as_str).any(|class| class == "CLIPTextModelWithProjection")
+}
+
+/// Refuses heads that do not divide the width or are too large, and widths that are not multiples of 4.
+pub(super) fn check_sizes(f: &Fields, width: usize, heads: usize, inner: usize) -> Result<()> {
+    if !width.is_multiple_of(heads) {
+        return Err(f.wrong("hidden_size", &format!("a multiple of num_attention_heads, {heads}")));
+    }
+    if width / heads > MAX_HEAD {
+        return Err(f.unsupported("num_attention_heads", &format!("heads of at most {MAX_HEAD} channels")));
+    }
+    for (key, width) in [("hidden_size", width), ("intermediate_size", inner)] {
+        if !width.is_multiple_of(4) {
+            return Err(f.unsupported(key, "a multiple of 4"));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -93,7 +107,7 @@ mod tests {
             hidden_act: Activation::QuickGelu,
             layer_norm_eps: 1e-5,
             eos_token_id: 49407,
-            projection_dim: 512,
+            projection_dim: None,
         };
         assert_eq!(parse("{}").unwrap(), wanted);
     }
@@ -102,7 +116,8 @@ mod tests {
     fn values_are_read() {
         let json = r#"{"vocab_size": 814, "hidden_size": 48, "intermediate_size": 192, "num_hidden_layers": 3,
             "num_attention_heads": 3, "max_position_embeddings": 7, "hidden_act": "gelu", "layer_norm_eps": 1e-6,
-            "eos_token_id": 2, "projection_dim": 24, "model_type": "clip_text_model", "unknown": {}}"#;
+            "eos_token_id": 2, "projection_dim": 24, "model_type": "clip_text_model", "unknown": {},
+            "architectures": ["CLIPTextModelWithProjection"]}"#;
         let wanted = ClipTextConfig {
             vocab_size: 814,
             hidden_size: 48,
@@ -113,7 +128,7 @@ mod tests {
             hidden_act: Activation::Gelu,
             layer_norm_eps: 1e-6,
             eos_token_id: 2,
-            projection_dim: 24,
+            projection_dim: Some(24),
         };
         assert_eq!(parse(json).unwrap(), wanted);
     }

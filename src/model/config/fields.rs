@@ -71,6 +71,14 @@ impl<'a> Fields<'a> {
         self.only("_class_name", supported.into())
     }
 
+    /// The object under `key`; `file` is what its messages call it.
+    pub fn object<'b>(&self, key: &str, file: &'b str) -> Result<Fields<'b>> {
+        match self.get(key) {
+            Some(Value::Object(map)) => Ok(Fields { file, map: map.clone() }),
+            _ => Err(self.wrong(key, "an object")),
+        }
+    }
+
     pub fn string(&self, key: &str, default: Option<&str>) -> Result<String> {
         match (self.get(key), default) {
             (Some(Value::String(s)), _) => Ok(s.clone()),

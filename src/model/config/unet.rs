@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::fields::{Fields, MAX_HEAD};
+use super::text_time::TextTime;
 use crate::error::Result;
 
 /// The U-Net. Lists have one entry for each block, 1 to 8, from the highest resolution down, except
@@ -17,7 +18,8 @@ pub struct UnetConfig {
     pub block_out_channels: Vec<usize>,
     /// `CrossAttnDownBlock2D`, not `DownBlock2D`.
     pub down_attention: Vec<bool>,
-    /// `CrossAttnUpBlock2D`, not `UpBlock2D`; entry 0 is the up block at the lowest resolution.
+    /// `CrossAttnUpBlock2D`, not `UpBlock2D`; entry 0 is the up block at the lowest resolution. Empty in a
+    /// ControlNet.
     pub up_attention: Vec<bool>,
     pub mid_block: bool,
     /// With attention the mid block is resnet, transformer, resnet; without it is **one** resnet.
@@ -40,17 +42,17 @@ pub struct UnetConfig {
     pub freq_shift: f32,
     /// Width of the embedding of the guidance scale (LCM).
     pub time_cond_proj_dim: Option<usize>,
+    /// What SDXL adds to the time embedding.
+    pub text_time: Option<TextTime>,
 }
 
 /// Every key of the class but the ones that are read in `from_json` and the ones that change nothing
 /// here, with the only value that is built. The ones that change nothing: `dropout` (training),
 /// `upcast_attention` (attention is f32 anyway), `mid_block_only_cross_attention` (read by a mid block
-/// that is refused), `addition_embed_type_num_heads`, `addition_time_embed_dim` and
-/// `projection_class_embeddings_input_dim` (read for embeddings that are refused).
+/// that is refused) and `addition_embed_type_num_heads` (read for an embedding that is refused).
 fn only_built(f: &Fields) -> Result<()> {
     f.one_of("act_fn", &["silu", "swish"])?;
     for (key, supported) in [
-        ("addition_embed_type", Value::Null),
         ("attention_type", json!("default")),
         ("center_input_sample", json!(false)),
         ("class_embed_type", Value::Null),
@@ -68,7 +70,6 @@ fn only_built(f: &Fields) -> Result<()> {
         ("resnet_skip_time_act", json!(false)),
         ("resnet_time_scale_shift", json!("default")),
         ("reverse_transformer_layers_per_block", Value::Null),
-        ("time_cond_proj_dim", Value::Null),
         ("time_embedding_act_fn", Value::Null),
         ("time_embedding_type", json!("positional")),
         ("timestep_post_act", Value::Null),
@@ -83,14 +84,23 @@ impl UnetConfig {
     pub fn from_json(bytes: &[u8], file: &str) -> Result<Self> {
         let f = Fields::parse(bytes, file)?;
         f.class("UNet2DConditionModel")?;
-        only_built(&f)?;
+        Self::read(&f, true)
+    }
+
+    /// Without up blocks for a ControlNet, whose class has the same keys for everything before them.
+    pub(super) fn read(f: &Fields, up_blocks: bool) -> Result<Self> {
+        only_built(f)?;
 
         let block_out_channels = f.levels("block_out_channels", &[320, 640, 1280, 1280])?;
         let blocks = block_out_channels.len();
         let down = ["DownBlock2D", "CrossAttnDownBlock2D"];
         let down_attention = f.block_types("down_block_types", blocks, &[true, true, true, false], down)?;
         let up = ["UpBlock2D", "CrossAttnUpBlock2D"];
-        let up_attention = f.block_types("up_block_types", blocks, &[false, true, true, true], up)?;
+        let up_attention = if up_blocks {
+            f.block_types("up_block_types", blocks, &[false, true, true, true], up)?
+        } else {
+            vec![]
+        };
         let (mid_block, mid_attention) = match f.get("mid_block_type") {
             None => (true, true),
             Some(Value::Null) => (false, false),
@@ -111,7 +121,7 @@ impl UnetConfig {
         let config = UnetConfig {
             in_channels: f.count("in_channels", 4)?,
             out_channels: f.count("out_channels", 4)?,
-            sample_size: sample_size(&f)?,
+            sample_size: sample_size(f)?,
             down_attention,
             up_attention,
             mid_block,
@@ -127,9 +137,10 @@ impl UnetConfig {
             flip_sin_to_cos: f.bool("flip_sin_to_cos", true)?,
             freq_shift: f.float("freq_shift", 0.0)?,
             time_cond_proj_dim: f.optional_count("time_cond_proj_dim")?,
+            text_time: TextTime::read(f)?,
             block_out_channels,
         };
-        config.check(&f)?;
+        config.check(f)?;
         Ok(config)
     }
 
@@ -145,8 +156,9 @@ impl UnetConfig {
         }
         let last = self.block_out_channels.len() - 1;
         for (i, (&width, &heads)) in self.block_out_channels.iter().zip(&self.heads).enumerate() {
-            let attends =
-                self.down_attention[i] || self.up_attention[last - i] || (i == last && self.mid_attention);
+            let attends = self.down_attention[i]
+                || self.up_attention.get(last - i).is_some_and(|&up| up)
+                || (i == last && self.mid_attention);
             if attends && !width.is_multiple_of(heads) {
                 let supported = format!("a multiple of the {heads} heads for {width}, in block {i}");
                 return Err(f.unsupported("block_out_channels", &supported));
@@ -155,6 +167,12 @@ impl UnetConfig {
                 let supported = format!("heads of at most {MAX_HEAD} channels, in block {i}");
                 return Err(f.unsupported("attention_head_dim", &supported));
             }
+        }
+        if self.in_channels < self.out_channels {
+            return Err(f.wrong("in_channels", &format!("at least out_channels, {}", self.out_channels)));
+        }
+        if self.in_channels > self.out_channels && !self.out_channels.is_multiple_of(4) {
+            return Err(f.unsupported("out_channels", "a multiple of 4, or as many as in_channels"));
         }
         // The timestep's features come in pairs, and each pair's frequency divides by half - shift.
         let half = self.block_out_channels[0] as f32 / 2.0;
@@ -210,6 +228,7 @@ mod tests {
             flip_sin_to_cos: true,
             freq_shift: 0.0,
             time_cond_proj_dim: None,
+            text_time: None,
         }
     }
 
@@ -229,7 +248,9 @@ mod tests {
             "layers_per_block": [1, 1], "attention_head_dim": [7, 5], "transformer_layers_per_block": [1, 10],
             "only_cross_attention": [true, false], "cross_attention_dim": [48, 48],
             "use_linear_projection": true, "norm_num_groups": 8, "norm_eps": 1e-6,
-            "flip_sin_to_cos": false, "freq_shift": 1}"#;
+            "flip_sin_to_cos": false, "freq_shift": 1, "time_cond_proj_dim": 24,
+            "addition_embed_type": "text_time", "addition_time_embed_dim": 8,
+            "projection_class_embeddings_input_dim": 68}"#;
         let wanted = UnetConfig {
             in_channels: 9,
             out_channels: 8,
@@ -249,7 +270,8 @@ mod tests {
             norm_eps: 1e-6,
             flip_sin_to_cos: false,
             freq_shift: 1.0,
-            time_cond_proj_dim: None,
+            time_cond_proj_dim: Some(24),
+            text_time: Some(TextTime { size_features: 8, inputs: 68 }),
         };
         assert_eq!(parse(json).unwrap(), wanted);
     }
@@ -273,7 +295,7 @@ mod tests {
     fn what_is_not_built_is_refused_by_name() {
         let cases = [
             ("act_fn", r#""mish""#),
-            ("addition_embed_type", r#""text_time""#),
+            ("addition_embed_type", r#""text_image""#),
             ("attention_type", r#""gated""#),
             ("center_input_sample", "true"),
             ("class_embed_type", r#""timestep""#),
@@ -291,7 +313,6 @@ mod tests {
             ("resnet_skip_time_act", "true"),
             ("resnet_time_scale_shift", r#""scale_shift""#),
             ("reverse_transformer_layers_per_block", "[1,2]"),
-            ("time_cond_proj_dim", "256"),
             ("time_embedding_act_fn", r#""silu""#),
             ("time_embedding_dim", "64"),
             ("time_embedding_type", r#""fourier""#),
@@ -318,7 +339,13 @@ mod tests {
 
     #[test]
     fn contradictions_are_refused() {
-        let cases: [(&str, Code, &str); 12] = [
+        let text_time = |features: usize, inputs: usize| {
+            format!(
+                r#"{{"addition_embed_type": "text_time", "addition_time_embed_dim": {features},
+                "projection_class_embeddings_input_dim": {inputs}}}"#
+            )
+        };
+        let cases: [(&str, Code, &str); 15] = [
             (r#"{"block_out_channels": [320, 640, 1280, 1288]}"#, InvalidModel, "norm_num_groups, 32"),
             (r#"{"norm_num_groups": 3, "block_out_channels": [6, 6, 6, 6]}"#, Unsupported, "multiples of 4"),
             (r#"{"block_out_channels": [320, 640]}"#, InvalidModel, "down_block_types"),
@@ -335,6 +362,9 @@ mod tests {
             (r#"{"norm_num_groups": null}"#, InvalidModel, "norm_num_groups is null"),
             (r#"{"freq_shift": 160}"#, InvalidModel, "freq_shift is 160"),
             (r#"{"in_channels": 99999999}"#, InvalidModel, "in_channels is 99999999"),
+            (r#"{"addition_embed_type": "text_time"}"#, InvalidModel, "there is no addition_time_embed_dim"),
+            (&text_time(7, 100), Unsupported, "addition_time_embed_dim is 7"),
+            (&text_time(8, 48), InvalidModel, "more than 6 times addition_time_embed_dim"),
         ];
         for (json, code, words) in cases {
             let e = parse(json).unwrap_err();

@@ -1,7 +1,9 @@
 //! The blocks of a U-Net: down, mid, up. Resnets with an optional transformer behind each.
 
 use super::Parts;
+use super::extras::{Block, Extras};
 use super::transformer::Transformer;
+use crate::model::config::UnetConfig;
 use crate::model::resnet::Resnet;
 use crate::nn::Conv;
 use crate::plan::{Recorder, Tensor};
@@ -17,12 +19,27 @@ pub struct Level {
     pub only_cross: bool,
 }
 
+impl Level {
+    /// The blocks at resolution `i`, counted from the highest.
+    pub fn new(config: &UnetConfig, i: usize, attention: bool) -> Level {
+        Level {
+            width: config.block_out_channels[i] as u32,
+            layers: config.layers_per_block,
+            attention,
+            heads: config.heads[i] as u32,
+            transformer_layers: config.transformer_layers_per_block[i],
+            only_cross: config.only_cross_attention[i],
+        }
+    }
+}
+
 /// What every block needs while it is recorded.
 pub struct Inputs<'a> {
     /// All time projections side by side, `[N, 1, 1, sum of widths]`.
     pub time: Tensor,
     /// Keys and values of every cross-attention.
     pub context: &'a [Tensor],
+    pub extras: &'a Extras,
 }
 
 /// A resnet, its place in the time projections, and the transformer behind it.
@@ -56,7 +73,7 @@ impl Layer {
     fn record(&self, r: &mut Recorder, x: Tensor, skip: Option<Tensor>, inputs: &Inputs) -> Tensor {
         let x = self.resnet.record(r, x, skip, Some((inputs.time, self.time)));
         match &self.transformer {
-            Some(t) => t.record(r, x, inputs.context),
+            Some(t) => t.record(r, x, inputs),
             None => x,
         }
     }
@@ -64,7 +81,9 @@ impl Layer {
 
 #[derive(Clone, Debug)]
 pub struct DownBlock {
+    index: usize,
     path: String,
+    attention: bool,
     layers: Vec<Layer>,
     /// A 3x3 convolution with stride 2; the last block has none.
     downsampler: Option<Conv>,
@@ -74,20 +93,21 @@ impl DownBlock {
     /// Appends the width of every skip connection that it makes to `skips`.
     pub fn declare(
         p: &mut Parts,
-        path: &str,
+        index: usize,
         inputs: u32,
         level: Level,
         last: bool,
         skips: &mut Vec<u32>,
     ) -> DownBlock {
+        let path = format!("down_blocks.{index}");
         let layers = (0..level.layers)
-            .map(|i| Layer::declare(p, path, i, if i == 0 { inputs } else { level.width }, level))
+            .map(|i| Layer::declare(p, &path, i, if i == 0 { inputs } else { level.width }, level))
             .collect();
         skips.extend(vec![level.width; level.layers + usize::from(!last)]);
         let name = format!("{path}.downsamplers.0");
         let downsampler =
             (!last).then(|| Conv::declare(p.d, &format!("{name}.conv"), level.width, level.width, 3, true));
-        DownBlock { path: name, layers, downsampler }
+        DownBlock { index, path: name, attention: level.attention, layers, downsampler }
     }
 
     pub fn record(
@@ -101,11 +121,26 @@ impl DownBlock {
             x = layer.record(r, x, None, inputs);
             skips.push(x);
         }
+        // A T2I-Adapter's feature belongs to a block with attention before its downsampler, and to one
+        // without (SDXL's first) behind it; the skip connection from that place has it too.
+        if self.attention {
+            x = self.add_feature(r, x, inputs, skips);
+        }
         if let Some(conv) = &self.downsampler {
             x = conv.downsample(r, x, (1, 1));
             x = r.tap(&self.path, x);
             skips.push(x);
         }
+        if !self.attention {
+            x = self.add_feature(r, x, inputs, skips);
+        }
+        x
+    }
+
+    /// Also replaces the last skip connection, which is `x`.
+    fn add_feature(&self, r: &mut Recorder, x: Tensor, inputs: &Inputs, skips: &mut [Tensor]) -> Tensor {
+        let x = inputs.extras.add_feature(r, Block::Down(self.index), x);
+        *skips.last_mut().expect("a block makes skip connections") = x;
         x
     }
 }

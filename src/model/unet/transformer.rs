@@ -1,6 +1,7 @@
 //! The transformer of a U-Net block (diffusers' Transformer2DModel and BasicTransformerBlock).
 
 use super::Parts;
+use super::blocks::Inputs;
 use crate::nn::{Attention, GroupNorm, Heads, LayerNorm, Linear, Projections};
 use crate::ops::{Activation, Epilogue, Matmul};
 use crate::plan::{Recorder, Tensor};
@@ -43,13 +44,13 @@ impl Transformer {
         }
     }
 
-    /// `x` is `[N, H, W, width]`, `context` the keys and values of every cross-attention of the U-Net.
-    pub fn record(&self, r: &mut Recorder, x: Tensor, context: &[Tensor]) -> Tensor {
+    /// `x` is `[N, H, W, width]`.
+    pub fn record(&self, r: &mut Recorder, x: Tensor, inputs: &Inputs) -> Tensor {
         let h = self.norm.record(r, x, None, Activation::None);
         let h = r.tap(&format!("{}.norm", self.path), h);
         let mut h = self.proj_in.of(h).record(r);
         for block in &self.blocks {
-            h = block.record(r, h, context);
+            h = block.record(r, h, inputs);
         }
         let epilogue = Epilogue { residual: Some(x), ..Default::default() };
         let y = Matmul { epilogue, ..self.proj_out.of(h) }.record(r);
@@ -67,6 +68,8 @@ struct Block {
     norm2: LayerNorm,
     attn2: Attention,
     attn2_context: usize,
+    /// Which keys and values of a picture attn2 takes, when there is one.
+    attn2_image: usize,
     norm3: LayerNorm,
     ff_in: Linear,
     ff_out: Linear,
@@ -91,19 +94,25 @@ impl Block {
             norm2: norm(p, 2),
             attn2,
             attn2_context,
+            attn2_image: p.text_attention(path, heads),
             norm3: norm(p, 3),
             ff_in: Linear::geglu(p.d, &format!("{path}.ff.net.0.proj"), width, 4 * width),
             ff_out: Linear::declare(p.d, &format!("{path}.ff.net.2"), 4 * width, width, true),
         }
     }
 
-    fn record(&self, r: &mut Recorder, x: Tensor, context: &[Tensor]) -> Tensor {
+    fn record(&self, r: &mut Recorder, x: Tensor, inputs: &Inputs) -> Tensor {
+        let context = inputs.context;
         let n = self.norm1.record(r, x);
         let n = r.tap(&format!("{}.norm1", self.path), n);
         let x = self.attn1.record(r, n, self.attn1_context.map(|i| context[i]), x, false);
         let n = self.norm2.record(r, x);
         let n = r.tap(&format!("{}.norm2", self.path), n);
-        let x = self.attn2.record(r, n, Some(context[self.attn2_context]), x, false);
+        let text = context[self.attn2_context];
+        let x = match &inputs.extras.image_prompt {
+            Some(image) => self.attn2.record_two(r, n, text, image.of(self.attn2_image), x),
+            None => self.attn2.record(r, n, Some(text), x, false),
+        };
         let n = self.norm3.record(r, x);
         let n = r.tap(&format!("{}.norm3", self.path), n);
         let h = self.ff_in.of(n).record(r);

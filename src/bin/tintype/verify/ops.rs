@@ -10,7 +10,7 @@ use tintype::ops::{self, Activation, Attention, Epilogue};
 use tintype::plan::{Recorder, Tensor};
 use tintype::quant::Format;
 use tintype::shape::{Elem, Shape};
-use tintype::weights::{Columns, Declarations, DiskFolder, Handle, Hooks, Rows, weight_and_bias};
+use tintype::weights::{Checkpoint, Columns, Declarations, DiskFolder, Handle, Hooks, Rows, weight_and_bias};
 
 use super::reference::Reference;
 use super::{Bench, Check};
@@ -142,7 +142,8 @@ async fn fill(bench: &Bench, d: &Declarations) -> Result<Weights> {
         return Ok(Weights::from_blobs(&bench.device, d, vec![]));
     }
     let folder = DiskFolder::new(bench.root.join("ref"));
-    Weights::load(&bench.device, d, &folder, "", "ops", Hooks::NONE).await
+    let checkpoint = Checkpoint { folder: &folder, component: "", stem: "ops" };
+    Weights::load(&bench.device, d, &[checkpoint], Hooks::NONE).await
 }
 
 /// A 3x3 convolution that copies, to see the upsample in front of it.

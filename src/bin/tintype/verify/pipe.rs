@@ -1,47 +1,139 @@
 //! Whole pipelines: latents after every step, the picture as floats and as levels.
 
 use std::cell::RefCell;
-use std::fs::File;
-use std::io::BufReader;
-use std::path::Path;
 
 use serde_json::Value;
 use tintype::error::{Error, Result};
 use tintype::host::Cancel;
-use tintype::pipeline::{Pipeline, Request, Seeds, Watch};
+use tintype::image::{Filter, Picture};
+use tintype::pipeline::{Additions, ControlInput, Pipeline, Request, Seeds, Sizes, Watch};
 use tintype::schedule::Config;
 use tintype::shape::Elem;
-use tintype::weights::{DiskFolder, Hooks};
+use tintype::weights::{DiskFolder, Folder, Hooks};
 
 use super::{Bench, Check};
+use crate::picture::read_png;
 
-/// The arguments that a request can express.
-const KNOWN: [&str; 7] = [
+/// The arguments that a request can express, and two that only repeat what `image_inputs` says.
+const KNOWN: [&str; 25] = [
     "prompt",
+    "prompt_2",
     "negative_prompt",
+    "negative_prompt_2",
     "num_inference_steps",
     "num_images_per_prompt",
     "guidance_scale",
     "height",
     "width",
+    "eta",
+    "clip_skip",
+    "original_size",
+    "crops_coords_top_left",
+    "target_size",
+    "strength",
+    "image",
+    "mask_image",
+    "controlnet_conditioning_scale",
+    "control_guidance_start",
+    "control_guidance_end",
+    "guess_mode",
+    "adapter_conditioning_scale",
+    "ip_adapter_image",
+    "generator",
+    "output_type",
 ];
 
-pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
-    let request = request(case)?;
-    let reference = bench.reference(case)?;
-    let model =
-        case["model"].as_str().ok_or_else(|| Error::model("manifest.json: a case without a model"))?;
-    if let Some((_, extra)) = model.split_once(" + ") {
-        return Err(Error::unsupported(format!("{extra} is not built yet")));
+/// A model of the set, with one of its components taken from elsewhere.
+struct Mixed {
+    model: DiskFolder,
+    unet: Option<DiskFolder>,
+}
+
+impl Mixed {
+    fn place<'a>(&'a self, path: &'a str) -> (&'a DiskFolder, &'a str) {
+        match (&self.unet, path.strip_prefix("unet/")) {
+            (Some(unet), Some(path)) => (unet, path),
+            _ => (&self.model, path),
+        }
     }
-    let folder = DiskFolder::new(bench.root.join("models").join(model));
+}
+
+impl Folder for Mixed {
+    type File = <DiskFolder as Folder>::File;
+
+    async fn open(&self, path: &str) -> Result<Option<Self::File>> {
+        let (folder, path) = self.place(path);
+        folder.open(path).await
+    }
+
+    fn describe(&self) -> String {
+        self.model.describe()
+    }
+}
+
+/// What a case's `model` says: "sd15-like + extras/ip-adapter (scale 0.6)", "sd15-like with extras/unet-x".
+struct Model {
+    folder: Mixed,
+    /// Name, folder and scale.
+    addition: Option<(String, Mixed, f32)>,
+}
+
+fn model(bench: &Bench, case: &Value) -> Result<Model> {
+    let text = case["model"].as_str().ok_or_else(|| Error::model("manifest.json: a case without a model"))?;
+    let disk = |path: &str| DiskFolder::new(bench.root.join("models").join(path.trim()));
+    let (text, addition) = match text.split_once(" + ") {
+        None => (text, None),
+        Some((text, extra)) => {
+            let (name, scale) = extra.split_once(" (scale ").unwrap_or((extra, "1)"));
+            let scale = scale.trim_end_matches(')').parse().unwrap_or(1.0);
+            (text, Some((name.to_owned(), Mixed { model: disk(name), unet: None }, scale)))
+        }
+    };
+    let (base, unet) = match text.split_once(" with ") {
+        None => (text, None),
+        Some((base, unet)) => (base, Some(disk(unet))),
+    };
+    Ok(Model { folder: Mixed { model: disk(base), unet }, addition })
+}
+
+pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
+    let reference = bench.reference(case)?;
+    let Model { folder, addition } = model(bench, case)?;
+    let mut request = request(bench, case)?;
+    let mut additions = Additions::default();
+    let mut loras = vec![];
+    if let Some((name, folder, scale)) = &addition {
+        match name.as_str() {
+            name if name.contains("controlnet") => {
+                additions.controls.push(folder);
+                request.controls.push(control(bench, case)?);
+                request.image = None;
+            }
+            name if name.contains("t2i-adapter") => {
+                additions.adapters.push(folder);
+                let scale = case["args"]["adapter_conditioning_scale"].as_f64().unwrap_or(1.0) as f32;
+                request.adapters.push((picture(bench, &case["image_input"])?, scale));
+            }
+            name if name.contains("ip-adapter") => {
+                additions.ip_adapter = Some(folder);
+                request.image_prompt =
+                    Some((picture(bench, &case["image_inputs"]["ip_adapter_image"])?, *scale));
+            }
+            name if name.contains("lora") => loras.push((folder, *scale)),
+            other => return Err(Error::unsupported(format!("{other} is not built yet"))),
+        }
+    }
+    if !loras.is_empty() {
+        return Err(Error::unsupported("LoRA is not built yet"));
+    }
     let mut load = bench.load.clone();
     load.activations = bench.target.elem.as_str().to_owned();
+    load.encoder = request.image.is_some();
     let mut scheduler = case["scheduler_config"].clone();
     scheduler["_class_name"] = case["scheduler_class"].clone();
     let scheduler = Config::from_json(scheduler.to_string().as_bytes(), "scheduler_config")?;
     scheduler.check()?;
-    let mut pipeline = Pipeline::load(&bench.device, &folder, &load, Hooks::NONE).await?;
+    let mut pipeline = Pipeline::load_with(&bench.device, &folder, &additions, &load, Hooks::NONE).await?;
     pipeline.set_scheduler(scheduler);
 
     let checks = RefCell::new(vec![]);
@@ -58,15 +150,15 @@ pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
         return Err(Error::model(format!("{} tensors to compare, {} were made", wanted, checks.len())));
     }
     let share = case["limits"]["image_levels"]["f32"].as_f64().filter(|_| bench.target.elem == Elem::F32);
-    if let Some(share) = share {
-        let pngs = case["png"].as_array().map(Vec::as_slice).unwrap_or_default();
+    // One case has its picture as floats alone.
+    if let (Some(share), Some(pngs)) = (share, case["png"].as_array()) {
         if pngs.len() != report.images.len() {
             return Err(Error::model(format!("{} pictures, {} to compare", report.images.len(), pngs.len())));
         }
         for (image, png) in report.images.iter().zip(pngs) {
             let path = bench.root.join(png.as_str().unwrap_or_default());
             let rgb = image.rgba.chunks_exact(4).flat_map(|p| &p[..3]);
-            let off = rgb.zip(read_png(&path)?).filter(|(a, b)| a.abs_diff(*b) > 1).count();
+            let off = rgb.zip(&read_png(&path)?.rgb).filter(|(a, b)| a.abs_diff(**b) > 1).count();
             let total = image.width * image.height * 3;
             checks.push(Check::below(
                 "pixels off by more than one level",
@@ -78,10 +170,46 @@ pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
     Ok(checks)
 }
 
-fn request(case: &Value) -> Result<Request> {
+/// A picture of the set, cut to the size that a note may ask for.
+fn picture(bench: &Bench, path: &Value) -> Result<Picture> {
+    let path = path.as_str().ok_or_else(|| Error::model("manifest.json: a case without a picture"))?;
+    super::vision::picture(bench, path)
+}
+
+fn control(bench: &Bench, case: &Value) -> Result<ControlInput> {
+    let number = |key: &str, default: f64| case["args"][key].as_f64().unwrap_or(default);
+    Ok(ControlInput {
+        picture: picture(bench, &case["image_inputs"]["image"])?,
+        scale: number("controlnet_conditioning_scale", 1.0) as f32,
+        start: number("control_guidance_start", 0.0),
+        end: number("control_guidance_end", 1.0),
+    })
+}
+
+/// The picture of a case of image to image. One case names it in its note alone, with the size that it was resized to:
+/// "input ref/inputs/init_80x100.png resized with PIL Lanczos to width 64, height 96 first".
+fn image(bench: &Bench, case: &Value) -> Result<Picture> {
+    let named = &case["image_inputs"]["image"];
+    let note = case["note"].as_str().unwrap_or_default();
+    if named.is_string() || !note.contains("resized") {
+        return picture(bench, named);
+    }
+    let words: Vec<&str> = note.split([' ', ',']).collect();
+    let after = |word: &str| -> Result<&str> {
+        let at = words.iter().position(|w| *w == word);
+        let found = at.and_then(|at| words.get(at + 1)).copied();
+        found.ok_or_else(|| Error::model(format!("manifest.json: no {word} in {note:?}")))
+    };
+    let side = |word: &str| -> Result<usize> {
+        after(word)?.parse().map_err(|_| Error::model(format!("manifest.json: no {word} in {note:?}")))
+    };
+    let picture = super::vision::picture(bench, after("input")?)?;
+    Ok(picture.resized(side("width")?, side("height")?, Filter::Lanczos))
+}
+
+fn request(bench: &Bench, case: &Value) -> Result<Request> {
     let args = case["args"].as_object().ok_or_else(|| Error::model("manifest.json: a case without args"))?;
-    let images = case["image_inputs"].as_object().into_iter().flatten();
-    if let Some(key) = args.keys().chain(images.map(|(k, _)| k)).find(|k| !KNOWN.contains(&k.as_str())) {
+    if let Some(key) = args.keys().find(|k| !KNOWN.contains(&k.as_str())) {
         return Err(Error::unsupported(format!("the argument {key} is not built yet")));
     }
     let strings = |key: &str| -> Vec<String> {
@@ -91,32 +219,39 @@ fn request(case: &Value) -> Result<Request> {
             _ => vec![],
         }
     };
+    let one = |key: &str| strings(key).into_iter().next();
+    let float = |key: &str| args.get(key).and_then(Value::as_f64);
     let number = |key: &str| args.get(key).and_then(Value::as_u64).map(|v| v as usize);
+    let pair = |key: &str| -> Option<[u32; 2]> {
+        let list = args.get(key)?.as_array()?;
+        Some([list.first()?.as_u64()? as u32, list.get(1)?.as_u64()? as u32])
+    };
     let seeds = match &case["seed"] {
         Value::Array(many) => Seeds::Each(many.iter().filter_map(Value::as_u64).collect()),
         one => Seeds::One(one.as_u64().ok_or_else(|| Error::unsupported(format!("the seed {one}")))?),
     };
     let each = number("num_images_per_prompt").unwrap_or(1);
+    let mask = &case["image_inputs"]["mask_image"];
     Ok(Request {
         prompts: strings("prompt").into_iter().flat_map(|p| vec![p; each]).collect(),
-        negative_prompt: strings("negative_prompt").into_iter().next().unwrap_or_default(),
+        negative_prompt: one("negative_prompt").unwrap_or_default(),
+        prompt_2: one("prompt_2"),
+        negative_prompt_2: one("negative_prompt_2"),
         seeds,
         steps: number("num_inference_steps"),
         size: number("width").zip(number("height")).map(|(w, h)| [w, h]),
-        guidance: args.get("guidance_scale").and_then(Value::as_f64),
-        scheduler: None,
+        guidance: float("guidance_scale"),
+        eta: float("eta"),
+        clip_skip: number("clip_skip").unwrap_or(0),
+        sizes: Sizes {
+            original: pair("original_size"),
+            crop: pair("crops_coords_top_left").unwrap_or_default(),
+            target: pair("target_size"),
+        },
+        image: args.contains_key("image").then(|| image(bench, case)).transpose()?,
+        mask: mask.is_string().then(|| picture(bench, mask)).transpose()?,
+        strength: float("strength"),
+        guess_mode: args.get("guess_mode").and_then(Value::as_bool).unwrap_or(false),
+        ..Request::default()
     })
-}
-
-fn read_png(path: &Path) -> Result<Vec<u8>> {
-    let failed = |e: &dyn std::fmt::Display| Error::model(format!("{}: {e}", path.display()));
-    let file = File::open(path).map_err(|e| failed(&e))?;
-    let mut reader = png::Decoder::new(BufReader::new(file)).read_info().map_err(|e| failed(&e))?;
-    let mut bytes = vec![0; reader.output_buffer_size().ok_or_else(|| failed(&"too large"))?];
-    let info = reader.next_frame(&mut bytes).map_err(|e| failed(&e))?;
-    if (info.color_type, info.bit_depth) != (png::ColorType::Rgb, png::BitDepth::Eight) {
-        return Err(failed(&format!("wanted 8-bit RGB, found {:?}", info.color_type)));
-    }
-    bytes.truncate(info.buffer_size());
-    Ok(bytes)
 }

@@ -14,9 +14,10 @@ use tintype::weights::Declarations;
 
 use super::{Bench, Check};
 
-pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
+/// The manifest does not say eta, but the name does: ddim_20_eta1.
+pub async fn run(bench: &Bench, name: &str, case: &Value) -> Result<Vec<Check>> {
     let reference = bench.reference(case)?;
-    let steps = schedule(case)?;
+    let steps = schedule(name, case, 0)?;
     let mut checks = vec![];
     let numbers = |key: &str| -> Option<Vec<f32>> {
         Some(case[key].as_array()?.iter().filter_map(|v| Some(v.as_f64()? as f32)).collect())
@@ -37,20 +38,26 @@ pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
     let count = shape.iter().product();
     let mut sample = reference.nhwc("x0")?;
     session.write(&bench.device, "sample", &sample);
-    session.write(&bench.device, "clean", &vec![0.0; count]);
+    session.write(&bench.device, "predictions", &vec![0.0; 4 * count]);
     session.write(&bench.device, "noise", &vec![0.0; count]);
     let begin = case["begin_index"].as_u64().unwrap_or(0) as usize;
-    for (i, step) in steps.steps.iter().skip(begin).enumerate() {
+    let steps = schedule(name, case, begin)?;
+    for (i, step) in steps.steps.iter().enumerate() {
         let scaled: Vec<f32> = sample.iter().map(|v| v * step.input_scale).collect();
-        checks.push(Check::new(format!("scaled.{i}"), &scaled, &reference.nhwc(&format!("scaled.{i}"))?));
+        let name = format!("scaled.{i}");
+        // Flows have no such operation in diffusers.
+        if reference.has(&name) {
+            checks.push(Check::new(&name, &scaled, &reference.nhwc(&name)?));
+        }
         session.write(&bench.device, "model", &reference.nhwc(&format!("model_output.{i}"))?);
         if step.draws_noise {
             session.write(&bench.device, "noise", &reference.nhwc(&format!("noise.{i}"))?);
         }
         session.write(&bench.device, "coefficients", &step_coefficients(step, 1.0));
         session.run(&bench.device, "step", &Cancel::default(), &|_| {}).await?;
-        let clean = session.read(&bench.device, "clean").await?;
-        let denoised: Vec<f32> = clean.iter().zip(&sample).map(|(&c, &x)| step.denoised(c, x)).collect();
+        let predictions = session.read(&bench.device, "predictions").await?;
+        let denoised: Vec<f32> =
+            predictions.iter().zip(&sample).map(|(&p, &x)| step.denoised(p, x)).collect();
         sample = session.read(&bench.device, "sample").await?;
         let name = format!("prev_sample.{i}");
         checks.push(Check::new(&name, &sample, &reference.nhwc(&name)?));
@@ -63,7 +70,7 @@ pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
     Ok(checks)
 }
 
-fn schedule(case: &Value) -> Result<Schedule> {
+fn schedule(name: &str, case: &Value, begin: usize) -> Result<Schedule> {
     let mut config = case["config"].clone();
     config["_class_name"] = case["class"].clone();
     let config = Config::from_json(config.to_string().as_bytes(), "scheduler_config.json")?;
@@ -74,11 +81,18 @@ fn schedule(case: &Value) -> Result<Schedule> {
     for (key, value) in settings {
         match key.as_str() {
             "num_inference_steps" => steps = value.as_u64().unwrap_or(0) as usize,
-            "original_inference_steps" => config = config.with_key(key, value.clone()),
+            "original_inference_steps" | "strength" => config = config.with_key(key, value.clone()),
+            "sigmas" => {
+                steps = value.as_array().map_or(0, Vec::len);
+                config = config.with_key(key, value.clone());
+            }
             _ => return Err(Error::unsupported(format!("set_timesteps with {key} is not built yet"))),
         }
     }
-    Schedule::new(&config, steps)
+    if let Some(eta) = name.split_once("_eta").and_then(|(_, eta)| eta.parse::<f64>().ok()) {
+        config = config.with_key("eta", eta);
+    }
+    Schedule::new(&config, steps, begin)
 }
 
 /// The step kernel alone. Latents are f32 whatever the activations are.
@@ -88,9 +102,10 @@ async fn session(bench: &Bench, shape: &[usize]) -> Result<Session> {
     let mut r = Recorder::new(&Target::new(Elem::F32));
     r.section("step");
     let mut input = |name: &str, shape| r.input(name, shape, Elem::F32);
-    let coefficients = input("coefficients", Shape::new(1, 1, 2, 4));
-    let [model, noise, sample, clean] = ["model", "noise", "sample", "clean"].map(|name| input(name, shape));
-    ops::step(&mut r, coefficients, model, noise, sample, clean);
+    let coefficients = input("coefficients", Shape::new(1, 1, 3, 4));
+    let [model, noise, sample] = ["model", "noise", "sample"].map(|name| input(name, shape));
+    let predictions = input("predictions", Shape { n: 4 * shape.n, ..shape });
+    ops::step(&mut r, coefficients, model, noise, sample, predictions);
     let none = Declarations::new(Format::F32);
     Session::new(&bench.device, r.finish(), &Weights::from_blobs(&bench.device, &none, vec![])).await
 }

@@ -1,8 +1,9 @@
 //! Text encoders: hidden states, last hidden state, pooled output.
 
 use serde_json::Value;
-use tintype::error::{Error, Result};
+use tintype::error::Result;
 use tintype::host::Cancel;
+use tintype::model::clip::HiddenState;
 use tintype::pipeline::TextPart;
 use tintype::weights::{DiskFolder, Hooks};
 
@@ -11,30 +12,34 @@ use super::{Bench, Check};
 pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
     let reference = bench.reference(case)?;
     let (folder, component) = bench.component(case)?;
-    if component != "text_encoder" {
-        return Err(Error::unsupported(format!("{component}: a second text encoder is not built yet")));
-    }
     let folder = DiskFolder::new(&folder);
-    let part =
-        TextPart::load(&bench.device, &folder, "tokenizer", component, bench.load.weights, Hooks::NONE)
-            .await?;
+    let part = TextPart::load(
+        &bench.device,
+        &folder,
+        &component.replace("text_encoder", "tokenizer"),
+        component,
+        bench.load.weights,
+        Hooks::NONE,
+    )
+    .await?;
     let tokens = reference.shape("in.input_ids")?[1];
     let ids: Vec<Vec<u32>> = reference
         .f64("in.input_ids")?
         .chunks_exact(tokens)
         .map(|row| row.iter().map(|&id| id as u32).collect())
         .collect();
-    let session = part.network.session(&bench.device, &bench.tapped(), ids.len()).await?;
+    let session = part.network.session(&bench.device, &bench.tapped(), ids.len(), HiddenState::LAST).await?;
     session.write(&bench.device, "embeddings", &part.network.embeddings(&ids)?);
     session.run(&bench.device, "text", &Cancel::default(), &|_| {}).await?;
     let last = session.read(&bench.device, "last_hidden_state").await?;
     let mut checks =
         vec![Check::new("out.last_hidden_state", &last, &reference.f32("out.last_hidden_state")?)];
-    checks.push(Check::new(
-        "out.pooler_output",
-        &part.network.encoder.pooled(&last, &ids),
-        &reference.f32("out.pooler_output")?,
-    ));
+    let network = &part.network;
+    let (name, pooled) = match network.encoder.config.projection_dim {
+        Some(_) => ("out.text_embeds", network.text_embeds(&last, &ids)),
+        None => ("out.pooler_output", network.encoder.pooled(&last, &ids)),
+    };
+    checks.push(Check::new(name, &pooled, &reference.f32(name)?));
     for name in
         reference.names().filter(|n| n.starts_with("hidden_states.") || n.starts_with("out.clip_skip_"))
     {

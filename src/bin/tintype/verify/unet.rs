@@ -4,7 +4,8 @@ use serde_json::Value;
 use tintype::device::Session;
 use tintype::error::{Error, Result};
 use tintype::host::Cancel;
-use tintype::model::unet::timestep_embedding as embed;
+use tintype::model::config::TextTime;
+use tintype::model::unet::{guidance_embedding as guidance, timestep_embedding as embed};
 use tintype::pipeline::{Job, UnetPart};
 use tintype::weights::{DiskFolder, Hooks};
 
@@ -30,12 +31,13 @@ pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
         let tokens = reference.shape(&format!("{prefix}in.encoder_hidden_states"))?[1] as u32;
         let job = Job { images: n as u32, guided: false, size: [h as u32, w as u32], tokens };
         let session = part.session(&bench.device, &bench.tapped(), job).await?;
-        session.write(&bench.device, "latents", &reference.nhwc(&sample)?);
-        session.write(&bench.device, "input_coefficients", &[1.0, 0.0, 0.0, 0.0]);
+        part.write_sample(&bench.device, &session, &reference.nhwc(&sample)?);
+        write_conditions(bench, &reference, &session, &part, &prefix, n)?;
         session.write(&bench.device, "text", &reference.f32(&format!("{prefix}in.encoder_hidden_states"))?);
         session.run(&bench.device, "context", &Cancel::default(), &|_| {}).await?;
         for (name, timesteps) in runs(&reference, &prefix, n)? {
-            let features: Vec<f32> = timesteps.iter().flat_map(|&t| part.unet.time_features(t)).collect();
+            let features: Vec<f32> =
+                timesteps.iter().flat_map(|&t| part.networks.unet.time_embedding().features(t)).collect();
             session.write(&bench.device, "time_features", &features);
             session.run(&bench.device, "time", &Cancel::default(), &|_| {}).await?;
             session.run(&bench.device, "unet", &Cancel::default(), &|_| {}).await?;
@@ -47,6 +49,34 @@ pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
         }
     }
     Ok(checks)
+}
+
+/// What the U-Net is told beside the text: the guidance scale, sizes and pooled text. They lie under no prefix in a
+/// file of more, for as many rows as any of its batches has.
+fn write_conditions(
+    bench: &Bench,
+    reference: &Reference,
+    session: &Session,
+    part: &UnetPart,
+    prefix: &str,
+    rows: usize,
+) -> Result<()> {
+    let rows_of = |name: &str| -> Result<Option<Vec<f32>>> {
+        let names = [format!("{prefix}in.{name}"), format!("in.{name}")];
+        let Some(found) = names.iter().find(|n| reference.has(n)) else { return Ok(None) };
+        let (values, all) = (reference.f32(found)?, reference.shape(found)?[0]);
+        Ok(Some(values[..values.len() / all * rows].to_vec()))
+    };
+    if let Some(features) = rows_of("timestep_cond")? {
+        session.write(&bench.device, "guidance_features", &features);
+    }
+    if let (Some(pooled), Some(sizes)) = (rows_of("text_embeds")?, rows_of("time_ids")?) {
+        let time = part.networks.unet.time_embedding();
+        let added = pooled.chunks_exact(pooled.len() / rows).zip(sizes.chunks_exact(TextTime::SIZES));
+        let added = added.flat_map(|(p, s)| time.added_features(p, s.try_into().expect("six sizes")));
+        session.write(&bench.device, "added_features", &added.collect::<Vec<f32>>());
+    }
+    Ok(())
 }
 
 /// The outputs under a prefix, each with the timestep of every row.
@@ -82,6 +112,19 @@ pub async fn activations(
             let got = session.read(&bench.device, path).await?;
             checks.push(Check::new(&name, &got, &reference.nhwc(&name)?));
         }
+    }
+    Ok(checks)
+}
+
+/// Names such as w7.5_dim256, of which w is the guidance scale less one.
+pub fn guidance_embedding(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
+    let reference = bench.reference(case)?;
+    let mut checks = vec![];
+    for name in reference.names() {
+        let numbers = name.strip_prefix('w').and_then(|n| n.split_once("_dim"));
+        let numbers = numbers.and_then(|(w, dim)| Some((w.parse::<f32>().ok()?, dim.parse().ok()?)));
+        let (w, dim) = numbers.ok_or_else(|| Error::unsupported(format!("the name {name}")))?;
+        checks.push(Check::new(name, &guidance(w + 1.0, dim), &reference.f32(name)?));
     }
     Ok(checks)
 }

@@ -5,7 +5,7 @@ use tintype::device::Session;
 use tintype::error::{Error, Result};
 use tintype::host::Cancel;
 use tintype::model::vae::Posterior;
-use tintype::pipeline::{Network, VaePart};
+use tintype::pipeline::{Half, VaePart};
 use tintype::rng::Generator;
 use tintype::shape::nhwc;
 use tintype::weights::{DiskFolder, Hooks};
@@ -18,38 +18,38 @@ pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
     let (folder, component) = bench.component(case)?;
     let folder = DiskFolder::new(&folder);
     let (device, format) = (&bench.device, bench.load.weights);
-    let decoder = VaePart::load(device, &folder, component, format, Hooks::NONE, Network::decoder).await?;
-    let mut encoder = None;
+    let halves = [Half::Decoder, Half::Encoder];
+    let part = VaePart::load(device, &folder, component, format, Hooks::NONE, &halves).await?;
     let mut checks = vec![];
     for name in reference.names() {
         // "in.z", "decode0.in", "encode0.in", "encode_blocks.in"
         let input = |prefix: &str| name.starts_with(prefix) && name.ends_with(".in");
         if name == "in.z" || input("decode") {
-            let session = run_part(bench, &reference, name, &decoder).await?;
+            let session = run_part(bench, &reference, name, &part, Half::Decoder).await?;
             let out = name.replace("in.z", "out.sample").replace(".in", ".out");
             checks.push(Check::new(&out, &session.read(device, "sample").await?, &reference.nhwc(&out)?));
             if name == "in.z" {
                 checks.extend(unet::activations(bench, &reference, &session, "act.").await?);
             }
         } else if input("encode") {
-            if encoder.is_none() {
-                encoder = Some(
-                    VaePart::load(device, &folder, component, format, Hooks::NONE, Network::encoder).await?,
-                );
-            }
-            let part = encoder.as_ref().expect("just loaded");
-            let session = run_part(bench, &reference, name, part).await?;
+            let session = run_part(bench, &reference, name, &part, Half::Encoder).await?;
             checks.extend(encoded(bench, &reference, name.trim_end_matches(".in"), &session).await?);
         }
     }
     Ok(checks)
 }
 
-async fn run_part(bench: &Bench, reference: &Reference, name: &str, part: &VaePart) -> Result<Session> {
+async fn run_part(
+    bench: &Bench,
+    reference: &Reference,
+    name: &str,
+    part: &VaePart,
+    half: Half,
+) -> Result<Session> {
     let &[n, _, h, w] = reference.shape(name)? else {
         return Err(Error::model(format!("{name} is not [N, C, h, w]")));
     };
-    let session = part.session(&bench.device, &bench.tapped(), n as u32, [h as u32, w as u32]).await?;
+    let session = part.session(&bench.device, &bench.tapped(), half, n as u32, [h as u32, w as u32]).await?;
     session.write(&bench.device, "input", &reference.nhwc(name)?);
     if !name.starts_with("encode") {
         // The reference calls the decoder itself, without the pipeline's scaling.

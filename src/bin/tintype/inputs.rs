@@ -1,0 +1,153 @@
+//! What `tintype generate` takes beside a prompt: pictures, and the networks that see them.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use tintype::error::{Error, Result};
+use tintype::pipeline::{Additions, ControlInput, Request, Safety};
+use tintype::weights::DiskFolder;
+
+use crate::picture::read_png;
+
+#[derive(Args)]
+pub struct Inputs {
+    /// A PNG to begin from (image to image)
+    #[arg(long, value_name = "FILE")]
+    image: Option<PathBuf>,
+    /// A PNG whose white parts are made anew (inpainting)
+    #[arg(long, value_name = "FILE", requires = "image")]
+    mask: Option<PathBuf>,
+    /// How much of the image is noise at first: above 0 to 1; by default 0.8, with a mask 1
+    #[arg(long, requires = "image")]
+    strength: Option<f64>,
+    /// A ControlNet's folder; may be given several times
+    #[arg(long, value_name = "DIR")]
+    control: Vec<PathBuf>,
+    /// What the ControlNet sees, one PNG for each
+    #[arg(long, value_name = "FILE")]
+    control_image: Vec<PathBuf>,
+    /// How much each ControlNet counts [default: 1]
+    #[arg(long, value_name = "SCALE")]
+    control_scale: Vec<f32>,
+    /// The share of the steps from which ControlNets are active
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    control_start: f64,
+    /// The share of the steps up to which ControlNets are active
+    #[arg(long, value_name = "SHARE", default_value_t = 1.0)]
+    control_end: f64,
+    /// Let the ControlNets guess what the picture is, even without a prompt
+    #[arg(long)]
+    guess_mode: bool,
+    /// A T2I-Adapter's folder; may be given several times
+    #[arg(long, value_name = "DIR")]
+    t2i_adapter: Vec<PathBuf>,
+    /// What the T2I-Adapter sees, one PNG for each
+    #[arg(long, value_name = "FILE")]
+    t2i_image: Vec<PathBuf>,
+    /// How much each T2I-Adapter counts [default: 1]
+    #[arg(long, value_name = "SCALE")]
+    t2i_scale: Vec<f32>,
+    /// An IP-Adapter's folder: ip-adapter.safetensors and image_encoder
+    #[arg(long, value_name = "DIR", requires = "image_prompt")]
+    ip_adapter: Option<PathBuf>,
+    /// A PNG as a prompt, for the IP-Adapter
+    #[arg(long, value_name = "FILE", requires = "ip_adapter")]
+    image_prompt: Option<PathBuf>,
+    /// How much the image prompt counts
+    #[arg(long, value_name = "SCALE", default_value_t = 1.0)]
+    image_prompt_scale: f32,
+    /// A safety checker's folder
+    #[arg(long, value_name = "DIR")]
+    safety_checker: Option<PathBuf>,
+    /// What is done about unsafe pictures: off, flag or block
+    #[arg(long, default_value = "off")]
+    safety: String,
+}
+
+/// The folders of the networks beside a model's own.
+pub struct Folders {
+    controls: Vec<DiskFolder>,
+    adapters: Vec<DiskFolder>,
+    ip_adapter: Option<DiskFolder>,
+    safety_checker: Option<DiskFolder>,
+}
+
+impl Folders {
+    pub fn additions(&self) -> Additions<'_, DiskFolder> {
+        Additions {
+            controls: self.controls.iter().collect(),
+            adapters: self.adapters.iter().collect(),
+            ip_adapter: self.ip_adapter.as_ref(),
+            safety_checker: self.safety_checker.as_ref(),
+        }
+    }
+}
+
+impl Inputs {
+    pub fn folders(&self) -> Folders {
+        let all = |paths: &[PathBuf]| paths.iter().map(DiskFolder::new).collect();
+        Folders {
+            controls: all(&self.control),
+            adapters: all(&self.t2i_adapter),
+            ip_adapter: self.ip_adapter.as_ref().map(DiskFolder::new),
+            safety_checker: self.safety_checker.as_ref().map(DiskFolder::new),
+        }
+    }
+
+    /// Whether there are networks beside the model's own.
+    pub fn adds(&self) -> bool {
+        let folders = [&self.ip_adapter, &self.safety_checker];
+        !self.control.is_empty() || !self.t2i_adapter.is_empty() || folders.iter().any(|f| f.is_some())
+    }
+
+    /// Whether the model needs its autoencoder's encoder.
+    pub fn encodes(&self) -> bool {
+        self.image.is_some()
+    }
+
+    /// The request with its pictures.
+    pub fn add_to(&self, request: Request) -> Result<Request> {
+        let read = |path: &Option<PathBuf>| path.as_deref().map(read_png).transpose();
+        let controls = pairs("control", "control", &self.control, &self.control_image, &self.control_scale)?;
+        let controls = controls.into_iter().map(|(path, scale)| {
+            let picture = read_png(path)?;
+            Ok(ControlInput { picture, scale, start: self.control_start, end: self.control_end })
+        });
+        let adapters = pairs("t2i-adapter", "t2i", &self.t2i_adapter, &self.t2i_image, &self.t2i_scale)?;
+        let adapters = adapters.into_iter().map(|(path, scale)| Ok((read_png(path)?, scale)));
+        Ok(Request {
+            image: read(&self.image)?,
+            mask: read(&self.mask)?,
+            strength: self.strength,
+            controls: controls.collect::<Result<_>>()?,
+            guess_mode: self.guess_mode,
+            adapters: adapters.collect::<Result<_>>()?,
+            image_prompt: read(&self.image_prompt)?.map(|picture| (picture, self.image_prompt_scale)),
+            safety: Safety::parse(&self.safety)?,
+            ..request
+        })
+    }
+}
+
+/// A picture and a scale for each folder.
+fn pairs<'a>(
+    name: &str,
+    short: &str,
+    folders: &[PathBuf],
+    pictures: &'a [PathBuf],
+    scales: &[f32],
+) -> Result<Vec<(&'a PathBuf, f32)>> {
+    let (wanted, found) = (folders.len(), pictures.len());
+    if wanted != found {
+        return Err(Error::option(format!(
+            "--{short}-image: wanted one for each --{name}, {wanted}, found {found}"
+        )));
+    }
+    if !scales.is_empty() && scales.len() != wanted {
+        let found = scales.len();
+        return Err(Error::option(format!(
+            "--{short}-scale: wanted none or one for each --{name}, {wanted}, found {found}"
+        )));
+    }
+    Ok(pictures.iter().zip(scales.iter().copied().chain(std::iter::repeat(1.0))).collect())
+}

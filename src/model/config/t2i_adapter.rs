@@ -1,0 +1,129 @@
+//! `config.json` of a T2I-Adapter: diffusers' `T2IAdapter`.
+
+use super::fields::Fields;
+use crate::error::Result;
+
+/// What makes features for a U-Net's down blocks from a picture.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct T2iAdapterConfig {
+    pub adapter_type: AdapterType,
+    /// Of the picture.
+    pub in_channels: usize,
+    /// Widths, 1 to 8 levels from the highest resolution down. A light adapter has one block more, as wide
+    /// as the last.
+    pub channels: Vec<usize>,
+    /// Resnets in each block.
+    pub num_res_blocks: usize,
+    /// Side of the squares of pixels that become channels, at most 64.
+    pub downscale_factor: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AdapterType {
+    Full,
+    /// Halves the size only once, before its third block: SDXL's.
+    FullXl,
+    /// Narrow inside.
+    Light,
+}
+
+impl T2iAdapterConfig {
+    /// Errors are `InvalidModel` and `Unsupported`, as the module says.
+    pub fn from_json(bytes: &[u8], file: &str) -> Result<Self> {
+        let f = Fields::parse(bytes, file)?;
+        f.class("T2IAdapter")?;
+        let adapter_type = match f.string("adapter_type", Some("full_adapter"))?.as_str() {
+            "full_adapter" => AdapterType::Full,
+            "full_adapter_xl" => AdapterType::FullXl,
+            "light_adapter" => AdapterType::Light,
+            _ => return Err(f.unsupported("adapter_type", "full_adapter, full_adapter_xl or light_adapter")),
+        };
+        let channels = f.levels("channels", &[320, 640, 1280, 1280])?;
+        if adapter_type == AdapterType::FullXl && channels.iter().skip(2).any(|&c| c != channels[2]) {
+            // The class has nothing that could change the width there.
+            return Err(f.wrong("channels", "equal entries from the third on in a full_adapter_xl"));
+        }
+        if adapter_type == AdapterType::Light && channels.iter().any(|c| !c.is_multiple_of(4)) {
+            return Err(f.unsupported("channels", "multiples of 4 in a light_adapter"));
+        }
+        let (in_channels, downscale_factor) = (f.count("in_channels", 3)?, f.count("downscale_factor", 8)?);
+        if downscale_factor > 64 {
+            return Err(f.unsupported("downscale_factor", "at most 64"));
+        }
+        if in_channels > 64 {
+            return Err(f.unsupported("in_channels", "at most 64"));
+        }
+        let num_res_blocks = f.count("num_res_blocks", 2)?;
+        Ok(T2iAdapterConfig { adapter_type, in_channels, channels, num_res_blocks, downscale_factor })
+    }
+
+    /// Channels of the input: those of a square of pixels.
+    pub fn unshuffled(&self) -> usize {
+        self.in_channels * self.downscale_factor * self.downscale_factor
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Code::{self, InvalidModel, Unsupported};
+
+    fn parse(json: &str) -> Result<T2iAdapterConfig> {
+        T2iAdapterConfig::from_json(json.as_bytes(), "adapter/config.json")
+    }
+
+    #[test]
+    fn defaults_are_those_of_diffusers() {
+        let wanted = T2iAdapterConfig {
+            adapter_type: AdapterType::Full,
+            in_channels: 3,
+            channels: vec![320, 640, 1280, 1280],
+            num_res_blocks: 2,
+            downscale_factor: 8,
+        };
+        assert_eq!(wanted.unshuffled(), 192);
+        assert_eq!(parse("{}").unwrap(), wanted);
+        assert_eq!(
+            parse(r#"{"_class_name": "T2IAdapter", "adapter_type": "full_adapter"}"#).unwrap(),
+            wanted
+        );
+    }
+
+    #[test]
+    fn values_are_read() {
+        let json = r#"{"adapter_type": "light_adapter", "in_channels": 1, "channels": [32, 64],
+            "num_res_blocks": 4, "downscale_factor": 16}"#;
+        let wanted = T2iAdapterConfig {
+            adapter_type: AdapterType::Light,
+            in_channels: 1,
+            channels: vec![32, 64],
+            num_res_blocks: 4,
+            downscale_factor: 16,
+        };
+        assert_eq!(parse(json).unwrap(), wanted);
+        let xl = parse(r#"{"adapter_type": "full_adapter_xl"}"#).unwrap();
+        assert_eq!(xl.adapter_type, AdapterType::FullXl);
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_by_name() {
+        let cases: [(&str, Code, &str); 7] = [
+            (r#"{"_class_name": "MultiAdapter"}"#, Unsupported, "MultiAdapter"),
+            (r#"{"adapter_type": "half_adapter"}"#, Unsupported, "half_adapter"),
+            (r#"{"adapter_type": "light_adapter", "channels": [30]}"#, Unsupported, "multiples of 4"),
+            (r#"{"downscale_factor": 128}"#, Unsupported, "downscale_factor is 128"),
+            (r#"{"in_channels": 65}"#, Unsupported, "in_channels is 65"),
+            (r#"{"channels": 320}"#, InvalidModel, "channels is 320"),
+            (
+                r#"{"adapter_type": "full_adapter_xl", "channels": [320, 640, 1280, 640]}"#,
+                InvalidModel,
+                "from the third on",
+            ),
+        ];
+        for (json, code, words) in cases {
+            let e = parse(json).unwrap_err();
+            assert_eq!(e.code, code, "{json}: {e}");
+            assert!(e.message.contains(words) && e.message.contains("adapter/config.json"), "{e}");
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Pictures that other networks see: ControlNets, T2I-Adapters, an IP-Adapter, the safety checker.
+
+use super::denoise::Denoiser;
+use super::request::{Image, Request, Safety, Watch};
+use super::task::Task;
+use super::{Pipeline, prompt_embeds};
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::image::{Filter, Picture};
+
+impl Pipeline {
+    /// Shows the networks beside the U-Net the pictures of a request.
+    pub(super) async fn show_pictures(
+        &self,
+        device: &Device,
+        request: &Request,
+        task: &Task,
+        denoiser: &Denoiser,
+        watch: &Watch<'_>,
+    ) -> Result<()> {
+        let networks = &self.unet.networks;
+        if networks.slots() == 0 {
+            return Ok(());
+        }
+        let unit = |picture: &Picture, channels: usize| -> Vec<f32> {
+            let fit = picture.resized(task.width, task.height, Filter::Lanczos);
+            match channels {
+                1 => fit.greys().iter().map(|&v| f32::from(v) / 255.0).collect(),
+                _ => fit.normalised([0.0; 3], [1.0; 3]),
+            }
+        };
+        let controls = request.controls.iter().zip(&networks.controls);
+        let controls: Vec<Vec<f32>> =
+            controls.map(|(c, n)| unit(&c.picture, n.config.conditioning_channels)).collect();
+        let adapters = request.adapters.iter().zip(&networks.adapters);
+        let adapters: Vec<Vec<f32>> = adapters.map(|((p, _), n)| unit(p, n.config.in_channels)).collect();
+        let mut embeds = vec![];
+        if let Some(vision) = &self.vision {
+            embeds = vec![0.0; vision.encoder.config.projection_dim];
+            if let Some((picture, _)) = &request.image_prompt {
+                let pixels = vision.pixels(picture);
+                let encoded = vision.encode(device, &self.target, &pixels, &watch.cancel).await?;
+                embeds = encoded.image_embeds;
+            }
+            embeds = prompt_embeds(&embeds.repeat(task.job.images as usize), task.job.guided);
+        }
+        denoiser.set_pictures(device, &controls, &adapters, &embeds, &watch.cancel).await
+    }
+
+    /// Sets how much each network adds in a step. Returns whether a ControlNet adds anything.
+    pub(super) fn scale_additions(
+        &self,
+        device: &Device,
+        request: &Request,
+        task: &Task,
+        denoiser: &Denoiser,
+        step: usize,
+    ) -> bool {
+        let networks = &self.unet.networks;
+        if networks.slots() == 0 {
+            return false;
+        }
+        let (rows, steps) = (task.job.rows(), task.schedule.steps.len());
+        let mut controlled = false;
+        let mut scales = vec![];
+        for row in 0..rows {
+            // In guess mode the negative prompt's half goes without.
+            let left_out = request.guess_mode && task.job.guided && row < task.job.images;
+            for (i, control) in networks.controls.iter().enumerate() {
+                let input = request.controls.get(i).filter(|c| c.active(step, steps) && !left_out);
+                controlled |= input.is_some_and(|c| c.scale != 0.0);
+                scales.extend(control.factors(input.map_or(0.0, |c| c.scale), request.guess_mode));
+            }
+            let adapter = |i: usize| request.adapters.get(i).map_or(0.0, |(_, scale)| *scale);
+            scales.extend((0..networks.adapters.len()).map(adapter));
+            if networks.ip_adapter.is_some() {
+                scales.push(request.image_prompt.as_ref().map_or(0.0, |(_, scale)| *scale));
+            }
+        }
+        denoiser.set_scales(device, &scales);
+        controlled
+    }
+
+    /// Asks the safety checker, if the request wants it.
+    pub(super) async fn check_safety(
+        &self,
+        device: &Device,
+        request: &Request,
+        images: &mut [Image],
+        watch: &Watch<'_>,
+    ) -> Result<Vec<bool>> {
+        if request.safety == Safety::Off {
+            return Ok(vec![]);
+        }
+        let safety = self
+            .safety
+            .as_ref()
+            .ok_or_else(|| Error::option("safety: wanted a safety checker, found none that was loaded"))?;
+        let mut pictures = vec![];
+        for image in &*images {
+            pictures.push(Picture::new(image.width, image.height, 4, &image.rgba)?);
+        }
+        let verdicts = safety.check(device, &self.target, &pictures, &watch.cancel).await?;
+        for (image, verdict) in images.iter_mut().zip(&verdicts) {
+            if verdict.flagged && request.safety == Safety::Block {
+                image.rgba.chunks_exact_mut(4).for_each(|pixel| pixel[..3].fill(0));
+            }
+        }
+        Ok(verdicts.iter().map(|v| v.flagged).collect())
+    }
+}

@@ -1,0 +1,111 @@
+//! A request with everything decided and checked.
+
+use super::networks::Job;
+use super::request::Request;
+use super::{Half, Pipeline};
+use crate::error::{Error, Result};
+use crate::prompt::Chunk;
+use crate::schedule::Schedule;
+
+pub struct Task {
+    pub job: Job,
+    /// Of the steps that are run.
+    pub schedule: Schedule,
+    pub guidance: f32,
+    pub strength: f64,
+    /// Of the picture, in pixels.
+    pub width: usize,
+    pub height: usize,
+    /// Of the latents.
+    pub channels: usize,
+    /// For each text encoder the chunks of every row that the U-Net sees.
+    pub prompts: Vec<Vec<Vec<Chunk>>>,
+    /// Sentences about what was left out, such as the end of an overlong prompt.
+    pub warnings: Vec<String>,
+}
+
+impl Task {
+    /// Of one picture's latents.
+    pub fn pixels(&self) -> usize {
+        self.job.size.map(|s| s as usize).iter().product()
+    }
+}
+
+impl Pipeline {
+    pub(super) fn task(&self, request: &Request) -> Result<Task> {
+        self.check_pictures(request)?;
+        let unet = &self.unet.networks.config;
+        let strength = request.strength()?;
+        let mut scheduler = match &request.scheduler {
+            Some(name) => self.scheduler.with_class(name)?,
+            None => self.scheduler.clone(),
+        };
+        if let Some(eta) = request.eta {
+            scheduler = scheduler.with_key("eta", eta);
+        }
+        let steps = request.steps.unwrap_or(scheduler.default_steps());
+        let begin = if self.latent_consistency && request.image.is_some() {
+            // These pipelines of diffusers draw all steps from the end of the schedule.
+            scheduler = scheduler.with_key("strength", strength);
+            0
+        } else {
+            steps - ((steps as f64 * strength) as usize).min(steps)
+        };
+        if steps > 0 && begin == steps {
+            return Err(Error::option(format!(
+                "strength: {strength} of {steps} steps is less than one: nothing would be done"
+            )));
+        }
+        let schedule = Schedule::new(&scheduler, steps, begin)?;
+        let factor = self.vae.config.spatial_factor();
+        let [width, height] = request.size(self.default_size(), factor)?;
+        let guidance = request.guidance(match unet.time_cond_proj_dim {
+            Some(_) => 8.5,
+            None if scheduler.distilled() => 1.0,
+            None if self.text_2.is_some() => 5.0,
+            None => 7.5,
+        })?;
+        let guided = guidance > 1.0 && unet.time_cond_proj_dim.is_none();
+        let images = request.images()? as u32;
+        let mut warnings = vec![];
+        let prompts = self.chunks(request, guided, &mut warnings);
+        let chunks = prompts[0][0].len();
+        let job = Job {
+            images,
+            guided,
+            size: [(height / factor) as u32, (width / factor) as u32],
+            tokens: (chunks * self.text.tokenizer.length()) as u32,
+        };
+        let channels = self.vae.config.latent_channels();
+        Ok(Task { job, schedule, guidance, strength, width, height, channels, prompts, warnings })
+    }
+
+    /// Every picture of the request has a network that sees it.
+    fn check_pictures(&self, request: &Request) -> Result<()> {
+        let networks = &self.unet.networks;
+        let count = |name: &str, found: usize, loaded: usize| {
+            if found == 0 || found == loaded {
+                return Ok(());
+            }
+            Err(Error::option(format!(
+                "{name}: wanted one for each of the {loaded} that were loaded, found {found}"
+            )))
+        };
+        count("control pictures", request.controls.len(), networks.controls.len())?;
+        count("adapter pictures", request.adapters.len(), networks.adapters.len())?;
+        if request.image_prompt.is_some() && self.vision.is_none() {
+            return Err(Error::option("image prompt: wanted an IP-Adapter, found none that was loaded"));
+        }
+        if request.image.is_some() && !self.vae.has(Half::Encoder) {
+            return Err(Error::option(
+                "image: the model was loaded without its autoencoder's encoder; ask for it when loading",
+            ));
+        }
+        if networks.sees_hole() && request.mask.is_none() {
+            return Err(Error::option(
+                "mask: this model fills a hole in an image: wanted both, found no mask",
+            ));
+        }
+        Ok(())
+    }
+}

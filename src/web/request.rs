@@ -1,0 +1,148 @@
+//! What a caller asks for, as the pipeline takes it.
+
+use js_sys::{Array, Reflect, Uint8ClampedArray};
+use wasm_bindgen::prelude::*;
+
+use super::Source;
+use crate::error::{Error, Result};
+use crate::image::Picture;
+use crate::pipeline::{ControlInput, Pipeline, Request, Safety, Seeds, Sizes};
+
+/// The seed and the request.
+pub(super) fn request(pipeline: &Pipeline, options: &Options) -> Result<(u64, Request)> {
+    let prompt = options.text("prompt")?.ok_or_else(|| Error::option("prompt: wanted a text, found none"))?;
+    let seed = options.whole("seed")?.unwrap_or(0);
+    let count = |key| Ok(options.whole(key)?.map(|side| usize::try_from(side).unwrap_or(usize::MAX)));
+    let size = match (count("width")?, count("height")?) {
+        (None, None) => None,
+        (width, height) => {
+            let default = pipeline.default_size();
+            Some([width.unwrap_or(default), height.unwrap_or(default)])
+        }
+    };
+    let scaled = |object: &Options| -> Result<(Picture, f32)> {
+        Ok((object.picture_of("image")?, object.number("scale")?.unwrap_or(1.0) as f32))
+    };
+    let control = |object: Options| -> Result<ControlInput> {
+        let (picture, scale) = scaled(&object)?;
+        let share = |key, default| Ok::<_, Error>(object.number(key)?.unwrap_or(default));
+        Ok(ControlInput { picture, scale, start: share("start", 0.0)?, end: share("end", 1.0)? })
+    };
+    let request = Request {
+        prompts: vec![prompt],
+        weighted: options.flag("weighted")?,
+        negative_prompt: options.text("negativePrompt")?.unwrap_or_default(),
+        prompt_2: options.text("prompt2")?,
+        negative_prompt_2: options.text("negativePrompt2")?,
+        seeds: Seeds::One(seed),
+        steps: count("steps")?,
+        size,
+        guidance: options.number("guidance")?,
+        scheduler: options.text("scheduler")?,
+        eta: options.number("eta")?,
+        clip_skip: count("clipSkip")?.unwrap_or(0),
+        sizes: Sizes {
+            original: options.pair("originalSize")?,
+            crop: options.pair("cropTopLeft")?.unwrap_or_default(),
+            target: options.pair("targetSize")?,
+        },
+        image: options.picture("image")?,
+        mask: options.picture("mask")?,
+        strength: options.number("strength")?,
+        controls: options.objects("control")?.into_iter().map(control).collect::<Result<_>>()?,
+        guess_mode: options.flag("guessMode")?,
+        adapters: options.objects("adapter")?.iter().map(scaled).collect::<Result<_>>()?,
+        image_prompt: options.objects("imagePrompt")?.first().map(scaled).transpose()?,
+        safety: Safety::parse(options.text("safety")?.as_deref().unwrap_or("off"))?,
+    };
+    Ok((seed, request))
+}
+
+/// Options of a caller. Nothing is converted: NaN or "4" where a whole number is wanted is an error.
+pub(super) struct Options(pub(super) JsValue);
+
+impl Options {
+    pub(super) fn get(&self, key: &str) -> Option<JsValue> {
+        let value = Reflect::get(&self.0, &key.into()).ok()?;
+        (!value.is_undefined()).then_some(value)
+    }
+
+    pub(super) fn text(&self, key: &str) -> Result<Option<String>> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        value.as_string().map(Some).ok_or_else(|| wrong(key, "a text", &value))
+    }
+
+    pub(super) fn number(&self, key: &str) -> Result<Option<f64>> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        value.as_f64().map(Some).ok_or_else(|| wrong(key, "a number", &value))
+    }
+
+    pub(super) fn whole(&self, key: &str) -> Result<Option<u64>> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        let number =
+            value.as_f64().filter(|n| n.fract() == 0.0 && (0.0..=9_007_199_254_740_991.0).contains(n));
+        number.map(|n| Some(n as u64)).ok_or_else(|| wrong(key, "a whole number from 0", &value))
+    }
+
+    /// False where there is none.
+    pub(super) fn flag(&self, key: &str) -> Result<bool> {
+        let Some(value) = self.get(key) else { return Ok(false) };
+        value.as_bool().ok_or_else(|| wrong(key, "true or false", &value))
+    }
+
+    /// The objects of a list, or one object alone.
+    fn objects(&self, key: &str) -> Result<Vec<Options>> {
+        let Some(value) = self.get(key) else { return Ok(vec![]) };
+        let list: Vec<JsValue> =
+            if Array::is_array(&value) { Array::from(&value).iter().collect() } else { vec![value] };
+        let check = |value: JsValue| match value.is_object() {
+            true => Ok(Options(value)),
+            false => Err(wrong(key, "an object", &value)),
+        };
+        list.into_iter().map(check).collect()
+    }
+
+    /// Folders that the worker made of addresses.
+    pub(super) fn sources(&self, key: &str) -> Vec<Source> {
+        let value = self.get(key).unwrap_or_default();
+        Array::from(&value).iter().map(|source| source.unchecked_into()).collect()
+    }
+
+    /// `{ width, height, data }`, as ImageData has them.
+    fn picture(&self, key: &str) -> Result<Option<Picture>> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        let fields = Options(value.clone());
+        let side = |side| Ok::<_, Error>(fields.whole(side)?.and_then(|n| usize::try_from(n).ok()));
+        let data = fields.get("data").and_then(|data| data.dyn_into::<Uint8ClampedArray>().ok());
+        match (side("width")?, side("height")?, data) {
+            (Some(width), Some(height), Some(data)) => Picture::new(width, height, 4, &data.to_vec())
+                .map(Some)
+                .map_err(|e| Error { message: format!("{key}: {}", e.message), ..e }),
+            _ => Err(wrong(key, "ImageData", &value)),
+        }
+    }
+
+    fn picture_of(&self, key: &str) -> Result<Picture> {
+        self.picture(key)?.ok_or_else(|| Error::option(format!("{key}: wanted ImageData, found none")))
+    }
+
+    fn pair(&self, key: &str) -> Result<Option<[u32; 2]>> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        let numbers: Vec<f64> = if Array::is_array(&value) {
+            Array::from(&value).iter().filter_map(|v| v.as_f64()).collect()
+        } else {
+            vec![]
+        };
+        match numbers[..] {
+            [a, b] if [a, b].iter().all(|n| n.fract() == 0.0 && (0.0..1e6).contains(n)) => {
+                Ok(Some([a as u32, b as u32]))
+            }
+            _ => Err(wrong(key, "two whole numbers", &value)),
+        }
+    }
+}
+
+pub(super) fn wrong(key: &str, wanted: &str, found: &JsValue) -> Error {
+    let found = found.as_f64().map_or_else(|| format!("{found:?}"), |n| n.to_string());
+    Error::option(format!("{key}: wanted {wanted}, found {found}"))
+}
