@@ -167,7 +167,8 @@ def schedules(golden, rng):
 def pipelines(golden, turbo, sdxs, prompts, seed, size):
     def case(name, pipe, offset, prompt, n, scheduler="euler trailing", note=None, height=size,
              width=size, limits=PIPE, **more):
-        pipe.scheduler = LCMScheduler(**LCM) if scheduler == "lcm" else EulerDiscreteScheduler(**EULER)
+        pipe.scheduler = LCMScheduler(**LCM) if scheduler == "lcm" else \
+            EulerDiscreteScheduler(**EULER)
         case_seed = [seed * 100 + o for o in offset] if isinstance(offset, list) else \
             seed * 100 + offset
         args = dict(prompt=prompt, num_inference_steps=n, guidance_scale=0.0, height=height,
@@ -194,6 +195,7 @@ def pipelines(golden, turbo, sdxs, prompts, seed, size):
 
     turbo.scheduler = EulerDiscreteScheduler(**EULER)
     args = dict(prompt=p[0], num_inference_steps=1, guidance_scale=0.0, height=size, width=size)
-    rms = lambda s, a: (pipes.generate(turbo, s, a)[0]["image"] - base).square().mean().sqrt().item()
+    picture = lambda s, a: pipes.generate(turbo, s, a)[0]["image"]
+    rms = lambda s, a: (picture(s, a) - base).square().mean().sqrt().item()
     return {"image_rms_other_prompt": rms(seed * 100 + 1, args | {"prompt": p[3] + " in fog"}),
             "image_rms_other_seed": rms(seed * 100 + 2, args), "image_std": base.std().item()}

@@ -20,8 +20,8 @@ def same(x):
 
 def unet(golden, name, model, m, context, size, attention, resnet, rng, facts, limits=PLAIN,
          conditions=None):
-    """`size`: of the picture in .blocks; `conditions`: what else the U-Net takes, by its name in the
-    file, with a row for each prompt."""
+    """`size`: of the latents in .blocks; `conditions`: what else the U-Net takes, by its name in
+    the file, with a row for each prompt."""
     def told(rows, cast):
         """The first so many conditions, as arguments."""
         given = {k: cast(v[:rows]) for k, v in (conditions or {}).items()}
@@ -75,8 +75,9 @@ def unet(golden, name, model, m, context, size, attention, resnet, rng, facts, l
     golden.add(f"unet/{name}.more", {
         "B.in.sample": b, "B.in.timestep": bt, "B.in.encoder_hidden_states": bc,
         "C.in.sample": c, "C.in.timestep": ct, "C.in.encoder_hidden_states": bc[:1],
-        "D.in.sample": d, "D.in.encoder_hidden_states": bc[:1], **known(2), **out}, limits, model=model,
-        note="C and D use the first row of the batch-2 conditioning tensors in.*", **errors)
+        "D.in.sample": d, "D.in.encoder_hidden_states": bc[:1], **known(2), **out}, limits,
+        model=model, note="C and D use the first row of the batch-2 conditioning tensors in.*",
+        **errors)
 
     with torch.no_grad():
         other = m(d, torch.tensor([999.0]), c0, **told(1, same)).sample

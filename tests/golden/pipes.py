@@ -50,10 +50,16 @@ def generate(pipe, seed, args):
 
 
 def case(golden, name, pipe, seed, args, limits, model, scheduler, note=None, pictures=None,
-         unlisted=None):
-    """`pictures`: arguments that are files of the set; `unlisted`: one that is another field."""
+         unlisted=None, resized=None):
+    """`pictures`: arguments that are files of the set; `unlisted`: one that is another field;
+    `resized`: a picture with the size it gets first, which only the note says."""
     pictures = pictures or {}
     opened = {k: Image.open(golden.out / v) for k, v in (pictures | (unlisted or {})).items()}
+    if resized:
+        file, *size = resized
+        opened["image"] = Image.open(golden.out / file).resize(size, Image.LANCZOS)
+        note = f"input {file} resized with PIL Lanczos to width {size[0]}, height {size[1]} first"
+        args["image"] = "Image"
     s = pipe.scheduler
     copies = {field: converted(pipe, dtype) for field, dtype in OTHERS.items()}
     out, times = generate(pipe, seed, args | opened)

@@ -79,7 +79,7 @@ def family(golden, rng):
     run("lcm_clip_4", LCMScheduler(**LCM | dict(clip_sample=True)), 4)
     run("ddim_10", DDIMScheduler(**DDIM), 10)
     run("ddim_10_eta1", DDIMScheduler(**DDIM), 10, eta=1.0)
-    run("ddim_trailing_4", DDIMScheduler(**BETAS, clip_sample=False, timestep_spacing="trailing"), 4)
+    run("ddim_trailing_4", DDIMScheduler(**LCM, timestep_spacing="trailing"), 4)
     run("dpmpp_2m_10", dpm(), 10)
     run("dpmpp_2m_10_leading", dpm(timestep_spacing="leading", steps_offset=1), 10)
     run("dpmpp_2m_karras_10", dpm(use_karras_sigmas=True), 10)
