@@ -62,18 +62,19 @@ def representable(model, bf16=False):
 
 
 @torch.no_grad()
-def fit_noise(unet, prompts, rng):
-    """Fits conv_out to return the noise input, plus a random part. Returns the share explained."""
+def fit_noise(unet, prompts, rng, **conditions):
+    """Fits conv_out to return the noise input, plus a random part. Returns the share explained.
+    `conditions`: what else the U-Net takes, in 24 rows."""
     taps, conv = [], unet.conv_out
     hook = conv.register_forward_pre_hook(lambda _, args: taps.append(args[0]))
     size = 2 ** len(unet.config.block_out_channels)
-    x = randn(rng, 24, 4, size, size)
+    x = randn(rng, 24, unet.config.in_channels, size, size)
     t = torch.linspace(0, 999, 24).round()
-    unet(x, t, prompts[torch.arange(24) % len(prompts)])
+    unet(x, t, prompts[torch.arange(24) % len(prompts)], **conditions)
     hook.remove()
     a = F.unfold(taps[0], 3, padding=1).transpose(1, 2).flatten(0, 1).double()
     a = torch.cat([a, torch.ones_like(a[:, :1])], 1)
-    y = x.permute(0, 2, 3, 1).reshape(-1, 4).double()
+    y = x[:, :4].permute(0, 2, 3, 1).reshape(-1, 4).double()
     w = torch.linalg.solve(a.T @ a + 1e-2 * len(a) * torch.eye(a.shape[1]), a.T @ y)
     r2 = 1 - ((a @ w - y).square().mean() / y.square().mean()).item()
     conv.weight.copy_(w[:-1].T.reshape(conv.weight.shape) + 0.25 * conv.weight)

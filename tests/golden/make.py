@@ -27,6 +27,8 @@ import transformers
 
 import build
 import cases
+import family
+import networks
 from measure import PLAIN, TINY_STREAM, Set, allow_float64
 
 # Widths are multiples of four; group and head sizes mostly are not, and in the U-Nets some group
@@ -122,14 +124,14 @@ def main():
         context[pad] = cases.text(golden, f"text/text_encoder_{letter}",
                                   f"{folders[pad].name}/text_encoder", pipe.text_encoder, ids,
                                   pad, limits)
-    cases.unet(golden, "sd-turbo-like", "sd-turbo-like/unet", turbo.unet, context["bang_pad"], 16,
-               "down_blocks.2.attentions.0", "up_blocks.2.resnets.0", rng, facts)
-    cases.unet(golden, "sdxs-like", "sdxs-like/unet", sdxs.unet, context["eos_pad"], 12,
-               "down_blocks.0.attentions.0", "up_blocks.2.resnets.0", rng, facts)
+    networks.unet(golden, "sd-turbo-like", "sd-turbo-like/unet", turbo.unet, context["bang_pad"],
+                  (16, 8), "down_blocks.2.attentions.0", "up_blocks.2.resnets.0", rng, facts)
+    networks.unet(golden, "sdxs-like", "sdxs-like/unet", sdxs.unet, context["eos_pad"], (12, 8),
+                  "down_blocks.0.attentions.0", "up_blocks.2.resnets.0", rng, facts)
     cases.timestep_embedding(golden, s.turbo_widths[0])
     cases.ops(golden, rng)
-    cases.vae(golden, "sd-turbo-like/vae", turbo.vae, rng)
-    cases.tiny(golden, "sdxs-like/vae", sdxs.vae, rng)
+    networks.vae(golden, "sd-turbo-like", "sd-turbo-like/vae", turbo.vae, rng)
+    networks.tiny(golden, "sdxs-like", "sdxs-like/vae", sdxs.vae, rng)
     cases.schedules(golden, rng)
     cases.random_numbers(golden, s.seed)
     sanity = cases.pipelines(golden, turbo, sdxs, prompts, s.seed, s.size)
@@ -169,8 +171,10 @@ def main():
     for name in ("sd-turbo-like", "sdxs-like"):     # else a wrong text or time path could pass
         assert facts[f"unet.{name}"]["prompt_change_rel"] > 0.1
         assert facts[f"unet.{name}"]["time_change_rel"] > 0.1
+    assert not golden.faults, golden.faults
     assert size < s.limit_mb * 1e6, f"{size / 1e6:.1f} MB"
     print(f"{len(golden.cases)} cases, {size / 1e6:.2f} MB in {s.out}")
+    family.add(s.out)
 
 
 if __name__ == "__main__":

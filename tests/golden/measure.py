@@ -1,9 +1,8 @@
 """Stores the tensors of a case, and measures how far rounding alone moves them."""
 import copy
+import sys
 
 import torch
-from diffusers.pipelines.stable_diffusion import pipeline_stable_diffusion
-from diffusers.schedulers import scheduling_lcm
 from diffusers.utils import torch_utils
 from safetensors.torch import save_file
 from torch.nn import functional as F
@@ -12,15 +11,17 @@ from transformers.models.clip import modeling_clip
 # Relative L2 for tensors; for a whole pipeline's image_levels, the share of 8-bit values that
 # must be equal. `half` is for f16 storage. The text encoder with the tiny stream is looser.
 PLAIN = dict(f32=2e-5, half=5e-3)
+NARROW = dict(f32=2e-5, half=1e-2)      # few channels average little of the rounding away
 TINY_STREAM = dict(f32=6e-5, half=1e-2)
 EXACT = dict(f32=2e-6, half=2e-6)
 PIPE = dict(f32=1e-4, half=5e-3, image_levels=dict(f32=0.999))
 AMPLIFIED = PIPE | dict(half=1e-2)     # guidance, and AutoencoderTiny, enlarge what is rounded away
+GUIDED = PIPE | dict(half=2e-2)         # a guidance of 5 or 7.5 in a narrow network, more
 
 
 class Set:
     def __init__(self, out):
-        self.out, self.cases = out, {}
+        self.out, self.cases, self.faults = out, {}, []
 
     def add(self, name, tensors, limits, **fields):
         path = self.out / "ref" / f"{name}.safetensors"
@@ -31,7 +32,7 @@ class Set:
         stats = {k: stat(v) for k, v in tensors.items()
                  if v.is_floating_point() and not k.startswith("act.")}
         plain = name in ("rng", "ops", "unet/timestep_embedding") or name.startswith("sched/")
-        check_limits(name, limits, fields)
+        self.faults += check_limits(name, limits, fields)
         self.cases[name] = {**fields, "file": f"ref/{name}.safetensors",
                             **({} if plain else {"stats": stats}), "limits": limits}
 
@@ -43,12 +44,15 @@ def stat(v):
 
 
 def check_limits(name, limits, fields):
-    """A limit that the library's own rounding comes near would not be honest."""
+    """A limit that the library's own rounding comes near would not be honest: those, in words."""
+    faults = []
     for field, limit in (("fp32_vs_fp64", "f32"), ("torch_fp16_vs_fp32", "half")):
         if field in fields:
             worst = fields[field].get("worst_rel_l2", fields[field]["rel_l2"])
             print(f"{name:32} {field:20} {worst:.1e} of {limits[limit]:.0e}")
-            assert worst * 1.5 < limits[limit], (name, field, worst)
+            if worst * 1.5 >= limits[limit]:
+                faults.append(f"{name}: {field} is {worst:.1e}, the limit {limits[limit]:.0e}")
+    return faults
 
 
 def error(a, b):
@@ -76,7 +80,8 @@ def measure(run, model, main):
 
 
 def allow_float64():
-    """Two places of the libraries fail or draw other noise in float64, the measure of rounding."""
+    """Two places of the libraries fail or draw other noise in float64, the measure of rounding. To
+    be called when all pipelines and schedulers are imported."""
     draw, mask = torch_utils.randn_tensor, modeling_clip._create_4d_causal_attention_mask
 
     def randn_tensor(*args, dtype=None, **how):
@@ -86,7 +91,9 @@ def allow_float64():
         made = torch.float32 if dtype == torch.float64 else dtype
         return mask(shape, made, **how).to(dtype)
 
-    pipeline_stable_diffusion.randn_tensor = scheduling_lcm.randn_tensor = randn_tensor
+    for module in list(sys.modules.values()):
+        if module is not torch_utils and vars(module).get("randn_tensor") is draw:
+            module.randn_tensor = randn_tensor
     modeling_clip._create_4d_causal_attention_mask = causal
 
 
