@@ -56,7 +56,7 @@ impl VaePart {
         let config = VaeConfig::from_json(&read_json(folder, &path).await?, &path)?;
         let mut d = Declarations::new(format);
         let network = declare(&mut d, &config);
-        let checkpoint = Checkpoint { folder, component, stem: "diffusion_pytorch_model" };
+        let checkpoint = Checkpoint::new(folder, component, "diffusion_pytorch_model");
         let weights = Weights::load(device, &d, &[checkpoint], hooks).await?;
         Ok(VaePart { config, network, weights })
     }

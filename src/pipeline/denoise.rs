@@ -50,7 +50,7 @@ impl UnetPart {
         let config = UnetConfig::from_json(&read_json(folder, &path).await?, &path)?;
         let mut d = Declarations::new(format);
         let unet = Unet::declare(&mut d, &config);
-        let checkpoint = Checkpoint { folder, component, stem: "diffusion_pytorch_model" };
+        let checkpoint = Checkpoint::new(folder, component, "diffusion_pytorch_model");
         let weights = Weights::load(device, &d, &[checkpoint], hooks).await?;
         Ok(UnetPart { config, unet, weights })
     }

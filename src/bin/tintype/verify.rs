@@ -1,5 +1,6 @@
 //! `tintype verify`: every case of a reference set, against that case's own limits.
 
+mod lora;
 mod ops;
 mod pipe;
 mod reference;
@@ -209,6 +210,7 @@ async fn run_case(bench: &Bench, name: &str, case: &Value) -> Result<Vec<Check>>
             Err(Error::unsupported("guidance embedding (LCM) is not built yet"))
         }
         Some(("unet", _)) => unet::run(bench, case).await,
+        Some(("extras", "lora")) => lora::run(bench, case).await,
         Some(("vae", _)) => vae::run(bench, case).await,
         Some(("sched", "alphas")) => sched::alphas(bench, case),
         Some(("sched", _)) => sched::run(bench, case).await,
