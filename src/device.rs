@@ -120,9 +120,7 @@ impl Weights {
             Device::Gpu(gpu) => {
                 Weights::Gpu(gpu::GpuWeights::load(gpu, declarations, checkpoints, hooks).await?)
             }
-            Device::Cpu => {
-                Weights::Cpu(Rc::new(cpu::Weights::load(declarations, checkpoints, hooks).await?))
-            }
+            Device::Cpu => Weights::Cpu(Rc::new(cpu::Weights::load(declarations, checkpoints, hooks).await?)),
         })
     }
 

@@ -103,11 +103,7 @@ impl Term<'_> {
 
 /// The weights of a source by their modules' paths with underscores: ours, and those of the original U-Net,
 /// which kohya's scripts use for SDXL.
-fn weights(
-    declarations: &Declarations,
-    source: usize,
-    component: &str,
-) -> HashMap<String, (usize, usize)> {
+fn weights(declarations: &Declarations, source: usize, component: &str) -> HashMap<String, (usize, usize)> {
     let mut paths: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
     for (handle, spec) in declarations.specs.iter().enumerate().filter(|(_, spec)| spec.source == source) {
         for (index, part) in spec.parts.iter().enumerate() {

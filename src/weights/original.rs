@@ -42,7 +42,12 @@ const PLACES: [(&str, &str, Names, &str); 8] = [
     ("text_encoder", "cond_stage_model.transformer.", Names::Clip, "text_model.final_layer_norm.weight"),
     ("text_encoder", "cond_stage_model.transformer.", Names::Clip, "final_layer_norm.weight"),
     ("text_encoder", "cond_stage_model.model.", Names::OpenClip, "ln_final.weight"),
-    ("text_encoder", "conditioner.embedders.0.transformer.", Names::Clip, "text_model.final_layer_norm.weight"),
+    (
+        "text_encoder",
+        "conditioner.embedders.0.transformer.",
+        Names::Clip,
+        "text_model.final_layer_norm.weight",
+    ),
     ("text_encoder_2", "conditioner.embedders.1.model.", Names::OpenClip, "ln_final.weight"),
 ];
 

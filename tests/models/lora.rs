@@ -47,8 +47,8 @@ impl Pair {
     /// As tensors under these two names.
     fn tensors(&self, [down, up]: [String; 2]) -> [Tensor; 2] {
         let ones = vec![1; self.shape.len() - 2];
-        let down_shape = [&[RANK], &self.shape[1..]].concat();
-        let up_shape = [&[self.shape[0], RANK][..], &ones].concat();
+        let down_shape = [&[RANK][..], &self.shape[1..]].concat();
+        let up_shape = [&[self.shape[0], RANK][..], &ones[..]].concat();
         [Tensor::f32(&down, &down_shape, &self.down), Tensor::f32(&up, &up_shape, &self.up)]
     }
 }
@@ -63,7 +63,8 @@ fn read(tensors: Vec<Tensor>) -> Result<Lora> {
 fn kohya(pairs: &[Pair], name: impl Fn(&str) -> String) -> Lora {
     let all = pairs.iter().flat_map(|pair| {
         let module = format!("lora_unet_{}", name(&pair.path).replace('.', "_"));
-        let mut all = pair.tensors(["down", "up"].map(|half| format!("{module}.lora_{half}.weight"))).to_vec();
+        let mut all =
+            pair.tensors(["down", "up"].map(|half| format!("{module}.lora_{half}.weight"))).to_vec();
         all.push(Tensor::f32(&format!("{module}.alpha"), &[], &[ALPHA]));
         all
     });
@@ -98,7 +99,8 @@ fn by_hand(d: &Declarations, sets: &[(&[Pair], f32)]) -> BTreeMap<u32, Vec<u8>> 
             let (mut values, inputs) = (t.values(), pair.down.len() / RANK);
             for (i, value) in values.iter_mut().enumerate() {
                 let (o, c) = (i / inputs, i % inputs);
-                let sum = (0..RANK).fold(0.0, |sum, r| sum + pair.up[o * RANK + r] * pair.down[r * inputs + c]);
+                let sum =
+                    (0..RANK).fold(0.0, |sum, r| sum + pair.up[o * RANK + r] * pair.down[r * inputs + c]);
                 *value += factor * sum;
             }
             *t = Tensor::f32(&name, &t.shape, &values);
@@ -175,7 +177,7 @@ fn several_loras_and_formats() {
         });
         block_on(again).unwrap();
         assert!(blobs == wanted, "{format:?}");
-        let changed = wanted.iter().filter(|(handle, blob)| plain[handle] != **blob).count();
+        let changed = wanted.iter().filter(|(handle, blob)| plain[*handle] != **blob).count();
         assert!(changed == touched.len() && changed < plain.len(), "{changed} of {}", plain.len());
     }
 }

@@ -11,7 +11,7 @@ use tintype::model::config::{UnetConfig, VaeConfig};
 use tintype::nn::Linear;
 use tintype::pipeline::Network;
 use tintype::quant::Format;
-use tintype::weights::{Checkpoint, Declarations, DiskFolder, Folder, Hooks, MemoryFolder, header, places};
+use tintype::weights::{Checkpoint, Declarations, Folder, Hooks, MemoryFolder, header, places};
 
 use super::folder::golden;
 use super::tensors::{Tensor, Tensors};
@@ -21,8 +21,7 @@ const MODEL: &str = "sd-turbo-like";
 
 /// Every tensor of a component, from all of its files.
 pub fn tensors(model: &Path, component: &str) -> Vec<Tensor> {
-    let mut files: Vec<_> =
-        fs::read_dir(model.join(component)).unwrap().map(|e| e.unwrap().path()).collect();
+    let mut files: Vec<_> = fs::read_dir(model.join(component)).unwrap().map(|e| e.unwrap().path()).collect();
     files.sort();
     let files = files.iter().filter(|path| path.extension().is_some_and(|e| e == "safetensors"));
     files.flat_map(|path| Tensors::parse(&fs::read(path).unwrap()).0).collect()
@@ -156,7 +155,10 @@ fn open_clip(tensors: Vec<Tensor>) -> Vec<Tensor> {
             t.name = t.name.replace(ours, theirs);
         }
         match (third, t.name.as_str()) {
-            (Some(i), _) => joined.entry(t.name.clone()).or_default()[i] = Some(t),
+            (Some(i), _) => {
+                let thirds = joined.entry(t.name.clone()).or_default();
+                thirds[i] = Some(t);
+            }
             (None, "text_projection.weight") => {
                 let (rows, columns, values) = (t.shape[0], t.shape[1], t.values());
                 let turned: Vec<f32> = (0..columns)
@@ -170,7 +172,8 @@ fn open_clip(tensors: Vec<Tensor>) -> Vec<Tensor> {
     }
     for (name, parts) in joined {
         let parts = parts.map(Option::unwrap);
-        let mut t = Tensor { name, bytes: parts.iter().flat_map(|p| p.bytes.clone()).collect(), ..parts[0].clone() };
+        let mut t =
+            Tensor { name, bytes: parts.iter().flat_map(|p| p.bytes.clone()).collect(), ..parts[0].clone() };
         t.shape[0] *= 3;
         out.push(t);
     }
@@ -203,9 +206,11 @@ fn images() -> Vec<Tensor> {
     let model = golden(MODEL);
     let blocks = unet_blocks(&UnetConfig::from_json(&config(MODEL, "unet"), "unet").unwrap());
     let mut all = prefixed("model_ema.", [Tensor::f32("decay", &[], &[0.9999])]);
-    all.extend(tensors(&model, "unet").into_iter().map(|t| {
-        Tensor { name: format!("model.diffusion_model.{}", unet_name(&blocks, &t.name)), ..t }
-    }));
+    all.extend(
+        tensors(&model, "unet")
+            .into_iter()
+            .map(|t| Tensor { name: format!("model.diffusion_model.{}", unet_name(&blocks, &t.name)), ..t }),
+    );
     all.extend(tensors(&model, "vae").into_iter().map(|mut t| {
         t.name = format!("first_stage_model.{}", vae_name(4, &t.name));
         // The original's projections are convolutions of one pixel.
@@ -232,7 +237,7 @@ fn a_single_file_is_its_folder() {
     early.iter_mut().for_each(|t| t.name = t.name.replace("text_model.", ""));
     let open = prefixed("cond_stage_model.model.", open_clip(tensors(&model, "text_encoder")));
     let files = [clip, prefixed("cond_stage_model.transformer.", early), open].map(folder);
-    let components = |folder| {
+    let components = |folder: &MemoryFolder| {
         let header = block_on(header(folder, "model.safetensors")).unwrap();
         places(&header).iter().map(|p| p.component).collect::<Vec<_>>()
     };
@@ -254,7 +259,7 @@ fn a_single_file_is_its_folder() {
     }
 }
 
-/// Two text encoders, one of them with a projection; no level has attention where the resolution is highest.
+/// SDXL's text encoders: CLIP, and OpenCLIP with a projection of its pooled states.
 #[test]
 fn two_text_encoders_of_one_file() {
     let model = golden(MODEL);

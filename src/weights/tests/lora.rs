@@ -67,7 +67,11 @@ fn half_pairs_wrong_shapes_and_relatives() {
             InvalidModel,
             &[B, "[outputs, 1, 1, 1]", "[1, 1, 3, 3]"],
         ),
-        (&[(A, &[1, 1], &[1.0]), ("lora_unet_a.lora_down.weight", &[1], &[1.0])], InvalidModel, &[A, "one module"]),
+        (
+            &[(A, &[1, 1], &[1.0]), ("lora_unet_a.lora_down.weight", &[1], &[1.0])],
+            InvalidModel,
+            &[A, "one module"],
+        ),
         (
             &[(A, &[1, 1], &[1.0]), (B, &[1, 1], &[1.0]), ("unet.a.alpha", &[2], &[1.0; 2])],
             InvalidModel,
@@ -91,11 +95,9 @@ fn slabs_do_not_show() {
     let number = |i: usize| (i * 29 % 101) as f32 / 100.0 - 0.5;
     let down: Vec<f32> = (0..3 * WIDTH).map(number).collect();
     let up: Vec<f32> = (0..ROWS * 3).map(|i| number(i + 7)).collect();
-    let lora = read(&[
-        ("unet.a.lora_A.weight", &[3, WIDTH], &down),
-        ("unet.a.lora_B.weight", &[ROWS, 3], &up),
-    ])
-    .unwrap();
+    let lora =
+        read(&[("unet.a.lora_A.weight", &[3, WIDTH], &down), ("unet.a.lora_B.weight", &[ROWS, 3], &up)])
+            .unwrap();
     let mut d = Declarations::new(crate::quant::Format::F32);
     let parts = weight_and_bias("a", vec![ROWS, WIDTH], false, Rows::From(0), Columns::Same);
     d.matrix(ROWS as u32, WIDTH as u32, 1, parts);

@@ -1,6 +1,5 @@
 //! Original names and learned tokens.
 
-use super::super::original::{Names, Place, Renamed};
 use super::*;
 use crate::quant::Format;
 
@@ -10,7 +9,8 @@ const PLACE: Place = Place { component: "text_encoder", prefix: "te.", names: Na
 fn renamed(d: &Declarations, name: &str, shape: &[usize], step: usize) -> BTreeMap<String, Vec<f32>> {
     let mut sink = Keep::default();
     let mut renamed = Renamed::new(&mut sink, PLACE, d, 0);
-    let info = TensorInfo { name: name.to_owned(), dtype: Dtype::F32, shape: shape.to_vec(), begin: 0, end: 0 };
+    let info =
+        TensorInfo { name: name.to_owned(), dtype: Dtype::F32, shape: shape.to_vec(), begin: 0, end: 0 };
     assert!(renamed.wants(&info).unwrap());
     let values: Vec<f32> = (0..shape.iter().product::<usize>()).map(|i| i as f32).collect();
     let row_len = info.row_len();
@@ -42,7 +42,11 @@ fn thirds_and_turned_matrices_in_any_slabs() {
         let got = renamed(&d, "te.transformer.resblocks.11.attn.in_proj_bias", &[12], step);
         assert_eq!(got[&format!("{attention}.v_proj.bias")], [8.0, 9.0, 10.0, 11.0], "slabs of {step}");
         let got = renamed(&d, "te.text_projection", &[4, 2], step);
-        assert_eq!(got["text_projection.weight"], [0.0, 2.0, 4.0, 6.0, 1.0, 3.0, 5.0, 7.0], "slabs of {step}");
+        assert_eq!(
+            got["text_projection.weight"],
+            [0.0, 2.0, 4.0, 6.0, 1.0, 3.0, 5.0, 7.0],
+            "slabs of {step}"
+        );
     }
     let mut sink = Keep::default();
     let mut renamed = Renamed::new(&mut sink, PLACE, &d, 0);
@@ -57,7 +61,10 @@ fn thirds_and_turned_matrices_in_any_slabs() {
         assert!(!renamed.wants(&info(other, &[12])).unwrap(), "{other}");
     }
     let e = renamed.wants(&info("te.transformer.resblocks.11.attn.in_proj_bias", &[13])).unwrap_err();
-    assert!(e.code == InvalidModel && e.message.contains("in_proj_bias") && e.message.contains("[13]"), "{e}");
+    assert!(
+        e.code == InvalidModel && e.message.contains("in_proj_bias") && e.message.contains("[13]"),
+        "{e}"
+    );
 }
 
 /// Names that published files have, of SD 1.x and of SDXL.
@@ -87,7 +94,10 @@ fn published_names() {
         ("mid_block.resnets.1.time_emb_proj", "middle_block.2.emb_layers.1"),
     ];
     let sdxl = [
-        ("down_blocks.1.attentions.0.transformer_blocks.1.attn2.to_k", "input_blocks.4.1.transformer_blocks.1.attn2.to_k"),
+        (
+            "down_blocks.1.attentions.0.transformer_blocks.1.attn2.to_k",
+            "input_blocks.4.1.transformer_blocks.1.attn2.to_k",
+        ),
         ("up_blocks.0.upsamplers.0.conv", "output_blocks.2.2.conv"),
         ("up_blocks.1.upsamplers.0.conv", "output_blocks.5.2.conv"),
         ("add_embedding.linear_2", "label_emb.0.2"),
