@@ -1,5 +1,6 @@
 //! Where plans run: on a GPU, or on the CPU of a machine that has none.
 
+use std::collections::HashSet;
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -121,6 +122,26 @@ impl Weights {
             }
             Device::Cpu => Weights::Cpu(Rc::new(cpu::Weights::load(declarations, checkpoints, hooks).await?)),
         })
+    }
+
+    /// Streams these handles again, where something that is added to them has changed
+    /// ([`Checkpoint::touched`], of what was added before and of what is now). Sessions go on with the new
+    /// values. After an error some are new and some old, and the same call may be made again.
+    pub async fn reload<F: Folder>(
+        &mut self,
+        device: &Device,
+        declarations: &Declarations,
+        checkpoints: &[Checkpoint<'_, F>],
+        handles: &HashSet<Handle>,
+        hooks: Hooks<'_>,
+    ) -> Result<()> {
+        match (self, device) {
+            (Weights::Gpu(weights), Device::Gpu(gpu)) => {
+                weights.fill(gpu, declarations, checkpoints, Some(handles), hooks).await
+            }
+            (Weights::Cpu(weights), _) => weights.reload(declarations, checkpoints, handles, hooks).await,
+            _ => panic!("weights of another device"),
+        }
     }
 
     /// Blobs that were made elsewhere (tests, bench).

@@ -33,7 +33,7 @@
 //! - A kernel's `Params` are written once, in WGSL; build.rs makes the Rust struct. Its first word is the
 //!   first thread in y, so that any dispatch can be cut into bands.
 //! - No buffer is read and written in one dispatch; tensors share whole buffers by lifetime.
-//! - The name in the checkpoint is the name in the code.
+//! - The name in the checkpoint is the name in the code; one table renames single files (`weights/original.rs`).
 //! - Reductions have a fixed order: the same device and driver give the same bits.
 //!
 //! # How to add a kernel

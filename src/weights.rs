@@ -2,22 +2,34 @@
 //!
 //! [`stream()`] finds the safetensors files of one component and delivers its tensors, as f32 and in
 //! the order of the file, to a [`Sink`]. Names go through unchanged: the name in the checkpoint is the
-//! name in the code. Nothing here keeps a whole tensor, let alone a whole file, in memory.
+//! name in the code; single files with the original names are renamed by one table. Nothing here keeps a
+//! whole tensor, let alone a whole file, in memory, except the small files that are added to a model: a
+//! [`Lora`], an [`Embedding`].
 //!
 //! A [`Folder`] is where the files are: [`DiskFolder`], [`MemoryFolder`] or, in a browser, a URL.
 
+mod checkpoint;
 mod declare;
+mod embedding;
 mod fill;
+mod lora;
+mod merge;
+mod original;
 mod safetensors;
 mod source;
 mod stream;
 #[cfg(test)]
 mod tests;
 
+pub use checkpoint::{Checkpoint, Files};
 pub use declare::{Columns, Declarations, Handle, Layout, Part, Role, Rows, Spec, Weight, weight_and_bias};
+pub use embedding::Embedding;
 pub use fill::Filler;
+pub use lora::{Adapter, Lora};
+pub use merge::Merge;
+pub use original::{Names, Place, Renamed, places};
 pub use safetensors::{Dtype, Header, MAX_HEADER_BYTES, TensorInfo};
 #[cfg(not(target_arch = "wasm32"))]
 pub use source::DiskFolder;
 pub use source::{ByteStream, Folder, MemoryFolder, join};
-pub use stream::{Checkpoint, Hooks, SLAB_BYTES, SLAB_ROWS, Sink, Streamed, stream, stream_file};
+pub use stream::{Hooks, SLAB_BYTES, SLAB_ROWS, Sink, Streamed, header, stream, stream_file};

@@ -70,11 +70,8 @@ impl Pair {
         }
         folder.write("control/diffusion_pytorch_model.safetensors", tensors.bytes());
         let disk = DiskFolder::new(&folder.0);
-        let checkpoints = ["unet", "control"].map(|component| Checkpoint {
-            folder: &disk,
-            component,
-            stem: "diffusion_pytorch_model",
-        });
+        let checkpoints =
+            ["unet", "control"].map(|component| Checkpoint::new(&disk, component, "diffusion_pytorch_model"));
         let weights = block_on(Weights::load(&Device::Cpu, &d, &checkpoints, Hooks::NONE)).unwrap();
         Pair { config, unet, control, weights }
     }

@@ -1,6 +1,8 @@
 //! One model in many files: whatever the type, the shards and the names, the blobs are the same.
 
 pub mod folder;
+mod lora;
+mod single;
 pub mod tensors;
 
 use std::collections::BTreeMap;
@@ -46,8 +48,12 @@ fn unet(format: Format, model: &str) -> Declarations {
 }
 
 fn text_encoder(format: Format) -> Declarations {
+    text_encoder_of("sdxs-like", format)
+}
+
+fn text_encoder_of(model: &str, format: Format) -> Declarations {
     let mut d = Declarations::new(format);
-    let config = ClipTextConfig::from_json(&config("sdxs-like", "text_encoder"), "text").unwrap();
+    let config = ClipTextConfig::from_json(&config(model, "text_encoder"), "text").unwrap();
     TextEncoder::declare(&mut d, &config);
     d
 }

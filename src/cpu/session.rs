@@ -117,10 +117,10 @@ impl Session {
         };
         let out = &mut y[..tensor(last).shape.fours() as usize * 4];
         match kernel {
-            "matmul" => matmul::run(p, [read(0), read(1)], matrix(2), read(3), read(4), out),
+            "matmul" => matmul::run(p, [read(0), read(1)], &matrix(2), read(3), read(4), out),
             "conv" => {
                 let size = if step.variant.get().name.ends_with('3') { 3 } else { 1 };
-                conv::run(size, p, [read(0), read(1)], matrix(2), read(3), read(4), out);
+                conv::run(size, p, [read(0), read(1)], &matrix(2), read(3), read(4), out);
             }
             "attention" => attention::run(p, read(0), read(1), read(2), out),
             "norm_stats" => norm::stats(p, [read(0), read(1)], out),

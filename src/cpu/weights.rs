@@ -1,13 +1,15 @@
 //! The handles' blobs on the CPU: matrices as `[taps * inputs, outputs]`, which products want.
 
-use std::collections::HashMap;
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
 
 use half::f16;
 
 use super::PANEL;
 use crate::error::Result;
 use crate::quant::{Format, Matrix};
-use crate::weights::{Checkpoint, Declarations, Filler, Folder, Handle, Hooks, Layout, stream};
+use crate::weights::{Checkpoint, Declarations, Folder, Handle, Hooks, Layout};
 
 /// What a model's handles were filled with.
 pub struct Weights {
@@ -15,7 +17,8 @@ pub struct Weights {
 }
 
 enum Blob {
-    Matrix(Dense),
+    /// May be replaced while sessions share the weights.
+    Matrix(RefCell<Rc<Dense>>),
     Vectors(Vec<f32>),
 }
 
@@ -42,15 +45,39 @@ impl Weights {
         hooks: Hooks<'_>,
     ) -> Result<Weights> {
         let mut weights = Weights { blobs: HashMap::new() };
-        for (source, Checkpoint { folder, component, stem }) in checkpoints.iter().enumerate() {
-            let mut filler = Filler::new(declarations, source, |handle, blob| {
+        for (source, checkpoint) in checkpoints.iter().enumerate() {
+            let insert = |handle, blob: Vec<u8>| {
                 weights.insert(declarations, handle, &blob);
                 Ok(())
-            });
-            stream(*folder, component, stem, &mut filler, hooks).await?;
-            filler.finish(component)?;
+            };
+            checkpoint.fill(declarations, source, None, hooks, insert).await?;
         }
         Ok(weights)
+    }
+
+    /// Streams matrices again. Sessions see them from their next step on.
+    pub async fn reload<F: Folder>(
+        &self,
+        declarations: &Declarations,
+        checkpoints: &[Checkpoint<'_, F>],
+        handles: &HashSet<Handle>,
+        hooks: Hooks<'_>,
+    ) -> Result<()> {
+        for (source, checkpoint) in checkpoints.iter().enumerate() {
+            let replace = |handle: Handle, blob: Vec<u8>| {
+                match (&self.blobs[&handle], declarations.specs[handle.0 as usize].layout) {
+                    (Blob::Matrix(dense), Layout::Matrix(matrix)) => {
+                        dense.replace(Rc::new(Dense::new(&matrix, &blob)));
+                    }
+                    (_, layout) => panic!("{layout:?} is no matrix"),
+                }
+                Ok(())
+            };
+            if declarations.any_of(source, handles) {
+                checkpoint.fill(declarations, source, Some(handles), hooks, replace).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Blobs that were made elsewhere (tests).
@@ -73,16 +100,16 @@ impl Weights {
         }
     }
 
-    pub fn matrix(&self, handle: Handle) -> &Dense {
+    pub fn matrix(&self, handle: Handle) -> Rc<Dense> {
         match &self.blobs[&handle] {
-            Blob::Matrix(dense) => dense,
+            Blob::Matrix(dense) => dense.borrow().clone(),
             Blob::Vectors(_) => panic!("{handle:?} is no matrix"),
         }
     }
 
     fn insert(&mut self, declarations: &Declarations, handle: Handle, blob: &[u8]) {
         let made = match declarations.specs[handle.0 as usize].layout {
-            Layout::Matrix(matrix) => Blob::Matrix(Dense::new(&matrix, blob)),
+            Layout::Matrix(matrix) => Blob::Matrix(RefCell::new(Rc::new(Dense::new(&matrix, blob)))),
             Layout::Vectors { .. } | Layout::Table { .. } => {
                 Blob::Vectors(bytemuck::pod_collect_to_vec(blob))
             }

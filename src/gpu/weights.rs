@@ -1,10 +1,10 @@
 //! The handles' blobs on the GPU, and the tables that stay on the CPU.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::Gpu;
-use crate::error::Result;
-use crate::weights::{Checkpoint, Declarations, Filler, Folder, Handle, Hooks, Layout, stream};
+use crate::error::{Code, Error, Result};
+use crate::weights::{Checkpoint, Declarations, Folder, Handle, Hooks, Layout};
 
 /// Written data waits in staging memory until a submit: after this much there is one.
 const FLUSH_BYTES: u64 = 64 << 20;
@@ -27,23 +27,38 @@ impl GpuWeights {
     ) -> Result<GpuWeights> {
         let mut weights =
             GpuWeights { pending: 0, blobs: vec![None; declarations.specs.len()], tables: HashMap::new() };
-        for (source, Checkpoint { folder, component, stem }) in checkpoints.iter().enumerate() {
+        weights.fill(gpu, declarations, checkpoints, None, hooks).await?;
+        Ok(weights)
+    }
+
+    /// Streams handles again, or all of them, into the buffers that they have: sessions hold on to those.
+    pub async fn fill<F: Folder>(
+        &mut self,
+        gpu: &Gpu,
+        declarations: &Declarations,
+        checkpoints: &[Checkpoint<'_, F>],
+        only: Option<&HashSet<Handle>>,
+        hooks: Hooks<'_>,
+    ) -> Result<()> {
+        for (source, checkpoint) in checkpoints.iter().enumerate() {
+            if only.is_some_and(|handles| !declarations.any_of(source, handles)) {
+                continue;
+            }
             let scope = gpu.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-            let mut filler = Filler::new(declarations, source, |handle, blob| {
-                weights.upload(gpu, declarations, handle, blob);
+            let upload = |handle, blob| {
+                self.upload(gpu, declarations, handle, blob);
                 gpu.check()
-            });
-            let streamed = stream(*folder, component, stem, &mut filler, hooks).await;
-            let finished = streamed.and_then(|_| filler.finish(component));
+            };
+            let filled = checkpoint.fill(declarations, source, only, hooks, upload).await;
             if let Some(e) = scope.pop().await {
-                return Err(crate::error::Error::new(
-                    crate::error::Code::OutOfMemory,
-                    format!("{component}: the GPU has no room for the weights: {e}"),
+                return Err(Error::new(
+                    Code::OutOfMemory,
+                    format!("{}: the GPU has no room for the weights: {e}", checkpoint.component),
                 ));
             }
-            finished?;
+            filled?;
         }
-        Ok(weights)
+        Ok(())
     }
 
     /// Puts blobs that were made elsewhere (tests) on the GPU.
@@ -75,19 +90,20 @@ impl GpuWeights {
             self.tables.insert(handle, bytemuck::pod_collect_to_vec(&blob));
             return;
         }
-        let buffer = gpu.device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some("weights"),
-            size: blob.len() as u64,
-            usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST,
-            mapped_at_creation: false,
+        let buffer = self.blobs[at].get_or_insert_with(|| {
+            gpu.device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some("weights"),
+                size: blob.len() as u64,
+                usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST,
+                mapped_at_creation: false,
+            })
         });
-        gpu.queue.write_buffer(&buffer, 0, &blob);
+        gpu.queue.write_buffer(buffer, 0, &blob);
         self.pending += blob.len() as u64;
         if self.pending > FLUSH_BYTES {
             gpu.queue.submit([]);
             gpu.poll_until_idle();
             self.pending = 0;
         }
-        self.blobs[at] = Some(buffer);
     }
 }

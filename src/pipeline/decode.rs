@@ -69,7 +69,7 @@ impl VaePart {
             };
             networks.push((half, network));
         }
-        let checkpoint = Checkpoint { folder, component, stem: "diffusion_pytorch_model" };
+        let checkpoint = Checkpoint::new(folder, component, "diffusion_pytorch_model");
         let weights = Weights::load(device, &d, &[checkpoint], hooks).await?;
         Ok(VaePart { config, networks, weights })
     }

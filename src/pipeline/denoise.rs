@@ -62,14 +62,14 @@ impl UnetPart {
         let config = UnetConfig::from_json(&read_json(folder, &path).await?, &path)?;
         let mut d = Declarations::new(format);
         let mut networks = Networks::of(Unet::declare(&mut d, &config), config);
-        let mut checkpoints = vec![Checkpoint { folder, component, stem: STEM }];
+        let mut checkpoints = vec![Checkpoint::new(folder, component, STEM)];
         for &folder in &additions.controls {
             let config =
                 ControlNetConfig::from_json(&read_json(folder, "config.json").await?, "config.json")?;
             networks.check_control(&config)?;
             d.next_source();
             networks.controls.push(ControlNet::declare(&mut d, &config));
-            checkpoints.push(Checkpoint { folder, component: "", stem: STEM });
+            checkpoints.push(Checkpoint::new(folder, "", STEM));
         }
         for &folder in &additions.adapters {
             let config =
@@ -77,14 +77,14 @@ impl UnetPart {
             networks.check_adapter(&config)?;
             d.next_source();
             networks.adapters.push(T2iAdapter::declare(&mut d, &config));
-            checkpoints.push(Checkpoint { folder, component: "", stem: STEM });
+            checkpoints.push(Checkpoint::new(folder, "", STEM));
         }
         if let Some(folder) = additions.ip_adapter {
             d.next_source();
             let width = networks.config.cross_attention_dim as u32;
             let adapter = IpAdapter::declare(&mut d, &networks.unet, width, image_embeds as u32);
             networks.ip_adapter = Some(adapter);
-            checkpoints.push(Checkpoint { folder, component: "", stem: "ip-adapter" });
+            checkpoints.push(Checkpoint::new(folder, "", "ip-adapter"));
         }
         let weights = Weights::load(device, &d, &checkpoints, hooks).await?;
         Ok(UnetPart { networks, weights })

@@ -141,7 +141,7 @@ impl TextNetwork {
         let config = ClipTextConfig::from_json(&read_json(folder, &path).await?, &path)?;
         let mut d = Declarations::new(format);
         let encoder = TextEncoder::declare(&mut d, &config);
-        let checkpoint = Checkpoint { folder, component, stem: "model" };
+        let checkpoint = Checkpoint::new(folder, component, "model");
         let weights = Weights::load(device, &d, &[checkpoint], hooks).await?;
         Ok(TextNetwork { encoder, weights })
     }

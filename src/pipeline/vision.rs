@@ -44,7 +44,7 @@ impl VisionPart {
         let processor = read_processor(folder, processor, &config).await?;
         let mut d = Declarations::new(format);
         let encoder = ImageEncoder::declare(&mut d, "vision_model", &config);
-        let checkpoint = Checkpoint { folder, component, stem: "model" };
+        let checkpoint = Checkpoint::new(folder, component, "model");
         let weights = Weights::load(device, &d, &[checkpoint], hooks).await?;
         Ok(VisionPart { encoder, processor, weights })
     }
@@ -190,7 +190,7 @@ impl SafetyPart {
         };
         let (concepts, special_care) =
             (concepts("concept_embeds", CONCEPTS), concepts("special_care_embeds", SPECIAL_CARE));
-        let checkpoint = Checkpoint { folder, component, stem: "model" };
+        let checkpoint = Checkpoint::new(folder, component, "model");
         let weights = Weights::load(device, &d, &[checkpoint], hooks).await?;
         Ok(SafetyPart { vision: VisionPart { encoder, processor, weights }, concepts, special_care })
     }

@@ -3,6 +3,8 @@
 //! A layer declares handles. A handle is one blob on the GPU; its parts say which tensors of the checkpoint
 //! go where in it, so that fused projections, GEGLU and padded heads are plain.
 
+use std::collections::HashSet;
+
 use crate::quant::{Format, Matrix};
 
 /// Names a blob: its place in [`Declarations::specs`].
@@ -138,6 +140,11 @@ impl Declarations {
     /// Every handle with what it was declared as.
     pub fn handles(&self) -> impl Iterator<Item = (Handle, &Spec)> {
         self.specs.iter().enumerate().map(|(i, spec)| (Handle(i as u32), spec))
+    }
+
+    /// Whether one of these handles lies in this source.
+    pub fn any_of(&self, source: usize, handles: &HashSet<Handle>) -> bool {
+        handles.iter().any(|handle| self.specs[handle.0 as usize].source == source)
     }
 
     pub fn add(&mut self, layout: Layout, parts: Vec<Part>) -> Handle {

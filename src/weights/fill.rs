@@ -1,8 +1,9 @@
 //! From a checkpoint's bytes, in whatever order they come, to the handles' blobs.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use super::declare::{Declarations, Handle, Layout, Part, Role, Spec};
+use super::declare::{Declarations, Handle, Layout, Part, Role};
+use super::merge::Merge;
 use super::safetensors::TensorInfo;
 use super::stream::Sink;
 use crate::error::{Error, Result};
@@ -11,7 +12,11 @@ use crate::quant::store_f32;
 /// Takes slabs of the tensors of one checkpoint and hands out each blob as soon as it is whole.
 pub struct Filler<'a, U> {
     declarations: &'a Declarations,
-    source: usize,
+    /// Which handles are filled.
+    wanted: Vec<bool>,
+    merge: Merge<'a>,
+    /// Rows that something was added to.
+    merged: Vec<f32>,
     /// Checkpoint name -> handle and part.
     by_name: HashMap<&'a str, (usize, usize)>,
     /// The name under which each part was found.
@@ -26,7 +31,8 @@ impl<'a, U: FnMut(Handle, Vec<u8>) -> Result<()>> Filler<'a, U> {
     /// For the declarations that lie in this one of their checkpoints.
     pub fn new(declarations: &'a Declarations, source: usize, upload: U) -> Self {
         let mut by_name = HashMap::new();
-        for (h, spec) in of(declarations, source) {
+        let wanted: Vec<bool> = declarations.specs.iter().map(|spec| spec.source == source).collect();
+        for (h, spec) in declarations.specs.iter().enumerate().filter(|(h, _)| wanted[*h]) {
             for (p, part) in spec.parts.iter().enumerate() {
                 for name in &part.names {
                     let known = by_name.insert(name.as_str(), (h, p));
@@ -36,13 +42,28 @@ impl<'a, U: FnMut(Handle, Vec<u8>) -> Result<()>> Filler<'a, U> {
         }
         let missing = declarations.specs.iter().map(|s| s.parts.len()).collect();
         let blobs = vec![None; declarations.specs.len()];
-        Filler { declarations, source, by_name, found: HashMap::new(), blobs, missing, upload }
+        let (merge, merged, found) = (Merge::default(), vec![], HashMap::new());
+        Filler { declarations, wanted, merge, merged, by_name, found, blobs, missing, upload }
+    }
+
+    /// Adds LoRAs to the rows before they are stored.
+    pub fn merging(self, merge: Merge<'a>) -> Self {
+        Filler { merge, ..self }
+    }
+
+    /// Fills these handles alone.
+    pub fn only(mut self, handles: &HashSet<Handle>) -> Self {
+        self.by_name.retain(|_, (h, _)| handles.contains(&Handle(*h as u32)));
+        for (h, wanted) in self.wanted.iter_mut().enumerate() {
+            *wanted &= handles.contains(&Handle(h as u32));
+        }
+        self
     }
 
     /// After the last file: every tensor must have come.
     pub fn finish(self, component: &str) -> Result<()> {
         let mut absent = vec![];
-        for (h, spec) in of(self.declarations, self.source) {
+        for (h, spec) in self.declarations.specs.iter().enumerate().filter(|(h, _)| self.wanted[*h]) {
             for (p, part) in spec.parts.iter().enumerate() {
                 if !self.found.contains_key(&(h, p)) {
                     absent.push(part.names[0].as_str());
@@ -58,10 +79,6 @@ impl<'a, U: FnMut(Handle, Vec<u8>) -> Result<()>> Filler<'a, U> {
             ))),
         }
     }
-}
-
-fn of(declarations: &Declarations, source: usize) -> impl Iterator<Item = (usize, &Spec)> {
-    declarations.specs.iter().enumerate().filter(move |(_, spec)| spec.source == source)
 }
 
 fn without_trailing_ones(shape: &[usize]) -> &[usize] {
@@ -87,10 +104,20 @@ impl<U: FnMut(Handle, Vec<u8>) -> Result<()>> Sink for Filler<'_, U> {
 
     fn slab(&mut self, info: &TensorInfo, first_row: usize, rows: usize, data: &[f32]) -> Result<()> {
         let (h, p) = self.by_name[info.name.as_str()];
+        let row_len = data.len() / rows;
+        let mut merged = std::mem::take(&mut self.merged);
+        let data = if self.merge.has((h, p)) {
+            merged.clear();
+            merged.extend_from_slice(data);
+            self.merge.add((h, p), first_row, row_len, &mut merged);
+            &merged[..]
+        } else {
+            data
+        };
         let spec = &self.declarations.specs[h];
         let part: &Part = &spec.parts[p];
         let blob = self.blobs[h].get_or_insert_with(|| vec![0; spec.layout.bytes()]);
-        for (row, values) in (first_row as u32..).zip(data.chunks_exact(data.len() / rows)) {
+        for (row, values) in (first_row as u32..).zip(data.chunks_exact(row_len)) {
             match (part.role, &spec.layout) {
                 (Role::Weight { rows, columns }, Layout::Matrix(m)) => {
                     m.store_row(blob, rows.place(row), values, |c| columns.place(c));
@@ -104,6 +131,7 @@ impl<U: FnMut(Handle, Vec<u8>) -> Result<()>> Sink for Filler<'_, U> {
                 (role, layout) => unreachable!("{role:?} in {layout:?}"),
             }
         }
+        self.merged = merged;
         if first_row + rows == info.shape.first().copied().unwrap_or(1) {
             self.missing[h] -= 1;
             if self.missing[h] == 0 {

@@ -42,14 +42,6 @@ impl Hooks<'_> {
     pub const NONE: Hooks<'static> = Hooks { progress: &|_, _| {}, cancelled: &|| false };
 }
 
-/// Files that hold the tensors of one network: `stem` and its variants in the folder `component` ("" for
-/// `folder` itself), as [`stream()`] looks for them.
-pub struct Checkpoint<'a, F> {
-    pub folder: &'a F,
-    pub component: &'a str,
-    pub stem: &'a str,
-}
-
 /// What was read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Streamed {
@@ -134,11 +126,19 @@ pub async fn stream_file<F: Folder>(
 ) -> Result<Streamed> {
     let mut reader = Reader::new(hooks);
     reader.check_cancelled()?;
-    let Some(file) = folder.open(path).await? else {
-        return Err(Error::not_found(format!("{path} does not exist in {}", folder.describe())));
-    };
+    let Some(file) = folder.open(path).await? else { return Err(absent(folder, path)) };
     reader.file(file, path, &[], sink).await?;
     Ok(reader.done)
+}
+
+/// The header of a safetensors file: what it holds, without reading any of it.
+pub async fn header<F: Folder>(folder: &F, path: &str) -> Result<Header> {
+    let Some(mut file) = folder.open(path).await? else { return Err(absent(folder, path)) };
+    read_header(&mut file, path).await
+}
+
+fn absent<F: Folder>(folder: &F, path: &str) -> Error {
+    Error::not_found(format!("{path} does not exist in {}", folder.describe()))
 }
 
 /// Which shards there are. `shards` maps a file name to the tensors it should hold, at least one.

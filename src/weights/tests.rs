@@ -1,6 +1,8 @@
 //! Files made in memory, good ones and damaged ones.
 
 mod files;
+mod lora;
+mod names;
 
 use std::cell::Cell;
 use std::collections::BTreeMap;

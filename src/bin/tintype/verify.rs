@@ -1,6 +1,7 @@
 //! `tintype verify`: every case of a reference set, against that case's own limits.
 
 mod control;
+mod lora;
 mod ops;
 mod pipe;
 mod reference;
@@ -209,6 +210,7 @@ async fn run_case(bench: &Bench, name: &str, case: &Value) -> Result<Vec<Check>>
         Some(("unet", "timestep_embedding")) => unet::timestep_embedding(bench, case),
         Some(("unet", "guidance_embedding")) => unet::guidance_embedding(bench, case),
         Some(("unet", _)) => unet::run(bench, case).await,
+        Some(("extras", "lora")) => lora::run(bench, case).await,
         Some(("vae", _)) => vae::run(bench, case).await,
         Some(("sched", "alphas")) => sched::alphas(bench, case),
         Some(("sched", name)) => sched::run(bench, name, case).await,

@@ -192,7 +192,7 @@ async fn session(
     net: &str,
 ) -> Result<Session> {
     let stem = "diffusion_pytorch_model";
-    let checkpoints = [UNET, net].map(|component| Checkpoint { folder, component, stem });
+    let checkpoints = [UNET, net].map(|component| Checkpoint::new(folder, component, stem));
     let weights = Weights::load(&bench.device, d, &checkpoints, Hooks::NONE).await?;
     Session::new(&bench.device, r.finish(), &weights).await
 }

@@ -142,7 +142,7 @@ async fn fill(bench: &Bench, d: &Declarations) -> Result<Weights> {
         return Ok(Weights::from_blobs(&bench.device, d, vec![]));
     }
     let folder = DiskFolder::new(bench.root.join("ref"));
-    let checkpoint = Checkpoint { folder: &folder, component: "", stem: "ops" };
+    let checkpoint = Checkpoint::new(&folder, "", "ops");
     Weights::load(&bench.device, d, &[checkpoint], Hooks::NONE).await
 }
 

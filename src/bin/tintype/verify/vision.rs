@@ -45,7 +45,7 @@ pub async fn ip_adapter_embeds(bench: &Bench, case: &Value) -> Result<Vec<Check>
     let embeds = encoded.image_embeds.len() as u32;
     let mut d = Declarations::new(bench.load.weights);
     let projection = ImageProjection::declare(&mut d, width, embeds);
-    let checkpoint = Checkpoint { folder: &folder, component: "", stem: "ip-adapter" };
+    let checkpoint = Checkpoint::new(&folder, "", "ip-adapter");
     let weights = Weights::load(&bench.device, &d, &[checkpoint], Hooks::NONE).await?;
     let mut r = Recorder::new(&bench.target);
     r.section("projection");

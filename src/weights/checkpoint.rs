@@ -1,0 +1,85 @@
+//! Where the tensors of one network are, and what is added to them on the way to their handles.
+
+use std::collections::HashSet;
+
+use super::declare::{Declarations, Handle};
+use super::fill::Filler;
+use super::lora::Adapter;
+use super::merge::Merge;
+use super::original::{Place, Renamed};
+use super::source::Folder;
+use super::stream::{Hooks, stream, stream_file};
+use crate::error::{Code, Error, Result};
+
+/// The tensors of one network.
+pub struct Checkpoint<'a, F> {
+    pub folder: &'a F,
+    /// What diffusers calls the network: "unet", "vae", "text_encoder", "text_encoder_2". Says which modules
+    /// of a LoRA are meant.
+    pub component: &'a str,
+    pub files: Files<'a>,
+    /// Added to the weights while they stream, in this order.
+    pub loras: &'a [Adapter<'a>],
+}
+
+/// The files of a checkpoint.
+#[derive(Clone, Copy, Debug)]
+pub enum Files<'a> {
+    /// diffusers' layout: `stem` and its variants in the folder of the component ("" for the folder
+    /// itself), as [`stream()`] looks for them.
+    Folder { stem: &'a str },
+    /// One file that holds a whole model under the names of the original code.
+    Single { path: &'a str, place: Place },
+}
+
+impl<'a, F: Folder> Checkpoint<'a, F> {
+    /// A component in the diffusers layout.
+    pub fn new(folder: &'a F, component: &'a str, stem: &'a str) -> Self {
+        Checkpoint { folder, component, files: Files::Folder { stem }, loras: &[] }
+    }
+
+    /// A component in a single file ([`super::places`]).
+    pub fn single(folder: &'a F, path: &'a str, place: Place) -> Self {
+        Checkpoint { folder, component: place.component, files: Files::Single { path, place }, loras: &[] }
+    }
+
+    pub fn with_loras(self, loras: &'a [Adapter<'a>]) -> Self {
+        Checkpoint { loras, ..self }
+    }
+
+    /// The handles of a source that the LoRAs change: what must be read again when a scale does.
+    pub fn touched(&self, declarations: &Declarations, source: usize) -> Result<HashSet<Handle>> {
+        Ok(Merge::new(declarations, source, self.component, self.loras)?.handles().collect())
+    }
+
+    /// Streams the checkpoint into the handles of a source, or into those of them that are in `only`, and
+    /// hands out every blob that is whole.
+    pub async fn fill(
+        &self,
+        declarations: &Declarations,
+        source: usize,
+        only: Option<&HashSet<Handle>>,
+        hooks: Hooks<'_>,
+        upload: impl FnMut(Handle, Vec<u8>) -> Result<()>,
+    ) -> Result<()> {
+        let merge = Merge::new(declarations, source, self.component, self.loras)?;
+        let mut filler = Filler::new(declarations, source, upload).merging(merge);
+        if let Some(handles) = only {
+            filler = filler.only(handles);
+        }
+        match self.files {
+            Files::Folder { stem } => {
+                stream(self.folder, self.component, stem, &mut filler, hooks).await?;
+                filler.finish(self.component)
+            }
+            Files::Single { path, place } => {
+                let mut renamed = Renamed::new(&mut filler, place, declarations, source);
+                stream_file(self.folder, path, &mut renamed, hooks).await?;
+                filler.finish(self.component).map_err(|e| match e.code {
+                    Code::InvalidModel => Error::model(format!("{path}: {}", e.message)),
+                    _ => e,
+                })
+            }
+        }
+    }
+}

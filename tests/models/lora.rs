@@ -1,0 +1,212 @@
+//! LoRAs in every naming change the blobs as a merge by hand does, when a model is loaded and when it is
+//! loaded again in part.
+
+use std::collections::BTreeMap;
+
+use pollster::block_on;
+use tintype::error::{Code, Result};
+use tintype::model::config::UnetConfig;
+use tintype::quant::Format;
+use tintype::weights::{Adapter, Checkpoint, Declarations, DiskFolder, Hooks, Lora, MemoryFolder, Role};
+
+use super::folder::golden;
+use super::single::{tensors, unet_blocks, unet_name};
+use super::tensors::{Tensor, Tensors};
+use super::{config, fill, unet};
+
+const MODEL: &str = "sd-turbo-like";
+const STEM: &str = "diffusion_pytorch_model";
+const RANK: usize = 3;
+const ALPHA: f32 = 1.5;
+
+/// A pair for one weight: `[RANK, ..]` and `[outputs, RANK, ..]`.
+#[derive(Clone)]
+struct Pair {
+    path: String,
+    shape: Vec<usize>,
+    down: Vec<f32>,
+    up: Vec<f32>,
+}
+
+/// For every weight of the network, from a few numbers of no meaning.
+fn pairs(d: &Declarations) -> Vec<Pair> {
+    let parts = d.specs.iter().flat_map(|s| &s.parts).filter(|p| matches!(p.role, Role::Weight { .. }));
+    let numbers = |salt: usize, count: usize| -> Vec<f32> {
+        (0..count).map(|i| ((i * 37 + salt * 11) % 61) as f32 / 128.0 - 0.2).collect()
+    };
+    let pair = |(salt, part): (usize, &tintype::weights::Part)| Pair {
+        path: part.names[0].strip_suffix(".weight").unwrap().to_owned(),
+        shape: part.shape.clone(),
+        down: numbers(salt, RANK * part.shape[1..].iter().product::<usize>()),
+        up: numbers(salt + 5, part.shape[0] * RANK),
+    };
+    parts.enumerate().map(pair).collect()
+}
+
+impl Pair {
+    /// As tensors under these two names.
+    fn tensors(&self, [down, up]: [String; 2]) -> [Tensor; 2] {
+        let ones = vec![1; self.shape.len() - 2];
+        let down_shape = [&[RANK][..], &self.shape[1..]].concat();
+        let up_shape = [&[self.shape[0], RANK][..], &ones[..]].concat();
+        [Tensor::f32(&down, &down_shape, &self.down), Tensor::f32(&up, &up_shape, &self.up)]
+    }
+}
+
+fn read(tensors: Vec<Tensor>) -> Result<Lora> {
+    let mut folder = MemoryFolder::new();
+    folder.insert("style.safetensors", Tensors(tensors).bytes());
+    block_on(Lora::read(&folder, "style.safetensors", Hooks::NONE))
+}
+
+/// kohya's names, of our modules or of the original ones.
+fn kohya(pairs: &[Pair], name: impl Fn(&str) -> String) -> Lora {
+    let all = pairs.iter().flat_map(|pair| {
+        let module = format!("lora_unet_{}", name(&pair.path).replace('.', "_"));
+        let mut all =
+            pair.tensors(["down", "up"].map(|half| format!("{module}.lora_{half}.weight"))).to_vec();
+        all.push(Tensor::f32(&format!("{module}.alpha"), &[], &[ALPHA]));
+        all
+    });
+    read(all.collect()).unwrap()
+}
+
+fn dotted(pairs: &[Pair], prefix: &str, halves: [&str; 2]) -> Lora {
+    let names = |pair: &Pair| halves.map(|half| format!("{prefix}{}.{half}.weight", pair.path));
+    read(pairs.iter().flat_map(|pair| pair.tensors(names(pair))).collect()).unwrap()
+}
+
+/// The blobs with these LoRAs.
+fn load(d: &Declarations, loras: &[Adapter<'_>]) -> Result<BTreeMap<u32, Vec<u8>>> {
+    let mut blobs = BTreeMap::new();
+    let folder = DiskFolder::new(golden(MODEL));
+    let checkpoint = Checkpoint::new(&folder, "unet", STEM).with_loras(loras);
+    block_on(checkpoint.fill(d, 0, None, Hooks::NONE, |handle, blob| {
+        blobs.insert(handle.0, blob);
+        Ok(())
+    }))?;
+    Ok(blobs)
+}
+
+/// The blobs of tensors that were changed by hand: to each weight factor * up @ down is added, for one set of
+/// pairs after the other, in the order of ranks.
+fn by_hand(d: &Declarations, sets: &[(&[Pair], f32)]) -> BTreeMap<u32, Vec<u8>> {
+    let mut all = tensors(&golden(MODEL), "unet");
+    for (pairs, factor) in sets {
+        for pair in *pairs {
+            let name = format!("{}.weight", pair.path);
+            let t = all.iter_mut().find(|t| t.name == name).unwrap();
+            let (mut values, inputs) = (t.values(), pair.down.len() / RANK);
+            for (i, value) in values.iter_mut().enumerate() {
+                let (o, c) = (i / inputs, i % inputs);
+                let sum =
+                    (0..RANK).fold(0.0, |sum, r| sum + pair.up[o * RANK + r] * pair.down[r * inputs + c]);
+                *value += factor * sum;
+            }
+            *t = Tensor::f32(&name, &t.shape, &values);
+        }
+    }
+    let model = super::folder::Temp::new();
+    model.write(&format!("unet/{STEM}.safetensors"), Tensors(all).bytes());
+    fill(d, &model.0, "unet").unwrap()
+}
+
+#[test]
+fn every_naming_is_a_merge_by_hand() {
+    let blocks = unet_blocks(&UnetConfig::from_json(&config(MODEL, "unet"), "unet").unwrap());
+    let d = unet(Format::F32, MODEL);
+    let pairs = pairs(&d);
+    let wanted = by_hand(&d, &[(&pairs, 0.7 * (ALPHA / RANK as f32))]);
+    for lora in [
+        kohya(&pairs, str::to_owned),
+        kohya(&pairs, |path| {
+            let name = unet_name(&blocks, &format!("{path}.weight"));
+            name.strip_suffix(".weight").unwrap().to_owned()
+        }),
+    ] {
+        assert!(load(&d, &[Adapter { lora: &lora, scale: 0.7 }]).unwrap() == wanted);
+    }
+    // Without alpha the pair counts as it is.
+    let wanted = by_hand(&d, &[(&pairs, 0.7)]);
+    for (prefix, halves) in [
+        ("unet.", ["lora_A", "lora_B"]),
+        ("unet.", ["lora.down", "lora.up"]),
+        ("", ["lora_A", "lora_B"]),
+        ("unet.", ["lora_linear_layer.down", "lora_linear_layer.up"]),
+    ] {
+        let lora = dotted(&pairs, prefix, halves);
+        assert!(load(&d, &[Adapter { lora: &lora, scale: 0.7 }]).unwrap() == wanted, "{prefix} {halves:?}");
+    }
+    let attentions: Vec<Pair> = pairs.iter().filter(|p| p.path.contains(".attn")).cloned().collect();
+    let wanted = by_hand(&d, &[(&attentions, 0.7)]);
+    let lora = attentions.iter().flat_map(|pair| {
+        let (attention, projection) = pair.path.rsplit_once(".to_").unwrap();
+        let projection = projection.trim_end_matches(".0");
+        let processor = format!("unet.{attention}.processor.to_{projection}_lora");
+        pair.tensors(["down", "up"].map(|half| format!("{processor}.{half}.weight")))
+    });
+    let lora = read(lora.collect()).unwrap();
+    assert!(load(&d, &[Adapter { lora: &lora, scale: 0.7 }]).unwrap() == wanted, "processors");
+}
+
+#[test]
+fn several_loras_and_formats() {
+    let all = pairs(&unet(Format::F32, MODEL));
+    let (one, other) = (all[..40].to_vec(), all[20..60].to_vec());
+    let (a, b) = (dotted(&one, "unet.", ["lora_A", "lora_B"]), kohya(&other, str::to_owned));
+    let loras = [Adapter { lora: &a, scale: 0.3 }, Adapter { lora: &b, scale: -1.25 }];
+    for format in [Format::F32, Format::F16, Format::Q8] {
+        let d = unet(format, MODEL);
+        let plain = load(&d, &[]).unwrap();
+        assert!(plain == fill(&d, &golden(MODEL), "unet").unwrap());
+        let wanted = by_hand(&d, &[(&one, 0.3), (&other, -1.25 * (ALPHA / RANK as f32))]);
+        assert!(wanted != plain);
+        assert!(load(&d, &loras).unwrap() == wanted, "{format:?}");
+        // No scale, no change, not even of a zero's sign.
+        assert!(load(&d, &[Adapter { lora: &a, scale: 0.0 }]).unwrap() == plain, "{format:?}");
+
+        // Only what was touched is read again, and the rest was the same.
+        let folder = DiskFolder::new(golden(MODEL));
+        let checkpoint = Checkpoint::new(&folder, "unet", STEM).with_loras(&loras);
+        let touched = checkpoint.touched(&d, 0).unwrap();
+        let mut blobs = plain.clone();
+        let again = checkpoint.fill(&d, 0, Some(&touched), Hooks::NONE, |handle, blob| {
+            assert!(touched.contains(&handle));
+            blobs.insert(handle.0, blob);
+            Ok(())
+        });
+        block_on(again).unwrap();
+        assert!(blobs == wanted, "{format:?}");
+        let changed = wanted.iter().filter(|(handle, blob)| plain[*handle] != **blob).count();
+        assert!(changed == touched.len() && changed < plain.len(), "{changed} of {}", plain.len());
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_lora_is_named() {
+    let d = unet(Format::F32, MODEL);
+    let pairs = pairs(&d);
+    let linear = pairs.iter().find(|p| p.path.ends_with("attn1.to_q")).unwrap();
+    let refused = |pair: &Pair, words: &[&str]| {
+        let lora = dotted(std::slice::from_ref(pair), "unet.", ["lora_A", "lora_B"]);
+        let e = load(&d, &[Adapter { lora: &lora, scale: 1.0 }]).unwrap_err();
+        assert_eq!(e.code, Code::InvalidModel);
+        let all = ["style.safetensors", "unet."];
+        assert!(all.iter().chain(words).all(|w| e.message.contains(w)), "{e}");
+    };
+    let path = "down_blocks.7.attentions.0.proj_in";
+    let elsewhere = Pair { path: path.to_owned(), ..linear.clone() };
+    refused(&elsewhere, &[path, "the unet does not have"]);
+    let (wide, tall) = (linear.shape[1] + 4, linear.shape[0] + 4);
+    let mut wider = linear.clone();
+    (wider.shape[1], wider.down) = (wide, vec![1.0; RANK * wide]);
+    refused(&wider, &["lora_A", &format!("[3, {}]", wide - 4), &format!("[3, {wide}]")]);
+    let mut taller = linear.clone();
+    (taller.shape[0], taller.up) = (tall, vec![1.0; RANK * tall]);
+    refused(&taller, &["lora_B", &format!("[{}, 3]", tall - 4), &format!("[{tall}, 3]")]);
+
+    // A layer that no gradient reached is nothing to miss.
+    let nothing = Pair { up: vec![0.0; elsewhere.up.len()], ..elsewhere };
+    let lora = dotted(&[nothing, linear.clone()], "unet.", ["lora_A", "lora_B"]);
+    assert!(load(&d, &[Adapter { lora: &lora, scale: 1.0 }]).is_ok());
+}
