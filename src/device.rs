@@ -125,10 +125,10 @@ impl Weights {
     }
 
     /// Streams these handles again, where something that is added to them has changed
-    /// ([`Checkpoint::touched`], of what was added before and of what is now). Sessions go on with the new
-    /// values. After an error some are new and some old, and the same call may be made again.
+    /// ([`Checkpoint::touched`]). Sessions go on with the new values. After an error some are new and some old,
+    /// and the same call may be made again.
     pub async fn reload<F: Folder>(
-        &mut self,
+        &self,
         device: &Device,
         declarations: &Declarations,
         checkpoints: &[Checkpoint<'_, F>],
@@ -137,7 +137,7 @@ impl Weights {
     ) -> Result<()> {
         match (self, device) {
             (Weights::Gpu(weights), Device::Gpu(gpu)) => {
-                weights.fill(gpu, declarations, checkpoints, Some(handles), hooks).await
+                weights.reload(gpu, declarations, checkpoints, handles, hooks).await
             }
             (Weights::Cpu(weights), _) => weights.reload(declarations, checkpoints, handles, hooks).await,
             _ => panic!("weights of another device"),

@@ -3,7 +3,9 @@
 mod conditions;
 mod decode;
 mod denoise;
+mod load;
 mod networks;
+mod origin;
 mod parts;
 mod pictures;
 mod plans;
@@ -16,8 +18,9 @@ mod vision;
 use std::cell::RefCell;
 
 pub use decode::{Decoder, Half, Network, VaePart, vae_plan};
-pub use denoise::{Additions, Denoiser, UnetPart, step_coefficients};
+pub use denoise::{Denoiser, UnetPart, step_coefficients};
 pub use networks::{Job, Networks, denoise_plan};
+pub use origin::{Additions, FileIn, Origin};
 pub use parts::{LoadOptions, read_json};
 pub use plans::{Planned, plans};
 pub use request::{ControlInput, Image, Report, Request, Safety, Seeds, Sizes, Stage, Timings, Watch};
@@ -25,14 +28,13 @@ pub use text::{TextNetwork, TextPart, text_plan};
 pub use vision::{Encoded, SafetyPart, Verdict, VisionPart, prompt_embeds};
 
 use crate::device::Device;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::host::now;
 pub use crate::model::clip::HiddenState;
-use crate::model::config::ModelIndex;
 use crate::plan::Target;
 use crate::schedule;
 use crate::shape::nchw;
-use crate::weights::{Folder, Hooks};
+use crate::weights::Lora;
 use start::{Draws, Start};
 use task::Task;
 
@@ -46,6 +48,9 @@ pub struct Pipeline {
     /// The image encoder of an IP-Adapter.
     vision: Option<VisionPart>,
     safety: Option<SafetyPart>,
+    loras: Vec<Lora>,
+    /// How strongly each LoRA is merged; none while that is being changed, or where changing it failed.
+    lora_scales: RefCell<Option<Vec<f32>>>,
     scheduler: schedule::Config,
     /// Whether diffusers' pipeline is one for latent consistency models.
     latent_consistency: bool,
@@ -58,118 +63,6 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// Loads a folder in the diffusers layout. `hooks` sees the bytes of the tensors that are read.
-    pub async fn load<F: Folder>(
-        device: &Device,
-        folder: &F,
-        options: &LoadOptions,
-        hooks: Hooks<'_>,
-    ) -> Result<Pipeline> {
-        Self::load_with(device, folder, &Additions::default(), options, hooks).await
-    }
-
-    /// Loads a folder in the diffusers layout, and networks that work with it.
-    pub async fn load_with<F: Folder>(
-        device: &Device,
-        folder: &F,
-        additions: &Additions<'_, F>,
-        options: &LoadOptions,
-        hooks: Hooks<'_>,
-    ) -> Result<Pipeline> {
-        let index = read_json(folder, "model_index.json").await?;
-        let index = ModelIndex::from_json(&index, "model_index.json")?;
-        if index.class("transformer").is_some() {
-            return Err(Error::unsupported(format!(
-                "model_index.json: _class_name is {}, supported are StableDiffusionPipeline, \
-                 StableDiffusionXLPipeline and LatentConsistencyModelPipeline",
-                index.class_name
-            )));
-        }
-        if index.class_name.contains("XL") && index.class("text_encoder_2").is_none() {
-            return Err(Error::unsupported(format!(
-                "model_index.json: _class_name is {}, supported only with a text_encoder_2, found none",
-                index.class_name
-            )));
-        }
-        let target = device.target(&options.activations)?;
-        let scheduler = read_json(folder, "scheduler/scheduler_config.json").await?;
-        let scheduler = schedule::Config::from_json(&scheduler, "scheduler/scheduler_config.json")?;
-        let format = options.weights;
-        let text = TextPart::load(device, folder, "tokenizer", "text_encoder", format, hooks).await?;
-        let text_2 = match index.class("text_encoder_2") {
-            Some(_) => {
-                Some(TextPart::load(device, folder, "tokenizer_2", "text_encoder_2", format, hooks).await?)
-            }
-            None => None,
-        };
-        let vision = match additions.ip_adapter {
-            Some(folder) => Some(
-                VisionPart::load(device, folder, "image_encoder", "feature_extractor", format, hooks).await?,
-            ),
-            None => None,
-        };
-        let embeds = vision.as_ref().map_or(0, |v| v.encoder.config.projection_dim);
-        let unet = UnetPart::load_with(device, folder, "unet", additions, embeds, format, hooks).await?;
-        let halves: &[Half] = match options.encoder || unet.networks.sees_hole() {
-            true => &[Half::Decoder, Half::Encoder],
-            false => &[Half::Decoder],
-        };
-        let vae = VaePart::load(device, folder, "vae", format, hooks, halves).await?;
-        let safety = match additions.safety_checker {
-            Some(folder) => {
-                Some(SafetyPart::load(device, folder, "", "feature_extractor", format, hooks).await?)
-            }
-            None => None,
-        };
-        let pipeline = Pipeline {
-            text,
-            text_2,
-            unet,
-            vae,
-            vision,
-            safety,
-            scheduler,
-            latent_consistency: index.class_name.starts_with("LatentConsistencyModel"),
-            zeros_for_empty_prompt: index.flag("force_zeros_for_empty_prompt", true),
-            target,
-            denoiser: None.into(),
-            decoder: None.into(),
-        };
-        pipeline.check()?;
-        Ok(pipeline)
-    }
-
-    /// Whether the parts fit each other.
-    fn check(&self) -> Result<()> {
-        let unet = &self.unet.networks.config;
-        let encoders = || [Some(&self.text), self.text_2.as_ref()].into_iter().flatten();
-        let width: usize = encoders().map(|t| t.network.encoder.config.hidden_size).sum();
-        if width != unet.cross_attention_dim {
-            let wanted = unet.cross_attention_dim;
-            return Err(Error::model(format!(
-                "unet/config.json: cross_attention_dim is {wanted}, but the text encoder's hidden_size is {width}"
-            )));
-        }
-        let projections: usize = encoders().filter_map(|t| t.network.encoder.config.projection_dim).sum();
-        if let Some(text_time) = unet.text_time.filter(|t| t.pooled() != projections) {
-            return Err(Error::model(format!(
-                "unet/config.json: projection_class_embeddings_input_dim wants {} numbers of pooled text, but the \
-                 text encoder's projection_dim is {projections}",
-                text_time.pooled()
-            )));
-        }
-        let latent = self.vae.config.latent_channels();
-        let seen = if self.unet.networks.sees_hole() { 2 * latent + 1 } else { latent };
-        if unet.out_channels != latent || unet.in_channels != seen {
-            return Err(Error::unsupported(format!(
-                "unet/config.json: in_channels is {} and out_channels {}, the autoencoder's latent_channels \
-                 {latent}; they must be equal, or in_channels one more than twice as many",
-                unet.in_channels, unet.out_channels
-            )));
-        }
-        Ok(())
-    }
-
     /// Replaces the model's own scheduler.
     pub fn set_scheduler(&mut self, scheduler: schedule::Config) {
         self.scheduler = scheduler;
@@ -182,6 +75,7 @@ impl Pipeline {
 
     /// Draws what the request asks for.
     pub async fn generate(&self, device: &Device, request: &Request, watch: &Watch<'_>) -> Result<Report> {
+        self.check_loras()?;
         let task = self.task(request)?;
         let (job, target) = (task.job, &self.target);
         // The last sessions are taken out while they work: a second call meanwhile makes its own.

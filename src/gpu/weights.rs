@@ -11,10 +11,15 @@ const FLUSH_BYTES: u64 = 64 << 20;
 
 /// What a model's handles were filled with.
 pub struct GpuWeights {
-    /// Bytes written since the queue was last flushed.
-    pending: u64,
     blobs: Vec<Option<wgpu::Buffer>>,
     tables: HashMap<Handle, Vec<f32>>,
+}
+
+/// Writes blobs.
+struct Upload<'a> {
+    gpu: &'a Gpu,
+    /// Bytes written since the queue was last flushed.
+    pending: u64,
 }
 
 impl GpuWeights {
@@ -25,31 +30,15 @@ impl GpuWeights {
         checkpoints: &[Checkpoint<'_, F>],
         hooks: Hooks<'_>,
     ) -> Result<GpuWeights> {
-        let mut weights =
-            GpuWeights { pending: 0, blobs: vec![None; declarations.specs.len()], tables: HashMap::new() };
-        weights.fill(gpu, declarations, checkpoints, None, hooks).await?;
-        Ok(weights)
-    }
-
-    /// Streams handles again, or all of them, into the buffers that they have: sessions hold on to those.
-    pub async fn fill<F: Folder>(
-        &mut self,
-        gpu: &Gpu,
-        declarations: &Declarations,
-        checkpoints: &[Checkpoint<'_, F>],
-        only: Option<&HashSet<Handle>>,
-        hooks: Hooks<'_>,
-    ) -> Result<()> {
+        let mut weights = GpuWeights { blobs: vec![None; declarations.specs.len()], tables: HashMap::new() };
+        let mut upload = Upload { gpu, pending: 0 };
         for (source, checkpoint) in checkpoints.iter().enumerate() {
-            if only.is_some_and(|handles| !declarations.any_of(source, handles)) {
-                continue;
-            }
             let scope = gpu.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-            let upload = |handle, blob| {
-                self.upload(gpu, declarations, handle, blob);
+            let insert = |handle, blob| {
+                weights.insert(&mut upload, declarations, handle, blob);
                 gpu.check()
             };
-            let filled = checkpoint.fill(declarations, source, only, hooks, upload).await;
+            let filled = checkpoint.fill(declarations, source, None, hooks, insert).await;
             if let Some(e) = scope.pop().await {
                 return Err(Error::new(
                     Code::OutOfMemory,
@@ -57,6 +46,28 @@ impl GpuWeights {
                 ));
             }
             filled?;
+        }
+        Ok(weights)
+    }
+
+    /// Streams handles again into the buffers that they have: sessions hold on to those.
+    pub async fn reload<F: Folder>(
+        &self,
+        gpu: &Gpu,
+        declarations: &Declarations,
+        checkpoints: &[Checkpoint<'_, F>],
+        handles: &HashSet<Handle>,
+        hooks: Hooks<'_>,
+    ) -> Result<()> {
+        let mut upload = Upload { gpu, pending: 0 };
+        for (source, checkpoint) in checkpoints.iter().enumerate() {
+            let replace = |handle, blob: Vec<u8>| {
+                upload.write(self.blob(handle), &blob);
+                gpu.check()
+            };
+            if declarations.any_of(source, handles) {
+                checkpoint.fill(declarations, source, Some(handles), hooks, replace).await?;
+            }
         }
         Ok(())
     }
@@ -67,10 +78,10 @@ impl GpuWeights {
         declarations: &Declarations,
         blobs: impl IntoIterator<Item = (Handle, Vec<u8>)>,
     ) -> GpuWeights {
-        let mut weights =
-            GpuWeights { pending: 0, blobs: vec![None; declarations.specs.len()], tables: HashMap::new() };
+        let mut weights = GpuWeights { blobs: vec![None; declarations.specs.len()], tables: HashMap::new() };
+        let mut upload = Upload { gpu, pending: 0 };
         for (handle, blob) in blobs {
-            weights.upload(gpu, declarations, handle, blob);
+            weights.insert(&mut upload, declarations, handle, blob);
         }
         weights
     }
@@ -84,25 +95,36 @@ impl GpuWeights {
         self.blobs[handle.0 as usize].as_ref().expect("a filled handle")
     }
 
-    fn upload(&mut self, gpu: &Gpu, declarations: &Declarations, handle: Handle, blob: Vec<u8>) {
+    fn insert(
+        &mut self,
+        upload: &mut Upload<'_>,
+        declarations: &Declarations,
+        handle: Handle,
+        blob: Vec<u8>,
+    ) {
         let at = handle.0 as usize;
         if let Layout::Table { .. } = declarations.specs[at].layout {
             self.tables.insert(handle, bytemuck::pod_collect_to_vec(&blob));
             return;
         }
-        let buffer = self.blobs[at].get_or_insert_with(|| {
-            gpu.device.create_buffer(&wgpu::BufferDescriptor {
-                label: Some("weights"),
-                size: blob.len() as u64,
-                usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST,
-                mapped_at_creation: false,
-            })
+        let buffer = upload.gpu.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("weights"),
+            size: blob.len() as u64,
+            usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
         });
-        gpu.queue.write_buffer(buffer, 0, &blob);
+        upload.write(&buffer, &blob);
+        self.blobs[at] = Some(buffer);
+    }
+}
+
+impl Upload<'_> {
+    fn write(&mut self, buffer: &wgpu::Buffer, blob: &[u8]) {
+        self.gpu.queue.write_buffer(buffer, 0, blob);
         self.pending += blob.len() as u64;
         if self.pending > FLUSH_BYTES {
-            gpu.queue.submit([]);
-            gpu.poll_until_idle();
+            self.gpu.queue.submit([]);
+            self.gpu.poll_until_idle();
             self.pending = 0;
         }
     }

@@ -1,5 +1,6 @@
 //! Latents to pictures, and pictures to latents.
 
+use super::origin::Origin;
 use super::read_json;
 use crate::device::{Device, Session, Weights};
 use crate::error::Result;
@@ -11,7 +12,7 @@ use crate::ops::{self, Activation};
 use crate::plan::{Plan, Recorder, Target};
 use crate::quant::Format;
 use crate::shape::{Elem, Shape};
-use crate::weights::{Checkpoint, Declarations, Folder, Hooks, join};
+use crate::weights::{Declarations, Folder, Hooks, join};
 
 /// One half of an autoencoder of either kind.
 pub enum Network {
@@ -52,14 +53,14 @@ pub struct VaePart {
 impl VaePart {
     pub async fn load<F: Folder>(
         device: &Device,
-        folder: &F,
+        origin: &Origin<'_, F>,
         component: &str,
         format: Format,
         hooks: Hooks<'_>,
         halves: &[Half],
     ) -> Result<VaePart> {
         let path = join(component, "config.json");
-        let config = VaeConfig::from_json(&read_json(folder, &path).await?, &path)?;
+        let config = VaeConfig::from_json(&read_json(origin.folder, &path).await?, &path)?;
         let mut d = Declarations::new(format);
         let mut networks = vec![];
         for &half in halves {
@@ -69,7 +70,7 @@ impl VaePart {
             };
             networks.push((half, network));
         }
-        let checkpoint = Checkpoint::new(folder, component, "diffusion_pytorch_model");
+        let checkpoint = origin.checkpoint(component, "diffusion_pytorch_model");
         let weights = Weights::load(device, &d, &[checkpoint], hooks).await?;
         Ok(VaePart { config, networks, weights })
     }

@@ -1,8 +1,9 @@
 //! Noise to latents, step by step.
 
 use super::networks::{Job, Networks, denoise_plan};
+use super::origin::{Additions, Merged, Origin};
 use super::read_json;
-use crate::device::{Device, Session, Weights};
+use crate::device::{Device, Session};
 use crate::error::Result;
 use crate::host::Cancel;
 use crate::model::config::{ControlNetConfig, T2iAdapterConfig, TextTime, UnetConfig};
@@ -15,24 +16,9 @@ use crate::quant::Format;
 use crate::schedule::Step;
 use crate::weights::{Checkpoint, Declarations, Folder, Hooks, join};
 
-/// Networks beside a model's own, each in a folder of its own.
-pub struct Additions<'a, F> {
-    pub controls: Vec<&'a F>,
-    pub adapters: Vec<&'a F>,
-    /// The folder of an IP-Adapter, which has the files `ip-adapter.safetensors` and `image_encoder`.
-    pub ip_adapter: Option<&'a F>,
-    pub safety_checker: Option<&'a F>,
-}
-
-impl<F> Default for Additions<'_, F> {
-    fn default() -> Self {
-        Additions { controls: vec![], adapters: vec![], ip_adapter: None, safety_checker: None }
-    }
-}
-
 pub struct UnetPart {
     pub networks: Networks,
-    weights: Weights,
+    merged: Merged,
 }
 
 impl UnetPart {
@@ -44,13 +30,14 @@ impl UnetPart {
         format: Format,
         hooks: Hooks<'_>,
     ) -> Result<UnetPart> {
-        Self::load_with(device, folder, component, &Additions::default(), 0, format, hooks).await
+        let origin = Origin::of(folder);
+        Self::load_with(device, &origin, component, &Additions::default(), 0, format, hooks).await
     }
 
     /// A U-Net and what works with it. `image_embeds` is the width of an IP-Adapter's image embeddings.
     pub async fn load_with<F: Folder>(
         device: &Device,
-        folder: &F,
+        origin: &Origin<'_, F>,
         component: &str,
         additions: &Additions<'_, F>,
         image_embeds: usize,
@@ -59,17 +46,17 @@ impl UnetPart {
     ) -> Result<UnetPart> {
         const STEM: &str = "diffusion_pytorch_model";
         let path = join(component, "config.json");
-        let config = UnetConfig::from_json(&read_json(folder, &path).await?, &path)?;
+        let config = UnetConfig::from_json(&read_json(origin.folder, &path).await?, &path)?;
         let mut d = Declarations::new(format);
         let mut networks = Networks::of(Unet::declare(&mut d, &config), config);
-        let mut checkpoints = vec![Checkpoint::new(folder, component, STEM)];
+        let mut beside = vec![];
         for &folder in &additions.controls {
             let config =
                 ControlNetConfig::from_json(&read_json(folder, "config.json").await?, "config.json")?;
             networks.check_control(&config)?;
             d.next_source();
             networks.controls.push(ControlNet::declare(&mut d, &config));
-            checkpoints.push(Checkpoint::new(folder, "", STEM));
+            beside.push(Checkpoint::new(folder, "", STEM));
         }
         for &folder in &additions.adapters {
             let config =
@@ -77,17 +64,27 @@ impl UnetPart {
             networks.check_adapter(&config)?;
             d.next_source();
             networks.adapters.push(T2iAdapter::declare(&mut d, &config));
-            checkpoints.push(Checkpoint::new(folder, "", STEM));
+            beside.push(Checkpoint::new(folder, "", STEM));
         }
         if let Some(folder) = additions.ip_adapter {
             d.next_source();
             let width = networks.config.cross_attention_dim as u32;
             let adapter = IpAdapter::declare(&mut d, &networks.unet, width, image_embeds as u32);
             networks.ip_adapter = Some(adapter);
-            checkpoints.push(Checkpoint::new(folder, "", "ip-adapter"));
+            beside.push(Checkpoint::new(folder, "", "ip-adapter"));
         }
-        let weights = Weights::load(device, &d, &checkpoints, hooks).await?;
-        Ok(UnetPart { networks, weights })
+        let merged = Merged::load(device, origin, (component, STEM), d, beside, hooks).await?;
+        Ok(UnetPart { networks, merged })
+    }
+
+    /// Merges the LoRAs of the origin anew.
+    pub(super) async fn merge<F: Folder>(
+        &self,
+        device: &Device,
+        origin: &Origin<'_, F>,
+        hooks: Hooks<'_>,
+    ) -> Result<()> {
+        self.merged.merge(device, origin, hooks).await
     }
 
     /// The plan of a job, which the device can hold.
@@ -99,7 +96,7 @@ impl UnetPart {
 
     /// The denoiser of a job, from its plan.
     pub async fn denoiser(&self, device: &Device, plan: Plan, job: Job) -> Result<Denoiser> {
-        let session = Session::new(device, plan, &self.weights).await?;
+        let session = Session::new(device, plan, &self.merged.weights).await?;
         Ok(Denoiser { job, session, networks: self.networks.clone() })
     }
 
@@ -119,7 +116,7 @@ impl UnetPart {
 
     /// The plan of a job on the device.
     pub async fn session(&self, device: &Device, target: &Target, job: Job) -> Result<Session> {
-        Session::new(device, self.plan(device, target, job)?, &self.weights).await
+        Session::new(device, self.plan(device, target, job)?, &self.merged.weights).await
     }
 }
 

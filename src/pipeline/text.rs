@@ -1,7 +1,8 @@
 //! Prompts to hidden states and pooled vectors.
 
+use super::origin::{Merged, Origin};
 use super::{Stage, Watch, read_json};
-use crate::device::{Device, Session, Weights};
+use crate::device::{Device, Session};
 use crate::error::{Error, Result};
 use crate::model::clip::{HiddenState, TextEncoder};
 use crate::model::config::ClipTextConfig;
@@ -9,7 +10,7 @@ use crate::plan::{Plan, Recorder, Target};
 use crate::prompt::{self, Chunk};
 use crate::quant::Format;
 use crate::tokenizer::{Files, Tokenizer};
-use crate::weights::{Checkpoint, Declarations, Folder, Hooks, join};
+use crate::weights::{Declarations, Folder, Hooks, join};
 
 /// A tokenizer and its text encoder.
 pub struct TextPart {
@@ -20,19 +21,21 @@ pub struct TextPart {
 /// A text encoder, from token ids on.
 pub struct TextNetwork {
     pub encoder: TextEncoder,
-    weights: Weights,
+    merged: Merged,
+    /// The vectors of learned tokens, `[n, width]`: the token behind the vocabulary and those after it.
+    learned: Vec<f32>,
 }
 
 impl TextPart {
     pub async fn load<F: Folder>(
         device: &Device,
-        folder: &F,
+        origin: &Origin<'_, F>,
         tokenizer: &str,
         component: &str,
         format: Format,
         hooks: Hooks<'_>,
     ) -> Result<TextPart> {
-        let file = async |name: &str| folder.read(&join(tokenizer, name)).await;
+        let file = async |name: &str| origin.folder.read(&join(tokenizer, name)).await;
         let tokenizer = Tokenizer::from_files(&Files {
             folder: tokenizer.to_owned(),
             tokenizer_json: file("tokenizer.json").await?,
@@ -41,7 +44,7 @@ impl TextPart {
             tokenizer_config: file("tokenizer_config.json").await?,
             special_tokens_map: file("special_tokens_map.json").await?,
         })?;
-        let network = TextNetwork::load(device, folder, component, format, hooks).await?;
+        let network = TextNetwork::load(device, origin, component, format, hooks).await?;
         let positions = network.encoder.config.max_position_embeddings;
         if tokenizer.length() != positions {
             return Err(Error::model(format!(
@@ -51,6 +54,16 @@ impl TextPart {
             )));
         }
         Ok(TextPart { tokenizer, network })
+    }
+
+    /// Teaches it a token of textual inversion: `vectors` is `[n, width]`.
+    pub(super) fn learn(&mut self, token: &str, vectors: &[f32]) -> Result<()> {
+        let TextNetwork { encoder, learned, .. } = &mut self.network;
+        let id = |length: usize| (encoder.config.vocab_size + length / encoder.config.hidden_size) as u32;
+        let begin = learned.len();
+        self.tokenizer.add_name(token, id(begin)..id(begin + vectors.len()))?;
+        learned.extend(vectors);
+        Ok(())
     }
 
     /// A prompt as chunks of tokens: one, without weights, unless it is `weighted`. A sentence about what was left out
@@ -132,18 +145,27 @@ impl Encoded {
 impl TextNetwork {
     pub async fn load<F: Folder>(
         device: &Device,
-        folder: &F,
+        origin: &Origin<'_, F>,
         component: &str,
         format: Format,
         hooks: Hooks<'_>,
     ) -> Result<TextNetwork> {
         let path = join(component, "config.json");
-        let config = ClipTextConfig::from_json(&read_json(folder, &path).await?, &path)?;
+        let config = ClipTextConfig::from_json(&read_json(origin.folder, &path).await?, &path)?;
         let mut d = Declarations::new(format);
         let encoder = TextEncoder::declare(&mut d, &config);
-        let checkpoint = Checkpoint::new(folder, component, "model");
-        let weights = Weights::load(device, &d, &[checkpoint], hooks).await?;
-        Ok(TextNetwork { encoder, weights })
+        let merged = Merged::load(device, origin, (component, "model"), d, vec![], hooks).await?;
+        Ok(TextNetwork { encoder, merged, learned: vec![] })
+    }
+
+    /// Merges the LoRAs of the origin anew.
+    pub(super) async fn merge<F: Folder>(
+        &self,
+        device: &Device,
+        origin: &Origin<'_, F>,
+        hooks: Hooks<'_>,
+    ) -> Result<()> {
+        self.merged.merge(device, origin, hooks).await
     }
 
     /// A session for so many prompts: its input is [`Self::embeddings`], its section "text".
@@ -156,17 +178,18 @@ impl TextNetwork {
     ) -> Result<Session> {
         let plan = text_plan(&self.encoder, target, prompts, state);
         plan.check("text encoder", &device.limits())?;
-        Session::new(device, plan, &self.weights).await
+        Session::new(device, plan, &self.merged.weights).await
     }
 
     /// The sums of token and position embeddings, gathered on the CPU.
     pub fn embeddings(&self, ids: &[Vec<u32>]) -> Result<Vec<f32>> {
         let width = self.encoder.config.hidden_size;
-        let [tokens, positions] = self.encoder.tables().map(|t| self.weights.table(t));
+        let [tokens, positions] = self.encoder.tables().map(|t| self.merged.weights.table(t));
         let mut sums = Vec::with_capacity(ids.len() * positions.len());
         for row in ids {
             for (&id, position) in row.iter().zip(positions.chunks_exact(width)) {
-                let token = tokens.chunks_exact(width).nth(id as usize).ok_or_else(|| {
+                let mut all = tokens.chunks_exact(width).chain(self.learned.chunks_exact(width));
+                let token = all.nth(id as usize).ok_or_else(|| {
                     Error::model(format!(
                         "the tokenizer made the token {id}, but the text encoder's vocab_size is {}",
                         self.encoder.config.vocab_size
@@ -181,7 +204,7 @@ impl TextNetwork {
     /// The projected pooled states, `[prompts, projection_dim]`, from the last hidden states.
     pub fn text_embeds(&self, last: &[f32], ids: &[Vec<u32>]) -> Vec<f32> {
         let projection = self.encoder.text_projection().expect("an encoder with a projection");
-        let (matrix, width) = (self.weights.table(projection), self.encoder.config.hidden_size);
+        let (matrix, width) = (self.merged.weights.table(projection), self.encoder.config.hidden_size);
         let pooled = self.encoder.pooled(last, ids);
         let dot = |row: &[f32], vector: &[f32]| row.iter().zip(vector).map(|(a, b)| a * b).sum::<f32>();
         pooled

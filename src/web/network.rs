@@ -10,7 +10,7 @@ use super::{Options, Source, device, to_js};
 use crate::device::{Device, Session};
 use crate::error::{Error, Result};
 use crate::host::Cancel;
-use crate::pipeline::{Half, HiddenState, Job, LoadOptions, TextNetwork, UnetPart, VaePart};
+use crate::pipeline::{Half, HiddenState, Job, LoadOptions, Origin, TextNetwork, UnetPart, VaePart};
 use crate::plan::Target;
 use crate::shape::{nchw, nhwc};
 use crate::weights::Hooks;
@@ -61,13 +61,16 @@ impl Network {
         let load = LoadOptions::parse(&weights?, &activations?)?;
         let device = device(options, &load).await?;
         let (d, format) = (&device, load.weights);
+        let origin = Origin::of(source);
         let part = match component {
             "unet" => Part::Unet(UnetPart::load(d, source, component, format, Hooks::NONE).await?),
             "vae" => {
                 let halves = [Half::Decoder];
-                Part::Decoder(VaePart::load(d, source, component, format, Hooks::NONE, &halves).await?)
+                Part::Decoder(VaePart::load(d, &origin, component, format, Hooks::NONE, &halves).await?)
             }
-            "text_encoder" => Part::Text(TextNetwork::load(d, source, component, format, Hooks::NONE).await?),
+            "text_encoder" => {
+                Part::Text(TextNetwork::load(d, &origin, component, format, Hooks::NONE).await?)
+            }
             other => {
                 return Err(Error::option(format!(
                     "component: wanted unet, vae or text_encoder, found {other:?}"

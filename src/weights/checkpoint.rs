@@ -47,7 +47,7 @@ impl<'a, F: Folder> Checkpoint<'a, F> {
         Checkpoint { loras, ..self }
     }
 
-    /// The handles of a source that the LoRAs change: what must be read again when a scale does.
+    /// The handles of a source that the LoRAs are for: what must be read again when a scale changes.
     pub fn touched(&self, declarations: &Declarations, source: usize) -> Result<HashSet<Handle>> {
         Ok(Merge::new(declarations, source, self.component, self.loras)?.handles().collect())
     }

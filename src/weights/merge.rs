@@ -49,23 +49,24 @@ impl<'a> Merge<'a> {
                     return Err(unmatched(lora, module, component));
                 };
                 check(lora, module, &declarations.specs[at.0].parts[at.1])?;
+                let terms = merge.terms.entry(at).or_default();
                 // Adding zeros would not be nothing: it makes a positive zero of a negative one.
                 if *scale != 0.0 {
-                    merge.terms.entry(at).or_default().push(Term { module, factor: scale * module.factor });
+                    terms.push(Term { module, factor: scale * module.factor });
                 }
             }
         }
         Ok(merge)
     }
 
-    /// The handles that are changed.
+    /// The handles that a module is for, whatever its scale is.
     pub fn handles(&self) -> impl Iterator<Item = Handle> {
         self.terms.keys().map(|(handle, _)| Handle(*handle as u32))
     }
 
     /// Whether there is anything to add to this handle and part.
     pub fn has(&self, at: (usize, usize)) -> bool {
-        self.terms.contains_key(&at)
+        self.terms.get(&at).is_some_and(|terms| !terms.is_empty())
     }
 
     /// Adds to rows `first_row..` of the weight of this handle and part, `[rows, row_len]`. Each row's sums are

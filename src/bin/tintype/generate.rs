@@ -116,12 +116,12 @@ async fn load_model(device: &Device, options: &Options, load: &LoadOptions, bar:
     if options.model == "builtin" {
         if options.inputs.adds() {
             return Err(Error::option(
-                "--model: networks beside the model want one of their family, found builtin",
+                "--model: what comes beside a model wants one of its family, found builtin",
             ));
         }
         return Pipeline::load(device, &crate::builtin::folder()?, load, hooks).await;
     }
-    let folders = options.inputs.folders();
+    let folders = options.inputs.folders()?;
     let model = DiskFolder::new(Path::new(&options.model));
     Pipeline::load_with(device, &model, &folders.additions(), load, hooks).await
 }

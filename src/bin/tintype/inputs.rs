@@ -1,16 +1,29 @@
-//! What `tintype generate` takes beside a prompt: pictures, and the networks that see them.
+//! What `tintype generate` takes beside a prompt and a model: pictures, the networks that see them, and what changes
+//! the model.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use tintype::error::{Error, Result};
-use tintype::pipeline::{Additions, ControlInput, Request, Safety};
+use tintype::pipeline::{Additions, ControlInput, FileIn, Request, Safety};
 use tintype::weights::DiskFolder;
 
 use crate::picture::read_png;
 
 #[derive(Args)]
 pub struct Inputs {
+    /// A .safetensors with the original names, whose weights replace the model folder's
+    #[arg(long, value_name = "FILE")]
+    single_file: Option<PathBuf>,
+    /// A LoRA's .safetensors; may be given several times
+    #[arg(long, value_name = "FILE")]
+    lora: Vec<PathBuf>,
+    /// How much each LoRA counts [default: 1]
+    #[arg(long, value_name = "SCALE", allow_negative_numbers = true)]
+    lora_scale: Vec<f32>,
+    /// A learned token's .safetensors (textual inversion); may be given several times
+    #[arg(long, value_name = "FILE")]
+    embedding: Vec<PathBuf>,
     /// A PNG to begin from (image to image)
     #[arg(long, value_name = "FILE")]
     image: Option<PathBuf>,
@@ -66,15 +79,39 @@ pub struct Inputs {
 
 /// The folders of the networks beside a model's own.
 pub struct Folders {
+    single_file: Option<FileOnDisk>,
+    loras: Vec<(FileOnDisk, f32)>,
+    embeddings: Vec<FileOnDisk>,
     controls: Vec<DiskFolder>,
     adapters: Vec<DiskFolder>,
     ip_adapter: Option<DiskFolder>,
     safety_checker: Option<DiskFolder>,
 }
 
+/// A file and its folder.
+struct FileOnDisk {
+    folder: DiskFolder,
+    name: String,
+}
+
+impl FileOnDisk {
+    fn new(path: &Path) -> Result<FileOnDisk> {
+        let name = path.file_name().and_then(|name| name.to_str());
+        let name = name.ok_or_else(|| Error::option(format!("{}: wanted a file", path.display())))?;
+        Ok(FileOnDisk { folder: DiskFolder::new(path.parent().unwrap_or(path)), name: name.to_owned() })
+    }
+
+    fn file(&self) -> FileIn<'_, DiskFolder> {
+        FileIn { folder: &self.folder, path: &self.name }
+    }
+}
+
 impl Folders {
     pub fn additions(&self) -> Additions<'_, DiskFolder> {
         Additions {
+            single_file: self.single_file.as_ref().map(FileOnDisk::file),
+            loras: self.loras.iter().map(|(file, scale)| (file.file(), *scale)).collect(),
+            embeddings: self.embeddings.iter().map(FileOnDisk::file).collect(),
             controls: self.controls.iter().collect(),
             adapters: self.adapters.iter().collect(),
             ip_adapter: self.ip_adapter.as_ref(),
@@ -84,20 +121,26 @@ impl Folders {
 }
 
 impl Inputs {
-    pub fn folders(&self) -> Folders {
+    pub fn folders(&self) -> Result<Folders> {
         let all = |paths: &[PathBuf]| paths.iter().map(DiskFolder::new).collect();
-        Folders {
+        let file = |path: &PathBuf| FileOnDisk::new(path);
+        let loras = scaled("lora", "lora", &self.lora, &self.lora_scale)?;
+        Ok(Folders {
+            single_file: self.single_file.as_ref().map(file).transpose()?,
+            loras: loras.map(|(path, scale)| Ok((file(path)?, scale))).collect::<Result<_>>()?,
+            embeddings: self.embedding.iter().map(file).collect::<Result<_>>()?,
             controls: all(&self.control),
             adapters: all(&self.t2i_adapter),
             ip_adapter: self.ip_adapter.as_ref().map(DiskFolder::new),
             safety_checker: self.safety_checker.as_ref().map(DiskFolder::new),
-        }
+        })
     }
 
-    /// Whether there are networks beside the model's own.
+    /// Whether there is anything beside the model.
     pub fn adds(&self) -> bool {
-        let folders = [&self.ip_adapter, &self.safety_checker];
-        !self.control.is_empty() || !self.t2i_adapter.is_empty() || folders.iter().any(|f| f.is_some())
+        let lists = [&self.lora, &self.embedding, &self.control, &self.t2i_adapter];
+        let paths = [&self.single_file, &self.ip_adapter, &self.safety_checker];
+        lists.iter().any(|list| !list.is_empty()) || paths.iter().any(|path| path.is_some())
     }
 
     /// Whether the model needs its autoencoder's encoder.
@@ -143,11 +186,21 @@ fn pairs<'a>(
             "--{short}-image: wanted one for each --{name}, {wanted}, found {found}"
         )));
     }
-    if !scales.is_empty() && scales.len() != wanted {
-        let found = scales.len();
+    Ok(scaled(name, short, pictures, scales)?.collect())
+}
+
+/// A scale for each path.
+fn scaled<'a>(
+    name: &str,
+    short: &str,
+    paths: &'a [PathBuf],
+    scales: &[f32],
+) -> Result<impl Iterator<Item = (&'a PathBuf, f32)>> {
+    let (wanted, found) = (paths.len(), scales.len());
+    if found != 0 && found != wanted {
         return Err(Error::option(format!(
             "--{short}-scale: wanted none or one for each --{name}, {wanted}, found {found}"
         )));
     }
-    Ok(pictures.iter().zip(scales.iter().copied().chain(std::iter::repeat(1.0))).collect())
+    Ok(paths.iter().zip(scales.iter().copied().chain(std::iter::repeat(1.0))))
 }

@@ -39,7 +39,7 @@ pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
     let job = job(&reference)?;
     let plan = || denoise_plan(&networks, &bench.target, job);
 
-    let mut weights = Weights::load(&bench.device, &d, &[checkpoint()], Hooks::NONE).await?;
+    let weights = Weights::load(&bench.device, &d, &[checkpoint()], Hooks::NONE).await?;
     let kept = Session::new(&bench.device, plan(), &weights).await?;
     let mut checks = vec![compare(bench, &reference, &networks.unet, &kept, "out.no_lora", "no LoRA").await?];
     // The second file has no alpha, which says that its matrices are to be taken as they are.

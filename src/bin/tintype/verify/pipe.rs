@@ -6,7 +6,7 @@ use serde_json::Value;
 use tintype::error::{Error, Result};
 use tintype::host::Cancel;
 use tintype::image::{Filter, Picture};
-use tintype::pipeline::{Additions, ControlInput, Pipeline, Request, Seeds, Sizes, Watch};
+use tintype::pipeline::{Additions, ControlInput, FileIn, Pipeline, Request, Seeds, Sizes, Watch};
 use tintype::schedule::Config;
 use tintype::shape::Elem;
 use tintype::weights::{DiskFolder, Folder, Hooks};
@@ -101,7 +101,6 @@ pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
     let Model { folder, addition } = model(bench, case)?;
     let mut request = request(bench, case)?;
     let mut additions = Additions::default();
-    let mut loras = vec![];
     if let Some((name, folder, scale)) = &addition {
         match name.as_str() {
             name if name.contains("controlnet") => {
@@ -119,12 +118,12 @@ pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
                 request.image_prompt =
                     Some((picture(bench, &case["image_inputs"]["ip_adapter_image"])?, *scale));
             }
-            name if name.contains("lora") => loras.push((folder, *scale)),
+            name if name.contains("lora") => {
+                let path = "pytorch_lora_weights.safetensors";
+                additions.loras.push((FileIn { folder, path }, *scale));
+            }
             other => return Err(Error::unsupported(format!("{other} is not built yet"))),
         }
-    }
-    if !loras.is_empty() {
-        return Err(Error::unsupported("LoRA is not built yet"));
     }
     let mut load = bench.load.clone();
     load.activations = bench.target.elem.as_str().to_owned();

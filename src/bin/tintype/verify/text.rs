@@ -4,7 +4,7 @@ use serde_json::Value;
 use tintype::error::Result;
 use tintype::host::Cancel;
 use tintype::model::clip::HiddenState;
-use tintype::pipeline::TextPart;
+use tintype::pipeline::{Origin, TextPart};
 use tintype::weights::{DiskFolder, Hooks};
 
 use super::{Bench, Check};
@@ -15,7 +15,7 @@ pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
     let folder = DiskFolder::new(&folder);
     let part = TextPart::load(
         &bench.device,
-        &folder,
+        &Origin::of(&folder),
         &component.replace("text_encoder", "tokenizer"),
         component,
         bench.load.weights,

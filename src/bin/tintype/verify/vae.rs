@@ -5,7 +5,7 @@ use tintype::device::Session;
 use tintype::error::{Error, Result};
 use tintype::host::Cancel;
 use tintype::model::vae::Posterior;
-use tintype::pipeline::{Half, VaePart};
+use tintype::pipeline::{Half, Origin, VaePart};
 use tintype::rng::Generator;
 use tintype::shape::nhwc;
 use tintype::weights::{DiskFolder, Hooks};
@@ -19,7 +19,7 @@ pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
     let folder = DiskFolder::new(&folder);
     let (device, format) = (&bench.device, bench.load.weights);
     let halves = [Half::Decoder, Half::Encoder];
-    let part = VaePart::load(device, &folder, component, format, Hooks::NONE, &halves).await?;
+    let part = VaePart::load(device, &Origin::of(&folder), component, format, Hooks::NONE, &halves).await?;
     let mut checks = vec![];
     for name in reference.names() {
         // "in.z", "decode0.in", "encode0.in", "encode_blocks.in"

@@ -1,0 +1,203 @@
+//! Loading: a folder, and what comes with it, to parts that fit each other.
+
+use super::origin::Origin;
+use super::{
+    Additions, Half, LoadOptions, Pipeline, SafetyPart, TextPart, UnetPart, VaePart, VisionPart, read_json,
+};
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::model::config::ModelIndex;
+use crate::schedule;
+use crate::weights::{Embedding, Folder, Hooks, Lora};
+
+impl Pipeline {
+    /// Loads a folder in the diffusers layout. `hooks` sees the bytes of the tensors that are read.
+    pub async fn load<F: Folder>(
+        device: &Device,
+        folder: &F,
+        options: &LoadOptions,
+        hooks: Hooks<'_>,
+    ) -> Result<Pipeline> {
+        Self::load_with(device, folder, &Additions::default(), options, hooks).await
+    }
+
+    /// Loads a folder in the diffusers layout, and what comes with it.
+    pub async fn load_with<F: Folder>(
+        device: &Device,
+        folder: &F,
+        additions: &Additions<'_, F>,
+        options: &LoadOptions,
+        hooks: Hooks<'_>,
+    ) -> Result<Pipeline> {
+        let index = read_json(folder, "model_index.json").await?;
+        let index = ModelIndex::from_json(&index, "model_index.json")?;
+        if index.class("transformer").is_some() {
+            return Err(Error::unsupported(format!(
+                "model_index.json: _class_name is {}, supported are StableDiffusionPipeline, \
+                 StableDiffusionXLPipeline and LatentConsistencyModelPipeline",
+                index.class_name
+            )));
+        }
+        if index.class_name.contains("XL") && index.class("text_encoder_2").is_none() {
+            return Err(Error::unsupported(format!(
+                "model_index.json: _class_name is {}, supported only with a text_encoder_2, found none",
+                index.class_name
+            )));
+        }
+        let target = device.target(&options.activations)?;
+        let scheduler = read_json(folder, "scheduler/scheduler_config.json").await?;
+        let scheduler = schedule::Config::from_json(&scheduler, "scheduler/scheduler_config.json")?;
+        let format = options.weights;
+        let two = index.class("text_encoder_2").is_some();
+        let loras = read_loras(additions, two, hooks).await?;
+        let scales: Vec<f32> = additions.loras.iter().map(|(_, scale)| *scale).collect();
+        check_scales(&scales)?;
+        let origin = Origin::open(folder, additions.single_file, &loras, &scales).await?;
+        let mut text = TextPart::load(device, &origin, "tokenizer", "text_encoder", format, hooks).await?;
+        let mut text_2 = match two {
+            true => {
+                Some(TextPart::load(device, &origin, "tokenizer_2", "text_encoder_2", format, hooks).await?)
+            }
+            false => None,
+        };
+        for file in &additions.embeddings {
+            let mut encoders: Vec<_> = [Some(&mut text), text_2.as_mut()].into_iter().flatten().collect();
+            let widths: Vec<usize> = encoders.iter().map(|t| t.network.encoder.config.hidden_size).collect();
+            let embedding = Embedding::read(file.folder, file.path, &widths, hooks).await?;
+            for (encoder, vectors) in encoders.iter_mut().zip(&embedding.vectors) {
+                encoder.learn(&embedding.token, vectors)?;
+            }
+        }
+        let vision = match additions.ip_adapter {
+            Some(folder) => Some(
+                VisionPart::load(device, folder, "image_encoder", "feature_extractor", format, hooks).await?,
+            ),
+            None => None,
+        };
+        let embeds = vision.as_ref().map_or(0, |v| v.encoder.config.projection_dim);
+        let unet = UnetPart::load_with(device, &origin, "unet", additions, embeds, format, hooks).await?;
+        let halves: &[Half] = match options.encoder || unet.networks.sees_hole() {
+            true => &[Half::Decoder, Half::Encoder],
+            false => &[Half::Decoder],
+        };
+        let vae = VaePart::load(device, &origin, "vae", format, hooks, halves).await?;
+        let safety = match additions.safety_checker {
+            Some(folder) => {
+                Some(SafetyPart::load(device, folder, "", "feature_extractor", format, hooks).await?)
+            }
+            None => None,
+        };
+        let pipeline = Pipeline {
+            text,
+            text_2,
+            unet,
+            vae,
+            vision,
+            safety,
+            loras,
+            lora_scales: Some(scales).into(),
+            scheduler,
+            latent_consistency: index.class_name.starts_with("LatentConsistencyModel"),
+            zeros_for_empty_prompt: index.flag("force_zeros_for_empty_prompt", true),
+            target,
+            denoiser: None.into(),
+            decoder: None.into(),
+        };
+        pipeline.check()?;
+        Ok(pipeline)
+    }
+
+    /// Whether the parts fit each other.
+    fn check(&self) -> Result<()> {
+        let unet = &self.unet.networks.config;
+        let encoders = || [Some(&self.text), self.text_2.as_ref()].into_iter().flatten();
+        let width: usize = encoders().map(|t| t.network.encoder.config.hidden_size).sum();
+        if width != unet.cross_attention_dim {
+            let wanted = unet.cross_attention_dim;
+            return Err(Error::model(format!(
+                "unet/config.json: cross_attention_dim is {wanted}, but the text encoder's hidden_size is {width}"
+            )));
+        }
+        let projections: usize = encoders().filter_map(|t| t.network.encoder.config.projection_dim).sum();
+        if let Some(text_time) = unet.text_time.filter(|t| t.pooled() != projections) {
+            return Err(Error::model(format!(
+                "unet/config.json: projection_class_embeddings_input_dim wants {} numbers of pooled text, but the \
+                 text encoder's projection_dim is {projections}",
+                text_time.pooled()
+            )));
+        }
+        let latent = self.vae.config.latent_channels();
+        let seen = if self.unet.networks.sees_hole() { 2 * latent + 1 } else { latent };
+        if unet.out_channels != latent || unet.in_channels != seen {
+            return Err(Error::unsupported(format!(
+                "unet/config.json: in_channels is {} and out_channels {}, the autoencoder's latent_channels \
+                 {latent}; they must be equal, or in_channels one more than twice as many",
+                unet.in_channels, unet.out_channels
+            )));
+        }
+        Ok(())
+    }
+
+    /// Merges the LoRAs anew with other scales, one for each: what a LoRA touches is read again from the folder and the
+    /// additions that the pipeline was loaded from, nothing else. After an error there are no pictures until a call has
+    /// succeeded.
+    pub async fn set_lora_scales<F: Folder>(
+        &self,
+        device: &Device,
+        folder: &F,
+        additions: &Additions<'_, F>,
+        scales: &[f32],
+        hooks: Hooks<'_>,
+    ) -> Result<()> {
+        let (wanted, found) = (self.loras.len(), scales.len());
+        if wanted != found {
+            return Err(Error::option(format!(
+                "scales of LoRAs: wanted {wanted}, one for each, found {found}"
+            )));
+        }
+        check_scales(scales)?;
+        if self.lora_scales.borrow().as_deref() == Some(scales) {
+            return Ok(());
+        }
+        self.lora_scales.replace(None);
+        let origin = Origin::open(folder, additions.single_file, &self.loras, scales).await?;
+        for text in [Some(&self.text), self.text_2.as_ref()].into_iter().flatten() {
+            text.network.merge(device, &origin, hooks).await?;
+        }
+        self.unet.merge(device, &origin, hooks).await?;
+        self.lora_scales.replace(Some(scales.to_vec()));
+        Ok(())
+    }
+
+    /// That the weights are merged with the scales of one call.
+    pub(super) fn check_loras(&self) -> Result<()> {
+        match *self.lora_scales.borrow() {
+            Some(_) => Ok(()),
+            None => Err(Error::option("the scales of the LoRAs are half changed: set them again")),
+        }
+    }
+}
+
+/// The LoRAs, which are for networks that the model has.
+async fn read_loras<F: Folder>(
+    additions: &Additions<'_, F>,
+    two_encoders: bool,
+    hooks: Hooks<'_>,
+) -> Result<Vec<Lora>> {
+    let present = ["unet", "text_encoder", "text_encoder_2"];
+    let present = if two_encoders { &present[..] } else { &present[..2] };
+    let mut loras = vec![];
+    for (file, _) in &additions.loras {
+        let lora = Lora::read(file.folder, file.path, hooks).await?;
+        lora.check_components(present)?;
+        loras.push(lora);
+    }
+    Ok(loras)
+}
+
+fn check_scales(scales: &[f32]) -> Result<()> {
+    match scales.iter().find(|scale| !scale.is_finite()) {
+        None => Ok(()),
+        Some(scale) => Err(Error::option(format!("scale of a LoRA: wanted a number, found {scale}"))),
+    }
+}

@@ -1,0 +1,126 @@
+//! Where a model comes from: its folder, what is added to its weights, and what works beside it.
+
+use crate::device::{Device, Weights};
+use crate::error::{Error, Result};
+use crate::weights::{Adapter, Checkpoint, Declarations, Folder, Hooks, Lora, Place, header, places};
+
+/// A file beside a model.
+pub struct FileIn<'a, F> {
+    pub folder: &'a F,
+    pub path: &'a str,
+}
+
+impl<F> Copy for FileIn<'_, F> {}
+impl<F> Clone for FileIn<'_, F> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+/// What comes with a model, each from a place of its own.
+pub struct Additions<'a, F> {
+    /// A file with the original names, whose weights take the place of those in the model's folder. What it lacks
+    /// comes from the folder, and so do configurations, tokenizers and the scheduler.
+    pub single_file: Option<FileIn<'a, F>>,
+    /// Merged into the weights, with how strongly each counts: 1 is what it was trained for.
+    pub loras: Vec<(FileIn<'a, F>, f32)>,
+    /// Learned tokens of prompts (textual inversion).
+    pub embeddings: Vec<FileIn<'a, F>>,
+    pub controls: Vec<&'a F>,
+    pub adapters: Vec<&'a F>,
+    /// The folder of an IP-Adapter, which has the files `ip-adapter.safetensors` and `image_encoder`.
+    pub ip_adapter: Option<&'a F>,
+    pub safety_checker: Option<&'a F>,
+}
+
+impl<F> Default for Additions<'_, F> {
+    fn default() -> Self {
+        Additions {
+            single_file: None,
+            loras: vec![],
+            embeddings: vec![],
+            controls: vec![],
+            adapters: vec![],
+            ip_adapter: None,
+            safety_checker: None,
+        }
+    }
+}
+
+/// Where the weights of a model's own networks are, and what is added to them.
+pub struct Origin<'a, F> {
+    pub folder: &'a F,
+    single: Option<(FileIn<'a, F>, Vec<Place>)>,
+    loras: Vec<Adapter<'a>>,
+}
+
+impl<'a, F: Folder> Origin<'a, F> {
+    /// A folder in the diffusers layout as it is.
+    pub fn of(folder: &'a F) -> Self {
+        Origin { folder, single: None, loras: vec![] }
+    }
+
+    pub(super) async fn open(
+        folder: &'a F,
+        single_file: Option<FileIn<'a, F>>,
+        loras: &'a [Lora],
+        scales: &[f32],
+    ) -> Result<Self> {
+        let loras = loras.iter().zip(scales).map(|(lora, &scale)| Adapter { lora, scale }).collect();
+        let Some(file) = single_file else { return Ok(Origin { folder, single: None, loras }) };
+        let places = places(&header(file.folder, file.path).await?);
+        if places.is_empty() {
+            return Err(Error::model(format!(
+                "{}: wanted a model under the names of the original code, found no network of one",
+                file.path
+            )));
+        }
+        Ok(Origin { folder, single: Some((file, places)), loras })
+    }
+
+    /// The tensors of a component, which in the folder are in the files `stem`.
+    pub(super) fn checkpoint<'b>(&'b self, component: &'b str, stem: &'b str) -> Checkpoint<'b, F> {
+        let single = self.single.as_ref().and_then(|(file, places)| {
+            let place = places.iter().find(|place| place.component == component)?;
+            Some(Checkpoint::single(file.folder, file.path, *place))
+        });
+        single.unwrap_or_else(|| Checkpoint::new(self.folder, component, stem)).with_loras(&self.loras)
+    }
+}
+
+/// The weights of one of a model's networks, and what is needed to merge LoRAs into them again.
+pub(super) struct Merged {
+    pub weights: Weights,
+    declarations: Declarations,
+    component: String,
+    stem: &'static str,
+}
+
+impl Merged {
+    /// The first source of the declarations is the component, those of `beside` follow.
+    pub async fn load<F: Folder>(
+        device: &Device,
+        origin: &Origin<'_, F>,
+        (component, stem): (&str, &'static str),
+        declarations: Declarations,
+        beside: Vec<Checkpoint<'_, F>>,
+        hooks: Hooks<'_>,
+    ) -> Result<Merged> {
+        let mut checkpoints = vec![origin.checkpoint(component, stem)];
+        checkpoints.extend(beside);
+        let weights = Weights::load(device, &declarations, &checkpoints, hooks).await?;
+        Ok(Merged { weights, declarations, component: component.to_owned(), stem })
+    }
+
+    /// Reads what a LoRA touches again, with other scales.
+    pub async fn merge<F: Folder>(
+        &self,
+        device: &Device,
+        origin: &Origin<'_, F>,
+        hooks: Hooks<'_>,
+    ) -> Result<()> {
+        let checkpoint = origin.checkpoint(&self.component, self.stem);
+        let handles = checkpoint.touched(&self.declarations, 0)?;
+        self.weights.reload(device, &self.declarations, &[checkpoint], &handles, hooks).await
+    }
+}
