@@ -4,26 +4,30 @@
 mod bench;
 mod network;
 mod request;
+mod source;
 mod threads;
 
 use std::cell::RefCell;
 
-use js_sys::{Array, Error as JsError, Function, Object, Reflect, Uint8Array, Uint8ClampedArray};
+use js_sys::{Array, Error as JsError, Function, Object, Reflect, Uint8ClampedArray};
 use wasm_bindgen::prelude::*;
 
 use crate::device::{Device, Known};
-use crate::error::{Code, Error, Result};
+use crate::error::{Error, Result};
 use crate::host::Cancel;
 use crate::kernels::VARIANTS;
-use crate::pipeline::{Additions, LoadOptions, Pipeline, Report, Stage, Watch};
-use crate::weights::{ByteStream, Folder, Hooks};
+use crate::pipeline::{LoadOptions, Pipeline, Report, Stage, Watch};
+use crate::weights::Hooks;
 use request::Options;
+pub use source::Source;
+use source::Sources;
 
 /// A loaded model on a device. It serves one `generate` at a time; `cancel` may come in between.
 #[wasm_bindgen]
 pub struct Generator {
     device: Device,
     pipeline: Pipeline,
+    sources: Sources,
     /// Of the run that goes on, or of the last one.
     cancel: RefCell<Cancel>,
 }
@@ -31,8 +35,9 @@ pub struct Generator {
 #[wasm_bindgen]
 impl Generator {
     /// `options`: device, weights, activations, imageInput; controls, adapters, ipAdapter and safetyChecker, lists of
-    /// sources; adapter and software, what the browser tells of the GPU; and gather, which starts threads. `progress` gets the stage "download", the fraction from 0 to 1 and the
-    /// bytes so far.
+    /// sources; singleFile, loras and embeddings, lists of `{ source, path, scale }`; adapter and software, what the
+    /// browser tells of the GPU; and gather, which starts threads. `progress` gets the stage "download", the fraction
+    /// from 0 to 1 and the bytes so far.
     pub async fn create(
         source: Source,
         options: JsValue,
@@ -73,14 +78,7 @@ impl Generator {
             activations.as_deref().unwrap_or("auto"),
         )?;
         load.encoder = options.flag("imageInput")?;
-        let sources = ["controls", "adapters", "ipAdapter", "safetyChecker"].map(|key| options.sources(key));
-        let [controls, adapters, ip_adapter, safety_checker] = &sources;
-        let additions = Additions {
-            controls: controls.iter().collect(),
-            adapters: adapters.iter().collect(),
-            ip_adapter: ip_adapter.first(),
-            safety_checker: safety_checker.first(),
-        };
+        let sources = Sources::new(source, options)?;
         let device = device(options, &load).await?;
         let meter = RefCell::new(Meter::default());
         let hooks = Hooks {
@@ -91,14 +89,27 @@ impl Generator {
             // The page ends the whole worker.
             cancelled: &|| false,
         };
-        let pipeline = Pipeline::load_with(&device, &source, &additions, &load, hooks).await?;
-        Ok(Generator { device, pipeline, cancel: RefCell::default() })
+        let pipeline =
+            Pipeline::load_with(&device, &sources.model, &sources.additions(), &load, hooks).await?;
+        Ok(Generator { device, pipeline, sources, cancel: RefCell::default() })
     }
 
     async fn draw(&self, options: &Options, progress: &Function) -> Result<JsValue> {
         let cancel = Cancel::default();
         self.cancel.replace(cancel.clone());
         let (seed, request) = request::request(&self.pipeline, options)?;
+        if let Some(scales) = options.numbers("loraScales")? {
+            let meter = RefCell::new(Meter::default());
+            let hooks = Hooks {
+                progress: &|read, total| {
+                    tell(progress, "merge", [meter.borrow_mut().read(read, total)[0], 0.0, 0.0]);
+                },
+                cancelled: &|| cancel.is_cancelled(),
+            };
+            let Sources { model, .. } = &self.sources;
+            let additions = self.sources.additions();
+            self.pipeline.set_lora_scales(&self.device, model, &additions, &scales, hooks).await?;
+        }
         let progress = |stage, fraction| match stage {
             Stage::Text => tell(progress, "text", [fraction, 0.0, 0.0]),
             Stage::Step { step, steps } => {
@@ -215,64 +226,4 @@ fn to_js(error: Error) -> JsValue {
     let object = JsError::new(&error.message);
     Reflect::set(&object, &"code".into(), &error.code.as_str().into()).expect("an error takes any field");
     object.into()
-}
-
-#[wasm_bindgen]
-extern "C" {
-    /// A model folder: class `Source` of www/source.js.
-    pub type Source;
-    #[wasm_bindgen(method, js_name = describe)]
-    fn name(this: &Source) -> String;
-    #[wasm_bindgen(method, catch, js_name = open)]
-    async fn open_file(this: &Source, path: &str) -> std::result::Result<JsValue, JsValue>;
-
-    type SourceFile;
-    #[wasm_bindgen(method, getter)]
-    fn length(this: &SourceFile) -> Option<f64>;
-    #[wasm_bindgen(method, catch)]
-    async fn read(this: &SourceFile, most: u32) -> std::result::Result<JsValue, JsValue>;
-    #[wasm_bindgen(method)]
-    fn close(this: &SourceFile);
-}
-
-/// What www/source.js throws has a message for people already.
-fn failed(error: JsValue) -> Error {
-    let message = Reflect::get(&error, &"message".into()).ok().and_then(|m| m.as_string());
-    Error::new(Code::Network, message.unwrap_or_else(|| format!("{error:?}")))
-}
-
-impl Folder for Source {
-    type File = Download;
-
-    async fn open(&self, path: &str) -> Result<Option<Download>> {
-        let file = self.open_file(path).await.map_err(failed)?;
-        Ok((!file.is_null()).then(|| Download(file.unchecked_into())))
-    }
-
-    fn describe(&self) -> String {
-        self.name()
-    }
-}
-
-/// A file while it is downloaded.
-pub struct Download(SourceFile);
-
-impl ByteStream for Download {
-    async fn read(&mut self, buf: &mut [u8]) -> Result<usize> {
-        let most = u32::try_from(buf.len()).unwrap_or(u32::MAX);
-        let bytes: Uint8Array = self.0.read(most).await.map_err(failed)?.unchecked_into();
-        let got = bytes.length() as usize;
-        bytes.copy_to(&mut buf[..got]);
-        Ok(got)
-    }
-
-    fn len(&self) -> Option<u64> {
-        self.0.length().map(|bytes| bytes as u64)
-    }
-}
-
-impl Drop for Download {
-    fn drop(&mut self) {
-        self.0.close();
-    }
 }

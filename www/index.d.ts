@@ -28,8 +28,8 @@ export class TintypeError extends Error {
 }
 
 export interface Progress {
-  /** Of `create`: "download". Of `generate`: "text", "denoise", "decode", in this order. */
-  stage: "download" | "text" | "denoise" | "decode";
+  /** Of `create`: "download". Of `generate`: "merge" (new scales of LoRAs), "text", "denoise", "decode", in this order. */
+  stage: "download" | "merge" | "text" | "denoise" | "decode";
   /** From 0 to 1, within the stage. */
   fraction: number;
   /** Of "download": bytes so far. */
@@ -59,6 +59,18 @@ export interface CreateOptions {
    * "f16" and "pack16" choose the GPU, even one in software.
    */
   activations?: "auto" | "f32" | "f16" | "pack16";
+  /**
+   * A `.safetensors` file under the names of the original code (SD 1.x, 2.x, SDXL), whose weights take the place of
+   * those in the model's folder; configurations, tokenizers and what the file lacks come from the folder.
+   */
+  singleFile?: Address;
+  /**
+   * LoRAs, merged into the weights. The model's files are kept then (as blobs, which browsers may put on the disk), so
+   * that `loraScales` of a request can merge them anew without another download.
+   */
+  loras?: LoraSource | LoraSource[];
+  /** Textual inversion: `.safetensors` files of learned tokens, which prompts write like the file or its tensor. */
+  embeddings?: Address | Address[];
   /** Whether requests may have an `image`: its encoder is loaded too. */
   imageInput?: boolean;
   /** Addresses of folders in diffusers layout: ControlNets. */
@@ -73,6 +85,9 @@ export interface CreateOptions {
   signal?: AbortSignal;
   onProgress?: (progress: Progress) => void;
 }
+
+/** The address of a LoRA's `.safetensors`, in the naming of kohya, diffusers or peft. */
+export type LoraSource = Address | { source: Address; /** By default 1. */ scale?: number };
 
 export interface GenerateOptions {
   /** A whole number; random if left out. The same seed on the same device gives the same picture. */
@@ -99,6 +114,8 @@ export interface GenerateOptions {
   originalSize?: [number, number];
   cropTopLeft?: [number, number];
   targetSize?: [number, number];
+  /** How strongly each LoRA counts from now on; merging them anew takes a part of the loading time. */
+  loraScales?: number[];
   /** Image to image: what the picture is made from. The generator was created with `imageInput`. */
   image?: Picture;
   /** Inpainting: what is white in it is made anew. */

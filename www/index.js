@@ -5,6 +5,9 @@ const BUILTIN = "../models/builtin/";
 /** Networks beside the model's own, by the option that names their folders. */
 const ADDITIONS = ["controls", "adapters", "ipAdapter", "safetyChecker"];
 
+/** Files that change the model, by the option that names them. */
+const FILES = ["loras", "embeddings", "singleFile"];
+
 /** What went wrong: `code` is stable and listed in index.d.ts, `message` is a sentence for people. */
 export class TintypeError extends Error {
   name = "TintypeError";
@@ -27,12 +30,13 @@ export class ImageGenerator {
     if (typeof Worker === "undefined") {
       throw new TintypeError("no-adapter", "pictures need a browser, and this is not one");
     }
-    const base = model === "builtin" ? new URL(BUILTIN, import.meta.url) : folder(model);
+    const base = model === "builtin" ? new URL(BUILTIN, import.meta.url) : folder("model", model, '"builtin" or the URL of a folder');
     const generator = new ImageGenerator();
     generator.#remote = new Remote();
     try {
       const options = { ...rest, base: base.href };
-      for (const key of ADDITIONS) options[key] = addresses(rest[key]);
+      for (const key of ADDITIONS) options[key] = addresses(key, rest[key]);
+      for (const key of FILES) options[key] = files(key, rest[key]);
       generator.#where = await unlessAborted(generator.#remote.call("create", options, onProgress), signal);
     } catch (error) {
       // Ends the download and frees the device at once, wherever the loading was.
@@ -168,21 +172,35 @@ async function picture(pixels, facts) {
   };
 }
 
-/** The URL of a model's folder: relative ones belong to the page, and a folder ends with a slash. */
-function folder(model) {
+/** The URL of a folder, which ends with a slash. */
+function folder(key, value, wanted = "the URL of a folder") {
+  const url = address(key, value, wanted);
+  if (!url.pathname.endsWith("/")) url.pathname += "/";
+  return url;
+}
+
+/** The URL that an option names; relative ones belong to the page. */
+function address(key, value, wanted) {
   try {
-    const url = new URL(model, globalThis.location?.href);
-    if (!url.pathname.endsWith("/")) url.pathname += "/";
-    return url;
+    return new URL(value, globalThis.location?.href);
   } catch {
-    throw new TintypeError("invalid-option", `model must be "builtin" or the URL of a folder, not ${String(model)}`);
+    throw new TintypeError("invalid-option", `${key}: wanted ${wanted}, found ${String(value)}`);
   }
 }
 
 const randomSeed = () => crypto.getRandomValues(new Uint32Array(1))[0];
 
 /** The folders of an option that takes one address or a list of them. */
-const addresses = (value) => [value ?? []].flat().map((address) => folder(address).href);
+const addresses = (key, value) => [value ?? []].flat().map((address) => folder(key, address).href);
+
+/** The files of an option that takes an address, an object with a `source`, or a list of them. */
+const files = (key, value) =>
+  [value ?? []].flat().map((one) => {
+    const { source, ...rest } = typeof one === "string" || one instanceof URL ? { source: one } : Object(one);
+    const url = address(key, source, "the URL of a file");
+    const base = new URL(".", url).href;
+    return { ...rest, base, path: url.href.slice(base.length) };
+  });
 
 /** The request with the pixels of its pictures. */
 async function withPixels({ image, mask, control, adapter, imagePrompt, ...rest }) {

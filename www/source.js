@@ -3,11 +3,17 @@
 /** A failure with a code that reaches the caller as it is. */
 const network = (message) => Object.assign(new Error(message), { code: "network" });
 
+/** Pieces of a file that is kept are given to the browser in blobs of this size, which it may put on the disk. */
+const BLOB_BYTES = 16 << 20;
+
 export class Source {
   #base;
+  /** Weights that were read to their end, by URL, for a source that keeps them: they may be wanted again. */
+  #kept;
 
-  constructor(base) {
+  constructor(base, { keep = false } = {}) {
     this.#base = base;
+    this.#kept = keep ? new Map() : null;
   }
 
   /** The folder, in a sentence for people. */
@@ -18,12 +24,18 @@ export class Source {
   /** The file at `path`, or null if there is none. */
   async open(path) {
     const url = new URL(path, this.#base);
+    const kept = this.#kept?.get(url.href);
+    if (kept) return new File(url, kept.stream(), kept.size);
     const response = await fetch(url).catch((error) => {
       throw network(`could not fetch ${url}: ${error.message}`);
     });
     if (response.status === 404 || response.status === 410) return null;
     if (!response.ok) throw network(`could not fetch ${url}: the server answered ${response.status}`);
-    return new File(url, response);
+    // The length of a compressed answer is not that of the file.
+    const plain = !response.headers.get("content-encoding");
+    const length = plain ? response.headers.get("content-length") : null;
+    const keep = this.#kept && url.pathname.endsWith(".safetensors") && ((blob) => this.#kept.set(url.href, blob));
+    return new File(url, response.body, length === null ? undefined : Number(length), keep);
   }
 }
 
@@ -32,14 +44,17 @@ class File {
   #reader;
   /** What came with the last chunk beyond what was asked for. */
   #rest = new Uint8Array();
+  /** Takes the file as a blob, once all of it has come. */
+  #keep;
+  #pieces = [];
+  #held = 0;
+  #received = 0;
 
-  constructor(url, response) {
+  constructor(url, stream, length, keep) {
     this.#url = url;
-    this.#reader = response.body.getReader();
-    // The length of a compressed answer is not that of the file.
-    const plain = !response.headers.get("content-encoding");
-    const length = plain ? response.headers.get("content-length") : null;
-    this.length = length === null ? undefined : Number(length);
+    this.#reader = stream.getReader();
+    this.length = length;
+    this.#keep = keep;
   }
 
   /** The next bytes, at most `most` of them; none at the end of the file. */
@@ -50,6 +65,7 @@ class File {
       });
       if (done) return this.#rest;
       this.#rest = value;
+      if (this.#keep) this.#record(value);
     }
     const bytes = this.#rest.subarray(0, most);
     this.#rest = this.#rest.subarray(most);
@@ -59,5 +75,16 @@ class File {
   /** Ends the download, when not all of the file was wanted. */
   close() {
     this.#reader.cancel().catch(() => {});
+  }
+
+  #record(value) {
+    this.#pieces.push(value);
+    this.#held += value.length;
+    this.#received += value.length;
+    const whole = this.#received === this.length;
+    if (this.#held < BLOB_BYTES && !whole) return;
+    this.#pieces = [new Blob(this.#pieces)];
+    this.#held = 0;
+    if (whole) this.#keep(this.#pieces[0]);
   }
 }

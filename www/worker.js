@@ -15,11 +15,15 @@ const OPS = {
     for (const key of ["controls", "adapters", "ipAdapter", "safetyChecker"]) {
       options[key] = options[key].map((address) => new Source(address));
     }
+    // Other scales of LoRAs are merged into the model's own weights, and several networks lie in a single file.
+    const keep = options.loras.length > 0;
+    for (const file of [...options.loras, ...options.embeddings]) file.source = new Source(file.base);
+    for (const file of options.singleFile) file.source = new Source(file.base, { keep: true });
     runtime ??= load(fatal);
     const { Generator } = await runtime;
     const known = await knownAdapter();
     try {
-      generator = await Generator.create(new Source(base), { ...options, ...known, gather }, progress);
+      generator = await Generator.create(new Source(base, { keep }), { ...options, ...known, gather }, progress);
     } catch (error) {
       throw error.code === "no-adapter" && !known ? { code: error.code, message: noAdapter() } : error;
     }

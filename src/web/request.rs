@@ -3,7 +3,6 @@
 use js_sys::{Array, Reflect, Uint8ClampedArray};
 use wasm_bindgen::prelude::*;
 
-use super::Source;
 use crate::error::{Error, Result};
 use crate::image::Picture;
 use crate::pipeline::{ControlInput, Pipeline, Request, Safety, Seeds, Sizes};
@@ -91,7 +90,7 @@ impl Options {
     }
 
     /// The objects of a list, or one object alone.
-    fn objects(&self, key: &str) -> Result<Vec<Options>> {
+    pub(super) fn objects(&self, key: &str) -> Result<Vec<Options>> {
         let Some(value) = self.get(key) else { return Ok(vec![]) };
         let list: Vec<JsValue> =
             if Array::is_array(&value) { Array::from(&value).iter().collect() } else { vec![value] };
@@ -102,10 +101,15 @@ impl Options {
         list.into_iter().map(check).collect()
     }
 
-    /// Folders that the worker made of addresses.
-    pub(super) fn sources(&self, key: &str) -> Vec<Source> {
-        let value = self.get(key).unwrap_or_default();
-        Array::from(&value).iter().map(|source| source.unchecked_into()).collect()
+    pub(super) fn numbers(&self, key: &str) -> Result<Option<Vec<f32>>> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        let list = if Array::is_array(&value) { Array::from(&value).to_vec() } else { vec![] };
+        match list.iter().map(JsValue::as_f64).collect::<Option<Vec<f64>>>() {
+            Some(numbers) if Array::is_array(&value) => {
+                Ok(Some(numbers.into_iter().map(|n| n as f32).collect()))
+            }
+            _ => Err(wrong(key, "a list of numbers", &value)),
+        }
     }
 
     /// `{ width, height, data }`, as ImageData has them.

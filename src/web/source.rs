@@ -1,0 +1,143 @@
+//! Where the files of a generator are: folders and files that www/source.js reads.
+
+use js_sys::{Array, Reflect, Uint8Array};
+use wasm_bindgen::prelude::*;
+
+use super::request::Options;
+use crate::error::{Code, Error, Result};
+use crate::pipeline::{Additions, FileIn};
+use crate::weights::{ByteStream, Folder};
+
+/// What a generator was made of.
+pub(super) struct Sources {
+    pub model: Source,
+    single_file: Vec<File>,
+    loras: Vec<File>,
+    embeddings: Vec<File>,
+    controls: Vec<Source>,
+    adapters: Vec<Source>,
+    ip_adapter: Vec<Source>,
+    safety_checker: Vec<Source>,
+}
+
+impl Sources {
+    pub fn new(model: Source, options: &Options) -> Result<Sources> {
+        let [controls, adapters, ip_adapter, safety_checker] =
+            ["controls", "adapters", "ipAdapter", "safetyChecker"].map(|key| folders(options, key));
+        let [single_file, loras, embeddings] =
+            ["singleFile", "loras", "embeddings"].map(|key| files(options, key));
+        Ok(Sources {
+            model,
+            single_file: single_file?,
+            loras: loras?,
+            embeddings: embeddings?,
+            controls,
+            adapters,
+            ip_adapter,
+            safety_checker,
+        })
+    }
+
+    pub fn additions(&self) -> Additions<'_, Source> {
+        Additions {
+            single_file: self.single_file.first().map(File::place),
+            loras: self.loras.iter().map(|file| (file.place(), file.scale)).collect(),
+            embeddings: self.embeddings.iter().map(File::place).collect(),
+            controls: self.controls.iter().collect(),
+            adapters: self.adapters.iter().collect(),
+            ip_adapter: self.ip_adapter.first(),
+            safety_checker: self.safety_checker.first(),
+        }
+    }
+}
+
+/// A file beside the model.
+struct File {
+    source: Source,
+    path: String,
+    scale: f32,
+}
+
+impl File {
+    fn place(&self) -> FileIn<'_, Source> {
+        FileIn { folder: &self.source, path: &self.path }
+    }
+}
+
+/// Folders that the worker made of addresses.
+fn folders(options: &Options, key: &str) -> Vec<Source> {
+    let value = options.get(key).unwrap_or_default();
+    Array::from(&value).iter().map(|source| source.unchecked_into()).collect()
+}
+
+/// Files that the worker made of addresses: where they are, and how strongly each counts.
+fn files(options: &Options, key: &str) -> Result<Vec<File>> {
+    let file = |object: Options| {
+        Ok(File {
+            source: object.get("source").unwrap_or_default().unchecked_into(),
+            path: object.text("path")?.unwrap_or_default(),
+            scale: object.number("scale")?.unwrap_or(1.0) as f32,
+        })
+    };
+    options.objects(key)?.into_iter().map(file).collect()
+}
+
+#[wasm_bindgen]
+extern "C" {
+    /// A model folder: class `Source` of www/source.js.
+    pub type Source;
+    #[wasm_bindgen(method, js_name = describe)]
+    fn name(this: &Source) -> String;
+    #[wasm_bindgen(method, catch, js_name = open)]
+    async fn open_file(this: &Source, path: &str) -> std::result::Result<JsValue, JsValue>;
+
+    type SourceFile;
+    #[wasm_bindgen(method, getter)]
+    fn length(this: &SourceFile) -> Option<f64>;
+    #[wasm_bindgen(method, catch)]
+    async fn read(this: &SourceFile, most: u32) -> std::result::Result<JsValue, JsValue>;
+    #[wasm_bindgen(method)]
+    fn close(this: &SourceFile);
+}
+
+/// What www/source.js throws has a message for people already.
+fn failed(error: JsValue) -> Error {
+    let message = Reflect::get(&error, &"message".into()).ok().and_then(|m| m.as_string());
+    Error::new(Code::Network, message.unwrap_or_else(|| format!("{error:?}")))
+}
+
+impl Folder for Source {
+    type File = Download;
+
+    async fn open(&self, path: &str) -> Result<Option<Download>> {
+        let file = self.open_file(path).await.map_err(failed)?;
+        Ok((!file.is_null()).then(|| Download(file.unchecked_into())))
+    }
+
+    fn describe(&self) -> String {
+        self.name()
+    }
+}
+
+/// A file while it is downloaded.
+pub struct Download(SourceFile);
+
+impl ByteStream for Download {
+    async fn read(&mut self, buf: &mut [u8]) -> Result<usize> {
+        let most = u32::try_from(buf.len()).unwrap_or(u32::MAX);
+        let bytes: Uint8Array = self.0.read(most).await.map_err(failed)?.unchecked_into();
+        let got = bytes.length() as usize;
+        bytes.copy_to(&mut buf[..got]);
+        Ok(got)
+    }
+
+    fn len(&self) -> Option<u64> {
+        self.0.length().map(|bytes| bytes as u64)
+    }
+}
+
+impl Drop for Download {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
