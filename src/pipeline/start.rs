@@ -1,4 +1,9 @@
-//! What denoising begins with: noise, a picture under noise, or a picture with a hole.
+//! What denoising begins with: noise, a picture under noise, or a picture with a hole. A task is one file beside this one,
+//! and one line where [`Pipeline::start`] chooses.
+
+mod hole;
+mod noise;
+mod picture;
 
 use super::request::{Request, Watch};
 use super::task::Task;
@@ -7,10 +12,11 @@ use crate::device::Device;
 use crate::error::Result;
 use crate::image::{Filter, Picture};
 use crate::rng::Generator;
-use crate::schedule::Step;
 use crate::shape::nhwc;
+pub use hole::Surroundings;
 
 /// The first sample, and what an inpainting needs beside it.
+#[derive(Default)]
 pub struct Start {
     /// `[N, h, w, C]`
     pub latents: Vec<f32>,
@@ -20,24 +26,62 @@ pub struct Start {
     pub surroundings: Option<Surroundings>,
 }
 
-/// A picture around a hole, `[N, h, w, C]`, and the noise that it comes with.
-pub struct Surroundings {
-    picture: Vec<f32>,
-    noise: Vec<f32>,
-    /// `[h, w]`: 1 in the hole.
-    mask: Vec<f32>,
-    channels: usize,
+/// What a task begins from.
+struct Source<'a> {
+    pipeline: &'a Pipeline,
+    device: &'a Device,
+    task: &'a Task,
+    watch: &'a Watch<'a>,
 }
 
-impl Surroundings {
-    /// Puts the picture around the hole, with as much noise as `next` expects; none behind the last step.
-    pub fn put_back(&self, latents: &mut [f32], next: Option<&Step>) {
-        let noised = next.map(|step| step.noised(&self.picture, &self.noise));
-        let around = noised.as_ref().unwrap_or(&self.picture);
-        let masks = self.mask.iter().cycle().flat_map(|m| std::iter::repeat_n(m, self.channels));
-        for ((x, around), mask) in latents.iter_mut().zip(around).zip(masks) {
-            *x = (1.0 - mask) * around + mask * *x;
+impl Pipeline {
+    pub(super) async fn start(
+        &self,
+        device: &Device,
+        request: &Request,
+        task: &Task,
+        draws: &mut Draws,
+        watch: &Watch<'_>,
+    ) -> Result<Start> {
+        let source = Source { pipeline: self, device, task, watch };
+        match (&request.image, &request.mask) {
+            (None, _) => Ok(noise::start(&source, draws)),
+            (Some(picture), None) => picture::start(&source, picture, draws).await,
+            (Some(picture), Some(mask)) => hole::start(&source, picture, mask, draws).await,
         }
+    }
+}
+
+impl Source<'_> {
+    /// A picture at the size that is asked for.
+    fn fit(&self, picture: &Picture) -> Picture {
+        picture.resized(self.task.width, self.task.height, Filter::Lanczos)
+    }
+
+    /// Its pixels as the autoencoder takes them, `[H, W, 3]` in [-1, 1].
+    fn pixels(&self, picture: &Picture) -> Vec<f32> {
+        self.fit(picture).normalised([0.5; 3], [0.5; 3])
+    }
+
+    /// Noise as the first sample.
+    fn from_noise(&self, noise: &[f32]) -> Vec<f32> {
+        noise.iter().map(|v| v * self.task.schedule.init_noise_sigma).collect()
+    }
+
+    /// A picture's latents under noise, as the first step expects them.
+    fn under_noise(&self, latents: &[f32], noise: &[f32]) -> Vec<f32> {
+        self.task.schedule.steps.first().expect("at least one step").noised(latents, noise)
+    }
+
+    /// The latents of a picture, `[H, W, 3]` in [-1, 1], for all pictures.
+    async fn encoded(&self, pixels: &[f32], draws: &mut Draws) -> Result<Vec<f32>> {
+        let Source { pipeline, device, task, watch } = self;
+        let size = [task.height as u32, task.width as u32];
+        let session = pipeline.vae.session(device, &pipeline.target, Half::Encoder, 1, size).await?;
+        session.write(device, "input", pixels);
+        session.run(device, "vae", &watch.cancel, &|_| {}).await?;
+        let latents = pipeline.vae.latents(&session.read(device, "sample").await?, || draws.each());
+        Ok(draws.spread(latents))
     }
 }
 
@@ -81,85 +125,4 @@ impl Draws {
         let pictures = latents.len() / (self.channels * self.pixels);
         latents.repeat(self.images / pictures)
     }
-}
-
-impl Pipeline {
-    /// Draws come in diffusers' order: the picture's posterior, the noise, the masked picture's posterior.
-    pub(super) async fn start(
-        &self,
-        device: &Device,
-        request: &Request,
-        task: &Task,
-        draws: &mut Draws,
-        watch: &Watch<'_>,
-    ) -> Result<Start> {
-        let plain = |noise: &[f32]| noise.iter().map(|v| v * task.schedule.init_noise_sigma).collect();
-        let Some(picture) = &request.image else {
-            return Ok(Start { latents: plain(&draws.noise()), channels: None, surroundings: None });
-        };
-        let first = task.schedule.steps.first().expect("at least one step");
-        let fit = |p: &Picture| p.resized(task.width, task.height, Filter::Lanczos);
-        let pixels = fit(picture).normalised([0.5; 3], [0.5; 3]);
-        let Some(mask) = &request.mask else {
-            let latents = self.encoded(device, &pixels, task, draws, watch).await?;
-            let noise = draws.noise();
-            return Ok(Start { latents: first.noised(&latents, &noise), channels: None, surroundings: None });
-        };
-
-        let mask: Vec<f32> = fit(mask).greys().iter().map(|&v| if v >= 128 { 1.0 } else { 0.0 }).collect();
-        let sees_hole = self.unet.networks.sees_hole();
-        let from_noise = task.strength >= 1.0;
-        let latents = match sees_hole && from_noise {
-            true => vec![],
-            false => self.encoded(device, &pixels, task, draws, watch).await?,
-        };
-        let noise = draws.noise();
-        let start = if from_noise { plain(&noise) } else { first.noised(&latents, &noise) };
-        let hole = nearest(&mask, task);
-        if !sees_hole {
-            // diffusers encodes the masked picture here as well and leaves it unused; its draw counts.
-            if self.vae.draws() {
-                draws.each();
-            }
-            let surroundings = Surroundings { picture: latents, noise, mask: hole, channels: task.channels };
-            return Ok(Start { latents: start, channels: None, surroundings: Some(surroundings) });
-        }
-        let masked: Vec<f32> = pixels
-            .chunks_exact(3)
-            .zip(&mask)
-            .flat_map(|(p, m)| p.iter().map(move |v| v * (1.0 - m)))
-            .collect();
-        let masked = self.encoded(device, &masked, task, draws, watch).await?;
-        let holes = hole.iter().cycle();
-        let channels = masked
-            .chunks_exact(task.channels)
-            .zip(holes)
-            .flat_map(|(z, m)| [m].into_iter().chain(z))
-            .copied();
-        Ok(Start { latents: start, channels: Some(channels.collect()), surroundings: None })
-    }
-
-    /// The latents of a picture, `[H, W, 3]` in [-1, 1], for all pictures.
-    async fn encoded(
-        &self,
-        device: &Device,
-        pixels: &[f32],
-        task: &Task,
-        draws: &mut Draws,
-        watch: &Watch<'_>,
-    ) -> Result<Vec<f32>> {
-        let size = [task.height as u32, task.width as u32];
-        let session = self.vae.session(device, &self.target, Half::Encoder, 1, size).await?;
-        session.write(device, "input", pixels);
-        session.run(device, "vae", &watch.cancel, &|_| {}).await?;
-        let latents = self.vae.latents(&session.read(device, "sample").await?, || draws.each());
-        Ok(draws.spread(latents))
-    }
-}
-
-/// A mask of pixels at the size of the latents: the first pixel of each.
-fn nearest(mask: &[f32], task: &Task) -> Vec<f32> {
-    let [h, w] = task.job.size.map(|s| s as usize);
-    let (down, across) = (task.height / h, task.width / w);
-    (0..h * w).map(|i| mask[i / w * down * task.width + i % w * across]).collect()
 }

@@ -1,0 +1,7 @@
+//! Text to image: nothing but noise.
+
+use super::{Draws, Source, Start};
+
+pub fn start(source: &Source<'_>, draws: &mut Draws) -> Start {
+    Start { latents: source.from_noise(&draws.noise()), ..Start::default() }
+}
