@@ -64,7 +64,7 @@ impl Source<'_> {
     }
 
     /// Noise as the first sample.
-    fn from_noise(&self, noise: &[f32]) -> Vec<f32> {
+    fn only_noise(&self, noise: &[f32]) -> Vec<f32> {
         noise.iter().map(|v| v * self.task.schedule.init_noise_sigma).collect()
     }
 

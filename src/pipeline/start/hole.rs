@@ -43,7 +43,7 @@ pub async fn start(
         false => source.encoded(&pixels, draws).await?,
     };
     let noise = draws.noise();
-    let start = if only_noise { source.from_noise(&noise) } else { source.under_noise(&latents, &noise) };
+    let start = if only_noise { source.only_noise(&noise) } else { source.under_noise(&latents, &noise) };
     let hole = nearest(&mask, task);
     if !networks.sees_hole() {
         // diffusers encodes the masked picture here as well and leaves it unused; its draw counts.

@@ -3,5 +3,5 @@
 use super::{Draws, Source, Start};
 
 pub fn start(source: &Source<'_>, draws: &mut Draws) -> Start {
-    Start { latents: source.from_noise(&draws.noise()), ..Start::default() }
+    Start { latents: source.only_noise(&draws.noise()), ..Start::default() }
 }
