@@ -183,6 +183,35 @@ impl Request {
         Ok(guidance as f32)
     }
 
+    /// The numbers beside pictures, and a mask that belongs to its image.
+    pub fn check_inputs(&self) -> Result<()> {
+        let wrong = |name: &str, wanted: &str, found: &dyn std::fmt::Display| {
+            Err(Error::option(format!("{name}: wanted {wanted}, found {found}")))
+        };
+        if let Some(eta) = self.eta.filter(|eta| !(0.0..=1.0).contains(eta)) {
+            return wrong("eta", "a number from 0 to 1", &eta);
+        }
+        let controls = self.controls.iter().map(|c| ("control scale", c.scale));
+        let adapters = self.adapters.iter().map(|(_, scale)| ("adapter scale", *scale));
+        let prompts = self.image_prompt.iter().map(|(_, scale)| ("image prompt scale", *scale));
+        if let Some((name, scale)) = controls.chain(adapters).chain(prompts).find(|(_, s)| !s.is_finite()) {
+            return wrong(name, "a number", &scale);
+        }
+        for ControlInput { start, end, .. } in &self.controls {
+            if !(0.0 <= *start && start < end && *end <= 1.0) {
+                let found = format!("{start} and {end}");
+                return wrong("control", "a start below the end, both from 0 to 1", &found);
+            }
+        }
+        let size = |picture: &Picture| format!("{}x{}", picture.width, picture.height);
+        match [&self.image, &self.mask].map(|picture| picture.as_ref().map(size)) {
+            [Some(image), Some(mask)] if image != mask => {
+                wrong("mask", &format!("the image's size, {image}"), &mask)
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// How much noise the picture gets; 1 if there is none.
     pub fn strength(&self) -> Result<f64> {
         let default = if self.image.is_some() && self.mask.is_none() { 0.8 } else { 1.0 };
