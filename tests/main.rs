@@ -1,3 +1,4 @@
+mod additions;
 mod bench;
 mod cli;
 mod errors;

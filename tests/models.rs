@@ -2,7 +2,7 @@
 
 pub mod folder;
 mod lora;
-mod single;
+pub mod single;
 pub mod tensors;
 
 use std::collections::BTreeMap;

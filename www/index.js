@@ -191,6 +191,8 @@ function folder(key, value, wanted = "the URL of a folder") {
 /** The URL that an option names; relative ones belong to the page. */
 function address(key, value, wanted) {
   try {
+    // Anything becomes a text, which is a relative URL.
+    if (!(value instanceof URL || typeof value === "string")) throw new TypeError();
     return new URL(value, globalThis.location?.href);
   } catch {
     throw new TintypeError("invalid-option", `${key}: wanted ${wanted}, found ${String(value)}`);

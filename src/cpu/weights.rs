@@ -46,11 +46,11 @@ impl Weights {
     ) -> Result<Weights> {
         let mut weights = Weights { blobs: HashMap::new() };
         for (source, checkpoint) in checkpoints.iter().enumerate() {
-            let insert = |handle, blob: Vec<u8>| {
+            let mut insert = |handle, blob: Vec<u8>| {
                 weights.insert(declarations, handle, &blob);
                 Ok(())
             };
-            checkpoint.fill(declarations, source, None, hooks, insert).await?;
+            checkpoint.fill(declarations, source, None, hooks, &mut insert).await?;
         }
         Ok(weights)
     }
@@ -64,7 +64,7 @@ impl Weights {
         hooks: Hooks<'_>,
     ) -> Result<()> {
         for (source, checkpoint) in checkpoints.iter().enumerate() {
-            let replace = |handle: Handle, blob: Vec<u8>| {
+            let mut replace = |handle: Handle, blob: Vec<u8>| {
                 match (&self.blobs[&handle], declarations.specs[handle.0 as usize].layout) {
                     (Blob::Matrix(dense), Layout::Matrix(matrix)) => {
                         dense.replace(Rc::new(Dense::new(&matrix, &blob)));
@@ -74,7 +74,7 @@ impl Weights {
                 Ok(())
             };
             if declarations.any_of(source, handles) {
-                checkpoint.fill(declarations, source, Some(handles), hooks, replace).await?;
+                checkpoint.fill(declarations, source, Some(handles), hooks, &mut replace).await?;
             }
         }
         Ok(())

@@ -34,11 +34,11 @@ impl GpuWeights {
         let mut upload = Upload { gpu, pending: 0 };
         for (source, checkpoint) in checkpoints.iter().enumerate() {
             let scope = gpu.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-            let insert = |handle, blob| {
+            let mut insert = |handle, blob| {
                 weights.insert(&mut upload, declarations, handle, blob);
                 gpu.check()
             };
-            let filled = checkpoint.fill(declarations, source, None, hooks, insert).await;
+            let filled = checkpoint.fill(declarations, source, None, hooks, &mut insert).await;
             if let Some(e) = scope.pop().await {
                 return Err(Error::new(
                     Code::OutOfMemory,
@@ -61,12 +61,12 @@ impl GpuWeights {
     ) -> Result<()> {
         let mut upload = Upload { gpu, pending: 0 };
         for (source, checkpoint) in checkpoints.iter().enumerate() {
-            let replace = |handle, blob: Vec<u8>| {
+            let mut replace = |handle, blob: Vec<u8>| {
                 upload.write(self.blob(handle), &blob);
                 gpu.check()
             };
             if declarations.any_of(source, handles) {
-                checkpoint.fill(declarations, source, Some(handles), hooks, replace).await?;
+                checkpoint.fill(declarations, source, Some(handles), hooks, &mut replace).await?;
             }
         }
         Ok(())

@@ -60,7 +60,7 @@ impl<'a, F: Folder> Checkpoint<'a, F> {
         source: usize,
         only: Option<&HashSet<Handle>>,
         hooks: Hooks<'_>,
-        upload: impl FnMut(Handle, Vec<u8>) -> Result<()>,
+        upload: &mut dyn FnMut(Handle, Vec<u8>) -> Result<()>,
     ) -> Result<()> {
         let merge = Merge::new(declarations, source, self.component, self.loras)?;
         let mut filler = Filler::new(declarations, source, upload).merging(merge);

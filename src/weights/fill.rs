@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::quant::store_f32;
 
 /// Takes slabs of the tensors of one checkpoint and hands out each blob as soon as it is whole.
-pub struct Filler<'a, U> {
+pub struct Filler<'a> {
     declarations: &'a Declarations,
     /// Which handles are filled.
     wanted: Vec<bool>,
@@ -24,12 +24,16 @@ pub struct Filler<'a, U> {
     blobs: Vec<Option<Vec<u8>>>,
     /// Parts of a handle that are still to come.
     missing: Vec<usize>,
-    upload: U,
+    upload: Box<dyn FnMut(Handle, Vec<u8>) -> Result<()> + 'a>,
 }
 
-impl<'a, U: FnMut(Handle, Vec<u8>) -> Result<()>> Filler<'a, U> {
+impl<'a> Filler<'a> {
     /// For the declarations that lie in this one of their checkpoints.
-    pub fn new(declarations: &'a Declarations, source: usize, upload: U) -> Self {
+    pub fn new(
+        declarations: &'a Declarations,
+        source: usize,
+        upload: impl FnMut(Handle, Vec<u8>) -> Result<()> + 'a,
+    ) -> Self {
         let mut by_name = HashMap::new();
         let wanted: Vec<bool> = declarations.specs.iter().map(|spec| spec.source == source).collect();
         for (h, spec) in declarations.specs.iter().enumerate().filter(|(h, _)| wanted[*h]) {
@@ -43,7 +47,17 @@ impl<'a, U: FnMut(Handle, Vec<u8>) -> Result<()>> Filler<'a, U> {
         let missing = declarations.specs.iter().map(|s| s.parts.len()).collect();
         let blobs = vec![None; declarations.specs.len()];
         let (merge, merged, found) = (Merge::default(), vec![], HashMap::new());
-        Filler { declarations, wanted, merge, merged, by_name, found, blobs, missing, upload }
+        Filler {
+            declarations,
+            wanted,
+            merge,
+            merged,
+            by_name,
+            found,
+            blobs,
+            missing,
+            upload: Box::new(upload),
+        }
     }
 
     /// Adds LoRAs to the rows before they are stored.
@@ -86,7 +100,7 @@ fn without_trailing_ones(shape: &[usize]) -> &[usize] {
     &shape[..keep.max(1).min(shape.len())]
 }
 
-impl<U: FnMut(Handle, Vec<u8>) -> Result<()>> Sink for Filler<'_, U> {
+impl Sink for Filler<'_> {
     fn wants(&mut self, info: &TensorInfo) -> Result<bool> {
         let Some(&(h, p)) = self.by_name.get(info.name.as_str()) else { return Ok(false) };
         let part = &self.declarations.specs[h].parts[p];

@@ -272,8 +272,8 @@ fn open_clip(path: &[&str]) -> Vec<(String, Piece)> {
 }
 
 /// Hands the tensors of a single file on under our names.
-pub struct Renamed<'a, S> {
-    sink: &'a mut S,
+pub struct Renamed<'a> {
+    sink: &'a mut dyn Sink,
     prefix: &'static str,
     table: HashMap<String, Vec<(String, Piece)>>,
     /// What is wanted of each tensor of the file, as the sink knows it.
@@ -282,9 +282,9 @@ pub struct Renamed<'a, S> {
     columns: Vec<f32>,
 }
 
-impl<'a, S: Sink> Renamed<'a, S> {
+impl<'a> Renamed<'a> {
     /// For the declarations of one source, which the sink is filled for.
-    pub fn new(sink: &'a mut S, place: Place, declarations: &Declarations, source: usize) -> Self {
+    pub fn new(sink: &'a mut dyn Sink, place: Place, declarations: &Declarations, source: usize) -> Self {
         let table = place.names.table(declarations, source);
         Renamed { sink, prefix: place.prefix, table, wanted: HashMap::new(), columns: vec![] }
     }
@@ -311,7 +311,7 @@ impl Piece {
     }
 }
 
-impl<S: Sink> Sink for Renamed<'_, S> {
+impl Sink for Renamed<'_> {
     fn wants(&mut self, info: &TensorInfo) -> Result<bool> {
         let name = info.name.strip_prefix(self.prefix);
         let Some(ours) = name.and_then(|name| self.table.get(name)) else { return Ok(false) };

@@ -64,7 +64,7 @@ pub async fn stream<F: Folder>(
     folder: &F,
     component: &str,
     stem: &str,
-    sink: &mut impl Sink,
+    sink: &mut dyn Sink,
     hooks: Hooks<'_>,
 ) -> Result<Streamed> {
     let mut reader = Reader::new(hooks);
@@ -121,7 +121,7 @@ pub async fn stream<F: Folder>(
 pub async fn stream_file<F: Folder>(
     folder: &F,
     path: &str,
-    sink: &mut impl Sink,
+    sink: &mut dyn Sink,
     hooks: Hooks<'_>,
 ) -> Result<Streamed> {
     let mut reader = Reader::new(hooks);
@@ -211,7 +211,7 @@ impl<'a> Reader<'a> {
         mut file: impl ByteStream,
         path: &str,
         names: &[String],
-        sink: &mut impl Sink,
+        sink: &mut dyn Sink,
     ) -> Result<()> {
         let header = read_header(&mut file, path).await?;
         self.done.files.push(path.to_string());
@@ -252,7 +252,7 @@ impl<'a> Reader<'a> {
         file: &mut impl ByteStream,
         path: &str,
         info: &TensorInfo,
-        sink: &mut impl Sink,
+        sink: &mut dyn Sink,
     ) -> Result<()> {
         if info.begin == info.end {
             return Ok(());

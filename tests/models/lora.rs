@@ -7,7 +7,9 @@ use pollster::block_on;
 use tintype::error::{Code, Result};
 use tintype::model::config::UnetConfig;
 use tintype::quant::Format;
-use tintype::weights::{Adapter, Checkpoint, Declarations, DiskFolder, Hooks, Lora, MemoryFolder, Role};
+use tintype::weights::{
+    Adapter, Checkpoint, Declarations, DiskFolder, Handle, Hooks, Lora, MemoryFolder, Role,
+};
 
 use super::folder::golden;
 use super::single::{tensors, unet_blocks, unet_name};
@@ -81,7 +83,7 @@ fn load(d: &Declarations, loras: &[Adapter<'_>]) -> Result<BTreeMap<u32, Vec<u8>
     let mut blobs = BTreeMap::new();
     let folder = DiskFolder::new(golden(MODEL));
     let checkpoint = Checkpoint::new(&folder, "unet", STEM).with_loras(loras);
-    block_on(checkpoint.fill(d, 0, None, Hooks::NONE, |handle, blob| {
+    block_on(checkpoint.fill(d, 0, None, Hooks::NONE, &mut |handle, blob| {
         blobs.insert(handle.0, blob);
         Ok(())
     }))?;
@@ -170,12 +172,12 @@ fn several_loras_and_formats() {
         let checkpoint = Checkpoint::new(&folder, "unet", STEM).with_loras(&loras);
         let touched = checkpoint.touched(&d, 0).unwrap();
         let mut blobs = plain.clone();
-        let again = checkpoint.fill(&d, 0, Some(&touched), Hooks::NONE, |handle, blob| {
+        let mut replace = |handle: Handle, blob| {
             assert!(touched.contains(&handle));
             blobs.insert(handle.0, blob);
             Ok(())
-        });
-        block_on(again).unwrap();
+        };
+        block_on(checkpoint.fill(&d, 0, Some(&touched), Hooks::NONE, &mut replace)).unwrap();
         assert!(blobs == wanted, "{format:?}");
         let changed = wanted.iter().filter(|(handle, blob)| plain[*handle] != **blob).count();
         assert!(changed == touched.len() && changed < plain.len(), "{changed} of {}", plain.len());

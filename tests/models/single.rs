@@ -193,7 +193,7 @@ fn fill_single<F: Folder>(d: &Declarations, folder: &F, component: &str) -> Resu
     let place = place.unwrap_or_else(|| panic!("the file has no {component}"));
     let mut blobs = BTreeMap::new();
     let checkpoint = Checkpoint::single(folder, "model.safetensors", place);
-    block_on(checkpoint.fill(d, 0, None, Hooks::NONE, |handle, blob| {
+    block_on(checkpoint.fill(d, 0, None, Hooks::NONE, &mut |handle, blob| {
         assert!(blobs.insert(handle.0, blob).is_none(), "{handle:?} came twice");
         Ok(())
     }))?;
@@ -219,6 +219,13 @@ fn images() -> Vec<Tensor> {
         }
         t
     }));
+    all
+}
+
+/// The whole model, with OpenCLIP's text encoder.
+pub fn whole_file() -> Vec<Tensor> {
+    let mut all = prefixed("cond_stage_model.model.", open_clip(tensors(&golden(MODEL), "text_encoder")));
+    all.extend(images());
     all
 }
 
@@ -278,7 +285,7 @@ fn two_text_encoders_of_one_file() {
     let mut wanted = BTreeMap::new();
     let ours = folder(second.clone());
     let checkpoint = Checkpoint::new(&ours, "", "model");
-    block_on(checkpoint.fill(&d, 0, None, Hooks::NONE, |handle, blob| {
+    block_on(checkpoint.fill(&d, 0, None, Hooks::NONE, &mut |handle, blob| {
         wanted.insert(handle.0, blob);
         Ok(())
     }))
