@@ -58,6 +58,73 @@ test("every case of the reference is asked for, but those that are named", () =>
   assert.ok(plain(cases).length > 5, "hardly any case of words alone");
 });
 
+test("pictures come in every form, and are taken when they are given", { timeout: 120_000 }, async (t) => {
+  const { page } = await open(t, undefined, { isolated: true });
+  const drawn = await page.evaluate(async () => {
+    const { ImageGenerator } = await import("/index.js");
+    const generator = await ImageGenerator.create({ model: "/golden/models/sd15-like/", device: "cpu", imageInput: true });
+    // Opaque colours, which a canvas keeps to the bit.
+    const canvas = new OffscreenCanvas(40, 48);
+    const context = canvas.getContext("2d");
+    for (let i = 0; i < 30; i++) {
+      context.fillStyle = `rgb(${i * 8} ${255 - i * 5} ${(i * 40) % 256})`;
+      context.fillRect((i % 5) * 8, Math.floor(i / 5) * 8, 8, 8);
+    }
+    const exact = () => context.getImageData(0, 0, 40, 48);
+    const blob = await canvas.convertToBlob();
+    const element = new Image();
+    element.src = URL.createObjectURL(blob);
+    await element.decode();
+    const forms = { exact: exact(), canvas, blob, file: new File([blob], "a.png"), bitmap: await createImageBitmap(canvas), element };
+    const draw = async (image, rest) => {
+      const made = await generator.generate("a boat", { seed: 1, steps: 2, strength: 0.6, image, ...rest });
+      return made.toImageData().data.join();
+    };
+    const pictures = {};
+    for (const [name, image] of Object.entries(forms)) pictures[name] = await draw(image);
+    // While the first is drawn the second waits, and what it was given becomes black.
+    const changing = exact();
+    const [, waited, canvasWaited] = [draw(canvas), draw(changing), draw(canvas)];
+    changing.data.fill(0);
+    context.fillRect(0, 0, 40, 48);
+    Object.assign(pictures, { waited: await waited, canvasWaited: await canvasWaited });
+    const other = await draw(canvas);
+    const eta = await Promise.all([0, 1].map((eta) => draw(forms.exact, { scheduler: "ddim", eta })));
+    return { same: Object.keys(pictures).filter((name) => pictures[name] === pictures.exact), all: Object.keys(pictures), other: other !== pictures.exact, eta: eta[0] !== eta[1] };
+  });
+  assert.deepEqual(drawn.same, drawn.all);
+  assert.ok(drawn.other, "another picture gives the same");
+  assert.ok(drawn.eta, "eta changes nothing");
+});
+
+test("the safety checker is asked only where a request says so", { timeout: 120_000 }, async (t) => {
+  const { page } = await open(t, undefined, { isolated: true });
+  const drawn = await page.evaluate(async () => {
+    const { ImageGenerator } = await import("/index.js");
+    const create = (rest) => ImageGenerator.create({ model: "/golden/models/sd15-like/", device: "cpu", ...rest });
+    const [plain, checked] = [await create({}), await create({ safetyChecker: "/golden/models/extras/safety_checker/" })];
+    const draw = async (generator, seed, safety) => {
+      const made = await generator.generate("a boat", { seed, steps: 1, width: 40, height: 48, safety });
+      const { data } = made.toImageData();
+      return { unsafe: made.unsafe, text: data.join(), black: data.every((value, i) => value === (i % 4 === 3 ? 255 : 0)) };
+    };
+    const found = [];
+    for (let seed = 0; seed < 8; seed++) {
+      const first = await draw(plain, seed);
+      const [off, flag, block] = [await draw(checked, seed), await draw(checked, seed, "flag"), await draw(checked, seed, "block")];
+      found.push({
+        unsafe: flag.unsafe,
+        agree: block.unsafe === flag.unsafe && !off.unsafe && !first.unsafe,
+        kept: off.text === first.text && flag.text === first.text,
+        block: flag.unsafe ? block.black : block.text === first.text,
+      });
+    }
+    return found;
+  });
+  for (const { agree, kept, block } of drawn) assert.ok(agree && kept && block, JSON.stringify(drawn));
+  assert.ok(drawn.some(({ unsafe }) => unsafe) && drawn.some(({ unsafe }) => !unsafe), `all alike: ${JSON.stringify(drawn)}`);
+});
+
 test("pictures with other precisions stay near the reference", { timeout: 300_000 }, async (t) => {
   const { page } = await open(t);
   const entry = manifest().cases["pipe/sdxs_1step"];
