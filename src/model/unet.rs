@@ -2,6 +2,7 @@
 
 mod blocks;
 mod encoder;
+mod exp;
 mod extras;
 mod time;
 mod transformer;

@@ -244,3 +244,32 @@ fn infinities_are_read_as_null() {
     let config = Config::from_json(json, "f").unwrap();
     assert_eq!(timesteps(&config, 1), [999.0]);
 }
+
+/// Every scheduler for every number of steps up to 50, as tests/golden/tables.py prints them, with 7 digits.
+#[test]
+fn tables_of_every_scheduler() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/ref/sched/tables.json");
+    let tables: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let numbers = |value: &serde_json::Value| -> Vec<f32> {
+        let list = value.as_array().map(Vec::as_slice).unwrap_or_default();
+        list.iter().map(|v| v.as_f64().unwrap() as f32).collect()
+    };
+    let mut compared = 0;
+    for (name, table) in tables.as_object().unwrap() {
+        let config = Config::from_json(table["config"].to_string().as_bytes(), name).unwrap();
+        for (steps, row) in table["rows"].as_object().unwrap() {
+            let schedule = Schedule::new(&config, steps.parse().unwrap(), 0).unwrap();
+            let found: Vec<f32> = schedule.steps.iter().map(|s| s.timestep).collect();
+            for (what, found, wanted) in [
+                ("timesteps", &found, numbers(&row["timesteps"])),
+                ("sigmas", &schedule.sigmas, numbers(&row["sigmas"])),
+            ] {
+                let near = |(f, w): (&f32, &f32)| (f - w).abs() <= LIMIT * w.abs().max(1e-3);
+                let all = found.len() == wanted.len() && found.iter().zip(&wanted).all(near);
+                assert!(all, "{name}, {steps} steps, {what}: {found:?} instead of {wanted:?}");
+                compared += wanted.len();
+            }
+        }
+    }
+    assert!(compared > 20_000, "{compared}");
+}

@@ -1,5 +1,6 @@
 //! What a U-Net knows of the timestep, and with it of the guidance scale (LCM) and of sizes (SDXL).
 
+use super::exp::exp;
 use crate::model::config::{TextTime, UnetConfig};
 use crate::nn::Linear;
 use crate::ops::{Activation::Silu, Epilogue, Matmul};
@@ -98,7 +99,7 @@ impl TimeEmbedding {
 pub fn timestep_embedding(timestep: f32, dim: usize, flip_sin_to_cos: bool, freq_shift: f32) -> Vec<f32> {
     let half = dim / 2;
     let exponent = -(10000f64.ln()) as f32;
-    let angle = |i: usize| timestep * (exponent * i as f32 / (half as f32 - freq_shift)).exp();
+    let angle = |i: usize| timestep * exp(exponent * i as f32 / (half as f32 - freq_shift));
     let sin = (0..half).map(|i| angle(i).sin());
     let cos = (0..half).map(|i| angle(i).cos());
     let mut features: Vec<f32> =
@@ -113,7 +114,7 @@ pub fn timestep_embedding(timestep: f32, dim: usize, flip_sin_to_cos: bool, freq
 pub fn guidance_embedding(guidance: f32, dim: usize) -> Vec<f32> {
     let half = dim / 2;
     let step = 10000f32.ln() / (half.max(2) - 1) as f32;
-    let angle = |i: usize| 1000.0 * (guidance - 1.0) * (i as f32 * -step).exp();
+    let angle = |i: usize| 1000.0 * (guidance - 1.0) * exp(i as f32 * -step);
     let mut features: Vec<f32> =
         (0..half).map(|i| angle(i).sin()).chain((0..half).map(|i| angle(i).cos())).collect();
     features.resize(dim, 0.0);
