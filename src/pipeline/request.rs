@@ -279,3 +279,50 @@ pub enum Stage {
     Step { step: usize, steps: usize },
     Decode,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn picture(width: usize) -> Picture {
+        Picture::new(width, 2, 3, &vec![0; width * 6]).unwrap()
+    }
+
+    fn control(scale: f32, start: f64, end: f64) -> Vec<ControlInput> {
+        vec![ControlInput { picture: picture(1), scale, start, end }]
+    }
+
+    #[test]
+    fn inputs_are_checked_and_named() {
+        let of = |change: &dyn Fn(&mut Request)| {
+            let mut request = Request::new("a boat", 1);
+            change(&mut request);
+            request.check_inputs().map_err(|e| e.message)
+        };
+        for eta in [f64::NAN, -0.1, 1.1] {
+            let message = of(&|r| r.eta = Some(eta)).unwrap_err();
+            assert_eq!(message, format!("eta: wanted a number from 0 to 1, found {eta}"));
+        }
+        for (scale, start, end, words) in [
+            (f32::NAN, 0.0, 1.0, "control scale"),
+            (1.0, 0.5, 0.5, "0.5 and 0.5"),
+            (1.0, -0.1, 0.5, "start"),
+            (1.0, 0.5, 1.1, "end"),
+            (1.0, f64::NAN, 1.0, "NaN"),
+        ] {
+            let message = of(&|r| r.controls = control(scale, start, end)).unwrap_err();
+            assert!(message.contains(words), "{message}");
+        }
+        let message = of(&|r| r.adapters = vec![(picture(1), f32::INFINITY)]).unwrap_err();
+        assert_eq!(message, "adapter scale: wanted a number, found inf");
+        let message = of(&|r| r.image_prompt = Some((picture(1), f32::NAN))).unwrap_err();
+        assert_eq!(message, "image prompt scale: wanted a number, found NaN");
+        let message = of(&|r| (r.image, r.mask) = (Some(picture(3)), Some(picture(4)))).unwrap_err();
+        assert_eq!(message, "mask: wanted the image's size, 3x2, found 4x2");
+        let good = |r: &mut Request| {
+            (r.eta, r.controls, r.adapters) = (Some(1.0), control(-1.0, 0.0, 1.0), vec![(picture(1), 0.0)]);
+            (r.image, r.mask) = (Some(picture(3)), Some(picture(3)));
+        };
+        assert_eq!(of(&good), Ok(()));
+    }
+}

@@ -99,10 +99,12 @@ test("pictures come in every form, and are taken when they are given", { timeout
 
 test("the safety checker is asked only where a request says so", { timeout: 120_000 }, async (t) => {
   const { page } = await open(t, undefined, { isolated: true });
-  const drawn = await page.evaluate(async () => {
+  const { found: drawn, progress } = await page.evaluate(async () => {
     const { ImageGenerator } = await import("/index.js");
+    const progress = [];
+    const onProgress = ({ fraction, loaded }) => progress.push([fraction, loaded]);
     const create = (rest) => ImageGenerator.create({ model: "/golden/models/sd15-like/", device: "cpu", ...rest });
-    const [plain, checked] = [await create({}), await create({ safetyChecker: "/golden/models/extras/safety_checker/" })];
+    const [plain, checked] = [await create({}), await create({ safetyChecker: "/golden/models/extras/safety_checker/", onProgress })];
     const draw = async (generator, seed, safety) => {
       const made = await generator.generate("a boat", { seed, steps: 1, width: 40, height: 48, safety });
       const { data } = made.toImageData();
@@ -119,8 +121,11 @@ test("the safety checker is asked only where a request says so", { timeout: 120_
         block: flag.unsafe ? block.black : block.text === first.text,
       });
     }
-    return found;
+    return { found, progress };
   });
+  const all = Math.max(...progress.map(([, loaded]) => loaded));
+  assert.deepEqual(progress.filter(([fraction, loaded]) => fraction === 1 && loaded < all), [], "all seems loaded before it is");
+  assert.ok(progress.every(([fraction], i) => i === 0 || fraction >= progress[i - 1][0]), "progress goes back");
   for (const { agree, kept, block } of drawn) assert.ok(agree && kept && block, JSON.stringify(drawn));
   assert.ok(drawn.some(({ unsafe }) => unsafe) && drawn.some(({ unsafe }) => !unsafe), `all alike: ${JSON.stringify(drawn)}`);
 });
