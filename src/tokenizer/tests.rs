@@ -1,5 +1,9 @@
 //! On a tiny vocabulary; what it should give was worked out by hand from CLIP's rules.
 
+mod library;
+
+use std::collections::HashMap;
+
 use super::*;
 use crate::error::Code;
 
@@ -11,8 +15,8 @@ const END: u32 = 521;
 const MERGES: &str =
     "#version: 0.2\nc a\nca t</w>\n\u{120} a</w>\n! !</w>\nn \u{ef}\nr e</w>\n' s</w>\n1 2</w>\n";
 
-fn vocab() -> HashMap<String, u32> {
-    let mut letters: Vec<char> = ByteLevel::alphabet().into_iter().collect();
+pub fn vocab() -> HashMap<String, u32> {
+    let mut letters = bytes::letters();
     letters.sort_unstable();
     let inner = letters.iter().map(|c| c.to_string());
     let ends = letters.iter().map(|c| format!("{c}{WORD_END}"));
@@ -41,7 +45,7 @@ fn tokens(tokenizer: &Tokenizer, text: &str) -> Vec<String> {
     assert_eq!(ids[0], START);
     let end = ids.iter().rposition(|&id| id == END && id != tokenizer.pad);
     let end = end.unwrap_or_else(|| ids.iter().rposition(|&id| id != END).unwrap() + 1);
-    ids[1..end].iter().map(|&id| tokenizer.inner.id_to_token(id).unwrap()).collect()
+    ids[1..end].iter().map(|&id| tokenizer.vocabulary.text(id).unwrap().to_owned()).collect()
 }
 
 #[test]
@@ -135,12 +139,33 @@ fn names_are_whole_words() {
 fn tokenizer_json_gives_the_same() {
     let plain = files("!");
     let from_parts = Tokenizer::from_files(&plain).unwrap();
-    let json = from_parts.inner.to_string(false).unwrap();
+    let json = library::reference(&plain).to_string(false).unwrap();
     let whole = Files { tokenizer_json: Some(json.into()), vocab_json: None, merges_txt: None, ..plain };
     let from_whole = Tokenizer::from_files(&whole).unwrap();
     for text in ["cat!! cats", "", "\u{e9} <|endoftext|> 12 cat, cat cat cat cat"] {
         assert_eq!(from_whole.encode(text), from_parts.encode(text));
     }
+    // What would give other tokens is refused, and named.
+    let json: serde_json::Value = serde_json::from_slice(whole.tokenizer_json.as_ref().unwrap()).unwrap();
+    for (pointer, value, words) in [
+        ("/model/type", "WordPiece", "model.type: wanted \"BPE\", found \"WordPiece\""),
+        ("/model/end_of_word_suffix", "", "model.end_of_word_suffix: wanted \"</w>\""),
+        ("/normalizer/normalizers/0/type", "NFKC", "normalizer: wanted"),
+        ("/pre_tokenizer/pretokenizers/0/pattern/Regex", r"\w+", "pre_tokenizer: wanted"),
+        ("/pre_tokenizer/pretokenizers/1/type", "Digits", "ByteLevel"),
+    ] {
+        let mut other = json.clone();
+        *other.pointer_mut(pointer).unwrap() = value.into();
+        let files = Files { tokenizer_json: Some(other.to_string().into_bytes()), ..whole.clone() };
+        let error = Tokenizer::from_files(&files).err().expect(words);
+        assert!(error.code == Code::InvalidModel && error.message.contains(words), "{error}");
+        assert!(error.message.starts_with("tokenizer/tokenizer.json"), "{error}");
+    }
+    let mut other = json.clone();
+    let pattern = format!(r"<\|startoftext\|>|<\|endoftext\|>|{}", words::PATTERN);
+    *other.pointer_mut("/pre_tokenizer/pretokenizers/0/pattern/Regex").unwrap() = pattern.into();
+    let files = Files { tokenizer_json: Some(other.to_string().into_bytes()), ..whole };
+    assert_eq!(Tokenizer::from_files(&files).unwrap().encode("cat!!"), from_parts.encode("cat!!"));
 }
 
 #[test]
