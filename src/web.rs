@@ -80,7 +80,8 @@ impl Generator {
         load.encoder = options.flag("imageInput")?;
         let sources = Sources::new(source, options)?;
         let device = device(options, &load).await?;
-        let meter = RefCell::new(Meter::default());
+        // A text encoder, the U-Net and the autoencoder at least.
+        let meter = RefCell::new(Meter::new(3 + sources.beside()));
         let hooks = Hooks {
             progress: &|read, total| {
                 let [fraction, bytes] = meter.borrow_mut().read(read, total);
@@ -99,7 +100,8 @@ impl Generator {
         self.cancel.replace(cancel.clone());
         let (seed, request) = request::request(&self.pipeline, options)?;
         if let Some(scales) = options.numbers("loraScales")? {
-            let meter = RefCell::new(Meter::default());
+            // A text encoder and the U-Net.
+            let meter = RefCell::new(Meter::new(2));
             let hooks = Hooks {
                 progress: &|read, total| {
                     tell(progress, "merge", [meter.borrow_mut().read(read, total)[0], 0.0, 0.0]);
@@ -167,15 +169,20 @@ async fn device(options: &Options, load: &LoadOptions) -> Result<Device> {
     Ok(device)
 }
 
-/// Download progress over the three components, which each count from 0: never backwards.
+/// Download progress over the components, which each count from 0: never backwards.
 #[derive(Default)]
 struct Meter {
+    components: f64,
     component: f64,
     before: u64,
     last: u64,
 }
 
 impl Meter {
+    fn new(components: usize) -> Meter {
+        Meter { components: components as f64, ..Meter::default() }
+    }
+
     /// The fraction of all, and the bytes of all so far.
     fn read(&mut self, read: u64, total: Option<u64>) -> [f64; 2] {
         if read < self.last {
@@ -184,7 +191,7 @@ impl Meter {
         }
         self.last = read;
         let part = total.map_or(0.0, |total| read as f64 / total.max(1) as f64);
-        [((self.component + part) / 3.0).min(1.0), (self.before + read) as f64]
+        [((self.component + part) / self.components).min(1.0), (self.before + read) as f64]
     }
 }
 

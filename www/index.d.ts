@@ -41,7 +41,10 @@ export interface Progress {
 
 export type Address = string | URL;
 
-/** ImageData, exactly; or anything else that can be drawn. */
+/**
+ * ImageData, exactly, without its alpha; or anything else that can be drawn, such as a file or a canvas, where what is
+ * transparent is black. It is taken as it is when `generate` is called.
+ */
 export type Picture = ImageData | ImageBitmapSource;
 
 export interface CreateOptions {
@@ -71,6 +74,8 @@ export interface CreateOptions {
   loras?: LoraSource | LoraSource[];
   /** Textual inversion: `.safetensors` files of learned tokens, which prompts write like the file or its tensor. */
   embeddings?: Address | Address[];
+  /** Folders of single components that take the place of the model's own, such as a tiny autoencoder or another U-Net. */
+  components?: Partial<Record<Component, Address>>;
   /** Whether requests may have an `image`: its encoder is loaded too. */
   imageInput?: boolean;
   /** Addresses of folders in diffusers layout: ControlNets. */
@@ -85,6 +90,8 @@ export interface CreateOptions {
   signal?: AbortSignal;
   onProgress?: (progress: Progress) => void;
 }
+
+export type Component = "unet" | "vae" | "text_encoder" | "text_encoder_2" | "tokenizer" | "tokenizer_2" | "scheduler";
 
 /** The address of a LoRA's `.safetensors`, in the naming of kohya, diffusers or peft. */
 export type LoraSource = Address | { source: Address; /** By default 1. */ scale?: number };
@@ -118,7 +125,7 @@ export interface GenerateOptions {
   loraScales?: number[];
   /** Image to image: what the picture is made from. The generator was created with `imageInput`. */
   image?: Picture;
-  /** Inpainting: what is white in it is made anew. */
+  /** Inpainting: what is white in it is made anew. As large as the image. */
   mask?: Picture;
   /** How much noise the image gets, above 0 to 1: by default 0.8, with a mask 1. */
   strength?: number;

@@ -4,6 +4,11 @@
 const BUILTIN = "../models/builtin/";
 /** Networks beside the model's own, by the option that names their folders. */
 const ADDITIONS = ["controls", "adapters", "ipAdapter", "safetyChecker"];
+/** Of these there is one. */
+const SINGLE = ["ipAdapter", "safetyChecker"];
+
+/** Parts of a model that may come from another folder. */
+const COMPONENTS = ["unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler"];
 
 /** Files that change the model, by the option that names them. */
 const FILES = ["loras", "embeddings", "singleFile"];
@@ -35,6 +40,7 @@ export class ImageGenerator {
     generator.#remote = new Remote();
     try {
       const options = { ...rest, base: base.href };
+      options.components = components(rest.components);
       for (const key of ADDITIONS) options[key] = addresses(key, rest[key]);
       for (const key of FILES) options[key] = files(key, rest[key]);
       generator.#where = await unlessAborted(generator.#remote.call("create", options, onProgress), signal);
@@ -59,8 +65,11 @@ export class ImageGenerator {
   async generate(prompt, { signal, onProgress, seed = randomSeed(), ...options } = {}) {
     signal?.throwIfAborted();
     const before = this.#idle;
+    const taken = withPixels(options);
+    // What is wrong with them is said when the request's turn has come.
+    taken.catch(() => {});
     const work = before.then(async () => {
-      const request = { ...(await withPixels(options)), prompt, seed };
+      const request = { ...(await taken), prompt, seed };
       // Aborted while it waited: it leaves the queue without a trace.
       signal?.throwIfAborted();
       return this.#remote.call("generate", request, onProgress, signal);
@@ -193,7 +202,18 @@ function address(key, value, wanted) {
 const randomSeed = () => crypto.getRandomValues(new Uint32Array(1))[0];
 
 /** The folders of an option that takes one address or a list of them. */
-const addresses = (key, value) => [value ?? []].flat().map((address) => folder(key, address).href);
+function addresses(key, value) {
+  const all = [value ?? []].flat().map((address) => folder(key, address).href);
+  if (SINGLE.includes(key) && all.length > 1) throw new TintypeError("invalid-option", `${key}: wanted one, found ${all.length}`);
+  return all;
+}
+
+/** The folders of components, by name. */
+function components(value = {}) {
+  const unknown = Object.keys(value).find((name) => !COMPONENTS.includes(name));
+  if (unknown) throw new TintypeError("invalid-option", `components: wanted ${COMPONENTS.join(", ")}, found ${unknown}`);
+  return Object.fromEntries(Object.entries(value).map(([name, address]) => [name, folder(`components.${name}`, address).href]));
+}
 
 /** The files of an option that takes an address, an object with a `source`, or a list of them. */
 const files = (key, value) =>
@@ -204,23 +224,38 @@ const files = (key, value) =>
     return { ...rest, base, path: url.href.slice(base.length) };
   });
 
-/** The request with the pixels of its pictures. */
+/** The request with the pixels of its pictures as they are now: they may change while it waits. */
 async function withPixels({ image, mask, control, adapter, imagePrompt, ...rest }) {
-  const all = (list) => list && Promise.all([list].flat().map(async (one) => ({ ...one, image: await pixels(one.image) })));
-  const [a, b, c, d, e] = await Promise.all([pixels(image), pixels(mask), all(control), all(adapter), all(imagePrompt)]);
+  const one = (key, value) => value === undefined ? undefined : pixels(key, value);
+  const scaled = async (key, value) => ({ ...value, image: await pixels(`${key}.image`, value?.image) });
+  const all = (key, value) => value === undefined ? undefined : Promise.all([value].flat().map((each) => scaled(key, each)));
+  const [a, b, c, d, e] = await Promise.all([
+    one("image", image),
+    one("mask", mask),
+    all("control", control),
+    all("adapter", adapter),
+    imagePrompt === undefined ? undefined : scaled("imagePrompt", imagePrompt),
+  ]);
   return { ...rest, image: a, mask: b, control: c, adapter: d, imagePrompt: e };
 }
 
-/** The pixels of anything that can be drawn; ImageData is taken as it is. */
-async function pixels(source) {
-  if (source === undefined || source instanceof ImageData) return source;
+/** The pixels of anything that can be drawn, on black; ImageData is taken as it is. */
+async function pixels(key, source) {
+  if (source instanceof ImageData && source.data instanceof Uint8ClampedArray) {
+    return { width: source.width, height: source.height, data: source.data.slice() };
+  }
   try {
     const bitmap = await createImageBitmap(source);
-    const context = new OffscreenCanvas(bitmap.width, bitmap.height).getContext("2d");
+    // Read once and never shown: no work for a GPU.
+    const context = new OffscreenCanvas(bitmap.width, bitmap.height).getContext("2d", { alpha: false, willReadFrequently: true });
     context.drawImage(bitmap, 0, 0);
     bitmap.close();
-    return context.getImageData(0, 0, context.canvas.width, context.canvas.height);
+    const { width, height, data } = context.getImageData(0, 0, context.canvas.width, context.canvas.height);
+    return { width, height, data };
   } catch (error) {
-    throw new TintypeError("invalid-option", `a picture cannot be read: ${error.message}`);
+    throw new TintypeError("invalid-option", `${key}: wanted a picture, found ${describe(source)} (${error.message})`);
   }
 }
+
+/** What kind of thing a value is, for people. */
+const describe = (value) => (typeof value === "object" && value !== null ? value.constructor?.name ?? "an object" : String(value));

@@ -8,11 +8,14 @@ const BLOB_BYTES = 16 << 20;
 
 export class Source {
   #base;
+  /** Folders that take the place of the model's own, by the name of the component. */
+  #components;
   /** Weights that were read to their end, by URL, for a source that keeps them: they may be wanted again. */
   #kept;
 
-  constructor(base, { keep = false } = {}) {
+  constructor(base, { keep = false, components = {} } = {}) {
     this.#base = base;
+    this.#components = new Map(Object.entries(components));
     this.#kept = keep ? new Map() : null;
   }
 
@@ -23,7 +26,7 @@ export class Source {
 
   /** The file at `path`, or null if there is none. */
   async open(path) {
-    const url = new URL(path, this.#base);
+    const url = this.#locate(path);
     const kept = this.#kept?.get(url.href);
     if (kept) return new File(url, kept.stream(), kept.size);
     const response = await fetch(url).catch((error) => {
@@ -36,6 +39,12 @@ export class Source {
     const length = plain ? response.headers.get("content-length") : null;
     const keep = this.#kept && url.pathname.endsWith(".safetensors") && ((blob) => this.#kept.set(url.href, blob));
     return new File(url, response.body, length === null ? undefined : Number(length), keep);
+  }
+
+  #locate(path) {
+    const [component, ...rest] = path.split("/");
+    const own = this.#components.get(component);
+    return own ? new URL(rest.join("/"), own) : new URL(path, this.#base);
   }
 }
 

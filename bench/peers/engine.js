@@ -42,11 +42,11 @@ if (!isThread) onmessage = serve;
 
 const since = (begin) => (performance.now() - begin) / 1e3;
 
-async function tintype(device, { folder, component }) {
+async function tintype(device, { folder, component, components }) {
   const [{ Network }, { Source }] = await Promise.all([load(broken), import("/source.js")]);
   const known = await knownAdapter();
   const options = { weights: "f32", activations: "f32", device, ...known, gather };
-  const network = await Network.create(new Source(folder), component, options);
+  const network = await Network.create(new Source(folder, { components }), component, options);
   const name = network.device();
   return {
     run: (inputs) => network.run(inputs.map(numbers)),

@@ -13,7 +13,7 @@ export async function open(file) {
   reference = { inputs: inputs.map((input) => ({ ...input, name: input.name.slice(3) })), output: output.values };
 }
 
-/** Resolves to { seconds, threads, device }. `task`: onnx and threads, or folder and component. */
+/** Resolves to { seconds, threads, device }. `task`: onnx and threads, or folder and component, whose own folder may be among components. */
 export async function load(name, task) {
   const engine = new Engine();
   engines.set(name, engine);

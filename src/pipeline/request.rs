@@ -183,6 +183,35 @@ impl Request {
         Ok(guidance as f32)
     }
 
+    /// The numbers beside pictures, and a mask that belongs to its image.
+    pub fn check_inputs(&self) -> Result<()> {
+        let wrong = |name: &str, wanted: &str, found: &dyn std::fmt::Display| {
+            Err(Error::option(format!("{name}: wanted {wanted}, found {found}")))
+        };
+        if let Some(eta) = self.eta.filter(|eta| !(0.0..=1.0).contains(eta)) {
+            return wrong("eta", "a number from 0 to 1", &eta);
+        }
+        let controls = self.controls.iter().map(|c| ("control scale", c.scale));
+        let adapters = self.adapters.iter().map(|(_, scale)| ("adapter scale", *scale));
+        let prompts = self.image_prompt.iter().map(|(_, scale)| ("image prompt scale", *scale));
+        if let Some((name, scale)) = controls.chain(adapters).chain(prompts).find(|(_, s)| !s.is_finite()) {
+            return wrong(name, "a number", &scale);
+        }
+        for ControlInput { start, end, .. } in &self.controls {
+            if !(0.0 <= *start && start < end && *end <= 1.0) {
+                let found = format!("{start} and {end}");
+                return wrong("control", "a start below the end, both from 0 to 1", &found);
+            }
+        }
+        let size = |picture: &Picture| format!("{}x{}", picture.width, picture.height);
+        match [&self.image, &self.mask].map(|picture| picture.as_ref().map(size)) {
+            [Some(image), Some(mask)] if image != mask => {
+                wrong("mask", &format!("the image's size, {image}"), &mask)
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// How much noise the picture gets; 1 if there is none.
     pub fn strength(&self) -> Result<f64> {
         let default = if self.image.is_some() && self.mask.is_none() { 0.8 } else { 1.0 };
@@ -249,4 +278,51 @@ pub enum Stage {
     Text,
     Step { step: usize, steps: usize },
     Decode,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn picture(width: usize) -> Picture {
+        Picture::new(width, 2, 3, &vec![0; width * 6]).unwrap()
+    }
+
+    fn control(scale: f32, start: f64, end: f64) -> Vec<ControlInput> {
+        vec![ControlInput { picture: picture(1), scale, start, end }]
+    }
+
+    #[test]
+    fn inputs_are_checked_and_named() {
+        let of = |change: &dyn Fn(&mut Request)| {
+            let mut request = Request::new("a boat", 1);
+            change(&mut request);
+            request.check_inputs().map_err(|e| e.message)
+        };
+        for eta in [f64::NAN, -0.1, 1.1] {
+            let message = of(&|r| r.eta = Some(eta)).unwrap_err();
+            assert_eq!(message, format!("eta: wanted a number from 0 to 1, found {eta}"));
+        }
+        for (scale, start, end, words) in [
+            (f32::NAN, 0.0, 1.0, "control scale"),
+            (1.0, 0.5, 0.5, "0.5 and 0.5"),
+            (1.0, -0.1, 0.5, "start"),
+            (1.0, 0.5, 1.1, "end"),
+            (1.0, f64::NAN, 1.0, "NaN"),
+        ] {
+            let message = of(&|r| r.controls = control(scale, start, end)).unwrap_err();
+            assert!(message.contains(words), "{message}");
+        }
+        let message = of(&|r| r.adapters = vec![(picture(1), f32::INFINITY)]).unwrap_err();
+        assert_eq!(message, "adapter scale: wanted a number, found inf");
+        let message = of(&|r| r.image_prompt = Some((picture(1), f32::NAN))).unwrap_err();
+        assert_eq!(message, "image prompt scale: wanted a number, found NaN");
+        let message = of(&|r| (r.image, r.mask) = (Some(picture(3)), Some(picture(4)))).unwrap_err();
+        assert_eq!(message, "mask: wanted the image's size, 3x2, found 4x2");
+        let good = |r: &mut Request| {
+            (r.eta, r.controls, r.adapters) = (Some(1.0), control(-1.0, 0.0, 1.0), vec![(picture(1), 0.0)]);
+            (r.image, r.mask) = (Some(picture(3)), Some(picture(3)));
+        };
+        assert_eq!(of(&good), Ok(()));
+    }
 }

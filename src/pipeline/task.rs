@@ -1,7 +1,7 @@
 //! A request with everything decided and checked.
 
 use super::networks::Job;
-use super::request::Request;
+use super::request::{Request, Safety};
 use super::{Half, Pipeline};
 use crate::error::{Error, Result};
 use crate::prompt::Chunk;
@@ -33,6 +33,7 @@ impl Task {
 
 impl Pipeline {
     pub(super) fn task(&self, request: &Request) -> Result<Task> {
+        request.check_inputs()?;
         self.check_pictures(request)?;
         let unet = &self.unet.networks.config;
         let strength = request.strength()?;
@@ -83,18 +84,23 @@ impl Pipeline {
     /// Every picture of the request has a network that sees it.
     fn check_pictures(&self, request: &Request) -> Result<()> {
         let networks = &self.unet.networks;
-        let count = |name: &str, found: usize, loaded: usize| {
-            if found == 0 || found == loaded {
-                return Ok(());
-            }
-            Err(Error::option(format!(
-                "{name}: wanted one for each of the {loaded} that were loaded, found {found}"
-            )))
+        let missing =
+            |name: &str, network: &str| Error::option(format!("{name}: wanted {network}, none was loaded"));
+        let count = |name: &str, network: &str, found: usize, loaded: usize| match (found, loaded) {
+            (0, _) => Ok(()),
+            (_, 0) => Err(missing(name, network)),
+            _ if found == loaded => Ok(()),
+            _ => Err(Error::option(format!(
+                "{name}: wanted one for each of the {loaded} networks that were loaded, found {found}"
+            ))),
         };
-        count("control pictures", request.controls.len(), networks.controls.len())?;
-        count("adapter pictures", request.adapters.len(), networks.adapters.len())?;
+        count("control pictures", "a ControlNet", request.controls.len(), networks.controls.len())?;
+        count("adapter pictures", "a T2I-Adapter", request.adapters.len(), networks.adapters.len())?;
         if request.image_prompt.is_some() && self.vision.is_none() {
-            return Err(Error::option("image prompt: wanted an IP-Adapter, found none that was loaded"));
+            return Err(missing("image prompt", "an IP-Adapter"));
+        }
+        if request.safety != Safety::Off && self.safety.is_none() {
+            return Err(missing("safety", "a safety checker"));
         }
         if request.image.is_some() && !self.vae.has(Half::Encoder) {
             return Err(Error::option(

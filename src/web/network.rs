@@ -43,8 +43,9 @@ impl Network {
     }
 
     /// `inputs`: { name, shape, values } with diffusers' names and order of axes: of a U-Net "sample",
-    /// "timestep" and "encoder_hidden_states", of a decoder "z", of a text encoder "input_ids". Resolves to
-    /// the values of the output.
+    /// "timestep" and "encoder_hidden_states", and what it wants of "timestep_cond" (the guidance embedding), "text_embeds"
+    /// and "time_ids", a row for each sample; of a decoder "z", of a text encoder "input_ids". Resolves to the values of
+    /// the output.
     pub async fn run(&self, inputs: Array) -> std::result::Result<Float32Array, JsValue> {
         let values = self.compute(&Inputs(inputs)).await.map_err(to_js)?;
         Ok(Float32Array::from(values.as_slice()))
@@ -98,6 +99,17 @@ impl Network {
                 part.write_sample(device, &session, &nhwc(&sample, c as usize, (h * w) as usize));
                 session.write(device, "text", &text);
                 session.write(device, "time_features", &features.repeat(rows));
+                let config = &part.networks.config;
+                if config.time_cond_proj_dim.is_some() {
+                    session.write(device, "guidance_features", &inputs.get("timestep_cond")?.0);
+                }
+                if let Some(text_time) = config.text_time {
+                    let (pooled, (sizes, _)) = (inputs.get("text_embeds")?.0, inputs.get("time_ids")?);
+                    let rows = pooled.chunks_exact(text_time.pooled()).zip(sizes.as_chunks().0);
+                    let time = part.networks.unet.time_embedding();
+                    let added: Vec<f32> = rows.flat_map(|(p, s)| time.added_features(p, *s)).collect();
+                    session.write(device, "added_features", &added);
+                }
                 self.finish(session, [n, h, w, tokens], &["context", "time", "unet"], "model_output").await
             }
             Part::Decoder(part) => {

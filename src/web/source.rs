@@ -38,6 +38,12 @@ impl Sources {
         })
     }
 
+    /// Downloads beside the model's own; what a U-Net works with comes together with it.
+    pub fn beside(&self) -> usize {
+        let files = self.loras.len() + self.embeddings.len();
+        files + self.ip_adapter.len() + self.safety_checker.len()
+    }
+
     pub fn additions(&self) -> Additions<'_, Source> {
         Additions {
             single_file: self.single_file.first().map(File::place),

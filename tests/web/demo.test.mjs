@@ -39,9 +39,9 @@ test("a picture by keyboard alone", { timeout: 300_000 }, async (t) => {
 
   // Enter in the prompt draws again; the same seed gives the same picture.
   await page.focus("#prompt");
+  await page.evaluate(() => (document.body.dataset.state = "asked"));
   await page.keyboard.press("Enter");
-  await settled(page, "working");
-  await settled(page, "done");
+  await settled(page, "done", "failed");
   assert.deepEqual((await pixels(page)).values, values);
   assert.deepEqual(complaints, []);
 });
@@ -78,6 +78,155 @@ test("cancelled by Escape and by the button, then drawn", { timeout: 300_000 }, 
   await page.click("#generate");
   await settled(page, "done");
   assert.deepEqual(complaints, []);
+});
+
+/** Draws a picture; the state may be settled from the one before, and may be so again before anybody looks. */
+async function generate(page) {
+  await page.evaluate(() => (document.body.dataset.state = "asked"));
+  await page.click("#generate");
+  await settled(page, "done", "failed");
+  assert.equal(await text(page, "error"), "");
+}
+
+/** A PNG that the page gets as a file: a red circle on blue, as the built-in model would draw it. */
+const upload = (page) =>
+  page.evaluate(async () => {
+    const canvas = new OffscreenCanvas(96, 96);
+    const context = canvas.getContext("2d");
+    context.fillStyle = "rgb(40 60 200)";
+    context.fillRect(0, 0, 96, 96);
+    context.fillStyle = "rgb(210 30 40)";
+    context.arc(48, 48, 26, 0, 7);
+    context.fill();
+    window.original = [...context.getImageData(0, 0, 96, 96).data];
+    const files = new DataTransfer();
+    files.items.add(new File([await canvas.convertToBlob()], "circle.png", { type: "image/png" }));
+    const input = document.getElementById("file");
+    input.files = files.files;
+    input.dispatchEvent(new Event("change"));
+    await new Promise((resolve) => new MutationObserver(resolve).observe(document.getElementById("start"), { attributes: true }));
+    return window.original;
+  });
+/** Mean differences of the picture from `original`, of the pixels that `where` takes. */
+const change = (values, original, where) => {
+  const off = values.flatMap((value, i) => (i % 4 < 3 && where((i >> 2) % 96, Math.floor(i / 4 / 96)) ? [Math.abs(value - original[i])] : []));
+  return { mean: off.reduce((sum, value) => sum + value, 0) / off.length, worst: Math.max(...off), share: off.filter((value) => value > 0).length / off.length };
+};
+/** Where the canvas is red from the mask: 0 to 1 a pixel. */
+const veil = (page, original) =>
+  page.evaluate((original) => {
+    const { data } = document.getElementById("mask").getContext("2d").getImageData(0, 0, 96, 96);
+    // Blue of 200 becomes 104 under the whole veil of 0.6 of 60 of blue, wherever the picture is blue.
+    return original.flatMap((value, i) => (i % 4 === 2 ? [(value - data[i]) / ((value - 60) * 0.6)] : []));
+  }, original);
+
+test("from a picture: a mask painted by pointer and by keyboard, with a soft edge", { timeout: 300_000 }, async (t) => {
+  const { page, complaints } = await open(t, "/demo/#seed=3&prompt=a+yellow+star+on+a+green+background");
+  assert.ok(await page.isHidden("#mask"));
+  const original = await upload(page);
+  assert.deepEqual(await page.evaluate(() => [document.getElementById("mask").width, document.getElementById("mask").height]), [96, 96]);
+
+  // A picture alone: all of it is made anew, as far as strength says.
+  await page.fill("[name=strength]", "0.5");
+  await generate(page);
+  const whole = change((await pixels(page)).values, original, () => true);
+  assert.ok(whole.share > 0.9, `${whole.share} of it changed`);
+
+  // A stroke by pointer along the top, in the canvas's own pixels.
+  await page.fill("[name=strength]", "");
+  await page.fill("[name=brush]", "20");
+  await page.fill("[name=feather]", "12");
+  await page.locator("#mask").scrollIntoViewIfNeeded();
+  const box = await page.locator("#mask").boundingBox();
+  const to = (x, y) => page.mouse.move(box.x + (x * box.width) / 96, box.y + (y * box.height) / 96);
+  const stroke = async (...places) => {
+    await to(...places[0]);
+    await page.mouse.down();
+    for (const place of places.slice(1)) await to(...place);
+    await page.mouse.up();
+  };
+  await stroke([0, 10], [40, 10], [96, 10]);
+  let shown = await veil(page, original);
+  const row = (y) => shown[y * 96 + 4];
+  assert.ok(row(10) > 0.95, `under the stroke ${row(10)}`);
+  assert.ok(Math.abs(row(40)) < 0.02, `far from it ${row(40)}`);
+  const edge = [...Array(30).keys()].map(row).filter((value) => value > 0.05 && value < 0.95);
+  assert.ok(edge.length >= 6, `an edge of ${edge.length} pixels`);
+  await page.fill("[name=feather]", "0");
+  shown = await veil(page, original);
+  assert.ok([...Array(30).keys()].map(row).filter((value) => value > 0.05 && value < 0.95).length <= 1, "a sharp edge is soft");
+  await page.fill("[name=feather]", "12");
+
+  // Only what is painted changes, and what lies at the edge is a mixture.
+  await generate(page);
+  const { values } = await pixels(page);
+  const painted = change(values, original, (_, y) => y < 14);
+  const kept = change(values, original, (_, y) => y > 32);
+  assert.ok(painted.mean > 20, `under the mask it changed by ${painted.mean}`);
+  assert.equal(kept.worst, 0, "what is not painted changed");
+
+  // By keyboard: undone, then painted with Space held while the brush moves, then erased and cleared.
+  await page.focus("#mask");
+  await page.keyboard.press("Control+z");
+  assert.match(await text(page, "painted"), /nothing is painted/);
+  for (let i = 0; i < 9; i++) await page.keyboard.press("ArrowLeft");
+  const share = async () => Number((await text(page, "painted")).match(/Brush at \d+, \d+; (\d+) % is painted/)?.[1]);
+  await page.keyboard.down("Space");
+  const dab = await share();
+  assert.ok(dab >= 2, `one touch of the brush painted ${dab} %`);
+  for (let i = 0; i < 4; i++) await page.keyboard.press("ArrowDown");
+  await page.keyboard.up("Space");
+  assert.ok((await share()) > dab, "a line is no more than one touch");
+  await page.keyboard.press("Shift+ArrowLeft");
+  const before = await text(page, "painted");
+  await page.check("[value=erase]");
+  await page.focus("#mask");
+  await page.keyboard.press("Space");
+  assert.notEqual(await text(page, "painted"), before);
+  await page.click("#clear");
+  assert.match(await text(page, "painted"), /nothing is painted/);
+  await page.click("#undo");
+  assert.doesNotMatch(await text(page, "painted"), /nothing is painted/);
+
+  // Without the picture it is as before.
+  await page.click("#remove");
+  assert.ok(await page.isHidden("#mask"));
+  await generate(page);
+  assert.deepEqual(complaints, []);
+});
+
+test("what is not masked comes out as the autoencoder makes it", { timeout: 120_000 }, async (t) => {
+  const { page } = await open(t, "/demo/");
+  const original = await upload(page);
+  const [made, coded] = await page.evaluate(async (original) => {
+    const { ImageGenerator } = await import("/index.js");
+    const image = new ImageData(new Uint8ClampedArray(original), 96, 96);
+    const generator = await ImageGenerator.create({ imageInput: true });
+    const draw = async (width, height) => {
+      const mask = new OffscreenCanvas(96, 96);
+      const context = mask.getContext("2d");
+      context.fillStyle = "white";
+      context.fillRect(0, 0, width, height);
+      const result = await generator.generate("a yellow star on a green background", { seed: 3, image, mask });
+      return [...result.toImageData().data];
+    };
+    // A third of it is masked, and a corner, far from which there is nothing but the autoencoder.
+    return [await draw(32, 96), await draw(8, 8)];
+  }, original);
+  const far = (x) => x > 48;
+  const [inside, outside, error] = [change(made, original, (x) => x < 28), change(made, original, far), change(coded, original, far)];
+  t.diagnostic(`inside it changed by ${inside.mean.toFixed(1)}, outside by ${outside.mean.toFixed(1)}, by the autoencoder alone ${error.mean.toFixed(1)}`);
+  assert.ok(inside.mean > 20, `inside it changed by ${inside.mean}`);
+  assert.ok(error.mean < 15, `the autoencoder is off by ${error.mean}`);
+  assert.ok(Math.abs(outside.mean - error.mean) < 1, `outside it changed by ${outside.mean}, by the autoencoder alone ${error.mean}`);
+});
+
+test("a file that is no picture is said to be none", { timeout: 60_000 }, async (t) => {
+  const { page } = await open(t, "/demo/");
+  await page.setInputFiles("#file", { name: "notes.txt", mimeType: "text/plain", buffer: Buffer.from("notes") });
+  await settled(page, "failed");
+  assert.match(await text(page, "error"), /notes.txt is not a picture/);
+  assert.ok(await page.isHidden("#mask"));
 });
 
 test("mistakes are said in a sentence, and mended", { timeout: 300_000 }, async (t) => {

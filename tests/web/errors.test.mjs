@@ -46,6 +46,19 @@ const OPTIONS = [
   [{ device: 1 }, "invalid-option", "device"],
   [{ device: "cpu", activations: "pack16" }, "unsupported", "CPU"],
   [{ model: "http://[" }, "invalid-option", "model"],
+  [{ imageInput: "yes" }, "invalid-option", "imageInput"],
+  [{ controls: "http://[" }, "invalid-option", "controls"],
+  [{ controls: ["/nowhere/"] }, "not-found", "/nowhere/"],
+  [{ controls: "/golden/models/extras/controlnet/" }, "invalid-model", "ControlNet"],
+  [{ adapters: "/golden/models/extras/t2i-adapter/" }, "invalid-model", "T2I-Adapter"],
+  [{ ipAdapter: "/golden/models/extras/controlnet/" }, "not-found", "image_encoder"],
+  [{ ipAdapter: ["/a/", "/b/"] }, "invalid-option", "ipAdapter"],
+  [{ safetyChecker: "/nowhere/" }, "not-found", "/nowhere/"],
+  [{ components: { unett: "/golden/models/sd15-like/unet/" } }, "invalid-option", "unett"],
+  [{ components: { unet: "http://[" } }, "invalid-option", "components.unet"],
+  [{ components: { unet: "/golden/models/sd15-like/unet/" } }, "invalid-model", "cross_attention_dim"],
+  [{ loras: "http://[" }, "invalid-option", "loras"],
+  [{ loras: "/nowhere.safetensors" }, "not-found", "nowhere.safetensors"],
 ];
 
 test("a model that cannot be loaded", { timeout: 300_000 }, async (t) => {
@@ -104,6 +117,90 @@ test("a request that cannot be served", { timeout: 300_000 }, async (t) => {
         const error = await window.generator.generate(prompt, rest).then(() => new Error("it was accepted"), (error) => error);
         return { error: { ours: true, code: error.code, message: error.message }, same: (await window.picture()) === window.first };
       }, options);
+      assertError(error, code, word);
+      assert.ok(same, "the next picture is another one");
+    });
+  }
+});
+
+/**
+ * Requests with pictures that are refused: which generator, the options, the code, and a word of the sentence. They are
+ * made in the page, where `p` makes ImageData of a size, as large as the picture if it is not given.
+ */
+const PICTURES = [
+  ["plain", (p) => ({ image: p() }), "invalid-option", "image"],
+  ["image", () => ({ image: 5 }), "invalid-option", "image: wanted a picture, found 5"],
+  ["image", () => ({ image: null }), "invalid-option", "image: wanted a picture, found null"],
+  ["image", () => ({ image: "/golden/ref/inputs/init_40x48.png" }), "invalid-option", "image: wanted a picture"],
+  ["image", () => ({ image: {} }), "invalid-option", "image: wanted a picture, found Object"],
+  ["image", () => ({ image: new Blob(["<!doctype html>"]) }), "invalid-option", "image: wanted a picture, found Blob"],
+  ["image", () => ({ image: new OffscreenCanvas(0, 8) }), "invalid-option", "image: wanted a picture, found OffscreenCanvas"],
+  ["image", (p) => ({ image: p(), mask: "white" }), "invalid-option", "mask: wanted a picture"],
+  ["image", (p) => ({ image: p(), mask: p(8, 8) }), "invalid-option", "mask: wanted the image's size, 40x48, found 8x8"],
+  ["image", (p) => ({ mask: p() }), "invalid-option", "mask: wanted an image"],
+  ["image", (p) => ({ image: p(), strength: 0 }), "invalid-option", "strength"],
+  ["image", (p) => ({ image: p(), strength: 1.5 }), "invalid-option", "strength"],
+  ["image", (p) => ({ image: p(), strength: NaN }), "invalid-option", "strength"],
+  ["image", (p) => ({ image: p(), strength: "1" }), "invalid-option", "strength"],
+  ["image", (p) => ({ image: p(), steps: 2, strength: 0.1 }), "invalid-option", "strength"],
+  ["image", () => ({ strength: 0.5 }), "invalid-option", "strength: wanted an image"],
+  ["image", (p) => ({ control: { image: p() } }), "invalid-option", "a ControlNet, none was loaded"],
+  ["image", (p) => ({ adapter: [{ image: p() }] }), "invalid-option", "a T2I-Adapter, none was loaded"],
+  ["image", (p) => ({ imagePrompt: { image: p() } }), "invalid-option", "an IP-Adapter, none was loaded"],
+  ["image", () => ({ safety: "flag" }), "invalid-option", "a safety checker, none was loaded"],
+  ["image", () => ({ safety: "perhaps" }), "invalid-option", "perhaps"],
+  ["image", () => ({ safety: true }), "invalid-option", "safety: wanted a text"],
+  ["plain", () => ({ eta: NaN }), "invalid-option", "eta: wanted a number from 0 to 1, found NaN"],
+  ["plain", () => ({ eta: 2 }), "invalid-option", "eta"],
+  ["plain", () => ({ clipSkip: 99 }), "invalid-option", "clip"],
+  ["plain", () => ({ clipSkip: 0.5 }), "invalid-option", "clipSkip"],
+  ["plain", () => ({ weighted: "yes" }), "invalid-option", "weighted"],
+  ["plain", () => ({ prompt2: 2 }), "invalid-option", "prompt2"],
+  ["plain", () => ({ originalSize: [64] }), "invalid-option", "originalSize"],
+  ["plain", () => ({ targetSize: [64, NaN] }), "invalid-option", "targetSize"],
+  ["plain", () => ({ cropTopLeft: "0,0" }), "invalid-option", "cropTopLeft"],
+  ["plain", () => ({ loraScales: [1] }), "invalid-option", "LoRA"],
+  ["control", (p) => ({ control: p() }), "invalid-option", "control.image: wanted a picture, found undefined"],
+  ["control", () => ({ control: null }), "invalid-option", "control.image"],
+  ["control", (p) => ({ control: [{ image: p() }, { image: p() }] }), "invalid-option", "found 2"],
+  ["control", (p) => ({ control: { image: p(), scale: NaN } }), "invalid-option", "control scale"],
+  ["control", (p) => ({ control: { image: p(), scale: "1" } }), "invalid-option", "scale"],
+  ["control", (p) => ({ control: { image: p(), start: 0.8, end: 0.2 } }), "invalid-option", "control"],
+  ["control", (p) => ({ control: { image: p(), start: NaN } }), "invalid-option", "control"],
+  ["control", (p) => ({ control: { image: p() }, guessMode: 1 }), "invalid-option", "guessMode"],
+  ["prompt", (p) => ({ imagePrompt: [{ image: p() }] }), "invalid-option", "imagePrompt.image"],
+  ["prompt", (p) => ({ imagePrompt: { image: p(), scale: Infinity } }), "invalid-option", "image prompt scale"],
+];
+/** What the generators of that table are created with. */
+const GENERATORS = {
+  plain: {},
+  image: { imageInput: true },
+  control: { controls: "/golden/models/extras/controlnet/" },
+  prompt: { ipAdapter: "/golden/models/extras/ip-adapter/" },
+};
+
+test("a request with pictures that cannot be served", { timeout: 300_000 }, async (t) => {
+  const { page } = await open(t, undefined, { isolated: true });
+  await page.evaluate(async (generators) => {
+    const { ImageGenerator } = await import("/index.js");
+    window.generators = {};
+    for (const [name, options] of Object.entries(generators)) {
+      window.generators[name] = await ImageGenerator.create({ model: "/golden/models/sd15-like/", device: "cpu", ...options });
+    }
+    window.draw = (name, options) => window.generators[name].generate("a boat", { seed: 1, steps: 1, width: 40, height: 48, ...options });
+    window.picture = async (name) => (await window.draw(name)).toImageData().data.join();
+    window.first = {};
+    for (const name of Object.keys(generators)) window.first[name] = await window.picture(name);
+  }, GENERATORS);
+  for (const [name, options, code, word] of PICTURES) {
+    await t.test(`${name}: ${options}`, async () => {
+      const { error, same } = await page.evaluate(async ([name, options]) => {
+        const { TintypeError } = await import("/index.js");
+        const picture = (width = 40, height = 48) => new ImageData(width, height);
+        const error = await window.draw(name, (0, eval)(options)(picture)).then(() => new Error("it was accepted"), (error) => error);
+        const same = (await window.picture(name)) === window.first[name];
+        return { error: { ours: error instanceof TintypeError, code: error.code, message: error.message }, same };
+      }, [name, String(options)]);
       assertError(error, code, word);
       assert.ok(same, "the next picture is another one");
     });

@@ -5,23 +5,29 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { cpuName, manifest, openFirefox } from "./harness.mjs";
 import { compileAll } from "./kernels.mjs";
-import { ROUNDING, compare, requests, scheduler } from "./pictures.mjs";
+import { ROUNDING, compare, few, requests, scheduler } from "./pictures.mjs";
 
-/** One of each family: every kind of layer, both decoders. */
-const CASES = ["pipe/sd-turbo_1step", "pipe/sdxs_1step"];
+/** One of each family and of each task. */
+const { cases } = manifest();
+const CASES = few(cases);
+/** Every kind of layer, both decoders. */
+const PLAIN = ["pipe/sd-turbo_1step", "pipe/sdxs_1step"];
 
 /** Draws a case of the manifest as `options` say, and resolves to { entry, found }. */
 async function draw({ page, served }, name, options) {
-  const entry = manifest().cases[name];
-  const [request] = requests(entry);
+  const entry = cases[name];
   served.set(...scheduler(entry));
-  const found = await page.evaluate(compare, { model: `/golden/models/${entry.model}/`, ...request, ...options });
+  const [found] = await page.evaluate(compare, { ...requests(name, entry), ...options });
   assert.equal(found.device, options.device);
   assert.deepEqual(found.size, found.wanted);
   return { entry, found };
 }
 
-test("Firefox with WebGPU", { timeout: 240_000 }, async (t) => {
+function assertLevels({ entry, found }, name) {
+  assert.ok(found.within >= entry.limits.image_levels.f32, `${name}: ${(100 * found.within).toFixed(2)} % within one level, the worst off by ${found.worst}`);
+}
+
+test("Firefox with WebGPU", { timeout: 600_000 }, async (t) => {
   const firefox = await openFirefox(t);
   await t.test("compiles every kernel variant, f16 too", async (t) => {
     const { features, total, compiled, faults } = await firefox.page.evaluate(compileAll);
@@ -39,21 +45,22 @@ test("Firefox with WebGPU", { timeout: 240_000 }, async (t) => {
       t.diagnostic(`${found.adapter}: off by ${found.relative.toExponential(2)}`);
       assert.ok(found.relative <= entry.limits.half + ROUNDING, `off by ${found.relative}`);
     });
+  }
+  for (const name of PLAIN) {
     await t.test(`${name} in f32 is within one level of the reference`, async () => {
-      const { entry, found } = await draw(firefox, name, { device: "gpu" });
-      assert.ok(found.within >= entry.limits.image_levels.f32, `${(100 * found.within).toFixed(2)} % within one level, the worst off by ${found.worst}`);
+      assertLevels(await draw(firefox, name, { device: "gpu" }), name);
     });
   }
 });
 
-for (const isolated of [true, false]) {
-  test(`Firefox on the CPU, with ${isolated ? "threads" : "one thread"}, is within one level of the reference`, { timeout: 120_000 }, async (t) => {
+for (const [isolated, names] of [[true, CASES], [false, PLAIN]]) {
+  test(`Firefox on the CPU, with ${isolated ? "threads" : "one thread"}, is within one level of the reference`, { timeout: 300_000 }, async (t) => {
     const firefox = await openFirefox(t, { isolated });
     const adapter = await cpuName(firefox.page, { isolated });
-    for (const name of CASES) {
-      const { entry, found } = await draw(firefox, name, { device: "cpu" });
-      assert.equal(found.adapter, adapter);
-      assert.ok(found.within >= entry.limits.image_levels.f32, `${name}: ${(100 * found.within).toFixed(2)} % within one level, the worst off by ${found.worst}`);
+    for (const name of names) {
+      const drawn = await draw(firefox, name, { device: "cpu" });
+      assert.equal(drawn.found.adapter, adapter);
+      assertLevels(drawn, name);
     }
   });
 }

@@ -1,72 +1,209 @@
 // A case of the manifest as a request to the module, and its picture beside the reference library's own.
 
-/** Of the models in the manifest. */
-export const FAMILIES = ["sd-turbo-like", "sdxs-like"];
+/** Models that stand for a family: what is asked of one of them is asked of each. */
+export const FAMILIES = ["sd-turbo-like", "sdxs-like", "sd15-like", "lcm-like", "sdxl-like"];
 
-/** One request a picture: what to ask for, and the reference's file; or why it cannot be asked for. */
-export function requests({ model, args, seed, png }) {
-  if (!FAMILIES.includes(model)) return "another family";
+/** What a picture is made from, beside words. */
+export const TASKS = ["text", "image", "mask", "a hole that the U-Net sees", "ControlNet", "T2I-Adapter", "IP-Adapter", "LoRA"];
+
+/** Cases that this interface has no words for, and why. */
+export const LEFT_OUT = {
+  "pipe/sd-turbo_batch_one_generator": "several pictures of one generator: a page draws them one by one, each with its seed",
+};
+
+/** What diffusers calls them, and what they are called here. */
+const OPTIONS = {
+  num_inference_steps: "steps",
+  width: "width",
+  height: "height",
+  guidance_scale: "guidance",
+  negative_prompt: "negativePrompt",
+  prompt_2: "prompt2",
+  negative_prompt_2: "negativePrompt2",
+  eta: "eta",
+  clip_skip: "clipSkip",
+  original_size: "originalSize",
+  crops_coords_top_left: "cropTopLeft",
+  target_size: "targetSize",
+  strength: "strength",
+  guess_mode: "guessMode",
+};
+/** Arguments that are read by name below. */
+const READ = [
+  "prompt",
+  "image",
+  "mask_image",
+  "ip_adapter_image",
+  "controlnet_conditioning_scale",
+  "control_guidance_start",
+  "control_guidance_end",
+  "adapter_conditioning_scale",
+];
+
+/**
+ * What a case asks for: { family, task, create, pictures }, of which `create` are options of a generator, and each picture
+ * has a prompt, options, the reference's `file` and, where that holds floats, its `tensor`. Pictures among the options
+ * are addresses. Or a sentence that says why it cannot be asked for.
+ */
+export function requests(name, entry) {
+  if (LEFT_OUT[name]) return LEFT_OUT[name];
+  const { args, model } = entry;
+  const unknown = Object.keys(args).find((key) => !(key in OPTIONS) && !READ.includes(key));
+  if (unknown) return `the argument ${unknown}`;
   const prompts = [args.prompt].flat();
-  const seeds = [seed].flat();
-  if (args.image) return "starts from a picture";
-  if (png.length !== seeds.length || prompts.length !== seeds.length) return "several pictures of one generator";
-  return png.map((file, i) => ({
-    file: `/golden/${file}`,
-    prompt: prompts[i],
-    options: {
-      seed: seeds[i],
-      steps: args.num_inference_steps,
-      width: args.width,
-      height: args.height,
-      guidance: args.guidance_scale,
-      negativePrompt: args.negative_prompt,
+  const seeds = [entry.seed].flat();
+  // One case has its picture as floats alone.
+  const files = entry.png ?? prompts.map(() => entry.file);
+  if (files.length !== seeds.length || prompts.length !== seeds.length) return "pictures that share a seed";
+
+  // "sd15-like with extras/unet-x", "sd15-like + extras/ip-adapter (scale 0.6)"
+  const [, family, unet, addition, scale = "1"] = /^(\S+)(?: with (\S+))?(?: \+ (\S+)(?: \(scale (\S+)\))?)?$/.exec(model);
+  const inputs = inputsOf(entry);
+  const beside = addition ? ADDITIONS[addition](entry, folder(addition), Number(scale)) : { task: null };
+  const task = beside.task ?? (inputs.mask ? (unet ? "a hole that the U-Net sees" : "mask") : inputs.image ? "image" : "text");
+  const options = Object.fromEntries(Object.entries(args).flatMap(([key, value]) => (OPTIONS[key] ? [[OPTIONS[key], value]] : [])));
+  const pictures = beside.task === "ControlNet" ? {} : inputs;
+  return {
+    family,
+    task,
+    create: {
+      model: folder(family),
+      ...(unet && { components: { unet: folder(unet) } }),
+      ...(pictures.image && { imageInput: true }),
+      ...beside.create,
     },
-  }));
+    pictures: files.map((file, i) => ({
+      file: `/golden/${file}`,
+      tensor: entry.png ? undefined : "image",
+      prompt: prompts[i],
+      options: { ...options, ...pictures, ...beside.options, seed: seeds[i] },
+    })),
+  };
+}
+
+/** Networks beside a model's own: the task, and what they add to the options of `create` and of `generate`. */
+const ADDITIONS = {
+  "extras/controlnet": ({ args, image_inputs }, address) => ({
+    task: "ControlNet",
+    create: { controls: address },
+    options: {
+      control: {
+        image: file(image_inputs.image),
+        scale: args.controlnet_conditioning_scale,
+        start: args.control_guidance_start,
+        end: args.control_guidance_end,
+      },
+    },
+  }),
+  "extras/t2i-adapter": ({ args, image_input }, address) => ({
+    task: "T2I-Adapter",
+    create: { adapters: [address] },
+    options: { adapter: [{ image: file(image_input), scale: args.adapter_conditioning_scale }] },
+  }),
+  "extras/ip-adapter": ({ image_inputs }, address, scale) => ({
+    task: "IP-Adapter",
+    create: { ipAdapter: address },
+    options: { imagePrompt: { image: file(image_inputs.ip_adapter_image), scale } },
+  }),
+  "extras/lora": (_, address, scale) => ({
+    task: "LoRA",
+    create: { loras: { source: `${address}pytorch_lora_weights.safetensors`, scale } },
+  }),
+};
+
+/**
+ * The image and the mask of a case. One names its image in the note alone, with the size that the reference resized it
+ * to: "input ref/inputs/init_80x100.png resized with PIL Lanczos to width 64, height 96 first".
+ */
+function inputsOf({ image_inputs, note }) {
+  const resized = /^input (\S+) resized .* width (\d+), height (\d+)/.exec(note);
+  if (resized) return { image: file(resized[1]), width: Number(resized[2]), height: Number(resized[3]) };
+  const { image, mask_image: mask } = image_inputs ?? {};
+  return { ...(image && { image: file(image) }), ...(mask && { mask: file(mask) }) };
+}
+
+const folder = (model) => `/golden/models/${model}/`;
+const file = (path) => `/golden/${path}`;
+
+/** Of all cases the first of each family and of each task. */
+export function few(cases) {
+  const seen = new Set();
+  const isNew = (key) => !seen.has(key) && seen.add(key);
+  return Object.keys(cases).filter((name) => {
+    const wanted = name.startsWith("pipe/") ? requests(name, cases[name]) : "";
+    if (typeof wanted === "string") return false;
+    const found = [isNew(wanted.family), isNew(wanted.task)];
+    return found.some(Boolean);
+  });
 }
 
 /** A case may run under another scheduler than its model's own: an entry of `served`. */
 export function scheduler({ model, scheduler_class, scheduler_config }) {
   const text = JSON.stringify({ _class_name: scheduler_class, ...scheduler_config });
-  return [`/golden/models/${model}/scheduler/scheduler_config.json`, text];
+  return [`${folder(model.split(" ")[0])}scheduler/scheduler_config.json`, text];
 }
 
 /** Eight bits of rounding in both pictures: each value is off by half a level at most. */
 export const ROUNDING = 1 / 255;
 
-/** Runs in the page: a picture and its reference, value by value. */
-export async function compare({ model, device, file, prompt, options, precision = { weights: "f32", activations: "f32" } }) {
+/** Runs in the page: the pictures of a case and their references, value by value. */
+export async function compare({ create, pictures, device, precision = { weights: "f32", activations: "f32" } }) {
   const { ImageGenerator } = await import("/index.js");
-  const generator = await ImageGenerator.create({ model, device, ...precision });
-  const generated = await generator.generate(prompt, options);
-  const made = generated.toImageData();
-  generator.dispose();
-
-  const blob = await (await fetch(file)).blob();
-  const bitmap = await createImageBitmap(blob, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
-  const context = new OffscreenCanvas(bitmap.width, bitmap.height).getContext("2d");
-  context.drawImage(bitmap, 0, 0);
-  const wanted = context.getImageData(0, 0, bitmap.width, bitmap.height);
-
-  let within = 0;
-  let worst = 0;
-  let square = 0;
-  let all = 0;
-  for (let i = 0; i < wanted.data.length; i++) {
-    // Alpha is 255 in both and would flatter the count.
-    if (i % 4 === 3) continue;
-    const off = Math.abs(wanted.data[i] - made.data[i]);
-    worst = Math.max(worst, off);
-    square += off * off;
-    all += wanted.data[i] ** 2;
-    if (off <= 1) within++;
-  }
-  return {
-    device: generated.device,
-    adapter: generated.adapter,
-    size: [made.width, made.height],
-    wanted: [wanted.width, wanted.height],
-    within: within / ((wanted.data.length / 4) * 3),
-    worst,
-    relative: Math.sqrt(square / all),
+  const blob = async (address) => (await fetch(address)).blob();
+  /** Every picture as a file, as a visitor would choose it. */
+  const opened = async ([key, value]) => {
+    if (key === "image" || key === "mask") return [key, await blob(value)];
+    if (Array.isArray(value)) return [key, (await Promise.all(Object.entries(value).map(opened))).map(([, each]) => each)];
+    if (value && typeof value === "object") return [key, Object.fromEntries(await Promise.all(Object.entries(value).map(opened)))];
+    return [key, value];
   };
+  const png = async (file) => {
+    const bitmap = await createImageBitmap(await blob(file), { colorSpaceConversion: "none", premultiplyAlpha: "none" });
+    const context = new OffscreenCanvas(bitmap.width, bitmap.height).getContext("2d");
+    context.drawImage(bitmap, 0, 0);
+    return context.getImageData(0, 0, bitmap.width, bitmap.height);
+  };
+  /** A tensor [1, H, W, 3] of numbers from 0 to 1 in a safetensors file. */
+  const floats = async (file, name) => {
+    const bytes = await (await blob(file)).arrayBuffer();
+    const data = 8 + Number(new DataView(bytes).getBigUint64(0, true));
+    const { shape, data_offsets } = JSON.parse(new TextDecoder().decode(new Uint8Array(bytes, 8, data - 8)))[name];
+    const values = new Float32Array(bytes.slice(data + data_offsets[0], data + data_offsets[1]));
+    const image = new ImageData(shape[2], shape[1]);
+    values.forEach((value, i) => (image.data[Math.floor(i / 3) * 4 + (i % 3)] = Math.round(value * 255)));
+    return image;
+  };
+
+  const generator = await ImageGenerator.create({ ...create, device, ...precision });
+  const results = [];
+  for (const { prompt, options, file, tensor } of pictures) {
+    const [, given] = await opened(["options", options]);
+    const generated = await generator.generate(prompt, given);
+    const made = generated.toImageData();
+    const wanted = tensor ? await floats(file, tensor) : await png(file);
+    let within = 0;
+    let worst = 0;
+    let square = 0;
+    let all = 0;
+    for (let i = 0; i < wanted.data.length; i++) {
+      // Alpha is 255 in both and would flatter the count.
+      if (i % 4 === 3) continue;
+      const off = Math.abs(wanted.data[i] - made.data[i]);
+      worst = Math.max(worst, off);
+      square += off * off;
+      all += wanted.data[i] ** 2;
+      if (off <= 1) within++;
+    }
+    results.push({
+      device: generated.device,
+      adapter: generated.adapter,
+      size: [made.width, made.height],
+      wanted: [wanted.width, wanted.height],
+      within: within / ((wanted.data.length / 4) * 3),
+      worst,
+      relative: Math.sqrt(square / all),
+    });
+  }
+  generator.dispose();
+  return results;
 }

@@ -2,6 +2,7 @@
 // "done", "failed" or "cancelled": for whoever drives the page.
 
 import { ImageGenerator } from "../index.js";
+import { Start } from "./start.js";
 
 const $ = (id) => document.getElementById(id);
 const form = $("form");
@@ -10,6 +11,7 @@ const fields = form.elements;
 /** What the page says of each stage. */
 const STAGES = { download: "Loading the model", text: "Reading the prompt", denoise: "Drawing", decode: "Developing" };
 
+const start = new Start(fields, (error) => state("failed", "", error.message));
 let generator = null;
 /** The settings that `generator` was made with. */
 let made = "";
@@ -36,8 +38,10 @@ async function generate() {
 
 async function draw(common) {
   const wanted = options();
+  Object.assign(wanted, start.options(wanted, number("strength")));
   await load(common);
-  show(await generator.generate(fields.prompt.value, { ...wanted, ...common }));
+  const made = await generator.generate(fields.prompt.value, { ...wanted, ...common });
+  show(await start.finish(made.toImageData()), made);
 }
 
 function explain(error) {
@@ -50,6 +54,8 @@ function explain(error) {
 async function load(common) {
   const settings = { model: fields.model.value };
   for (const name of ["device", "weights", "activations"]) settings[name] = chosen(name);
+  // A picture needs the autoencoder's encoder; once it is there it does no harm.
+  settings.imageInput = start.isOpen || (generator !== null && JSON.parse(made).imageInput);
   const wanted = JSON.stringify(settings);
   if (generator && made === wanted) return;
   forget();
@@ -101,12 +107,12 @@ function state(word, status = "", error = "") {
   $("progress").value = word === "done" ? 1 : 0;
 }
 
-function show({ image, seed, timings, adapter, warnings }) {
+function show(pixels, { seed, timings, adapter, warnings }) {
   const canvas = $("picture");
-  [canvas.width, canvas.height] = [image.width, image.height];
-  canvas.getContext("2d").drawImage(image, 0, 0);
+  [canvas.width, canvas.height] = [pixels.width, pixels.height];
+  canvas.getContext("2d").putImageData(pixels, 0, 0);
   canvas.setAttribute("aria-label", `${fields.prompt.value}, seed ${seed}`);
-  const rows = [["seed", seed], ["size", `${image.width}x${image.height}`]];
+  const rows = [["seed", seed], ["size", `${pixels.width}x${pixels.height}`]];
   for (const [stage, ms] of Object.entries(timings)) rows.push([stage, `${(ms / 1000).toFixed(2)} s`]);
   rows.push(["device", adapter], ...warnings.map((warning) => ["note", warning]));
   $("report").replaceChildren(...rows.flatMap(([name, text]) => [element("dt", name), element("dd", text)]));
@@ -122,7 +128,8 @@ function element(tag, text) {
 function readAddress() {
   let wrong = "";
   for (const [name, value] of new URLSearchParams(location.hash.slice(1))) {
-    if (!(name in fields)) continue;
+    // A page cannot choose a visitor's file.
+    if (!(name in fields) || fields[name].type === "file") continue;
     fields[name].value = value;
     // A field that cannot hold the value drops it.
     if (fields[name].value !== value) wrong ||= `${name} cannot be "${value}"`;
