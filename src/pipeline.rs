@@ -19,7 +19,7 @@ pub use decode::{Decoder, Half, Network, VaePart, vae_plan};
 pub use denoise::{Additions, Denoiser, UnetPart, step_coefficients};
 pub use networks::{Job, Networks, denoise_plan};
 pub use parts::{LoadOptions, read_json};
-pub use plans::{Planned, plans};
+pub use plans::{Planned, Plans, network_plans, plans};
 pub use request::{ControlInput, Image, Report, Request, Safety, Seeds, Sizes, Stage, Timings, Watch};
 pub use text::{TextNetwork, TextPart, text_plan};
 pub use vision::{Encoded, SafetyPart, Verdict, VisionPart, prompt_embeds};
