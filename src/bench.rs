@@ -7,7 +7,6 @@ mod models;
 mod peaks;
 mod report;
 mod run;
-mod sdxl;
 
 pub use measure::{Effort, Timing};
 pub use models::{MODELS, plans};
@@ -34,7 +33,7 @@ pub struct Subject<'a> {
 impl<'a> Subject<'a> {
     pub async fn new(device: &'a Device, peaks: Peaks, planned: Planned) -> Result<Subject<'a>> {
         planned.plan.check(planned.name, &device.limits())?;
-        let weights = weights(device, &planned.declarations);
+        let weights = weights(device, &planned.declarations).await?;
         let begin = now();
         let session = Session::new(device, planned.plan, &weights).await?;
         Ok(Subject { device, peaks, session, seconds: now() - begin })
@@ -42,10 +41,10 @@ impl<'a> Subject<'a> {
 }
 
 /// One word repeated is a small number in every format: 0.0078 as f32, 1 and 1 as halves, 0 and 60 as integers.
-fn weights(device: &Device, declarations: &Declarations) -> Weights {
+async fn weights(device: &Device, declarations: &Declarations) -> Result<Weights> {
     const WORD: [u8; 4] = [0x00, 0x3c, 0x00, 0x3c];
     let blobs = declarations.handles().map(|(handle, spec)| (handle, WORD.repeat(spec.layout.bytes() / 4)));
-    Weights::from_blobs(device, declarations, blobs)
+    Weights::try_from_blobs(device, declarations, blobs).await
 }
 
 /// The distinct steps of a plan by name, with the first of each and how many there are.

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use crate::cpu;
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::gpu;
 use crate::gpu::Gpu;
 use crate::host::Cancel;
@@ -153,6 +153,26 @@ impl Weights {
         match device {
             Device::Gpu(gpu) => Weights::Gpu(gpu::GpuWeights::from_blobs(gpu, declarations, blobs)),
             Device::Cpu => Weights::Cpu(Rc::new(cpu::Weights::from_blobs(declarations, blobs))),
+        }
+    }
+
+    /// The same of a size that the device may have no room for.
+    pub async fn try_from_blobs(
+        device: &Device,
+        declarations: &Declarations,
+        blobs: impl IntoIterator<Item = (Handle, Vec<u8>)>,
+    ) -> Result<Weights> {
+        // In a browser a program has 4 GiB, and one that asks for more is ended.
+        const ROOM: u64 = usize::MAX as u64 / 4 * 3;
+        let bytes: u64 = declarations.specs.iter().map(|spec| spec.layout.bytes() as u64).sum();
+        let make = || Weights::from_blobs(device, declarations, blobs);
+        match device {
+            Device::Gpu(gpu) => gpu.allocate(make).await,
+            Device::Cpu if bytes > ROOM => Err(Error::new(
+                Code::OutOfMemory,
+                format!("weights of {} MiB, a program here has at most {}", bytes >> 20, ROOM >> 20),
+            )),
+            Device::Cpu => Ok(make()),
         }
     }
 

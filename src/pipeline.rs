@@ -22,7 +22,7 @@ pub use denoise::{Denoiser, UnetPart, step_coefficients};
 pub use networks::{Job, Networks, denoise_plan};
 pub use origin::{Additions, FileIn, Origin};
 pub use parts::{LoadOptions, read_json};
-pub use plans::{Planned, plans};
+pub use plans::{Planned, Plans, network_plans, plans};
 pub use request::{ControlInput, Image, Report, Request, Safety, Seeds, Sizes, Stage, Timings, Watch};
 pub use text::{TextNetwork, TextPart, text_plan};
 pub use vision::{Encoded, SafetyPart, Verdict, VisionPart, prompt_embeds};

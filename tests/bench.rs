@@ -90,6 +90,17 @@ fn claims_hold_or_break() {
     assert!(bench("cpu", &["--assert", path.to_str().unwrap()]).0);
 }
 
+/// What does not fit on a device is no reason to lose the other figures.
+#[test]
+fn what_does_not_fit_is_left_out() {
+    let args = ["bench", "--device", "gpu", "--model", "taesd", "--size", "8192x8192", "--rounds", "1"];
+    let output = tintype(&args).output().unwrap();
+    let (said, told) = (text(&output.stdout), text(&output.stderr));
+    assert!(said.contains("taesd/decoder is left out: decoder: one tensor needs "), "{said}");
+    // Nothing was measured at all.
+    assert!(!output.status.success() && told.trim_end().ends_with("(limit-too-low)"), "{told}");
+}
+
 #[test]
 fn mistakes_are_told() {
     let with = |more: &[&str]| failure(&[&["bench", "--device", "cpu", "--model", "taesd"], more].concat());

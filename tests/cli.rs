@@ -210,21 +210,34 @@ fn plan_as_json() {
     let output = success(&["plan", "--model", model.to_str().unwrap(), "--size", "64x64", "--json"]);
     let plan: Value = serde_json::from_slice(&output.stdout).unwrap();
     let keys = |v: &Value| -> Vec<String> { v.as_object().unwrap().keys().cloned().collect() };
-    assert_eq!(keys(&plan), ["decoder", "text_encoder", "unet"]);
-    for part in plan.as_object().unwrap().values() {
-        let wanted =
-            ["bytes_moved", "dispatches", "executed_flops", "model_flops", "peak_bytes", "weight_bytes"];
-        assert_eq!(keys(part), wanted);
+    assert_eq!(keys(&plan), ["decoder", "encoder", "text_encoder", "unet", "vae"]);
+    let number = |part: &str, figure: &str| plan[part][figure].as_u64().unwrap();
+    for (name, part) in plan.as_object().unwrap() {
+        let wanted = [
+            "bytes_moved",
+            "dispatches",
+            "executed_flops",
+            "model_flops",
+            "parameters",
+            "peak_bytes",
+            "weight_bytes",
+        ];
+        assert_eq!(keys(part), if name == "vae" { &wanted[4..5] } else { &wanted[..] });
         assert!(part.as_object().unwrap().values().all(|v| v.as_u64().is_some_and(|n| n > 0)), "{part}");
     }
+    let halves = ["decoder", "encoder"].map(|half| number(half, "parameters"));
+    assert_eq!(number("vae", "parameters"), halves[0] + halves[1]);
     // For people: a line for each, and with --steps every dispatch.
     let output =
         text(&success(&["plan", "--model", model.to_str().unwrap(), "--size", "64x64", "--steps"]).stdout);
-    assert!(
-        ["text_encoder", "unet", "decoder"].iter().all(|n| output.contains(&format!("\n{n}"))),
-        "{output}"
-    );
-    let dispatches: u64 = plan.as_object().unwrap().values().map(|p| p["dispatches"].as_u64().unwrap()).sum();
+    for (name, part) in plan.as_object().unwrap() {
+        // Parameters with their commas.
+        let line = output.lines().find(|l| l.starts_with(&format!("{name} "))).expect(name);
+        let parameters = line.split_whitespace().nth(1).unwrap();
+        assert_eq!(parameters.replace(',', ""), part["parameters"].to_string(), "{line}");
+        assert!(parameters.len() < 5 || parameters.as_bytes()[parameters.len() - 4] == b',', "{line}");
+    }
+    let dispatches: u64 = plan.as_object().unwrap().values().filter_map(|p| p["dispatches"].as_u64()).sum();
     assert_eq!(output.lines().filter(|l| l.starts_with("  ")).count() as u64 - 1, dispatches);
 }
 

@@ -45,7 +45,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "host",
         ],
     ),
-    ("bench", &["pipeline", "device", "nn", "ops", "plan", "kernels", "quant", "weights", "shape", "host"]),
+    ("bench", &["pipeline", "device", "ops", "plan", "kernels", "quant", "weights", "shape", "host"]),
     ("web", &["bench", "pipeline", "device", "host", "kernels", "weights", "plan", "image", "shape"]),
 ];
 

@@ -1,9 +1,9 @@
 //! The published configurations whose shapes are measured by name.
 
-use super::{Setting, sdxl};
+use super::Setting;
 use crate::error::Result;
 use crate::pipeline;
-use crate::pipeline::Planned;
+use crate::pipeline::Plans;
 use crate::weights::MemoryFolder;
 
 macro_rules! files {
@@ -17,22 +17,21 @@ const FILES: &[(&str, &str)] = files![
     "sd15/text_encoder/config.json",
     "sd15/unet/config.json",
     "sd15/vae/config.json",
+    "sdxl/text_encoder_2/config.json",
+    "sdxl/unet/config.json",
     "taesd/vae/config.json"
 ];
 
-/// Names of models: Stable Diffusion Turbo and 1.5, the shapes of SDXL, and the tiny autoencoder.
+/// Names of models: Stable Diffusion Turbo and 1.5, what SDXL has that they do not have, and the tiny autoencoder.
 pub const MODELS: [&str; 4] = ["sd-turbo", "sd15", "sdxl", "taesd"];
 
 /// The plans of a model of this name for a picture of `size` (width, height), or nothing.
-pub async fn plans(model: &str, setting: &Setting, size: [usize; 2]) -> Result<Option<Vec<Planned>>> {
+pub async fn plans(model: &str, setting: &Setting, size: [usize; 2]) -> Result<Option<Plans>> {
     let target = setting.device.target(&setting.load.activations)?;
     let format = setting.load.weights;
-    match model {
-        "sdxl" => Ok(Some(vec![sdxl::plan(format, &target, size)])),
-        name if MODELS.contains(&name) => {
-            pipeline::plans(&folder(name), format, &target, size).await.map(Some)
-        }
-        _ => Ok(None),
+    match MODELS.contains(&model) {
+        true => pipeline::plans(&folder(model), format, &target, size).await.map(Some),
+        false => Ok(None),
     }
 }
 

@@ -3,8 +3,8 @@
 use super::measure::in_turns;
 use super::{Effort, Peaks, Report, Row, Subject, kinds, peaks};
 use crate::device::Device;
-use crate::error::{Error, Result};
-use crate::pipeline::{LoadOptions, Planned};
+use crate::error::{Code, Error, Result};
+use crate::pipeline::{LoadOptions, Planned, Plans};
 
 /// A device, and how models are loaded on it.
 pub struct Setting {
@@ -26,7 +26,7 @@ pub struct Run<'a> {
 
 impl Run<'_> {
     /// `plans` makes the plans of a model under a setting.
-    pub async fn run(&self, plans: impl AsyncFn(&str, &Setting) -> Result<Vec<Planned>>) -> Result<Report> {
+    pub async fn run(&self, plans: impl AsyncFn(&str, &Setting) -> Result<Plans>) -> Result<Report> {
         let mut report = Report {
             settings: self.settings.iter().map(|s| s.name.clone()).collect(),
             devices: self.settings.iter().map(|s| s.device.name()).collect(),
@@ -38,33 +38,60 @@ impl Run<'_> {
             (self.tell)(&setting.describe(&found)?);
             report.peaks.push(found);
         }
+        let mut refused = None;
         for model in self.models {
             let mut planned = vec![];
             for setting in self.settings {
-                planned.push(plans(model, setting).await?);
+                let Plans { mut networks, left_out } = plans(model, setting).await?;
+                if planned.is_empty() {
+                    left_out.iter().for_each(|sentence| (self.tell)(sentence));
+                }
+                // Words become a picture without it.
+                networks.retain(|network| network.name != "encoder");
+                planned.push(networks);
             }
-            self.model(model, planned, &mut report).await?;
+            refused = self.model(model, planned, &mut report).await?.or(refused);
         }
         if report.rows.is_empty() {
-            return Err(Error::option(format!("filter {}: no row has such a name", self.filter)));
+            let none = || Error::option(format!("filter {}: no row has such a name", self.filter));
+            return Err(refused.unwrap_or_else(none));
         }
         Ok(report)
     }
 
-    /// Network by network: several of them rarely fit on a device at once.
-    async fn model(&self, model: &str, mut planned: Vec<Vec<Planned>>, report: &mut Report) -> Result<()> {
+    /// Network by network: several of them rarely fit on a device at once. One that does not fit by itself is left
+    /// out; the last such refusal is returned.
+    async fn model(
+        &self,
+        model: &str,
+        mut planned: Vec<Vec<Planned>>,
+        report: &mut Report,
+    ) -> Result<Option<Error>> {
+        let mut refused = None;
         while let Some(name) = planned[0].last().map(|p| format!("{model}/{}", p.name)) {
             let networks: Vec<Planned> = planned.iter_mut().filter_map(Vec::pop).collect();
             if !could_match(self.filter, &name) {
                 continue;
             }
-            let mut subjects = vec![];
-            for ((setting, network), peaks) in self.settings.iter().zip(networks).zip(&report.peaks) {
-                subjects.push(Subject::new(&setting.device, *peaks, network).await?);
+            match self.subjects(networks, &report.peaks).await {
+                Ok(subjects) => report.rows.extend(self.network(&name, &subjects).await?),
+                Err(e) if matches!(e.code, Code::LimitTooLow | Code::OutOfMemory) => {
+                    (self.tell)(&format!("{name} is left out: {e}"));
+                    refused = Some(e);
+                }
+                Err(e) => return Err(e),
             }
-            report.rows.extend(self.network(&name, &subjects).await?);
         }
-        Ok(())
+        Ok(refused)
+    }
+
+    /// One network under every setting.
+    async fn subjects(&self, networks: Vec<Planned>, peaks: &[Peaks]) -> Result<Vec<Subject<'_>>> {
+        let mut subjects = vec![];
+        for ((setting, network), peaks) in self.settings.iter().zip(networks).zip(peaks) {
+            subjects.push(Subject::new(&setting.device, *peaks, network).await?);
+        }
+        Ok(subjects)
     }
 
     /// The steps of a network and the whole of it, which one or two subjects have under different settings.

@@ -155,12 +155,16 @@ impl Gpu {
     }
 
     /// Runs `make`, catching the GPU's refusal for lack of memory.
-    pub(super) async fn allocate<T>(&self, make: impl FnOnce() -> T) -> Result<T> {
+    pub async fn allocate<T>(&self, make: impl FnOnce() -> T) -> Result<T> {
+        // What is done with a buffer that could not be made is refused as well.
+        let after = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let made = make();
-        match scope.pop().await {
-            None => Ok(made),
-            Some(e) => Err(Error::new(Code::OutOfMemory, format!("the GPU is out of memory: {e}"))),
+        let [memory, after] = [scope.pop().await, after.pop().await];
+        match (memory, after) {
+            (None, None) => Ok(made),
+            (Some(e), _) => Err(Error::new(Code::OutOfMemory, format!("the GPU is out of memory: {e}"))),
+            (None, Some(e)) => Err(Error::new(Code::Internal, format!("the GPU reported: {e}"))),
         }
     }
 

@@ -1,60 +1,196 @@
 //! The plans of a model, from its configurations alone: what `tintype plan` prints and bench measures.
 
+use super::vision::{safety_checker, vision_plan};
 use super::{Job, Network, Networks, Request, denoise_plan, read_json, text_plan, vae_plan};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::clip::{HiddenState, TextEncoder};
-use crate::model::config::{ClipTextConfig, UnetConfig, VaeConfig};
+use crate::model::clip_vision::ImageEncoder;
+use crate::model::config::NetworkConfig;
+use crate::model::controlnet::ControlNet;
+use crate::model::t2i_adapter::T2iAdapter;
 use crate::model::unet::Unet;
-use crate::plan::{Plan, Target};
+use crate::plan::{Plan, Recorder, Target};
 use crate::quant::Format;
-use crate::weights::{Declarations, Folder};
+use crate::shape::Shape;
+use crate::weights::{Declarations, Folder, join};
+
+/// The folders of a model, and the class of what lies there when its file names none.
+const FOLDERS: [(&str, &str); 10] = [
+    ("text_encoder", "CLIPTextModel"),
+    ("text_encoder_2", "CLIPTextModelWithProjection"),
+    ("text_encoder_3", "T5EncoderModel"),
+    ("image_encoder", "CLIPVisionModelWithProjection"),
+    ("unet", "UNet2DConditionModel"),
+    ("transformer", "Transformer2DModel"),
+    ("controlnet", "ControlNetModel"),
+    ("adapter", "T2IAdapter"),
+    ("vae", "AutoencoderKL"),
+    ("safety_checker", "StableDiffusionSafetyChecker"),
+];
 
 /// Of a prompt, when no text encoder says otherwise.
 const CLIP_TOKENS: u32 = 77;
+/// Pixels for each latent along one side, when no autoencoder says otherwise.
+const PIXELS: usize = 8;
+
+/// What a folder has.
+pub struct Plans {
+    pub networks: Vec<Planned>,
+    /// A sentence for each network that is not built.
+    pub left_out: Vec<String>,
+}
 
 /// A network of a model, recorded for one picture.
 pub struct Planned {
+    /// Its folder in the model. Both halves of an autoencoder have one.
+    pub component: &'static str,
     pub name: &'static str,
     pub declarations: Declarations,
     pub plan: Plan,
 }
 
-/// The text encoders, the U-Net and the decoder of a folder in the diffusers layout, as far as it has them, for one
-/// picture of `size` (width, height) without guidance.
+/// The networks of a folder in the diffusers layout, as far as it has them, or the only one of a folder that has a
+/// config.json itself, for one picture of `size` (width, height) without guidance.
 pub async fn plans<F: Folder>(
     folder: &F,
     format: Format,
     target: &Target,
     size: [usize; 2],
-) -> Result<Vec<Planned>> {
-    let [unet, vae] = ["unet", "vae"].map(|c| format!("{c}/config.json"));
-    let vae = VaeConfig::from_json(&read_json(folder, &vae).await?, &vae)?;
-    let request = Request { size: Some(size), ..Request::new("", 0) };
-    let [width, height] = request.size(0, vae.spatial_factor())?;
-    let latent = [height, width].map(|s| (s / vae.spatial_factor()) as u32);
-    let planned = |name, record: &dyn Fn(&mut Declarations) -> Plan| {
-        let mut declarations = Declarations::new(format);
-        let plan = record(&mut declarations);
-        Planned { name, declarations, plan }
-    };
-    let mut all = vec![];
-    let mut tokens = CLIP_TOKENS;
-    let two = folder.read("text_encoder_2/config.json").await?.is_some();
-    let state = if two { HiddenState::PENULTIMATE } else { HiddenState::LAST };
-    for name in ["text_encoder", "text_encoder_2"] {
-        let path = format!("{name}/config.json");
+) -> Result<Plans> {
+    let (mut found, mut left_out) = (vec![], vec![]);
+    for (component, usual) in FOLDERS {
+        let path = join(component, "config.json");
         let Some(json) = folder.read(&path).await? else { continue };
-        let text = ClipTextConfig::from_json(&json, &path)?;
-        tokens = text.max_position_embeddings as u32;
-        all.push(planned(name, &|d| text_plan(&TextEncoder::declare(d, &text), target, 1, state)));
+        match read(&json, &path, Some(usual))? {
+            Ok(config) => found.push((component, config)),
+            Err(class) => left_out.push(format!("{path}: the class is {class}, which is not built")),
+        }
     }
-    if let Some(json) = folder.read(&unet).await? {
-        let unet = UnetConfig::from_json(&json, &unet)?;
-        let job = Job { images: 1, guided: false, size: latent, tokens };
-        all.push(planned("unet", &|d| {
-            denoise_plan(&Networks::of(Unet::declare(d, &unet), unet.clone()), target, job)
-        }));
+    if found.is_empty() && left_out.is_empty() {
+        return network_plans(folder, "config.json", format, target, size).await;
     }
-    all.push(planned("decoder", &|d| vae_plan(&Network::decoder(d, &vae), &vae, target, 1, latent)));
+    Ok(Plans { networks: record(found, format, target, size)?, left_out })
+}
+
+/// The one network that a file describes.
+pub async fn network_plans<F: Folder>(
+    folder: &F,
+    file: &str,
+    format: Format,
+    target: &Target,
+    size: [usize; 2],
+) -> Result<Plans> {
+    let config = read(&read_json(folder, file).await?, file, None)?.map_err(|class| {
+        Error::unsupported(format!(
+            "{file}: the class is {class}, supported are CLIP's text and image encoders, UNet2DConditionModel, \
+             AutoencoderKL, AutoencoderTiny, ControlNetModel, T2IAdapter and StableDiffusionSafetyChecker"
+        ))
+    })?;
+    let networks = record(vec![(config.folder(), config)], format, target, size)?;
+    Ok(Plans { networks, left_out: vec![] })
+}
+
+/// A network's configuration, or its class if that is not built.
+fn read(json: &[u8], file: &str, usual: Option<&str>) -> Result<std::result::Result<NetworkConfig, String>> {
+    let class = NetworkConfig::class(json, file)?.or(usual.map(str::to_owned));
+    let class = class.ok_or_else(|| {
+        Error::model(format!(
+            "{file}: there is no _class_name, wanted that of a network, such as AutoencoderKL"
+        ))
+    })?;
+    Ok(NetworkConfig::of_class(&class, json, file)?.ok_or(class))
+}
+
+fn record(
+    found: Vec<(&'static str, NetworkConfig)>,
+    format: Format,
+    target: &Target,
+    size: [usize; 2],
+) -> Result<Vec<Planned>> {
+    let (mut tokens, mut factor, mut state) = (CLIP_TOKENS, PIXELS, HiddenState::LAST);
+    for (component, config) in &found {
+        match config {
+            NetworkConfig::Text(c) => tokens = c.max_position_embeddings as u32,
+            NetworkConfig::Vae(c) => factor = c.spatial_factor(),
+            _ => {}
+        }
+        if *component == "text_encoder_2" {
+            state = HiddenState::PENULTIMATE;
+        }
+    }
+    let request = Request { size: Some(size), ..Request::new("", 0) };
+    let [width, height] = request.size(0, factor)?.map(|side| side as u32);
+    let job =
+        Job { images: 1, guided: false, size: [height, width].map(|side| side / factor as u32), tokens };
+    let mut all = vec![];
+    for (component, config) in found {
+        let mut push = |name, record: &dyn Fn(&mut Declarations) -> Plan| {
+            let mut declarations = Declarations::new(format);
+            let plan = record(&mut declarations);
+            all.push(Planned { component, name, declarations, plan });
+        };
+        match config {
+            NetworkConfig::Text(c) => {
+                push(component, &|d| text_plan(&TextEncoder::declare(d, &c), target, 1, state));
+            }
+            NetworkConfig::Unet(c) => push(component, &|d| {
+                denoise_plan(&Networks::of(Unet::declare(d, &c), c.clone()), target, job)
+            }),
+            NetworkConfig::Vae(c) => {
+                push("decoder", &|d| vae_plan(&Network::decoder(d, &c), &c, target, 1, job.size));
+                push("encoder", &|d| vae_plan(&Network::encoder(d, &c), &c, target, 1, [height, width]));
+            }
+            NetworkConfig::ControlNet(c) => {
+                push(component, &|d| control_plan(&ControlNet::declare(d, &c), target, job));
+            }
+            NetworkConfig::T2iAdapter(c) => {
+                push(component, &|d| adapter_plan(&T2iAdapter::declare(d, &c), target, job));
+            }
+            NetworkConfig::ImageEncoder(c) => {
+                push(component, &|d| vision_plan(&ImageEncoder::declare(d, "vision_model", &c), target, 1))
+            }
+            NetworkConfig::SafetyChecker(c) => {
+                push(component, &|d| vision_plan(&safety_checker(d, &c).0, target, 1));
+            }
+        }
+    }
     Ok(all)
+}
+
+/// A ControlNet without the U-Net that it was made for, in the sections of [`denoise_plan`].
+fn control_plan(control: &ControlNet, target: &Target, job: Job) -> Plan {
+    let config = &control.config.encoder;
+    let (rows, [h, w]) = (job.rows(), job.size);
+    let mut r = Recorder::new(target);
+    let vector = |c: usize| Shape::new(rows, 1, 1, c as u32);
+    r.section("context");
+    let text = Shape::tokens(rows, job.tokens, config.cross_attention_dim as u32);
+    let text = r.input("text", text, target.elem);
+    let context = control.record_context(&mut r, text);
+    let added = config.text_time.map(|t| r.input("added_features", vector(t.inputs), target.elem));
+    r.section("pictures");
+    let image = r.input("control_image", control.image_shape(rows, job.size), target.elem);
+    let image = control.record_image(&mut r, image);
+    r.section("time");
+    let features = r.input("time_features", vector(config.block_out_channels[0]), target.elem);
+    let time = control.record_time(&mut r, features, added);
+    r.section("control");
+    let x = r.input("latents", Shape::new(rows, h, w, config.in_channels as u32), target.elem);
+    let residuals = control.record(&mut r, x, image, time, &context);
+    for (i, residual) in residuals.down.into_iter().enumerate() {
+        r.output(&format!("down.{i}"), residual);
+    }
+    r.output("mid", residuals.mid);
+    r.finish()
+}
+
+/// A T2I-Adapter without the U-Net that it was made for.
+fn adapter_plan(adapter: &T2iAdapter, target: &Target, job: Job) -> Plan {
+    let mut r = Recorder::new(target);
+    r.section("pictures");
+    let image = r.input("adapter_image", adapter.image_shape(job.size), target.elem);
+    for (i, feature) in adapter.record(&mut r, image).into_iter().enumerate() {
+        r.output(&format!("feature.{i}"), feature);
+    }
+    r.finish()
 }

@@ -144,8 +144,22 @@ pub struct SafetyPart {
     special_care: Concepts,
 }
 
+/// The image encoder of a safety checker, the concepts that it knows and those of special care.
+pub(super) fn safety_checker(
+    d: &mut Declarations,
+    config: &ClipVisionConfig,
+) -> (ImageEncoder, [Concepts; 2]) {
+    let encoder = ImageEncoder::declare(d, "vision_model.vision_model", config);
+    let concepts = [("concept_embeds", CONCEPTS), ("special_care_embeds", SPECIAL_CARE)];
+    let concepts = concepts.map(|(name, count)| Concepts {
+        embeds: d.table(name, count, config.projection_dim),
+        thresholds: d.table(&format!("{name}_weights"), count, 1),
+    });
+    (encoder, concepts)
+}
+
 /// Directions in the space of image embeddings, and the cosine from which each counts.
-struct Concepts {
+pub(super) struct Concepts {
     /// `[concepts, projection_dim]`
     embeds: Handle,
     /// `[concepts]`
@@ -183,13 +197,7 @@ impl SafetyPart {
         let config = ClipVisionConfig::of_safety_checker(&read_json(folder, &path).await?, &path)?;
         let processor = read_processor(folder, processor, &config).await?;
         let mut d = Declarations::new(format);
-        let encoder = ImageEncoder::declare(&mut d, "vision_model.vision_model", &config);
-        let mut concepts = |name: &str, count| Concepts {
-            embeds: d.table(name, count, config.projection_dim),
-            thresholds: d.table(&format!("{name}_weights"), count, 1),
-        };
-        let (concepts, special_care) =
-            (concepts("concept_embeds", CONCEPTS), concepts("special_care_embeds", SPECIAL_CARE));
+        let (encoder, [concepts, special_care]) = safety_checker(&mut d, &config);
         let checkpoint = Checkpoint::new(folder, component, "model");
         let weights = Weights::load(device, &d, &[checkpoint], hooks).await?;
         Ok(SafetyPart { vision: VisionPart { encoder, processor, weights }, concepts, special_care })

@@ -147,6 +147,12 @@ impl Declarations {
         handles.iter().any(|handle| self.specs[handle.0 as usize].source == source)
     }
 
+    /// Values of all tensors, as a checkpoint has them: without padding.
+    pub fn parameters(&self) -> u64 {
+        let parts = self.specs.iter().flat_map(|spec| &spec.parts);
+        parts.map(|part| part.shape.iter().product::<usize>() as u64).sum()
+    }
+
     pub fn add(&mut self, layout: Layout, parts: Vec<Part>) -> Handle {
         self.specs.push(Spec { layout, parts, source: self.source });
         Handle(self.specs.len() as u32 - 1)

@@ -76,6 +76,7 @@ fn plans_of_what_is_not_there() {
     let model = model.to_str().unwrap();
     for (args, words) in [
         (&["--model", "no/such/folder"][..], &["no/such/folder", "config.json", "(not-found)"][..]),
+        (&["--model", "README.md"], &["README.md", "JSON", "(invalid-model)"]),
         (&["--model", model, "--size", "60x64"], &["width", "60", "(invalid-option)"]),
         (&["--model", model, "--activations", "f64"], &["activations", "f64", "(invalid-option)"]),
         (&["--model", model, "--weights", "q4"], &["weights", "q4", "(invalid-option)"]),

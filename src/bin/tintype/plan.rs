@@ -3,17 +3,18 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use tintype::error::{Error, Result};
-use tintype::pipeline::{LoadOptions, Planned, plans};
+use tintype::pipeline::{LoadOptions, Planned, Plans, network_plans, plans};
 use tintype::plan::Target;
 use tintype::shape::Elem;
 use tintype::weights::DiskFolder;
 
 #[derive(Args)]
 pub struct Options {
-    /// A model folder in the diffusers layout; only its config.json files are read
-    #[arg(long, value_name = "DIR")]
+    /// A model folder in the diffusers layout, or the folder or config.json of one network; only config.json files are
+    /// read
+    #[arg(long, value_name = "DIR|FILE")]
     model: PathBuf,
     /// Of the picture, in pixels
     #[arg(long, default_value = "512x512", value_parser = crate::parse_size)]
@@ -44,22 +45,67 @@ pub async fn run(options: &Options) -> Result<bool> {
         }
     };
     let target = Target::new(elem);
-    let plans = plans(&DiskFolder::new(&options.model), format, &target, options.size).await?;
+    let model = &options.model;
+    let Plans { networks, left_out } = match (model.parent(), model.file_name().and_then(|n| n.to_str())) {
+        (Some(parent), Some(file)) if model.is_file() => {
+            network_plans(&DiskFolder::new(parent), file, format, &target, options.size).await?
+        }
+        _ => plans(&DiskFolder::new(model), format, &target, options.size).await?,
+    };
+    for sentence in left_out {
+        eprintln!("tintype: left out: {sentence}");
+    }
     if options.json {
-        let all: serde_json::Map<String, serde_json::Value> =
-            plans.iter().map(|p| (p.name.to_owned(), json!(p.plan.summary()))).collect();
-        crate::say(serde_json::Value::Object(all));
+        crate::say(as_json(&networks));
         return Ok(true);
     }
+    table(&networks);
+    if options.steps {
+        for Planned { name, plan, .. } in &networks {
+            crate::say(format_args!("\n{name}\n{plan}"));
+        }
+    }
+    Ok(true)
+}
+
+/// Networks that are halves of a component of another name, and the parameters of the whole.
+fn whole<'a>(networks: &'a [Planned], first: &'a Planned) -> Option<(&'static str, u64)> {
+    let halves = || networks.iter().filter(|p| p.component == first.component);
+    let begins = halves().next().is_some_and(|p| p.name == first.name);
+    (begins && halves().count() > 1)
+        .then(|| (first.component, halves().map(|p| p.declarations.parameters()).sum()))
+}
+
+/// An object for each line of the table.
+fn as_json(networks: &[Planned]) -> Value {
+    let mut all = Map::new();
+    for planned in networks {
+        if let Some((component, parameters)) = whole(networks, planned) {
+            all.insert(component.to_owned(), json!({"parameters": parameters}));
+        }
+        let mut figures = json!(planned.plan.summary());
+        figures["parameters"] = json!(planned.declarations.parameters());
+        all.insert(planned.name.to_owned(), figures);
+    }
+    Value::Object(all)
+}
+
+/// A line for each network; an autoencoder has one for its parameters and one for each half.
+fn table(networks: &[Planned]) {
     crate::say(format_args!(
-        "{:<14}{:>12}{:>12}{:>11}{:>11}{:>10}{:>11}",
-        "", "model", "executed", "dispatches", "weights", "peak", "moved"
+        "{:<15}{:>14}{:>13}{:>13}{:>12}{:>12}{:>12}{:>13}",
+        "", "parameters", "model", "executed", "dispatches", "weights", "peak", "moved"
     ));
-    for Planned { name, plan, .. } in &plans {
-        let s = plan.summary();
+    for planned in networks {
+        if let Some((component, parameters)) = whole(networks, planned) {
+            crate::say(format_args!("{component:<15}{:>14}", grouped(parameters)));
+        }
+        let s = planned.plan.summary();
         let (giga, mega) = (|v: u64| v as f64 / 1e9, |v: u64| v as f64 / 1e6);
         crate::say(format_args!(
-            "{name:<14}{:>8.1} GFL{:>8.1} GFL{:>11}{:>8.1} MB{:>7.1} MB{:>8.1} MB",
+            "{:<15}{:>14}{:>9.1} GFL{:>9.1} GFL{:>12}{:>9.1} MB{:>9.1} MB{:>10.1} MB",
+            planned.name,
+            grouped(planned.declarations.parameters()),
             giga(s.model_flops),
             giga(s.executed_flops),
             s.dispatches,
@@ -68,10 +114,17 @@ pub async fn run(options: &Options) -> Result<bool> {
             mega(s.bytes_moved)
         ));
     }
-    if options.steps {
-        for Planned { name, plan, .. } in &plans {
-            crate::say(format_args!("\n{name}\n{plan}"));
+}
+
+/// 1234567 to "1,234,567".
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
         }
+        text.push(digit);
     }
-    Ok(true)
+    text
 }
