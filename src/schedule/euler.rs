@@ -17,10 +17,7 @@ pub(super) fn schedule(keys: &Keys, steps: usize, begin: usize) -> Result<Schedu
     let use_karras = keys.flag("use_karras_sigmas", false)?;
     let mut levels = Levels::from_keys(keys, steps)?;
     if use_karras {
-        let (first, last) = (levels.sigmas[0], levels.sigmas[steps - 1]);
-        let sigmas = karras(last.into(), first.into(), steps);
-        levels.timesteps = sigmas.iter().map(|&s| timestep_of(s, &levels.table) as f32).collect();
-        levels.sigmas = sigmas.iter().map(|&s| s as f32).collect();
+        levels.spread();
     }
     let last = if ends_at_zero { 0.0 } else { levels.table[0] };
     Ok(levels.schedule(last, begin, |timestep, sigma, next| Step {
@@ -52,6 +49,14 @@ impl Levels {
         let timesteps = spacing.timesteps(alphas.len(), steps, offset);
         let sigmas = timesteps.iter().map(|&t| interpolate(&table, t)).collect();
         Ok(Levels { table, timesteps, sigmas, spacing })
+    }
+
+    /// Spreads the levels evenly in their seventh roots.
+    pub fn spread(&mut self) {
+        let (first, last) = (self.sigmas[0], self.sigmas[self.sigmas.len() - 1]);
+        let sigmas = karras(last.into(), first.into(), self.sigmas.len());
+        self.timesteps = sigmas.iter().map(|&s| timestep_of(s, &self.table) as f32).collect();
+        self.sigmas = sigmas.iter().map(|&s| s as f32).collect();
     }
 
     /// The schedule that goes through all levels to `last`; `step` makes one from a timestep, a level and the next.

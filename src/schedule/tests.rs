@@ -164,14 +164,14 @@ fn lcm_steps() {
 #[test]
 fn another_class_takes_explicit_keys_only() {
     let pndm = config("PNDMScheduler", r#""beta_end": 0.012, "set_alpha_to_one": false, "steps_offset": 1"#);
-    let heun = config("HeunDiscreteScheduler", r#""beta_end": 0.012"#);
-    assert_refused(&heun, 4, Code::Unsupported, "HeunDiscreteScheduler");
+    let other = config("UniPCMultistepScheduler", r#""beta_end": 0.012"#);
+    assert_refused(&other, 4, Code::Unsupported, "UniPCMultistepScheduler");
     let lcm = pndm.with_class("lcm").unwrap();
     assert_eq!(lcm.class().unwrap(), "LCMScheduler");
     assert_eq!(timesteps(&lcm, 4), [999.0, 759.0, 499.0, 259.0]);
     // PNDM's spacing by default is leading, Euler's linspace.
     assert_eq!(timesteps(&pndm.with_class("EulerDiscreteScheduler").unwrap(), 2), [999.0, 0.0]);
-    assert_eq!(pndm.with_class("heun").unwrap_err().code, Code::InvalidOption);
+    assert_eq!(pndm.with_class("unipc").unwrap_err().code, Code::InvalidOption);
     // Settings of other classes are of no concern.
     assert!(lcm.with_key("use_beta_sigmas", true).check().is_ok());
 }

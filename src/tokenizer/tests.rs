@@ -166,6 +166,10 @@ fn tokenizer_json_gives_the_same() {
     *other.pointer_mut("/pre_tokenizer/pretokenizers/0/pattern/Regex").unwrap() = pattern.into();
     let files = Files { tokenizer_json: Some(other.to_string().into_bytes()), ..whole };
     assert_eq!(Tokenizer::from_files(&files).unwrap().encode("cat!!"), from_parts.encode("cat!!"));
+    *other.pointer_mut("/pre_tokenizer/pretokenizers/1/use_regex").unwrap() = false.into();
+    let files = Files { tokenizer_json: Some(other.to_string().into_bytes()), ..files };
+    let error = Tokenizer::from_files(&files).err().expect("other tokens");
+    assert!(error.message.contains("pre_tokenizer: wanted"), "{error}");
 }
 
 #[test]

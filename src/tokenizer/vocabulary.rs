@@ -161,8 +161,10 @@ fn check_form(json: &Value, model: &Value, file: &str) -> Result<()> {
     let mut pre_tokenizer = json["pre_tokenizer"].clone();
     let steps = pre_tokenizer["pretokenizers"].as_array_mut();
     let bytes = steps.and_then(|steps| if steps.len() == 2 { steps.pop() } else { None }).unwrap_or_default();
-    // Some name the special tokens in the pattern too, which are found before it is asked.
-    if let Some(pattern) = pre_tokenizer.pointer_mut("/pretokenizers/0/pattern/Regex")
+    // Some name the special tokens in the pattern too; what it finds of one then, the second step cuts up again.
+    let cuts_again = bytes.get("use_regex").is_none_or(|v| *v == json!(true));
+    if cuts_again
+        && let Some(pattern) = pre_tokenizer.pointer_mut("/pretokenizers/0/pattern/Regex")
         && let Some(end) = pattern.as_str().and_then(|p| p.find(PATTERN))
         && pattern.as_str().is_some_and(|p| p.starts_with(r"<\|") && p[..end].ends_with(r"\|>|"))
     {

@@ -34,9 +34,9 @@ const CASES: &[Case] = &[
     case(&["--guidance=-1", "--json"], |r| r.guidance = Some(-1.0), &["guidance", "0 to 100", "-1"]),
     case(&["--guidance", "inf"], |r| r.guidance = Some(f64::INFINITY), &["guidance", "0 to 100", "inf"]),
     case(
-        &["--scheduler", "heun"],
-        |r| r.scheduler = Some("heun".to_owned()),
-        &["scheduler", "\"heun\"", "\"euler\"", "\"lcm\""],
+        &["--scheduler", "unipc"],
+        |r| r.scheduler = Some("unipc".to_owned()),
+        &["scheduler", "\"unipc\"", "\"euler\"", "\"lcm\""],
     ),
     case(&[], |r| r.prompts.clear(), &["prompts", "at least one"]),
     case(&[], |r| r.seeds = Seeds::Each(vec![1, 2]), &["seeds", "1 prompts", "2"]),
