@@ -12,6 +12,7 @@ mod dpm_solver;
 mod euler;
 mod euler_ancestral;
 mod flow_match;
+mod heun;
 mod lcm;
 mod pndm;
 mod spacing;
@@ -35,6 +36,7 @@ const SCHEDULERS: &[Scheduler] = &[
     Scheduler { name: "tcd", class: "TCDScheduler", schedule: tcd::schedule },
     Scheduler { name: "ddim", class: "DDIMScheduler", schedule: ddim::schedule },
     Scheduler { name: "pndm", class: "PNDMScheduler", schedule: pndm::schedule },
+    Scheduler { name: "heun", class: "HeunDiscreteScheduler", schedule: heun::schedule },
     Scheduler { name: "dpm++", class: "DPMSolverMultistepScheduler", schedule: dpm_solver::schedule },
     Scheduler {
         name: "flow-euler",

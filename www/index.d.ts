@@ -113,7 +113,7 @@ export interface GenerateOptions {
   weighted?: boolean;
   /** Layers that are left out at the end of the text encoders. */
   clipSkip?: number;
-  /** "euler", "euler-ancestral", "lcm", "tcd", "ddim", "pndm", "dpm++", or a class of diffusers. */
+  /** "euler", "euler-ancestral", "heun", "lcm", "tcd", "ddim", "pndm", "dpm++", or a class of diffusers. */
   scheduler?: string;
   /** How much fresh noise DDIM and TCD add, 0 to 1. */
   eta?: number;

@@ -30,6 +30,7 @@ import build_family
 import cases
 import extras
 import family_pipes
+import later
 import networks
 import schedulers
 from build_family import STRUCTURE, load
@@ -166,6 +167,7 @@ def add(out, limit_mb=8):
     assert not golden.faults, "\n".join(golden.faults)
     assert size < limit_mb * 1e6, f"{size / 1e6:.1f} MB"
     print(f"{len(golden.cases)} cases more, {size / 1e6:.2f} MB")
+    later.add(out)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,5 @@
-"""Timesteps and sigmas of every scheduler for every number of steps: `python tables.py [--out DIR]`."""
-import argparse
+"""Timesteps and sigmas of every scheduler for every number of steps."""
 import json
-import sys
-from pathlib import Path
-
-sys.dont_write_bytecode = True
 
 import diffusers
 
@@ -17,6 +12,7 @@ SCHEDULERS = {
     "euler_leading": ("EulerDiscreteScheduler", LEADING),
     "euler_linspace_karras": ("EulerDiscreteScheduler", BETAS | KARRAS),
     "euler_ancestral_leading": ("EulerAncestralDiscreteScheduler", LEADING),
+    "heun": ("HeunDiscreteScheduler", BETAS),
     "lcm": ("LCMScheduler", LCM),
     "tcd": ("TCDScheduler", LCM),
     "ddim": ("DDIMScheduler", DDIM),
@@ -45,9 +41,6 @@ def tables():
     return made
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parent)
-    path = parser.parse_args().out / "ref/sched/tables.json"
+def write(out):
     rows = json.dumps(tables(), separators=(",", ":")).replace('"rows"', '\n"rows"').replace("]},", "]},\n")
-    path.write_text(rows + "\n")
+    (out / "ref/sched/tables.json").write_text(rows + "\n")

@@ -32,7 +32,7 @@ pub struct Options {
     /// Of the picture, in pixels; by default what the model was trained for
     #[arg(long, value_name = "WxH", value_parser = crate::parse_size)]
     size: Option<[usize; 2]>,
-    /// euler, euler-ancestral, lcm, tcd, ddim, pndm or dpm++; by default the model's own
+    /// euler, euler-ancestral, heun, lcm, tcd, ddim, pndm, dpm++ or flow-euler; by default the model's own
     #[arg(long)]
     scheduler: Option<String>,
     /// Guidance scale; classifier-free guidance is on above 1; by default 1 for distilled models
