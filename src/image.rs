@@ -239,6 +239,15 @@ mod tests {
     #[test]
     fn the_crop_lies_in_the_middle() {
         assert_eq!(line(&[1, 2, 3, 4, 5, 6]).centre_crop(3, 1), line(&[2, 3, 4]));
+        let column = |greys| Picture { width: 1, height: 6, ..line(greys) }.centre_crop(1, 3).rgb;
+        assert_eq!(column(&[1, 2, 3, 4, 5, 6]), line(&[2, 3, 4]).rgb);
+    }
+
+    /// 0.299 * 200 + 0.587 * 100 + 0.114 * 30 = 121.9; the first weighs 255 by 76.2, the last by 29.1.
+    #[test]
+    fn greys_are_rounded() {
+        let picture = Picture::new(4, 1, 3, &[200, 100, 30, 255, 0, 0, 0, 0, 255, 255, 255, 255]).unwrap();
+        assert_eq!(picture.greys(), [122, 76, 29, 255]);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Expected numbers are printed by diffusers 0.36 on torch 2.9.1.
 
+mod trajectories;
+
 use super::*;
 use crate::error::Code;
 
