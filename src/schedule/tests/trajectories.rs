@@ -35,32 +35,35 @@ fn assert_runs(class: &str, keys: &str, wanted: &[f32]) {
     }
 }
 
+/// Whether each step draws noise, with weight or without: what is drawn afterwards depends on it.
+fn draws(class: &str, keys: &str) -> Vec<bool> {
+    let config = config(class, &format!("{LATENT}, {keys}"));
+    Schedule::new(&config, 2, 0).unwrap().steps.iter().map(|step| step.draws_noise).collect()
+}
+
 #[test]
 fn dpm_solver() {
     for (keys, wanted) in [
-        (r#""solver_type": "heun""#, &[1.9064939, 4.6244178, 6.4815845, 8.2123222, 10.317019][..]),
+        (r#""solver_type": "heun""#, &[1.9064939, 4.624418, 6.4815845, 8.212322, 10.317019][..]),
         (
             r#""solver_type": "heun", "algorithm_type": "sde-dpmsolver++""#,
-            &[2.5065246, 6.29427, 9.0459366, 10.890012, 13.401367],
+            &[2.5065246, 6.29427, 9.045937, 10.890012, 13.401367],
         ),
         (
             r#""final_sigmas_type": "sigma_min", "lower_order_final": false"#,
-            &[2.2325969, 5.6080289, 7.7110715, 8.5702801],
+            &[2.2325969, 5.608029, 7.7110715, 8.57028],
         ),
-        (r#""final_sigmas_type": "sigma_min""#, &[2.2325969, 5.6080289, 7.7110715, 8.8902693]),
+        (r#""final_sigmas_type": "sigma_min""#, &[2.2325969, 5.608029, 7.7110715, 8.890269]),
         (
             r#""final_sigmas_type": "sigma_min", "lower_order_final": false, "euler_at_final": true"#,
-            &[2.2325969, 5.6080289, 7.7110715, 8.8902693],
+            &[2.2325969, 5.608029, 7.7110715, 8.890269],
         ),
         (
             r#""solver_order": 1, "prediction_type": "v_prediction""#,
-            &[0.89970523, 0.93296123, 0.45781681, -0.052561194],
+            &[0.89970523, 0.9329612, 0.4578168, -0.052561194],
         ),
         (r#""timestep_spacing": "trailing""#, &[2.852828, 7.1994348, 8.8985815]),
-        (
-            r#""use_karras_sigmas": true, "final_sigmas_type": "sigma_min""#,
-            &[4.9260201, 9.0086679, 9.0086679],
-        ),
+        (r#""use_karras_sigmas": true, "final_sigmas_type": "sigma_min""#, &[4.92602, 9.008668, 9.008668]),
     ] {
         assert_runs("DPMSolverMultistepScheduler", keys, wanted);
     }
@@ -69,15 +72,23 @@ fn dpm_solver() {
 #[test]
 fn ddim() {
     for (keys, wanted) in [
-        (r#""clip_sample": true, "clip_sample_range": 0.75"#, [0.88952661, 0.74239242, 0.71354061]),
+        (r#""clip_sample": true, "clip_sample_range": 0.75"#, [0.8895266, 0.7423924, 0.7135406]),
         (
             r#""clip_sample": false, "prediction_type": "v_prediction", "set_alpha_to_one": false, "eta": 0.5"#,
-            [0.87968075, 0.81679249, 0.81679249],
+            [0.87968075, 0.8167925, 0.8167925],
         ),
         (r#""clip_sample": false, "prediction_type": "sample""#, [0.9697299, -0.2006169, 1.0]),
     ] {
         assert_runs("DDIMScheduler", keys, &wanted);
     }
+}
+
+/// The table has no timestep 1000.
+#[test]
+fn an_offset_that_leads_out_of_the_table() {
+    let config = config("DDIMScheduler", &format!(r#"{LATENT}, "steps_offset": 250"#));
+    assert_refused(&config, 4, Code::InvalidModel, "leads to timestep 1000 with 4 steps");
+    assert_eq!(timesteps(&config.with_key("steps_offset", 249), 4), [999.0, 749.0, 499.0, 249.0]);
 }
 
 #[test]
@@ -91,13 +102,17 @@ fn pndm() {
 #[test]
 fn tcd() {
     let keys = r#""prediction_type": "v_prediction", "eta": 1.0"#;
-    assert_runs("TCDScheduler", keys, &[0.82668293, 0.028261542, -0.64683056]);
-    assert_runs("TCDScheduler", r#""prediction_type": "sample", "eta": 0.0"#, &[1.0862824, -0.2081106]);
+    assert_runs("TCDScheduler", keys, &[0.8266829, 0.028261542, -0.64683056]);
+    assert_eq!(draws("TCDScheduler", keys), [true, false]);
+    let keys = r#""prediction_type": "sample", "eta": 0.0"#;
+    assert_runs("TCDScheduler", keys, &[1.0862824, -0.2081106]);
+    assert_eq!(draws("TCDScheduler", keys), [false, false]);
 }
 
 /// The model sees the sample scaled, which its output here does not depend on.
 #[test]
 fn euler_ancestral() {
     let keys = r#""prediction_type": "v_prediction""#;
-    assert_runs("EulerAncestralDiscreteScheduler", keys, &[1.1297673, 0.51113451, 0.48154485]);
+    assert_runs("EulerAncestralDiscreteScheduler", keys, &[1.1297673, 0.5111345, 0.48154485]);
+    assert_eq!(draws("EulerAncestralDiscreteScheduler", keys), [true, true]);
 }
