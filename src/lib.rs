@@ -45,6 +45,16 @@
 //!
 //! build.rs checks every variant with naga and against the limits that all devices have; a browser test
 //! compiles every variant in Chromium.
+//!
+//! # How to add a scheduler, a task, a block
+//!
+//! - A scheduler is a file in `src/schedule`, from a configuration to the coefficients of every step, and a line in
+//!   `SCHEDULERS`.
+//! - A task is a file in `src/pipeline/start`, which makes what denoising begins with, and a line in
+//!   `Pipeline::start`.
+//! - A kind of U-Net block is a file in `src/model/unet`, what stands behind its resnets, and a line in `KINDS`.
+//!
+//! Each wants its case in `tests/golden` (`later.py`).
 
 pub mod bench;
 pub mod cpu;

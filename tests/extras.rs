@@ -8,7 +8,7 @@ use tintype::device::{Device, Session, Weights};
 use tintype::host::Cancel;
 use tintype::model::config::{ControlNetConfig, UnetConfig};
 use tintype::model::controlnet::ControlNet;
-use tintype::model::unet::{Adapter, Control, Extras, Unet};
+use tintype::model::unet::{Adapter, Control, Extras, Kind, Unet};
 use tintype::plan::{Recorder, Target, Tensor as Activation};
 use tintype::quant::Format;
 use tintype::shape::{Elem, Shape};
@@ -44,13 +44,17 @@ const SHARE: f32 = 0.5;
 
 type Outputs = BTreeMap<String, Vec<f32>>;
 
+fn kind(attention: bool) -> &'static Kind {
+    if attention { Kind::cross_attention() } else { Kind::plain() }
+}
+
 impl Pair {
     /// `attention` is that of the down blocks.
     fn new(attention: [bool; 3]) -> Pair {
         let folder = Temp::model("sdxs-like");
         let json = fs::read(folder.path("unet/config.json")).unwrap();
         let config = UnetConfig::from_json(&json, "unet").unwrap();
-        let config = UnetConfig { down_attention: attention.to_vec(), ..config };
+        let config = UnetConfig { down_blocks: attention.map(kind).to_vec(), ..config };
         let mut d = Declarations::new(Format::F32);
         let unet = Unet::declare(&mut d, &config);
         d.next_source();
@@ -140,9 +144,9 @@ impl Pair {
 
     /// Of a T2I-Adapter for this U-Net: before the downsampler of a block with attention, else behind it.
     fn feature_shapes(&self) -> Vec<Shape> {
-        let widths = self.config.block_out_channels.iter().zip(&self.config.down_attention).enumerate();
-        let shape = |(i, (&width, &attention)): (usize, (&usize, &bool))| {
-            let halved = if attention { i } else { (i + 1).min(2) };
+        let widths = self.config.block_out_channels.iter().zip(&self.config.down_blocks).enumerate();
+        let shape = |(i, (&width, kind)): (usize, (&usize, &&Kind))| {
+            let halved = if kind.attends_text() { i } else { (i + 1).min(2) };
             Shape::new(1, 8 >> halved, 8 >> halved, width as u32)
         };
         widths.map(shape).collect()
@@ -151,8 +155,8 @@ impl Pair {
     /// The modules of the U-Net whose outputs are the skip connections, in order.
     fn skips(&self) -> Vec<String> {
         let mut names = vec!["conv_in".to_owned()];
-        for (i, attention) in self.config.down_attention.iter().enumerate() {
-            let layer = if *attention { "attentions" } else { "resnets" };
+        for (i, kind) in self.config.down_blocks.iter().enumerate() {
+            let layer = if kind.attends_text() { "attentions" } else { "resnets" };
             names.push(format!("down_blocks.{i}.{layer}.0"));
             if i < 2 {
                 names.push(format!("down_blocks.{i}.downsamplers.0"));

@@ -4,6 +4,7 @@ mod blocks;
 mod encoder;
 mod exp;
 mod extras;
+mod kinds;
 mod time;
 mod transformer;
 
@@ -12,6 +13,7 @@ use blocks::{Level, UpBlock};
 pub(super) use encoder::Encoder;
 use encoder::Parts;
 pub use extras::{Adapter, Control, Extras, ImagePrompt, Residuals};
+pub use kinds::{KINDS, Kind};
 pub use time::{TimeEmbedding, guidance_embedding, timestep_embedding};
 
 use super::config::UnetConfig;
@@ -35,8 +37,8 @@ impl Unet {
         let mut up_blocks = vec![];
         let encoder = Encoder::declare(d, config, |p, mut skips| {
             let mut width = config.block_out_channels[blocks - 1] as u32;
-            for (j, &attention) in config.up_attention.iter().enumerate() {
-                let (path, level) = (format!("up_blocks.{j}"), Level::new(config, blocks - 1 - j, attention));
+            for (j, &kind) in config.up_blocks.iter().enumerate() {
+                let (path, level) = (format!("up_blocks.{j}"), Level::new(config, blocks - 1 - j, kind));
                 up_blocks.push(UpBlock::declare(p, &path, width, level, j + 1 == blocks, &mut skips));
                 width = level.width;
             }

@@ -53,7 +53,7 @@ impl Networks {
     pub fn check_control(&self, control: &ControlNetConfig) -> Result<()> {
         let (unet, copy) = (&self.config, &control.encoder);
         let numbers =
-            |c: &UnetConfig| (c.block_out_channels.clone(), c.layers_per_block, c.down_attention.clone());
+            |c: &UnetConfig| (c.block_out_channels.clone(), c.layers_per_block, c.down_blocks.clone());
         for (key, wanted, found) in [
             (
                 "block_out_channels and the blocks",

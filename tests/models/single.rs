@@ -44,12 +44,12 @@ pub fn unet_blocks(config: &UnetConfig) -> Pairs {
     ]
     .map(|(ours, theirs)| (ours.to_owned(), theirs.to_owned()))
     .to_vec();
-    let (levels, layers) = (config.down_attention.len(), config.layers_per_block);
+    let (levels, layers) = (config.down_blocks.len(), config.layers_per_block);
     let mut at = 1;
-    for (b, attention) in config.down_attention.iter().enumerate() {
+    for (b, kind) in config.down_blocks.iter().enumerate() {
         for i in 0..layers {
             pairs.push((format!("down_blocks.{b}.resnets.{i}"), format!("input_blocks.{at}.0")));
-            if *attention {
+            if kind.attends_text() {
                 pairs.push((format!("down_blocks.{b}.attentions.{i}"), format!("input_blocks.{at}.1")));
             }
             at += 1;
@@ -60,11 +60,11 @@ pub fn unet_blocks(config: &UnetConfig) -> Pairs {
         }
     }
     at = 0;
-    for (b, attention) in config.up_attention.iter().enumerate() {
+    for (b, kind) in config.up_blocks.iter().enumerate() {
         for i in 0..=layers {
             pairs.push((format!("up_blocks.{b}.resnets.{i}"), format!("output_blocks.{at}.0")));
             let mut next = 1;
-            if *attention {
+            if kind.attends_text() {
                 pairs.push((format!("up_blocks.{b}.attentions.{i}"), format!("output_blocks.{at}.1")));
                 next = 2;
             }

@@ -46,6 +46,7 @@ impl ControlNetConfig {
 mod tests {
     use super::*;
     use crate::error::Code::{InvalidModel, Unsupported};
+    use crate::model::unet::Kind;
 
     fn parse(json: &str) -> Result<ControlNetConfig> {
         ControlNetConfig::from_json(json.as_bytes(), "controlnet/config.json")
@@ -55,7 +56,7 @@ mod tests {
     fn defaults_are_those_of_diffusers() {
         let unet = UnetConfig::from_json(b"{}", "unet/config.json").unwrap();
         let wanted = ControlNetConfig {
-            encoder: UnetConfig { up_attention: vec![], ..unet },
+            encoder: UnetConfig { up_blocks: vec![], ..unet },
             conditioning_channels: 3,
             conditioning_embedding_out_channels: vec![16, 32, 96, 256],
         };
@@ -74,7 +75,7 @@ mod tests {
             "conditioning_channels": 1, "conditioning_embedding_out_channels": [6, 10, 12]}"#;
         let config = parse(json).unwrap();
         assert_eq!(config.encoder.block_out_channels, [32, 64]);
-        assert_eq!(config.encoder.down_attention, [false, true]);
+        assert_eq!(config.encoder.down_blocks, [Kind::plain(), Kind::cross_attention()]);
         assert_eq!(config.encoder.heads, [2, 4]);
         assert_eq!(config.encoder.cross_attention_dim, 48);
         assert_eq!(config.conditioning_channels, 1);

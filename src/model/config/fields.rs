@@ -161,23 +161,22 @@ impl<'a> Fields<'a> {
         counts.ok_or_else(|| self.wrong(key, "a list of 1 to 8 whole numbers"))
     }
 
-    /// For each of `len` blocks, whether its type is `yes` rather than `no`.
-    pub fn block_types(
+    /// For each of `len` blocks what the name of its type stands for.
+    pub fn block_types<T: Copy>(
         &self,
         key: &str,
         len: usize,
-        default: &[bool],
-        [no, yes]: [&str; 2],
-    ) -> Result<Vec<bool>> {
+        default: &[T],
+        known: &[(&str, T)],
+    ) -> Result<Vec<T>> {
         let types = match self.get(key) {
             None => default.to_vec(),
             Some(value) => {
                 let list = value.as_array().ok_or_else(|| self.wrong(key, "a list of names"))?;
-                let read = |v: &Value| match v.as_str() {
-                    Some(name) if name == yes => Ok(true),
-                    Some(name) if name == no => Ok(false),
-                    _ if no == yes => Err(self.unsupported(key, no)),
-                    _ => Err(self.unsupported(key, &format!("{no} and {yes}"))),
+                let read = |v: &Value| {
+                    let found = known.iter().find(|(name, _)| v.as_str() == Some(name));
+                    let names = || known.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+                    found.map(|(_, kind)| *kind).ok_or_else(|| self.unsupported(key, &names()))
                 };
                 list.iter().map(read).collect::<Result<Vec<_>>>()?
             }

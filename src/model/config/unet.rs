@@ -5,9 +5,10 @@ use serde_json::{Value, json};
 use super::fields::{Fields, MAX_HEAD};
 use super::text_time::TextTime;
 use crate::error::Result;
+use crate::model::unet::{KINDS, Kind};
 
 /// The U-Net. Lists have one entry for each block, 1 to 8, from the highest resolution down, except
-/// `up_attention`, which is in the order of the up blocks. Widths are multiples of 4 and of
+/// `up_blocks`, which is in the order of the up blocks. Widths are multiples of 4 and of
 /// `norm_num_groups`; a width whose block attends is a multiple of its heads.
 #[derive(Clone, Debug, PartialEq)]
 pub struct UnetConfig {
@@ -16,14 +17,12 @@ pub struct UnetConfig {
     /// Side of the latent it was trained for, which only sets the default size of a picture.
     pub sample_size: Option<usize>,
     pub block_out_channels: Vec<usize>,
-    /// `CrossAttnDownBlock2D`, not `DownBlock2D`.
-    pub down_attention: Vec<bool>,
-    /// `CrossAttnUpBlock2D`, not `UpBlock2D`; entry 0 is the up block at the lowest resolution. Empty in a
-    /// ControlNet.
-    pub up_attention: Vec<bool>,
+    pub down_blocks: Vec<&'static Kind>,
+    /// Entry 0 is the up block at the lowest resolution. Empty in a ControlNet.
+    pub up_blocks: Vec<&'static Kind>,
     pub mid_block: bool,
-    /// With attention the mid block is resnet, transformer, resnet; without it is **one** resnet.
-    pub mid_attention: bool,
+    /// With a transformer the mid block is resnet, transformer, resnet; without it is **one** resnet.
+    pub mid_kind: &'static Kind,
     /// Of the down blocks; an up block has one more.
     pub layers_per_block: usize,
     /// Number of heads, from the misnamed `attention_head_dim`.
@@ -93,19 +92,20 @@ impl UnetConfig {
 
         let block_out_channels = f.levels("block_out_channels", &[320, 640, 1280, 1280])?;
         let blocks = block_out_channels.len();
-        let down = ["DownBlock2D", "CrossAttnDownBlock2D"];
-        let down_attention = f.block_types("down_block_types", blocks, &[true, true, true, false], down)?;
-        let up = ["UpBlock2D", "CrossAttnUpBlock2D"];
-        let up_attention = if up_blocks {
-            f.block_types("up_block_types", blocks, &[false, true, true, true], up)?
-        } else {
-            vec![]
+        let (plain, cross) = (Kind::plain(), Kind::cross_attention());
+        let names = |way: usize| KINDS.iter().map(|kind| (kind.names[way], kind)).collect::<Vec<_>>();
+        let default = [cross, cross, cross, plain];
+        let down_blocks = f.block_types("down_block_types", blocks, &default, &names(0))?;
+        let default = [plain, cross, cross, cross];
+        let up_blocks = match up_blocks {
+            true => f.block_types("up_block_types", blocks, &default, &names(1))?,
+            false => vec![],
         };
-        let (mid_block, mid_attention) = match f.get("mid_block_type") {
-            None => (true, true),
-            Some(Value::Null) => (false, false),
-            Some(name) if name == "UNetMidBlock2DCrossAttn" => (true, true),
-            Some(name) if name == "UNetMidBlock2D" => (true, false),
+        let (mid_block, mid_kind) = match f.get("mid_block_type") {
+            None => (true, cross),
+            Some(Value::Null) => (false, plain),
+            Some(name) if name == "UNetMidBlock2DCrossAttn" => (true, cross),
+            Some(name) if name == "UNetMidBlock2D" => (true, plain),
             Some(_) => {
                 return Err(
                     f.unsupported("mid_block_type", "null, UNetMidBlock2D or UNetMidBlock2DCrossAttn")
@@ -122,10 +122,10 @@ impl UnetConfig {
             in_channels: f.count("in_channels", 4)?,
             out_channels: f.count("out_channels", 4)?,
             sample_size: sample_size(f)?,
-            down_attention,
-            up_attention,
+            down_blocks,
+            up_blocks,
             mid_block,
-            mid_attention,
+            mid_kind,
             layers_per_block: f.same_count("layers_per_block", blocks, 2)?,
             heads: f.counts(heads_key, blocks, 8)?,
             transformer_layers_per_block: f.counts("transformer_layers_per_block", blocks, 1)?,
@@ -156,14 +156,15 @@ impl UnetConfig {
         }
         let last = self.block_out_channels.len() - 1;
         for (i, (&width, &heads)) in self.block_out_channels.iter().zip(&self.heads).enumerate() {
-            let attends = self.down_attention[i]
-                || self.up_attention.get(last - i).is_some_and(|&up| up)
-                || (i == last && self.mid_attention);
-            if attends && !width.is_multiple_of(heads) {
+            let up = self.up_blocks.get(last - i).copied();
+            let mid = (i == last).then_some(self.mid_kind);
+            let sizes = [Some(self.down_blocks[i]), up, mid].into_iter().flatten();
+            let Some(size) = sizes.filter_map(|kind| kind.head_size(width, heads)).max() else { continue };
+            if !width.is_multiple_of(heads) {
                 let supported = format!("a multiple of the {heads} heads for {width}, in block {i}");
                 return Err(f.unsupported("block_out_channels", &supported));
             }
-            if attends && width / heads > MAX_HEAD {
+            if size > MAX_HEAD {
                 let supported = format!("heads of at most {MAX_HEAD} channels, in block {i}");
                 return Err(f.unsupported("attention_head_dim", &supported));
             }
@@ -203,6 +204,11 @@ mod tests {
     use super::*;
     use crate::error::Code::{self, InvalidModel, Unsupported};
 
+    /// Transformers behind the resnets, or nothing.
+    fn kinds(attends: &[bool]) -> Vec<&'static Kind> {
+        attends.iter().map(|&a| if a { Kind::cross_attention() } else { Kind::plain() }).collect()
+    }
+
     fn parse(json: &str) -> Result<UnetConfig> {
         UnetConfig::from_json(json.as_bytes(), "unet/config.json")
     }
@@ -213,10 +219,10 @@ mod tests {
             out_channels: 4,
             sample_size: None,
             block_out_channels: vec![320, 640, 1280, 1280],
-            down_attention: vec![true, true, true, false],
-            up_attention: vec![false, true, true, true],
+            down_blocks: kinds(&[true, true, true, false]),
+            up_blocks: kinds(&[false, true, true, true]),
             mid_block: true,
-            mid_attention: true,
+            mid_kind: Kind::cross_attention(),
             layers_per_block: 2,
             heads: vec![8; 4],
             transformer_layers_per_block: vec![1; 4],
@@ -256,10 +262,10 @@ mod tests {
             out_channels: 8,
             sample_size: Some(24),
             block_out_channels: vec![32, 40],
-            down_attention: vec![false, true],
-            up_attention: vec![true, false],
+            down_blocks: kinds(&[false, true]),
+            up_blocks: kinds(&[true, false]),
             mid_block: false,
-            mid_attention: false,
+            mid_kind: Kind::plain(),
             layers_per_block: 1,
             heads: vec![7, 5],
             transformer_layers_per_block: vec![1, 10],
@@ -285,7 +291,7 @@ mod tests {
             only_cross_attention: vec![true; 4],
             sample_size: Some(96),
             transformer_layers_per_block: vec![2; 4],
-            mid_attention: false,
+            mid_kind: Kind::plain(),
             ..default()
         };
         assert_eq!(parse(json).unwrap(), wanted);
@@ -320,7 +326,7 @@ mod tests {
             ("_class_name", r#""UNet3DConditionModel""#),
             ("mid_block_type", r#""UNetMidBlock2DSimpleCrossAttn""#),
             ("down_block_types", r#"["ResnetDownsampleBlock2D"]"#),
-            ("up_block_types", r#"["AttnUpBlock2D"]"#),
+            ("up_block_types", r#"["SkipUpBlock2D"]"#),
             ("layers_per_block", "[1,2,2,2]"),
             ("cross_attention_dim", "[768,768,768,1024]"),
             ("cross_attention_dim", "766"),

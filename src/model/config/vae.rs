@@ -87,8 +87,8 @@ impl KlConfig {
         f.only("latents_std", Value::Null)?;
         let block_out_channels = f.levels("block_out_channels", &[64])?;
         let blocks = block_out_channels.len();
-        f.block_types("down_block_types", blocks, &[true], ["DownEncoderBlock2D"; 2])?;
-        f.block_types("up_block_types", blocks, &[true], ["UpDecoderBlock2D"; 2])?;
+        f.block_types("down_block_types", blocks, &[()], &[("DownEncoderBlock2D", ())])?;
+        f.block_types("up_block_types", blocks, &[()], &[("UpDecoderBlock2D", ())])?;
         let norm_num_groups = f.count("norm_num_groups", 32)?;
         f.check_widths("block_out_channels", &block_out_channels, norm_num_groups)?;
         let mid_block_add_attention = f.bool("mid_block_add_attention", true)?;

@@ -1,8 +1,10 @@
-//! The blocks of a U-Net: down, mid, up. Resnets with an optional transformer behind each.
+//! The blocks of a U-Net: down, mid, up. Resnets, with what makes a block's kind behind each.
+
+use std::rc::Rc;
 
 use super::Parts;
 use super::extras::{Block, Extras};
-use super::transformer::Transformer;
+use super::kinds::{Behind, Kind};
 use crate::model::config::UnetConfig;
 use crate::model::resnet::Resnet;
 use crate::nn::Conv;
@@ -13,7 +15,8 @@ use crate::plan::{Recorder, Tensor};
 pub struct Level {
     pub width: u32,
     pub layers: usize,
-    pub attention: bool,
+    pub kind: &'static Kind,
+    /// The entry of `attention_head_dim`.
     pub heads: u32,
     pub transformer_layers: usize,
     pub only_cross: bool,
@@ -21,11 +24,11 @@ pub struct Level {
 
 impl Level {
     /// The blocks at resolution `i`, counted from the highest.
-    pub fn new(config: &UnetConfig, i: usize, attention: bool) -> Level {
+    pub fn new(config: &UnetConfig, i: usize, kind: &'static Kind) -> Level {
         Level {
             width: config.block_out_channels[i] as u32,
             layers: config.layers_per_block,
-            attention,
+            kind,
             heads: config.heads[i] as u32,
             transformer_layers: config.transformer_layers_per_block[i],
             only_cross: config.only_cross_attention[i],
@@ -42,12 +45,12 @@ pub struct Inputs<'a> {
     pub extras: &'a Extras,
 }
 
-/// A resnet, its place in the time projections, and the transformer behind it.
+/// A resnet, its place in the time projections, and what stands behind it.
 #[derive(Clone, Debug)]
 struct Layer {
     resnet: Resnet,
     time: u32,
-    transformer: Option<Transformer>,
+    behind: Option<Rc<dyn Behind>>,
 }
 
 impl Layer {
@@ -56,24 +59,17 @@ impl Layer {
         Layer {
             time: p.time_projection(&resnet, level.width),
             resnet: Resnet::declare(p.d, &resnet, inputs, level.width, p.groups, p.eps),
-            transformer: level.attention.then(|| {
+            behind: level.kind.behind.map(|behind| {
                 let path = format!("{path}.attentions.{index}");
-                Transformer::declare(
-                    p,
-                    &path,
-                    level.width,
-                    level.heads,
-                    level.transformer_layers,
-                    level.only_cross,
-                )
+                (behind.declare)(p, &path, level)
             }),
         }
     }
 
     fn record(&self, r: &mut Recorder, x: Tensor, skip: Option<Tensor>, inputs: &Inputs) -> Tensor {
         let x = self.resnet.record(r, x, skip, Some((inputs.time, self.time)));
-        match &self.transformer {
-            Some(t) => t.record(r, x, inputs),
+        match &self.behind {
+            Some(behind) => behind.record(r, x, inputs),
             None => x,
         }
     }
@@ -83,7 +79,7 @@ impl Layer {
 pub struct DownBlock {
     index: usize,
     path: String,
-    attention: bool,
+    attends_text: bool,
     layers: Vec<Layer>,
     /// A 3x3 convolution with stride 2; the last block has none.
     downsampler: Option<Conv>,
@@ -107,7 +103,7 @@ impl DownBlock {
         let name = format!("{path}.downsamplers.0");
         let downsampler =
             (!last).then(|| Conv::declare(p.d, &format!("{name}.conv"), level.width, level.width, 3, true));
-        DownBlock { index, path: name, attention: level.attention, layers, downsampler }
+        DownBlock { index, path: name, attends_text: level.kind.attends_text(), layers, downsampler }
     }
 
     pub fn record(
@@ -121,9 +117,9 @@ impl DownBlock {
             x = layer.record(r, x, None, inputs);
             skips.push(x);
         }
-        // A T2I-Adapter's feature belongs to a block with attention before its downsampler, and to one
-        // without (SDXL's first) behind it; the skip connection from that place has it too.
-        if self.attention {
+        // A T2I-Adapter's feature belongs to a block that sees the text before its downsampler, and to another
+        // (SDXL's first) behind it; the skip connection from that place has it too.
+        if self.attends_text {
             x = self.add_feature(r, x, inputs, skips);
         }
         if let Some(conv) = &self.downsampler {
@@ -131,7 +127,7 @@ impl DownBlock {
             x = r.tap(&self.path, x);
             skips.push(x);
         }
-        if !self.attention {
+        if !self.attends_text {
             x = self.add_feature(r, x, inputs, skips);
         }
         x
@@ -148,16 +144,16 @@ impl DownBlock {
 #[derive(Clone, Debug)]
 pub struct MidBlock {
     first: Layer,
-    /// Only behind a transformer.
+    /// Only where something stands behind the first.
     second: Option<Layer>,
 }
 
 impl MidBlock {
     pub fn declare(p: &mut Parts, level: Level) -> MidBlock {
-        let plain = Level { attention: false, ..level };
+        let plain = Level { kind: Kind::plain(), ..level };
         MidBlock {
             first: Layer::declare(p, "mid_block", 0, level.width, level),
-            second: level.attention.then(|| Layer::declare(p, "mid_block", 1, level.width, plain)),
+            second: level.kind.behind.map(|_| Layer::declare(p, "mid_block", 1, level.width, plain)),
         }
     }
 

@@ -94,12 +94,12 @@ impl Encoder {
         let mut skips = vec![first];
         let mut width = first;
         let mut down_blocks = vec![];
-        for (i, &attention) in config.down_attention.iter().enumerate() {
-            let level = Level::new(config, i, attention);
+        for (i, &kind) in config.down_blocks.iter().enumerate() {
+            let level = Level::new(config, i, kind);
             down_blocks.push(DownBlock::declare(&mut p, i, width, level, i + 1 == blocks, &mut skips));
             width = level.width;
         }
-        let mid = Level { only_cross: false, ..Level::new(config, blocks - 1, config.mid_attention) };
+        let mid = Level { only_cross: false, ..Level::new(config, blocks - 1, config.mid_kind) };
         let mid_block = config.mid_block.then(|| MidBlock::declare(&mut p, mid));
         behind(&mut p, skips);
 

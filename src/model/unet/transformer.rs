@@ -1,7 +1,10 @@
 //! The transformer of a U-Net block (diffusers' Transformer2DModel and BasicTransformerBlock).
 
+use std::rc::Rc;
+
 use super::Parts;
-use super::blocks::Inputs;
+use super::blocks::{Inputs, Level};
+use super::kinds::{Behind, Declare};
 use crate::nn::{Attention, GroupNorm, Heads, LayerNorm, Linear, Projections};
 use crate::ops::{Activation, Epilogue, Matmul};
 use crate::plan::{Recorder, Tensor};
@@ -10,8 +13,15 @@ use crate::plan::{Recorder, Tensor};
 const GROUP_NORM_EPS: f32 = 1e-6;
 const LAYER_NORM_EPS: f32 = 1e-5;
 
+pub const BEHIND: Declare = Declare {
+    attends_text: true,
+    // The misnamed `attention_head_dim` is how many heads there are.
+    head_size: |width, given| width / given,
+    declare: |p, path, level| Rc::new(Transformer::declare(p, path, level)),
+};
+
 #[derive(Clone, Debug)]
-pub struct Transformer {
+struct Transformer {
     path: String,
     norm: GroupNorm,
     /// Linear, or a 1x1 convolution, which is the same over pixels.
@@ -22,20 +32,14 @@ pub struct Transformer {
 
 impl Transformer {
     /// `only_cross` replaces self-attention by a second attention over the text.
-    pub fn declare(
-        p: &mut Parts,
-        path: &str,
-        width: u32,
-        heads: u32,
-        layers: usize,
-        only_cross: bool,
-    ) -> Transformer {
-        let heads = Heads { count: heads, size: width / heads };
+    fn declare(p: &mut Parts, path: &str, level: Level) -> Transformer {
+        let Level { width, only_cross, .. } = level;
+        let heads = Heads { count: level.heads, size: width / level.heads };
         Transformer {
             path: path.to_owned(),
             norm: GroupNorm::declare(p.d, &format!("{path}.norm"), width, p.groups, GROUP_NORM_EPS),
             proj_in: Linear::declare(p.d, &format!("{path}.proj_in"), width, width, true),
-            blocks: (0..layers)
+            blocks: (0..level.transformer_layers)
                 .map(|i| {
                     Block::declare(p, &format!("{path}.transformer_blocks.{i}"), width, heads, only_cross)
                 })
@@ -43,9 +47,10 @@ impl Transformer {
             proj_out: Linear::declare(p.d, &format!("{path}.proj_out"), width, width, true),
         }
     }
+}
 
-    /// `x` is `[N, H, W, width]`.
-    pub fn record(&self, r: &mut Recorder, x: Tensor, inputs: &Inputs) -> Tensor {
+impl Behind for Transformer {
+    fn record(&self, r: &mut Recorder, x: Tensor, inputs: &Inputs) -> Tensor {
         let h = self.norm.record(r, x, None, Activation::None);
         let h = r.tap(&format!("{}.norm", self.path), h);
         let mut h = self.proj_in.of(h).record(r);
