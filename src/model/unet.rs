@@ -5,6 +5,7 @@ mod encoder;
 mod exp;
 mod extras;
 mod kinds;
+mod self_attention;
 mod time;
 mod transformer;
 

@@ -12,6 +12,7 @@ use crate::plan::{Recorder, Tensor};
 pub static KINDS: &[Kind] = &[
     Kind::new(["DownBlock2D", "UpBlock2D"], None),
     Kind::new(["CrossAttnDownBlock2D", "CrossAttnUpBlock2D"], Some(&super::transformer::BEHIND)),
+    Kind::new(["AttnDownBlock2D", "AttnUpBlock2D"], Some(&super::self_attention::BEHIND)),
 ];
 
 /// A kind of block.
