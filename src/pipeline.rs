@@ -63,6 +63,11 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
+    /// The text encoders: one, or SDXL's two.
+    fn texts(&self) -> impl Iterator<Item = &TextPart> {
+        [Some(&self.text), self.text_2.as_ref()].into_iter().flatten()
+    }
+
     /// Replaces the model's own scheduler.
     pub fn set_scheduler(&mut self, scheduler: schedule::Config) {
         self.scheduler = scheduler;

@@ -35,8 +35,7 @@ impl Pipeline {
             all.push(rows);
         }
         let longest = all.iter().flatten().map(Vec::len).max().unwrap_or(1);
-        for (rows, text) in all.iter_mut().zip([Some(&self.text), self.text_2.as_ref()].into_iter().flatten())
-        {
+        for (rows, text) in all.iter_mut().zip(self.texts()) {
             prompt::level(&text.tokenizer, rows, longest);
         }
         all
@@ -93,8 +92,7 @@ impl Pipeline {
     fn hidden_state(&self, clip_skip: usize) -> Result<HiddenState> {
         let usual = if self.text_2.is_some() { HiddenState::PENULTIMATE } else { HiddenState::LAST };
         let state = HiddenState { skip: usual.skip + clip_skip, ..usual };
-        let encoders = [Some(&self.text), self.text_2.as_ref()].into_iter().flatten();
-        let layers = encoders.map(|t| t.network.encoder.config.num_hidden_layers).min().unwrap_or(0);
+        let layers = self.texts().map(|t| t.network.encoder.config.num_hidden_layers).min().unwrap_or(0);
         if state.skip >= layers {
             let most = layers.saturating_sub(usual.skip + 1);
             return Err(Error::option(format!("clip_skip: wanted 0 to {most}, found {clip_skip}")));

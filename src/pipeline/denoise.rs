@@ -18,7 +18,7 @@ use crate::weights::{Checkpoint, Declarations, Folder, Hooks, join};
 
 pub struct UnetPart {
     pub networks: Networks,
-    merged: Merged,
+    pub(super) merged: Merged,
 }
 
 impl UnetPart {
@@ -75,16 +75,6 @@ impl UnetPart {
         }
         let merged = Merged::load(device, origin, (component, STEM), d, beside, hooks).await?;
         Ok(UnetPart { networks, merged })
-    }
-
-    /// Merges the LoRAs of the origin anew.
-    pub(super) async fn merge<F: Folder>(
-        &self,
-        device: &Device,
-        origin: &Origin<'_, F>,
-        hooks: Hooks<'_>,
-    ) -> Result<()> {
-        self.merged.merge(device, origin, hooks).await
     }
 
     /// The plan of a job, which the device can hold.

@@ -110,15 +110,14 @@ impl Pipeline {
     /// Whether the parts fit each other.
     fn check(&self) -> Result<()> {
         let unet = &self.unet.networks.config;
-        let encoders = || [Some(&self.text), self.text_2.as_ref()].into_iter().flatten();
-        let width: usize = encoders().map(|t| t.network.encoder.config.hidden_size).sum();
+        let width: usize = self.texts().map(|t| t.network.encoder.config.hidden_size).sum();
         if width != unet.cross_attention_dim {
             let wanted = unet.cross_attention_dim;
             return Err(Error::model(format!(
                 "unet/config.json: cross_attention_dim is {wanted}, but the text encoder's hidden_size is {width}"
             )));
         }
-        let projections: usize = encoders().filter_map(|t| t.network.encoder.config.projection_dim).sum();
+        let projections: usize = self.texts().filter_map(|t| t.network.encoder.config.projection_dim).sum();
         if let Some(text_time) = unet.text_time.filter(|t| t.pooled() != projections) {
             return Err(Error::model(format!(
                 "unet/config.json: projection_class_embeddings_input_dim wants {} numbers of pooled text, but the \
@@ -161,10 +160,10 @@ impl Pipeline {
         }
         self.lora_scales.replace(None);
         let origin = Origin::open(folder, additions.single_file, &self.loras, scales).await?;
-        for text in [Some(&self.text), self.text_2.as_ref()].into_iter().flatten() {
-            text.network.merge(device, &origin, hooks).await?;
+        for text in self.texts() {
+            text.network.merged.merge(device, &origin, hooks).await?;
         }
-        self.unet.merge(device, &origin, hooks).await?;
+        self.unet.merged.merge(device, &origin, hooks).await?;
         self.lora_scales.replace(Some(scales.to_vec()));
         Ok(())
     }

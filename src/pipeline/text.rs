@@ -21,7 +21,7 @@ pub struct TextPart {
 /// A text encoder, from token ids on.
 pub struct TextNetwork {
     pub encoder: TextEncoder,
-    merged: Merged,
+    pub(super) merged: Merged,
     /// The vectors of learned tokens, `[n, width]`: the token behind the vocabulary and those after it.
     learned: Vec<f32>,
 }
@@ -156,16 +156,6 @@ impl TextNetwork {
         let encoder = TextEncoder::declare(&mut d, &config);
         let merged = Merged::load(device, origin, (component, "model"), d, vec![], hooks).await?;
         Ok(TextNetwork { encoder, merged, learned: vec![] })
-    }
-
-    /// Merges the LoRAs of the origin anew.
-    pub(super) async fn merge<F: Folder>(
-        &self,
-        device: &Device,
-        origin: &Origin<'_, F>,
-        hooks: Hooks<'_>,
-    ) -> Result<()> {
-        self.merged.merge(device, origin, hooks).await
     }
 
     /// A session for so many prompts: its input is [`Self::embeddings`], its section "text".
