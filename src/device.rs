@@ -11,7 +11,7 @@ use crate::gpu::Gpu;
 use crate::host::Cancel;
 use crate::plan::{Block, Limits, Plan, Target};
 use crate::shape::Elem;
-use crate::weights::{Checkpoint, Declarations, Folder, Handle, Hooks};
+use crate::weights::{Checkpoint, Declarations, Folder, Handle, Hooks, Table};
 
 pub enum Device {
     Gpu(Gpu),
@@ -176,8 +176,7 @@ impl Weights {
         }
     }
 
-    /// An embedding table, row after row.
-    pub fn table(&self, handle: Handle) -> &[f32] {
+    pub fn table(&self, handle: Handle) -> &Table {
         match self {
             Weights::Gpu(weights) => weights.table(handle),
             Weights::Cpu(weights) => weights.table(handle),

@@ -15,6 +15,7 @@ mod fill;
 mod lora;
 mod merge;
 mod original;
+mod piece;
 mod safetensors;
 mod source;
 mod stream;
@@ -28,6 +29,7 @@ pub use fill::Filler;
 pub use lora::{Adapter, Lora};
 pub use merge::Merge;
 pub use original::{Names, Place, Renamed, places};
+pub use piece::{PIECE_BYTES, Piece, Pieces, Table};
 pub use safetensors::{Dtype, Header, MAX_HEADER_BYTES, TensorInfo};
 #[cfg(not(target_arch = "wasm32"))]
 pub use source::DiskFolder;

@@ -18,11 +18,11 @@ use tintype::host::Cancel;
 use tintype::plan::{Plan, Recorder, Target, Tensor};
 use tintype::quant::{Format, Matrix};
 use tintype::shape::{Elem, Shape};
-use tintype::weights::{Declarations, Dtype, Filler, Handle, Layout, Role, Sink, TensorInfo};
+use tintype::weights::{Declarations, Dtype, Filler, Handle, Layout, Pieces, Role, Sink, TensorInfo};
 
 pub const ELEMS: [Elem; 3] = [Elem::F32, Elem::F16, Elem::Pack16];
 pub const HALVES: [Elem; 2] = [Elem::F16, Elem::Pack16];
-pub const FORMATS: [Format; 3] = [Format::F32, Format::F16, Format::Q8];
+pub const FORMATS: [Format; 4] = Format::ALL;
 pub const HALF_MAX: f64 = 65504.0;
 
 // A sum of K f32 products rounds at most K times, each time by 2^-24 of a partial sum. The tests have
@@ -69,8 +69,9 @@ impl Bench {
     pub fn fill(&mut self) -> Checkpoint {
         let mut tensors = HashMap::new();
         let mut blobs = vec![];
-        let mut filler = Filler::new(&self.d, 0, |handle, blob| {
-            blobs.push((handle, blob));
+        let mut pieces = Pieces::new(&self.d);
+        let mut filler = Filler::new(&self.d, 0, |piece| {
+            blobs.extend(pieces.add(piece));
             Ok(())
         });
         for part in self.d.specs.iter().flat_map(|s| &s.parts) {
@@ -253,8 +254,9 @@ fn dequantise(
                 Format::F32 => 0.0,
                 // Half a unit in the last of 11 bits.
                 Format::F16 => value.abs() * 2f32.powi(-11) + 2f32.powi(-25),
-                // Half a step of 1/127, and a little for the division.
-                Format::Q8 => largest / 127.0 * 0.5001,
+                // Half a step, and the largest may be cut by a tenth: scales are chosen by the sum of the squares.
+                Format::Q8 => (largest / 127.0 * 0.51).max(value.abs() - largest * 0.89),
+                Format::Q4 => largest * 0.15,
             };
             assert!((held - *value).abs() <= bound, "weight {o}, {at}: {held} for {value}");
             *value = held;

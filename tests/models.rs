@@ -18,16 +18,18 @@ use tintype::model::unet::Unet;
 use tintype::nn::{Attention, Conv, Heads, Linear, Projections};
 use tintype::pipeline::Network;
 use tintype::quant::Format;
-use tintype::weights::{Declarations, DiskFolder, Filler, Hooks, Layout, MemoryFolder, stream};
+use tintype::weights::{Declarations, DiskFolder, Filler, Hooks, Layout, MemoryFolder, Pieces, stream};
 
 use folder::{Temp, golden};
 use tensors::{Tensor, Tensors};
 
 /// What is declared, filled from the files of a component: a blob for each handle.
 fn fill(d: &Declarations, model: &Path, component: &str) -> Result<BTreeMap<u32, Vec<u8>>> {
-    let mut blobs = BTreeMap::new();
-    let mut filler = Filler::new(d, 0, |handle, blob| {
-        assert!(blobs.insert(handle.0, blob).is_none(), "{handle:?} came twice");
+    let (mut blobs, mut pieces) = (BTreeMap::new(), Pieces::new(d));
+    let mut filler = Filler::new(d, 0, |piece| {
+        if let Some((handle, blob)) = pieces.add(piece) {
+            assert!(blobs.insert(handle.0, blob).is_none(), "{handle:?} came twice");
+        }
         Ok(())
     });
     let stem = if component == "text_encoder" { "model" } else { "diffusion_pytorch_model" };
@@ -62,7 +64,7 @@ fn text_encoder_of(model: &str, format: Format) -> Declarations {
 fn element_types_make_no_difference() {
     // A bfloat16 file whose values other types hold too.
     const FILE: &str = "text_encoder/model.safetensors";
-    for format in [Format::F32, Format::F16, Format::Q8] {
+    for format in Format::ALL {
         let d = text_encoder(format);
         let brain = fill(&d, &golden("sdxs-like"), "text_encoder").unwrap();
         for dtype in ["F16", "F32"] {
@@ -152,9 +154,9 @@ fn numbered(d: &Declarations) -> Vec<Vec<f32>> {
     }
     let mut folder = MemoryFolder::new();
     folder.insert("model.safetensors", Tensors(tensors).bytes());
-    let mut blobs = BTreeMap::new();
-    let mut filler = Filler::new(d, 0, |handle, blob| {
-        blobs.insert(handle.0, blob);
+    let (mut blobs, mut pieces) = (BTreeMap::new(), Pieces::new(d));
+    let mut filler = Filler::new(d, 0, |piece| {
+        blobs.extend(pieces.add(piece).map(|(handle, blob)| (handle.0, blob)));
         Ok(())
     });
     block_on(stream(&folder, "", "model", &mut filler, Hooks::NONE)).unwrap();

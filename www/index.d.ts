@@ -56,7 +56,7 @@ export interface CreateOptions {
    */
   device?: "auto" | "gpu" | "cpu";
   /** How weights are stored. */
-  weights?: "f32" | "f16" | "q8";
+  weights?: "f32" | "f16" | "q8" | "q4";
   /**
    * How activations are stored: "auto" (the default) takes what the device does best. The CPU has f32 alone:
    * "f16" and "pack16" choose the GPU, even one in software.

@@ -104,7 +104,7 @@ impl Session {
         }
         let read = |i: usize| at(i).map_or(&[][..], |b| &buffers[b][..]);
         let vectors = |i: usize| match step.bindings[i] {
-            Binding::Weight(handle, _) => self.weights.table(handle),
+            Binding::Weight(handle, _) => self.weights.vectors(handle),
             _ => panic!("binding {i} of {kernel} is no weight"),
         };
         let matrix = |i: usize| match step.bindings[i] {

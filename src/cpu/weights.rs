@@ -1,15 +1,14 @@
-//! The handles' blobs on the CPU: matrices as `[taps * inputs, outputs]`, which products want.
+//! The handles' blobs on the CPU: matrices of f32 as `[taps * inputs, outputs]`, which products want, all others as
+//! they come, to be unpacked panel by panel.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
-use half::f16;
-
 use super::PANEL;
 use crate::error::Result;
 use crate::quant::{Format, Matrix};
-use crate::weights::{Checkpoint, Declarations, Folder, Handle, Hooks, Layout};
+use crate::weights::{Checkpoint, Declarations, Folder, Handle, Hooks, Layout, Piece, Pieces, Table};
 
 /// What a model's handles were filled with.
 pub struct Weights {
@@ -20,6 +19,7 @@ enum Blob {
     /// May be replaced while sessions share the weights.
     Matrix(RefCell<Rc<Dense>>),
     Vectors(Vec<f32>),
+    Table(Table),
 }
 
 /// A matrix, `[taps * inputs, outputs]`, and its bias.
@@ -32,9 +32,8 @@ pub struct Dense {
 
 enum Values {
     F32(Vec<f32>),
-    F16(Vec<f16>),
-    /// With a scale for each output.
-    Q8(Vec<i8>, Vec<f32>),
+    /// The blob, whose layout this is.
+    Packed(Matrix, Vec<u8>),
 }
 
 impl Weights {
@@ -45,9 +44,12 @@ impl Weights {
         hooks: Hooks<'_>,
     ) -> Result<Weights> {
         let mut weights = Weights { blobs: HashMap::new() };
+        let mut pieces = Pieces::new(declarations);
         for (source, checkpoint) in checkpoints.iter().enumerate() {
-            let mut insert = |handle, blob: Vec<u8>| {
-                weights.insert(declarations, handle, &blob);
+            let mut insert = |piece: Piece<'_>| {
+                if let Some((handle, blob)) = pieces.add(piece) {
+                    weights.insert(declarations, handle, blob);
+                }
                 Ok(())
             };
             checkpoint.fill(declarations, source, None, hooks, &mut insert).await?;
@@ -63,11 +65,13 @@ impl Weights {
         handles: &HashSet<Handle>,
         hooks: Hooks<'_>,
     ) -> Result<()> {
+        let mut pieces = Pieces::new(declarations);
         for (source, checkpoint) in checkpoints.iter().enumerate() {
-            let mut replace = |handle: Handle, blob: Vec<u8>| {
+            let mut replace = |piece: Piece<'_>| {
+                let Some((handle, blob)) = pieces.add(piece) else { return Ok(()) };
                 match (&self.blobs[&handle], declarations.specs[handle.0 as usize].layout) {
                     (Blob::Matrix(dense), Layout::Matrix(matrix)) => {
-                        dense.replace(Rc::new(Dense::new(&matrix, &blob)));
+                        dense.replace(Rc::new(Dense::new(&matrix, blob)));
                     }
                     (_, layout) => panic!("{layout:?} is no matrix"),
                 }
@@ -87,64 +91,65 @@ impl Weights {
     ) -> Weights {
         let mut weights = Weights { blobs: HashMap::new() };
         for (handle, blob) in blobs {
-            weights.insert(declarations, handle, &blob);
+            weights.insert(declarations, handle, blob);
         }
         weights
     }
 
-    /// An embedding table, or the vectors of a norm.
-    pub fn table(&self, handle: Handle) -> &[f32] {
+    /// The vectors of a norm.
+    pub fn vectors(&self, handle: Handle) -> &[f32] {
         match &self.blobs[&handle] {
             Blob::Vectors(values) => values,
-            Blob::Matrix(_) => panic!("{handle:?} is a matrix"),
+            _ => panic!("{handle:?} is no vectors"),
+        }
+    }
+
+    pub fn table(&self, handle: Handle) -> &Table {
+        match &self.blobs[&handle] {
+            Blob::Table(table) => table,
+            _ => panic!("{handle:?} is no table"),
         }
     }
 
     pub fn matrix(&self, handle: Handle) -> Rc<Dense> {
         match &self.blobs[&handle] {
             Blob::Matrix(dense) => dense.borrow().clone(),
-            Blob::Vectors(_) => panic!("{handle:?} is no matrix"),
+            _ => panic!("{handle:?} is no matrix"),
         }
     }
 
-    fn insert(&mut self, declarations: &Declarations, handle: Handle, blob: &[u8]) {
+    fn insert(&mut self, declarations: &Declarations, handle: Handle, blob: Vec<u8>) {
         let made = match declarations.specs[handle.0 as usize].layout {
             Layout::Matrix(matrix) => Blob::Matrix(RefCell::new(Rc::new(Dense::new(&matrix, blob)))),
-            Layout::Vectors { .. } | Layout::Table { .. } => {
-                Blob::Vectors(bytemuck::pod_collect_to_vec(blob))
-            }
+            Layout::Vectors { .. } => Blob::Vectors(bytemuck::pod_collect_to_vec(&blob)),
+            Layout::Table { format, width, .. } => Blob::Table(Table::new(format, width, &blob)),
         };
         self.blobs.insert(handle, made);
     }
 }
 
 impl Dense {
-    fn new(m: &Matrix, blob: &[u8]) -> Dense {
-        let (depth, outputs) = ((m.taps * m.inputs) as usize, m.outputs as usize);
-        let floats = |at: u32| -> Vec<f32> {
-            bytemuck::pod_collect_to_vec(&blob[at as usize * 16..at as usize * 16 + outputs * 4])
+    fn new(m: &Matrix, blob: Vec<u8>) -> Dense {
+        let (depth, outputs, bias) = (m.depth(), m.outputs as usize, m.bias(&blob));
+        let values = if m.format == Format::F32 {
+            let mut values = vec![0.0; depth * outputs];
+            for quad in 0..outputs / 4 {
+                m.unpack(&blob, quad, |k, four| {
+                    values[k * outputs + quad * 4..][..4].copy_from_slice(&four);
+                });
+            }
+            Values::F32(values)
+        } else {
+            Values::Packed(*m, blob)
         };
-        // Position i of the result is the weight of tap and input i / outputs, output i % outputs.
-        let element = |i: usize| {
-            let (k, output) = ((i / outputs) as u32, (i % outputs) as u32);
-            m.element(output, k / m.inputs, k % m.inputs)
-        };
-        let all = 0..depth * outputs;
-        let bytes2 = |at: usize| [blob[at * 2], blob[at * 2 + 1]];
-        let bytes4 = |at: usize| [blob[at * 4], blob[at * 4 + 1], blob[at * 4 + 2], blob[at * 4 + 3]];
-        let values = match m.format {
-            Format::F32 => Values::F32(all.map(|i| f32::from_le_bytes(bytes4(element(i)))).collect()),
-            Format::F16 => Values::F16(all.map(|i| f16::from_le_bytes(bytes2(element(i)))).collect()),
-            Format::Q8 => Values::Q8(all.map(|i| blob[element(i)] as i8).collect(), floats(m.scale_at())),
-        };
-        Dense { depth, outputs, values, bias: floats(m.bias_at()) }
+        Dense { depth, outputs, values, bias }
     }
 
     /// Outputs of one panel: a multiple of four, all of them when the weights are f32.
     pub fn panel(&self) -> usize {
         match self.values {
             Values::F32(_) => self.outputs,
-            _ => (PANEL / self.depth / 4 * 4).clamp(4, self.outputs),
+            Values::Packed(..) => (PANEL / self.depth / 4 * 4).clamp(4, self.outputs),
         }
     }
 
@@ -156,19 +161,15 @@ impl Dense {
         count: usize,
         scratch: &'a mut Vec<f32>,
     ) -> (&'a [f32], usize) {
-        let rows = |i: usize| i * self.outputs + first..i * self.outputs + first + count;
-        scratch.clear();
-        match &self.values {
+        let (matrix, blob) = match &self.values {
             Values::F32(values) => return (&values[first..], self.outputs),
-            Values::F16(values) => {
-                (0..self.depth).for_each(|i| scratch.extend(values[rows(i)].iter().map(|v| v.to_f32())));
-            }
-            Values::Q8(values, scales) => {
-                let scales = &scales[first..first + count];
-                for i in 0..self.depth {
-                    scratch.extend(values[rows(i)].iter().zip(scales).map(|(&q, s)| f32::from(q) * s));
-                }
-            }
+            Values::Packed(matrix, blob) => (matrix, blob),
+        };
+        scratch.resize(self.depth * count, 0.0);
+        for column in (0..count).step_by(4) {
+            matrix.unpack(blob, (first + column) / 4, |k, four| {
+                scratch[k * count + column..][..4].copy_from_slice(&four);
+            });
         }
         (scratch, count)
     }

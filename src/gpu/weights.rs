@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::Gpu;
 use crate::error::{Code, Error, Result};
-use crate::weights::{Checkpoint, Declarations, Folder, Handle, Hooks, Layout};
+use crate::weights::{Checkpoint, Declarations, Folder, Handle, Hooks, Layout, Piece, Pieces, Table};
 
 /// Written data waits in staging memory until a submit: after this much there is one.
 const FLUSH_BYTES: u64 = 64 << 20;
@@ -12,7 +12,7 @@ const FLUSH_BYTES: u64 = 64 << 20;
 /// What a model's handles were filled with.
 pub struct GpuWeights {
     blobs: Vec<Option<wgpu::Buffer>>,
-    tables: HashMap<Handle, Vec<f32>>,
+    tables: HashMap<Handle, Table>,
 }
 
 /// Writes blobs.
@@ -32,10 +32,12 @@ impl GpuWeights {
     ) -> Result<GpuWeights> {
         let mut weights = GpuWeights { blobs: vec![None; declarations.specs.len()], tables: HashMap::new() };
         let mut upload = Upload { gpu, pending: 0 };
+        let mut tables = Pieces::new(declarations);
         for (source, checkpoint) in checkpoints.iter().enumerate() {
             let scope = gpu.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-            let mut insert = |handle, blob| {
-                weights.insert(&mut upload, declarations, handle, blob);
+            let mut insert = |piece: Piece<'_>| {
+                let size = declarations.specs[piece.handle.0 as usize].layout.bytes();
+                weights.insert(&mut upload, &mut tables, declarations, piece, size);
                 gpu.check()
             };
             let filled = checkpoint.fill(declarations, source, None, hooks, &mut insert).await;
@@ -61,8 +63,8 @@ impl GpuWeights {
     ) -> Result<()> {
         let mut upload = Upload { gpu, pending: 0 };
         for (source, checkpoint) in checkpoints.iter().enumerate() {
-            let mut replace = |handle, blob: Vec<u8>| {
-                upload.write(self.blob(handle), &blob);
+            let mut replace = |piece: Piece<'_>| {
+                upload.write(self.blob(piece.handle), piece.at, piece.bytes);
                 gpu.check()
             };
             if declarations.any_of(source, handles) {
@@ -79,15 +81,16 @@ impl GpuWeights {
         blobs: impl IntoIterator<Item = (Handle, Vec<u8>)>,
     ) -> GpuWeights {
         let mut weights = GpuWeights { blobs: vec![None; declarations.specs.len()], tables: HashMap::new() };
-        let mut upload = Upload { gpu, pending: 0 };
+        let (mut upload, mut tables) = (Upload { gpu, pending: 0 }, Pieces::new(declarations));
         for (handle, blob) in blobs {
-            weights.insert(&mut upload, declarations, handle, blob);
+            let whole = Piece { handle, at: 0, bytes: &blob };
+            // Tests put more behind a blob than belongs to it.
+            weights.insert(&mut upload, &mut tables, declarations, whole, blob.len());
         }
         weights
     }
 
-    /// An embedding table, row after row.
-    pub fn table(&self, handle: Handle) -> &[f32] {
+    pub fn table(&self, handle: Handle) -> &Table {
         &self.tables[&handle]
     }
 
@@ -98,30 +101,34 @@ impl GpuWeights {
     fn insert(
         &mut self,
         upload: &mut Upload<'_>,
+        tables: &mut Pieces<'_>,
         declarations: &Declarations,
-        handle: Handle,
-        blob: Vec<u8>,
+        piece: Piece<'_>,
+        size: usize,
     ) {
-        let at = handle.0 as usize;
-        if let Layout::Table { .. } = declarations.specs[at].layout {
-            self.tables.insert(handle, bytemuck::pod_collect_to_vec(&blob));
+        let at = piece.handle.0 as usize;
+        if let Layout::Table { format, width, .. } = declarations.specs[at].layout {
+            if let Some((handle, blob)) = tables.add(piece) {
+                self.tables.insert(handle, Table::new(format, width, &blob));
+            }
             return;
         }
-        let buffer = upload.gpu.device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some("weights"),
-            size: blob.len() as u64,
-            usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST,
-            mapped_at_creation: false,
+        let buffer = self.blobs[at].get_or_insert_with(|| {
+            upload.gpu.device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some("weights"),
+                size: size as u64,
+                usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST,
+                mapped_at_creation: false,
+            })
         });
-        upload.write(&buffer, &blob);
-        self.blobs[at] = Some(buffer);
+        upload.write(buffer, piece.at, piece.bytes);
     }
 }
 
 impl Upload<'_> {
-    fn write(&mut self, buffer: &wgpu::Buffer, blob: &[u8]) {
-        self.gpu.queue.write_buffer(buffer, 0, blob);
-        self.pending += blob.len() as u64;
+    fn write(&mut self, buffer: &wgpu::Buffer, at: usize, bytes: &[u8]) {
+        self.gpu.queue.write_buffer(buffer, at as u64, bytes);
+        self.pending += bytes.len() as u64;
         if self.pending > FLUSH_BYTES {
             self.gpu.queue.submit([]);
             self.gpu.poll_until_idle();

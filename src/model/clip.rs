@@ -60,7 +60,7 @@ impl TextEncoder {
         let width = config.hidden_size;
         let embeddings = "text_model.embeddings";
         let token_embedding =
-            d.table(&format!("{embeddings}.token_embedding.weight"), config.vocab_size, width);
+            d.tokens(&format!("{embeddings}.token_embedding.weight"), config.vocab_size, width);
         let rows = config.max_position_embeddings;
         let sizes = Sizes {
             width: width as u32,

@@ -15,12 +15,12 @@ pub struct LoadOptions {
 }
 
 impl LoadOptions {
-    /// From the words of a caller: weights "f32", "f16" or "q8".
+    /// From the words of a caller: weights "f32", "f16", "q8" or "q4".
     pub fn parse(weights: &str, activations: &str) -> Result<LoadOptions> {
-        let weights = [Format::F32, Format::F16, Format::Q8]
+        let weights = Format::ALL
             .into_iter()
             .find(|f| f.as_str() == weights)
-            .ok_or_else(|| Error::option(format!("weights: wanted f32, f16 or q8, found {weights:?}")))?;
+            .ok_or_else(|| Error::option(format!("weights: wanted f32, f16, q8 or q4, found {weights:?}")))?;
         Ok(LoadOptions { weights, activations: activations.to_owned(), encoder: false })
     }
 }

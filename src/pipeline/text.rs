@@ -175,11 +175,15 @@ impl TextNetwork {
     pub fn embeddings(&self, ids: &[Vec<u32>]) -> Result<Vec<f32>> {
         let width = self.encoder.config.hidden_size;
         let [tokens, positions] = self.encoder.tables().map(|t| self.merged.weights.table(t));
+        let positions = positions.values();
         let mut sums = Vec::with_capacity(ids.len() * positions.len());
         for row in ids {
             for (&id, position) in row.iter().zip(positions.chunks_exact(width)) {
-                let mut all = tokens.chunks_exact(width).chain(self.learned.chunks_exact(width));
-                let token = all.nth(id as usize).ok_or_else(|| {
+                let learned = |id: usize| {
+                    let at = id.checked_sub(self.encoder.config.vocab_size)?;
+                    Some(self.learned.chunks_exact(width).nth(at)?.to_vec())
+                };
+                let token = tokens.row(id as usize).or_else(|| learned(id as usize)).ok_or_else(|| {
                     Error::model(format!(
                         "the tokenizer made the token {id}, but the text encoder's vocab_size is {}",
                         self.encoder.config.vocab_size
@@ -194,7 +198,8 @@ impl TextNetwork {
     /// The projected pooled states, `[prompts, projection_dim]`, from the last hidden states.
     pub fn text_embeds(&self, last: &[f32], ids: &[Vec<u32>]) -> Vec<f32> {
         let projection = self.encoder.text_projection().expect("an encoder with a projection");
-        let (matrix, width) = (self.merged.weights.table(projection), self.encoder.config.hidden_size);
+        let (matrix, width) =
+            (self.merged.weights.table(projection).values(), self.encoder.config.hidden_size);
         let pooled = self.encoder.pooled(last, ids);
         let dot = |row: &[f32], vector: &[f32]| row.iter().zip(vector).map(|(a, b)| a * b).sum::<f32>();
         pooled

@@ -67,7 +67,7 @@ impl VisionPart {
         let plan = vision_plan(encoder, target, images);
         plan.check("image encoder", &device.limits())?;
         let session = Session::new(device, plan, &self.weights).await?;
-        let [class, positions] = encoder.tables().map(|t| self.weights.table(t));
+        let [class, positions] = encoder.tables().map(|t| self.weights.table(t).values());
         session.write(device, "patches", &encoder.patches(pixels));
         session.write(device, "embeddings", &encoder.embeddings(images, class, positions));
         session.run(device, "vision", cancel, &|_| {}).await?;
@@ -247,7 +247,7 @@ impl SafetyPart {
         mut score: impl FnMut(f32, f32) -> f32,
     ) -> Vec<Similarity> {
         let [embeds, thresholds] =
-            [concepts.embeds, concepts.thresholds].map(|t| self.vision.weights.table(t));
+            [concepts.embeds, concepts.thresholds].map(|t| self.vision.weights.table(t).values());
         let each = embeds.chunks_exact(image.len()).zip(thresholds);
         each.map(|(concept, &threshold)| {
             let cosine = cosine(image, concept);

@@ -7,6 +7,7 @@ use super::fill::Filler;
 use super::lora::Adapter;
 use super::merge::Merge;
 use super::original::{Place, Renamed};
+use super::piece::Piece;
 use super::source::Folder;
 use super::stream::{Hooks, stream, stream_file};
 use crate::error::{Code, Error, Result};
@@ -53,14 +54,14 @@ impl<'a, F: Folder> Checkpoint<'a, F> {
     }
 
     /// Streams the checkpoint into the handles of a source, or into those of them that are in `only`, and
-    /// hands out every blob that is whole.
+    /// hands out their blobs in pieces.
     pub async fn fill(
         &self,
         declarations: &Declarations,
         source: usize,
         only: Option<&HashSet<Handle>>,
         hooks: Hooks<'_>,
-        upload: &mut dyn FnMut(Handle, Vec<u8>) -> Result<()>,
+        upload: &mut dyn FnMut(Piece<'_>) -> Result<()>,
     ) -> Result<()> {
         let merge = Merge::new(declarations, source, self.component, self.loras)?;
         let mut filler = Filler::new(declarations, source, upload).merging(merge);

@@ -85,8 +85,9 @@ pub enum Layout {
     Vectors {
         bytes: usize,
     },
-    /// f32 rows on the CPU.
+    /// Rows on the CPU, f32 or f16.
     Table {
+        format: Format,
         rows: usize,
         width: usize,
     },
@@ -97,7 +98,8 @@ impl Layout {
         match *self {
             Layout::Matrix(m) => m.bytes(),
             Layout::Vectors { bytes } => bytes,
-            Layout::Table { rows, width } => rows * width * 4,
+            Layout::Table { format: Format::F32, rows, width } => rows * width * 4,
+            Layout::Table { rows, width, .. } => rows * width * 2,
         }
     }
 }
@@ -121,7 +123,7 @@ pub struct Weight {
 #[derive(Debug)]
 pub struct Declarations {
     pub specs: Vec<Spec>,
-    /// The format of matrices.
+    /// The format that is asked for; a matrix may have another ([`Format::of`]).
     pub format: Format,
     source: usize,
 }
@@ -161,7 +163,8 @@ impl Declarations {
     /// A matrix of `outputs` x `inputs` (padded to fours here) made of `parts`.
     pub fn matrix(&mut self, outputs: u32, inputs: u32, taps: u32, parts: Vec<Part>) -> Weight {
         let (outputs, inputs) = (outputs.next_multiple_of(4), inputs.next_multiple_of(4));
-        let matrix = Matrix { format: self.format, outputs, inputs, taps };
+        let mut matrix = Matrix { format: self.format, outputs, inputs, taps };
+        matrix.format = self.format.of(matrix, parts.iter().map(|part| part.names[0].as_str()));
         Weight { handle: self.add(Layout::Matrix(matrix), parts), matrix }
     }
 
@@ -177,10 +180,19 @@ impl Declarations {
         self.add(Layout::Vectors { bytes: padded as usize * 8 }, parts)
     }
 
-    /// An embedding table `[rows, width]`, gathered on the CPU.
+    /// A small table `[rows, width]` of f32 on the CPU.
     pub fn table(&mut self, name: &str, rows: usize, width: usize) -> Handle {
+        self.rows(name, Format::F32, rows, width)
+    }
+
+    /// An embedding table `[rows, width]`, gathered on the CPU.
+    pub fn tokens(&mut self, name: &str, rows: usize, width: usize) -> Handle {
+        self.rows(name, self.format.of_rows(), rows, width)
+    }
+
+    fn rows(&mut self, name: &str, format: Format, rows: usize, width: usize) -> Handle {
         let part = Part { names: vec![name.to_owned()], shape: vec![rows, width], role: Role::Table };
-        self.add(Layout::Table { rows, width }, vec![part])
+        self.add(Layout::Table { format, rows, width }, vec![part])
     }
 }
 

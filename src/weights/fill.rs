@@ -1,15 +1,21 @@
 //! From a checkpoint's bytes, in whatever order they come, to the handles' blobs.
+//!
+//! A matrix that is one tensor of the checkpoint, row for row, goes on slab by slab; one that is made of several, or
+//! with heads that are padded, waits until it is whole.
 
 use std::collections::{HashMap, HashSet};
 
-use super::declare::{Declarations, Handle, Layout, Part, Role};
-use super::merge::Merge;
-use super::safetensors::TensorInfo;
-use super::stream::Sink;
-use crate::error::{Error, Result};
-use crate::quant::store_f32;
+use half::f16;
 
-/// Takes slabs of the tensors of one checkpoint and hands out each blob as soon as it is whole.
+use super::declare::{Columns, Declarations, Handle, Layout, Part, Role, Rows, Spec};
+use super::merge::Merge;
+use super::piece::{PIECE_BYTES, Piece};
+use super::safetensors::TensorInfo;
+use super::stream::{SLAB_BYTES, SLAB_ROWS, Sink};
+use crate::error::{Error, Result};
+use crate::quant::{Format, Matrix, Scales, store_f32};
+
+/// Takes slabs of the tensors of one checkpoint and hands out the blobs in pieces, as soon as they are ready.
 pub struct Filler<'a> {
     declarations: &'a Declarations,
     /// Which handles are filled.
@@ -21,10 +27,12 @@ pub struct Filler<'a> {
     by_name: HashMap<&'a str, (usize, usize)>,
     /// The name under which each part was found.
     found: HashMap<(usize, usize), String>,
-    blobs: Vec<Option<Vec<u8>>>,
+    /// What waits for the rest of its handle: the whole blob, or of one that goes on slab by slab its tail, which has
+    /// the scales and the bias.
+    waiting: Vec<Vec<u8>>,
     /// Parts of a handle that are still to come.
     missing: Vec<usize>,
-    upload: Box<dyn FnMut(Handle, Vec<u8>) -> Result<()> + 'a>,
+    upload: Box<dyn FnMut(Piece<'_>) -> Result<()> + 'a>,
 }
 
 impl<'a> Filler<'a> {
@@ -32,7 +40,7 @@ impl<'a> Filler<'a> {
     pub fn new(
         declarations: &'a Declarations,
         source: usize,
-        upload: impl FnMut(Handle, Vec<u8>) -> Result<()> + 'a,
+        upload: impl FnMut(Piece<'_>) -> Result<()> + 'a,
     ) -> Self {
         let mut by_name = HashMap::new();
         let wanted: Vec<bool> = declarations.specs.iter().map(|spec| spec.source == source).collect();
@@ -45,7 +53,7 @@ impl<'a> Filler<'a> {
             }
         }
         let missing = declarations.specs.iter().map(|s| s.parts.len()).collect();
-        let blobs = vec![None; declarations.specs.len()];
+        let waiting = vec![vec![]; declarations.specs.len()];
         let (merge, merged, found) = (Merge::default(), vec![], HashMap::new());
         Filler {
             declarations,
@@ -54,7 +62,7 @@ impl<'a> Filler<'a> {
             merged,
             by_name,
             found,
-            blobs,
+            waiting,
             missing,
             upload: Box::new(upload),
         }
@@ -129,30 +137,96 @@ impl Sink for Filler<'_> {
             data
         };
         let spec = &self.declarations.specs[h];
-        let part: &Part = &spec.parts[p];
-        let blob = self.blobs[h].get_or_insert_with(|| vec![0; spec.layout.bytes()]);
-        for (row, values) in (first_row as u32..).zip(data.chunks_exact(row_len)) {
-            match (part.role, &spec.layout) {
-                (Role::Weight { rows, columns }, Layout::Matrix(m)) => {
-                    m.store_row(blob, rows.place(row), values, |c| columns.place(c));
+        let (part, handle) = (&spec.parts[p], Handle(h as u32));
+        let plain = plain(spec);
+        // Of a plain matrix only the tail waits: a matrix of no inputs.
+        let begin = plain.map_or(0, |m| m.scale_at() as usize * 16);
+        let tail = plain.map(|m| Layout::Matrix(Matrix { inputs: 0, ..m }));
+        let waiting = &mut self.waiting[h];
+        waiting.resize(spec.layout.bytes() - begin, 0);
+        match (plain, part.role) {
+            (Some(m), Role::Weight { columns, .. }) => {
+                let (at, codes) = store_slab(m, columns, first_row, data, row_len, waiting);
+                (self.upload)(Piece { handle, at, bytes: &codes })?;
+            }
+            _ => {
+                for (row, values) in (first_row as u32..).zip(data.chunks_exact(row_len)) {
+                    store_row(part, tail.as_ref().unwrap_or(&spec.layout), row, values, waiting);
                 }
-                (Role::Bias { rows }, Layout::Matrix(m)) => m.store_bias(blob, rows.place(row), values[0]),
-                (Role::Vector { at }, _) => store_f32(blob, (at + row) as usize, values[0]),
-                (Role::Table, Layout::Table { width, .. }) => {
-                    let at = row as usize * width * 4;
-                    blob[at..at + width * 4].copy_from_slice(bytemuck::cast_slice(values));
-                }
-                (role, layout) => unreachable!("{role:?} in {layout:?}"),
             }
         }
         self.merged = merged;
-        if first_row + rows == info.shape.first().copied().unwrap_or(1) {
+        if first_row + rows == info.rows() {
             self.missing[h] -= 1;
             if self.missing[h] == 0 {
-                let blob = self.blobs[h].take().unwrap_or_default();
-                (self.upload)(Handle(h as u32), blob)?;
+                let rest = std::mem::take(&mut self.waiting[h]);
+                for (i, bytes) in rest.chunks(PIECE_BYTES).enumerate() {
+                    (self.upload)(Piece { handle, at: begin + i * PIECE_BYTES, bytes })?;
+                }
             }
         }
         Ok(())
+    }
+}
+
+/// The matrix of a handle whose rows are those of one tensor, and come in slabs of whole quads.
+fn plain(spec: &Spec) -> Option<Matrix> {
+    let Layout::Matrix(matrix) = spec.layout else { return None };
+    let mut rows = spec.parts.iter().filter_map(|part| match part.role {
+        Role::Weight { rows, .. } => Some((rows, part.shape[0])),
+        _ => None,
+    });
+    match (rows.next(), rows.next()) {
+        (Some((Rows::From(0), count)), None) => {
+            let whole_slabs = matrix.depth() <= SLAB_BYTES / 4 / SLAB_ROWS;
+            (whole_slabs && count == matrix.outputs as usize).then_some(matrix)
+        }
+        _ => None,
+    }
+}
+
+/// Stores a slab of rows of a plain matrix: returns where in the blob its codes begin, and the codes; the scales go to
+/// the tail. Slabs begin at multiples of [`SLAB_ROWS`], where the groups of every format begin too.
+fn store_slab(
+    m: Matrix,
+    columns: Columns,
+    first_row: usize,
+    data: &[f32],
+    row_len: usize,
+    tail: &mut [u8],
+) -> (usize, Vec<u8>) {
+    let rows = data.len() / row_len;
+    let slab = Matrix { outputs: rows as u32, ..m };
+    let mut blob = vec![0; slab.bytes()];
+    for (row, values) in (0..).zip(data.chunks_exact(row_len)) {
+        slab.store_row(&mut blob, row, values, |c| columns.place(c), Scales::Chosen);
+    }
+    let codes = slab.scale_at() as usize * 16;
+    if m.format == Format::Q8 {
+        tail[first_row * 4..][..rows * 4].copy_from_slice(&blob[codes..][..rows * 4]);
+    }
+    blob.truncate(codes);
+    (Matrix { outputs: first_row as u32, ..m }.scale_at() as usize * 16, blob)
+}
+
+/// Stores a row of a tensor that is no plain matrix's weight.
+fn store_row(part: &Part, layout: &Layout, row: u32, values: &[f32], blob: &mut [u8]) {
+    match (part.role, layout) {
+        (Role::Weight { rows, columns }, Layout::Matrix(m)) => {
+            m.store_row(blob, rows.place(row), values, |c| columns.place(c), Scales::Chosen);
+        }
+        (Role::Bias { rows }, Layout::Matrix(m)) => m.store_bias(blob, rows.place(row), values[0]),
+        (Role::Vector { at }, _) => store_f32(blob, (at + row) as usize, values[0]),
+        (Role::Table, Layout::Table { format: Format::F32, width, .. }) => {
+            let at = row as usize * width * 4;
+            blob[at..at + width * 4].copy_from_slice(bytemuck::cast_slice(values));
+        }
+        (Role::Table, Layout::Table { width, .. }) => {
+            let at = row as usize * width * 2;
+            for (half, value) in blob[at..at + width * 2].chunks_exact_mut(2).zip(values) {
+                half.copy_from_slice(&f16::from_f32(*value).to_le_bytes());
+            }
+        }
+        (role, layout) => unreachable!("{role:?} in {layout:?}"),
     }
 }

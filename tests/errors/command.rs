@@ -79,7 +79,7 @@ fn plans_of_what_is_not_there() {
         (&["--model", "README.md"], &["README.md", "JSON", "(invalid-model)"]),
         (&["--model", model, "--size", "60x64"], &["width", "60", "(invalid-option)"]),
         (&["--model", model, "--activations", "f64"], &["activations", "f64", "(invalid-option)"]),
-        (&["--model", model, "--weights", "q4"], &["weights", "q4", "(invalid-option)"]),
+        (&["--model", model, "--weights", "q2"], &["weights", "q2", "(invalid-option)"]),
         (&[], &["--model"]),
     ] {
         let sentence = failure(&[&["plan"], args].concat());

@@ -105,10 +105,10 @@ fn a_plan_is_checked_against_both_limits() {
 #[test]
 fn words_for_storage() {
     let model = golden("sdxs-like");
-    let weights = LoadOptions::parse("q4", "auto").unwrap_err();
+    let weights = LoadOptions::parse("q2", "auto").unwrap_err();
     let activations: Result<Elem> = on_device(|gpu| gpu.elem("f64"));
     for (option, word, e) in
-        [("--weights", "q4", weights), ("--activations", "f64", activations.unwrap_err())]
+        [("--weights", "q2", weights), ("--activations", "f64", activations.unwrap_err())]
     {
         assert_eq!(e.code, InvalidOption);
         assert!(["f32", "f16", word].iter().all(|w| e.message.contains(w)), "{e}");

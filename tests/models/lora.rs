@@ -8,7 +8,7 @@ use tintype::error::{Code, Result};
 use tintype::model::config::UnetConfig;
 use tintype::quant::Format;
 use tintype::weights::{
-    Adapter, Checkpoint, Declarations, DiskFolder, Handle, Hooks, Lora, MemoryFolder, Role,
+    Adapter, Checkpoint, Declarations, DiskFolder, Hooks, Lora, MemoryFolder, Piece, Pieces, Role,
 };
 
 use super::folder::golden;
@@ -80,11 +80,11 @@ fn dotted(pairs: &[Pair], prefix: &str, halves: [&str; 2]) -> Lora {
 
 /// The blobs with these LoRAs.
 fn load(d: &Declarations, loras: &[Adapter<'_>]) -> Result<BTreeMap<u32, Vec<u8>>> {
-    let mut blobs = BTreeMap::new();
+    let (mut blobs, mut pieces) = (BTreeMap::new(), Pieces::new(d));
     let folder = DiskFolder::new(golden(MODEL));
     let checkpoint = Checkpoint::new(&folder, "unet", STEM).with_loras(loras);
-    block_on(checkpoint.fill(d, 0, None, Hooks::NONE, &mut |handle, blob| {
-        blobs.insert(handle.0, blob);
+    block_on(checkpoint.fill(d, 0, None, Hooks::NONE, &mut |piece| {
+        blobs.extend(pieces.add(piece).map(|(handle, blob)| (handle.0, blob)));
         Ok(())
     }))?;
     Ok(blobs)
@@ -157,7 +157,7 @@ fn several_loras_and_formats() {
     let (one, other) = (all[..40].to_vec(), all[20..60].to_vec());
     let (a, b) = (dotted(&one, "unet.", ["lora_A", "lora_B"]), kohya(&other, str::to_owned));
     let loras = [Adapter { lora: &a, scale: 0.3 }, Adapter { lora: &b, scale: -1.25 }];
-    for format in [Format::F32, Format::F16, Format::Q8] {
+    for format in Format::ALL {
         let d = unet(format, MODEL);
         let plain = load(&d, &[]).unwrap();
         assert!(plain == fill(&d, &golden(MODEL), "unet").unwrap());
@@ -171,10 +171,10 @@ fn several_loras_and_formats() {
         let folder = DiskFolder::new(golden(MODEL));
         let checkpoint = Checkpoint::new(&folder, "unet", STEM).with_loras(&loras);
         let touched = checkpoint.touched(&d, 0).unwrap();
-        let mut blobs = plain.clone();
-        let mut replace = |handle: Handle, blob| {
-            assert!(touched.contains(&handle));
-            blobs.insert(handle.0, blob);
+        let (mut blobs, mut pieces) = (plain.clone(), Pieces::new(&d));
+        let mut replace = |piece: Piece<'_>| {
+            assert!(touched.contains(&piece.handle));
+            blobs.extend(pieces.add(piece).map(|(handle, blob)| (handle.0, blob)));
             Ok(())
         };
         block_on(checkpoint.fill(&d, 0, Some(&touched), Hooks::NONE, &mut replace)).unwrap();

@@ -99,7 +99,9 @@ impl Case {
 fn weights_as_dequantised() {
     for elem in ELEMS {
         for format in FORMATS {
-            for (h, w, inputs, outputs) in [(1, 1, 4, 4), (5, 7, 3, 12), (17, 2, 12, 20), (4, 9, 40, 3)] {
+            for (h, w, inputs, outputs) in
+                [(1, 1, 4, 4), (5, 7, 3, 12), (17, 2, 12, 20), (4, 9, 40, 3), (6, 5, 32, 36)]
+            {
                 Case { elem, format, shape: Shape::new(1, h, w, inputs), outputs, ..CASE }.check();
             }
         }

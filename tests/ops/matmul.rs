@@ -5,7 +5,7 @@ use crate::harness::{Bench, ELEMS, F32_LIMIT, FORMATS, HALF_MAX, HALVES, compare
 use crate::twin;
 use tintype::nn::{Conv, Linear};
 use tintype::ops::{Activation, Epilogue, Matmul};
-use tintype::quant::Format;
+use tintype::quant::{Format, Scales};
 use tintype::shape::{Elem, Shape};
 
 /// One linear layer.
@@ -72,7 +72,9 @@ impl Case {
 fn weights_as_dequantised() {
     for elem in ELEMS {
         for format in FORMATS {
-            for (rows, inputs, outputs) in [(1, 1, 1), (1, 320, 12), (17, 12, 20), (35, 3, 4), (64, 40, 3)] {
+            for (rows, inputs, outputs) in
+                [(1, 1, 1), (1, 320, 12), (17, 12, 20), (35, 3, 4), (64, 40, 3), (40, 96, 36)]
+            {
                 Case { elem, format, shape: Shape::tokens(1, rows, inputs), outputs, ..CASE }.check();
             }
         }
@@ -113,11 +115,11 @@ fn every_activation() {
 fn geglu() {
     for elem in ELEMS {
         for format in FORMATS {
-            for outputs in [4, 12, 20] {
+            for (inputs, outputs) in [(12, 4), (12, 12), (12, 20), (32, 20)] {
                 let mut b = Bench::new(elem, format);
-                let layer = Linear::geglu(&mut b.d, "layer", 12, outputs);
+                let layer = Linear::geglu(&mut b.d, "layer", inputs, outputs);
                 let w = b.fill();
-                let (x, seen) = b.input(Shape::tokens(2, 17, 12));
+                let (x, seen) = b.input(Shape::tokens(2, 17, inputs));
                 let y = layer.of(x).record(&mut b.r);
                 let product = twin::matmul(&seen, &w["layer.weight"], &w["layer.bias"]);
                 let want = twin::geglu(&product, outputs as usize);
@@ -158,7 +160,7 @@ fn halves_stop_at_the_largest() {
         let blob = &mut b.blobs[0].1;
         for o in 0..4 {
             let row: Vec<f32> = (0..4).map(|i| if i == o { 4.0 } else { 0.0 }).collect();
-            weight.matrix.store_row(blob, o, &row, |c| c);
+            weight.matrix.store_row(blob, o, &row, |c| c, Scales::Chosen);
         }
         let x = b.input_of(Shape::tokens(1, 1, 4), elem, vec![60000.0, -60000.0, 16376.0, 2.0]).0;
         let y = layer.of(x).record(&mut b.r);

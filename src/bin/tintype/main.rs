@@ -41,7 +41,7 @@ enum Command {
 /// What commands that use a GPU share.
 #[derive(Args, Clone)]
 struct DeviceOptions {
-    /// How weights are stored: f32, f16 or q8; by default f16, and f32 to verify
+    /// How weights are stored: f32, f16, q8 or q4; by default f16, and f32 to verify
     #[arg(long)]
     weights: Option<String>,
     /// How activations are stored: auto, f32, f16 or pack16

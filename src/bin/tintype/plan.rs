@@ -22,7 +22,7 @@ pub struct Options {
     /// How activations are stored: f32, f16 or pack16
     #[arg(long, default_value = "f16")]
     activations: String,
-    /// How weights are stored: f32, f16 or q8
+    /// How weights are stored: f32, f16, q8 or q4
     #[arg(long, default_value = "f16")]
     weights: String,
     /// Print totals as JSON

@@ -8,7 +8,7 @@ use tintype::host::Cancel;
 use tintype::nn::{Conv, GroupNorm, LayerNorm, Linear};
 use tintype::ops::{self, Activation, Attention, Epilogue};
 use tintype::plan::{Recorder, Tensor};
-use tintype::quant::Format;
+use tintype::quant::{Format, Scales};
 use tintype::shape::{Elem, Shape};
 use tintype::weights::{Checkpoint, Columns, Declarations, DiskFolder, Handle, Hooks, Rows, weight_and_bias};
 
@@ -155,7 +155,13 @@ fn identity(d: &mut Declarations, path: &str, channels: u32) -> (Conv, (Handle, 
     let mut blob = vec![0; matrix.bytes()];
     for o in 0..channels {
         let centre = |i: u32| if i == o * 9 + 4 { 1.0 } else { 0.0 };
-        matrix.store_row(&mut blob, o, &(0..channels * 9).map(centre).collect::<Vec<f32>>(), |c| c);
+        matrix.store_row(
+            &mut blob,
+            o,
+            &(0..channels * 9).map(centre).collect::<Vec<f32>>(),
+            |c| c,
+            Scales::Chosen,
+        );
     }
     (conv, (Handle(d.specs.len() as u32 - 1), blob))
 }
@@ -200,7 +206,7 @@ async fn attention(
             let unit: Vec<f32> = (0..width as u32).map(|c| if c == o { 1.0 } else { 0.0 }).collect();
             let (row, columns) =
                 if i == 0 { (spread_rows.place(o), Columns::Same) } else { (o, spread_columns) };
-            matrix.store_row(&mut blob, row, &unit, |c| columns.place(c));
+            matrix.store_row(&mut blob, row, &unit, |c| columns.place(c), Scales::Chosen);
         }
         blobs.push((Handle(i as u32), blob));
     }
