@@ -15,6 +15,8 @@ pub enum Code {
     Unsupported,
     /// A file that is needed does not exist.
     NotFound,
+    /// What was read is not what its hash says.
+    Integrity,
     /// The network or the disk failed while reading.
     Network,
     /// There is no WebGPU adapter, or none that matches.
@@ -38,6 +40,7 @@ impl Code {
             Code::InvalidModel => "invalid-model",
             Code::Unsupported => "unsupported",
             Code::NotFound => "not-found",
+            Code::Integrity => "integrity",
             Code::Network => "network",
             Code::NoAdapter => "no-adapter",
             Code::LimitTooLow => "limit-too-low",

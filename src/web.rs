@@ -34,7 +34,7 @@ pub struct Generator {
 
 #[wasm_bindgen]
 impl Generator {
-    /// `options`: device, weights, activations, imageInput; controls, adapters, ipAdapter and safetyChecker, lists of
+    /// `options`: device, weights, decoderWeights, activations, imageInput; controls, adapters, ipAdapter and safetyChecker, lists of
     /// sources; singleFile, loras and embeddings, lists of `{ source, path, scale }`; adapter and software, what the
     /// browser tells of the GPU; and gather, which starts threads. `progress` gets the stage "download", the fraction
     /// from 0 to 1 and the bytes so far.
@@ -77,6 +77,7 @@ impl Generator {
             weights.as_deref().unwrap_or("f16"),
             activations.as_deref().unwrap_or("auto"),
         )?;
+        load.decoder = LoadOptions::decoder(options.text("decoderWeights")?.as_deref())?;
         load.encoder = options.flag("imageInput")?;
         let sources = Sources::new(source, options)?;
         let device = device(options, &load).await?;
@@ -89,6 +90,7 @@ impl Generator {
             },
             // The page ends the whole worker.
             cancelled: &|| false,
+            keeping: None,
         };
         let pipeline =
             Pipeline::load_with(&device, &sources.model, &sources.additions(), &load, hooks).await?;
@@ -107,6 +109,7 @@ impl Generator {
                     tell(progress, "merge", [meter.borrow_mut().read(read, total)[0], 0.0, 0.0]);
                 },
                 cancelled: &|| cancel.is_cancelled(),
+                keeping: None,
             };
             let Sources { model, .. } = &self.sources;
             let additions = self.sources.additions();

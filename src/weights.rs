@@ -15,6 +15,7 @@ mod fill;
 mod lora;
 mod merge;
 mod original;
+mod pack;
 mod piece;
 mod safetensors;
 mod source;
@@ -29,6 +30,9 @@ pub use fill::Filler;
 pub use lora::{Adapter, Lora};
 pub use merge::Merge;
 pub use original::{Names, Place, Renamed, places};
+#[cfg(not(target_arch = "wasm32"))]
+pub use pack::DiskKeep;
+pub use pack::{CHUNK_BYTES, Keep, Keeping, Listed, MANIFEST, Manifest, Recorded, packed};
 pub use piece::{PIECE_BYTES, Piece, Pieces, Table};
 pub use safetensors::{Dtype, Header, MAX_HEADER_BYTES, TensorInfo};
 #[cfg(not(target_arch = "wasm32"))]

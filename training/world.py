@@ -1,7 +1,7 @@
 """The world the built-in model knows: one flat object on a flat background, and its captions.
 
     python world.py sheet.png      draws a sheet of random pictures
-    python world.py --heldout      writes heldout.json, the 300 captions that judge the model
+    python world.py --heldout      writes heldout.json, the 500 captions that judge the model
 
 Everything is drawn here; no outside picture is used. Needs numpy and PIL only.
 """
@@ -171,7 +171,7 @@ def caption(rng, thing, whole=False):
     ))
 
 
-def heldout_list(n=300):
+def heldout_list(n=500):
     rng = random.Random(20261123)
     rows = []
     for k in range(n):

@@ -8,6 +8,8 @@ export type ErrorCode =
   | "unsupported"
   /** A file that is needed does not exist. */
   | "not-found"
+  /** What was read is not what its hash says: a file is damaged, and was so a second time. */
+  | "integrity"
   /** The network failed. */
   | "network"
   /** There is no WebGPU, or no adapter, and it was asked for. */
@@ -55,8 +57,13 @@ export interface CreateOptions {
    * The CPU uses all cores where the page is cross-origin isolated (the headers COOP and COEP), else one.
    */
   device?: "auto" | "gpu" | "cpu";
-  /** How weights are stored. */
+  /**
+   * How weights are stored; by default "f16". "q8" takes a byte a weight; "q4" takes 4.5 bits where layers bear it, and a
+   * byte elsewhere. Convolutions are stored so too, and computed on as they are.
+   */
   weights?: "f32" | "f16" | "q8" | "q4";
+  /** The same of the autoencoder; by default that of `weights`, and "q8" for "q4". */
+  decoderWeights?: "f32" | "f16" | "q8";
   /**
    * How activations are stored: "auto" (the default) takes what the device does best. The CPU has f32 alone:
    * "f16" and "pack16" choose the GPU, even one in software.

@@ -8,7 +8,7 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::model::config::ModelIndex;
 use crate::schedule;
-use crate::weights::{Embedding, Folder, Hooks, Lora};
+use crate::weights::{Embedding, Folder, Hooks, Lora, Manifest};
 
 impl Pipeline {
     /// Loads a folder in the diffusers layout. `hooks` sees the bytes of the tensors that are read.
@@ -47,12 +47,18 @@ impl Pipeline {
         let target = device.target(&options.activations)?;
         let scheduler = read_json(folder, "scheduler/scheduler_config.json").await?;
         let scheduler = schedule::Config::from_json(&scheduler, "scheduler/scheduler_config.json")?;
-        let format = options.weights;
+        let pack = Manifest::of(folder).await?;
+        if let Some(pack) = &pack {
+            pack.check_small(folder).await?;
+        }
+        // What is stored already decides how the model's own networks are stored.
+        let format = pack.as_ref().map_or(options.weights, |pack| pack.weights);
+        let decoder = pack.as_ref().map_or(options.of_autoencoder(), |pack| pack.decoder);
         let two = index.class("text_encoder_2").is_some();
         let loras = read_loras(additions, two, hooks).await?;
         let scales: Vec<f32> = additions.loras.iter().map(|(_, scale)| *scale).collect();
         check_scales(&scales)?;
-        let origin = Origin::open(folder, additions.single_file, &loras, &scales).await?;
+        let origin = Origin::open(folder, additions.single_file, pack.as_ref(), &loras, &scales).await?;
         let mut text = TextPart::load(device, &origin, "tokenizer", "text_encoder", format, hooks).await?;
         let mut text_2 = match two {
             true => {
@@ -80,7 +86,7 @@ impl Pipeline {
             true => &[Half::Decoder, Half::Encoder],
             false => &[Half::Decoder],
         };
-        let vae = VaePart::load(device, &origin, "vae", format, hooks, halves).await?;
+        let vae = VaePart::load(device, &origin, "vae", decoder, hooks, halves).await?;
         let safety = match additions.safety_checker {
             Some(folder) => {
                 Some(SafetyPart::load(device, folder, "", "feature_extractor", format, hooks).await?)
@@ -159,7 +165,7 @@ impl Pipeline {
             return Ok(());
         }
         self.lora_scales.replace(None);
-        let origin = Origin::open(folder, additions.single_file, &self.loras, scales).await?;
+        let origin = Origin::open(folder, additions.single_file, None, &self.loras, scales).await?;
         for text in self.texts() {
             text.network.merged.merge(device, &origin, hooks).await?;
         }

@@ -2,7 +2,9 @@
 
 use crate::device::{Device, Weights};
 use crate::error::{Error, Result};
-use crate::weights::{Adapter, Checkpoint, Declarations, Folder, Hooks, Lora, Place, header, places};
+use crate::weights::{
+    Adapter, Checkpoint, Declarations, Folder, Hooks, Lora, Manifest, Place, header, places,
+};
 
 /// A file beside a model.
 pub struct FileIn<'a, F> {
@@ -51,23 +53,26 @@ impl<F> Default for Additions<'_, F> {
 pub struct Origin<'a, F> {
     pub folder: &'a F,
     single: Option<(FileIn<'a, F>, Vec<Place>)>,
+    /// The folder is a pack.
+    pack: Option<&'a Manifest>,
     loras: Vec<Adapter<'a>>,
 }
 
 impl<'a, F: Folder> Origin<'a, F> {
     /// A folder in the diffusers layout as it is.
     pub fn of(folder: &'a F) -> Self {
-        Origin { folder, single: None, loras: vec![] }
+        Origin { folder, single: None, pack: None, loras: vec![] }
     }
 
     pub(super) async fn open(
         folder: &'a F,
         single_file: Option<FileIn<'a, F>>,
+        pack: Option<&'a Manifest>,
         loras: &'a [Lora],
         scales: &[f32],
     ) -> Result<Self> {
         let loras = loras.iter().zip(scales).map(|(lora, &scale)| Adapter { lora, scale }).collect();
-        let Some(file) = single_file else { return Ok(Origin { folder, single: None, loras }) };
+        let Some(file) = single_file else { return Ok(Origin { folder, single: None, pack, loras }) };
         let places = places(&header(file.folder, file.path).await?);
         if places.is_empty() {
             return Err(Error::model(format!(
@@ -75,7 +80,7 @@ impl<'a, F: Folder> Origin<'a, F> {
                 file.path
             )));
         }
-        Ok(Origin { folder, single: Some((file, places)), loras })
+        Ok(Origin { folder, single: Some((file, places)), pack, loras })
     }
 
     /// The tensors of a component, which in the folder are in the files `stem`.
@@ -84,7 +89,11 @@ impl<'a, F: Folder> Origin<'a, F> {
             let place = places.iter().find(|place| place.component == component)?;
             Some(Checkpoint::single(file.folder, file.path, *place))
         });
-        single.unwrap_or_else(|| Checkpoint::new(self.folder, component, stem)).with_loras(&self.loras)
+        let own = || match self.pack {
+            Some(manifest) => Checkpoint::packed(self.folder, component, manifest),
+            None => Checkpoint::new(self.folder, component, stem),
+        };
+        single.unwrap_or_else(own).with_loras(&self.loras)
     }
 }
 

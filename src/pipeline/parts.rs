@@ -6,8 +6,10 @@ use crate::weights::Folder;
 
 #[derive(Clone, Debug)]
 pub struct LoadOptions {
-    /// How linear and convolution weights are stored on the GPU.
+    /// How linear and convolution weights are stored on the device.
     pub weights: Format,
+    /// The same of the autoencoder; by default what [`Format::of_autoencoder`] makes of `weights`. Never q4.
+    pub decoder: Option<Format>,
     /// "auto", "f32", "f16" or "pack16".
     pub activations: String,
     /// Whether the autoencoder's encoder is loaded too: for requests with an image.
@@ -21,7 +23,21 @@ impl LoadOptions {
             .into_iter()
             .find(|f| f.as_str() == weights)
             .ok_or_else(|| Error::option(format!("weights: wanted f32, f16, q8 or q4, found {weights:?}")))?;
-        Ok(LoadOptions { weights, activations: activations.to_owned(), encoder: false })
+        Ok(LoadOptions { weights, decoder: None, activations: activations.to_owned(), encoder: false })
+    }
+
+    /// What a caller asks for the autoencoder: "f32", "f16" or "q8".
+    pub fn decoder(weights: Option<&str>) -> Result<Option<Format>> {
+        let Some(weights) = weights else { return Ok(None) };
+        let formats = [Format::F32, Format::F16, Format::Q8];
+        let format = formats.into_iter().find(|f| f.as_str() == weights).ok_or_else(|| {
+            Error::option(format!("decoderWeights: wanted f32, f16 or q8, found {weights:?}"))
+        })?;
+        Ok(Some(format))
+    }
+
+    pub fn of_autoencoder(&self) -> Format {
+        self.decoder.unwrap_or(self.weights.of_autoencoder())
     }
 }
 

@@ -7,6 +7,7 @@ use super::fill::Filler;
 use super::lora::Adapter;
 use super::merge::Merge;
 use super::original::{Place, Renamed};
+use super::pack::{Manifest, fill_packed};
 use super::piece::Piece;
 use super::source::Folder;
 use super::stream::{Hooks, stream, stream_file};
@@ -31,6 +32,8 @@ pub enum Files<'a> {
     Folder { stem: &'a str },
     /// One file that holds a whole model under the names of the original code.
     Single { path: &'a str, place: Place },
+    /// The packed weights of the component.
+    Pack(&'a Manifest),
 }
 
 impl<'a, F: Folder> Checkpoint<'a, F> {
@@ -42,6 +45,11 @@ impl<'a, F: Folder> Checkpoint<'a, F> {
     /// A component in a single file ([`super::places`]).
     pub fn single(folder: &'a F, path: &'a str, place: Place) -> Self {
         Checkpoint { folder, component: place.component, files: Files::Single { path, place }, loras: &[] }
+    }
+
+    /// A component of a pack.
+    pub fn packed(folder: &'a F, component: &'a str, manifest: &'a Manifest) -> Self {
+        Checkpoint { folder, component, files: Files::Pack(manifest), loras: &[] }
     }
 
     pub fn with_loras(self, loras: &'a [Adapter<'a>]) -> Self {
@@ -63,15 +71,33 @@ impl<'a, F: Folder> Checkpoint<'a, F> {
         hooks: Hooks<'_>,
         upload: &mut dyn FnMut(Piece<'_>) -> Result<()>,
     ) -> Result<()> {
+        if let Files::Pack(manifest) = self.files {
+            if !self.loras.is_empty() {
+                return Err(Error::unsupported(format!(
+                    "{}: LoRAs are merged into the weights of a checkpoint; those of a pack are stored already",
+                    self.folder.describe()
+                )));
+            }
+            return fill_packed(self.folder, manifest, self.component, declarations, hooks, upload).await;
+        }
+        // What is merged belongs to this load alone.
+        let keeping = hooks.keeping.filter(|_| source == 0 && only.is_none() && self.loras.is_empty());
+        let kept = keeping.map(|keeping| keeping.weights(self.component, declarations));
+        let mut pass = |piece: Piece<'_>| {
+            if let Some(kept) = &kept {
+                kept.write(piece);
+            }
+            upload(piece)
+        };
         let merge = Merge::new(declarations, source, self.component, self.loras)?;
-        let mut filler = Filler::new(declarations, source, upload).merging(merge);
+        let mut filler = Filler::new(declarations, source, &mut pass).merging(merge);
         if let Some(handles) = only {
             filler = filler.only(handles);
         }
         match self.files {
             Files::Folder { stem } => {
                 stream(self.folder, self.component, stem, &mut filler, hooks).await?;
-                filler.finish(self.component)
+                filler.finish(self.component)?;
             }
             Files::Single { path, place } => {
                 let mut renamed = Renamed::new(&mut filler, place, declarations, source);
@@ -79,8 +105,13 @@ impl<'a, F: Folder> Checkpoint<'a, F> {
                 filler.finish(self.component).map_err(|e| match e.code {
                     Code::InvalidModel => Error::model(format!("{path}: {}", e.message)),
                     _ => e,
-                })
+                })?;
             }
+            Files::Pack(_) => unreachable!("filled above"),
         }
+        if let Some(kept) = kept {
+            kept.end();
+        }
+        Ok(())
     }
 }

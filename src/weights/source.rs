@@ -17,6 +17,14 @@ pub trait Folder {
     /// is an error (`Network`).
     async fn open(&self, path: &str) -> Result<Option<Self::File>>;
 
+    /// The same from byte `begin` on. `fresh`: not from a cache on the way, where an earlier answer was damaged.
+    async fn open_at(&self, path: &str, begin: u64, fresh: bool) -> Result<Option<Self::File>> {
+        let _ = fresh;
+        let Some(mut file) = self.open(path).await? else { return Ok(None) };
+        file.skip(begin).await?;
+        Ok(Some(file))
+    }
+
     /// The folder in a sentence for people: a path, a URL.
     fn describe(&self) -> String;
 
@@ -49,6 +57,19 @@ pub trait ByteStream {
     /// Bytes of the whole file, where they are known beforehand (a compressed answer of a server
     /// has no length that counts).
     fn len(&self) -> Option<u64>;
+
+    /// Leaves out so many bytes, or what there is before the end.
+    async fn skip(&mut self, bytes: u64) -> Result<()> {
+        let (mut left, mut dropped) = (bytes, vec![0; bytes.min(1 << 16) as usize]);
+        while left > 0 {
+            let most = left.min(dropped.len() as u64) as usize;
+            match self.read(&mut dropped[..most]).await? {
+                0 => break,
+                got => left -= got as u64,
+            }
+        }
+        Ok(())
+    }
 
     /// Reads until `buf` is full or the file ends, and says how many bytes there were. That the
     /// file ends early is for the caller to judge, who knows what the bytes were for.
@@ -132,6 +153,15 @@ impl ByteStream for DiskFile {
 
     fn len(&self) -> Option<u64> {
         self.len
+    }
+
+    async fn skip(&mut self, bytes: u64) -> Result<()> {
+        use std::io::{Seek, SeekFrom};
+        let failed = |e| Error::network(format!("could not read {}: {e}", self.path.display()));
+        let at = self.file.stream_position().map_err(failed)?;
+        // Behind its end a file reads as ended.
+        self.file.seek(SeekFrom::Start(at.saturating_add(bytes))).map_err(failed)?;
+        Ok(())
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde_json::Value;
 
+use super::pack::Keeping;
 use super::safetensors::{Dtype, Header, MAX_HEADER_BYTES, TensorInfo};
 use super::source::{ByteStream, Folder, join};
 use crate::error::{Code, Error, Result};
@@ -36,10 +37,12 @@ pub struct Hooks<'a> {
     pub progress: &'a dyn Fn(u64, Option<u64>),
     /// Asked at least once a MiB; `true` ends the reading with `Cancelled`.
     pub cancelled: &'a dyn Fn() -> bool,
+    /// Takes what is read, to write a pack of it.
+    pub keeping: Option<&'a Keeping>,
 }
 
 impl Hooks<'_> {
-    pub const NONE: Hooks<'static> = Hooks { progress: &|_, _| {}, cancelled: &|| false };
+    pub const NONE: Hooks<'static> = Hooks { progress: &|_, _| {}, cancelled: &|| false, keeping: None };
 }
 
 /// What was read.
@@ -319,7 +322,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-async fn read_header(file: &mut impl ByteStream, path: &str) -> Result<Header> {
+pub(super) async fn read_header(file: &mut impl ByteStream, path: &str) -> Result<Header> {
     let mut length = [0; 8];
     let got = file.read_full(&mut length).await?;
     if got < length.len() {

@@ -301,7 +301,7 @@ fn cancel_ends_the_reading_between_slabs() {
             seen.set(read);
         };
         let mut sink = Keep::default();
-        let hooks = Hooks { progress: &progress, cancelled: &cancelled };
+        let hooks = Hooks { progress: &progress, cancelled: &cancelled, ..Hooks::NONE };
         let done = block_on(stream_file(&files, UNET, &mut sink, hooks));
         (done.map_err(|e| e.code), seen.get(), sink.slabs.len(), asked.get())
     };

@@ -167,16 +167,16 @@ fn random_seed() -> u64 {
 }
 
 /// A progress bar on stderr, when that is a terminal.
-struct Bar {
+pub struct Bar {
     on: bool,
 }
 
 impl Bar {
-    fn new() -> Bar {
+    pub fn new() -> Bar {
         Bar { on: std::io::stderr().is_terminal() }
     }
 
-    fn show(&self, what: &str, fraction: f64) {
+    pub fn show(&self, what: &str, fraction: f64) {
         if self.on {
             let filled = (fraction.clamp(0.0, 1.0) * 30.0) as usize;
             eprint!("\r\x1b[K{what:<20} [{:<30}] {:>3.0} %", "=".repeat(filled), fraction * 100.0);
@@ -185,7 +185,7 @@ impl Bar {
         }
     }
 
-    fn clear(&self) {
+    pub fn clear(&self) {
         if self.on {
             eprint!("\r\x1b[K");
         }

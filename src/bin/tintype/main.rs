@@ -2,8 +2,10 @@
 
 mod bench;
 mod builtin;
+mod fidelity;
 mod generate;
 mod inputs;
+mod pack;
 mod picture;
 mod plan;
 mod verify;
@@ -32,8 +34,12 @@ enum Command {
     Generate(Box<generate::Options>),
     /// Compare with a set of reference results
     Verify(verify::Options),
+    /// Store a model's weights as they are computed with, for any static host
+    Pack(pack::Options),
     /// Print what a model costs, from its configuration alone
     Plan(plan::Options),
+    /// Measure what weights of fewer bits cost, in pictures and layer by layer
+    Fidelity(fidelity::Options),
     /// Measure a device: its peaks, and every kernel at the shapes of models
     Bench(bench::Options),
 }
@@ -44,6 +50,9 @@ struct DeviceOptions {
     /// How weights are stored: f32, f16, q8 or q4; by default f16, and f32 to verify
     #[arg(long)]
     weights: Option<String>,
+    /// How the autoencoder's weights are stored; by default as --weights, or q8 for q4
+    #[arg(long, value_name = "WEIGHTS")]
+    decoder_weights: Option<String>,
     /// How activations are stored: auto, f32, f16 or pack16
     #[arg(long, default_value = "auto")]
     activations: String,
@@ -59,7 +68,8 @@ struct DeviceOptions {
 impl DeviceOptions {
     async fn open(&self, weights: &str) -> Result<(Device, LoadOptions)> {
         let weights = self.weights.as_deref().unwrap_or(weights);
-        let options = LoadOptions::parse(weights, &self.activations)?;
+        let mut options = LoadOptions::parse(weights, &self.activations)?;
+        options.decoder = LoadOptions::decoder(self.decoder_weights.as_deref())?;
         let device = Device::open(&self.device, &self.activations, self.adapter.as_deref(), None).await?;
         device.elem(&options.activations)?;
         Ok((device, options))
@@ -74,7 +84,9 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Generate(options) => pollster::block_on(generate::run(&options)),
         Command::Verify(options) => pollster::block_on(verify::run(&options)),
+        Command::Pack(options) => pollster::block_on(pack::run(&options)),
         Command::Plan(options) => pollster::block_on(plan::run(&options)),
+        Command::Fidelity(options) => pollster::block_on(fidelity::run(&options)),
         Command::Bench(options) => pollster::block_on(bench::run(&options)),
     };
     match result {

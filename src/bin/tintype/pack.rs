@@ -1,0 +1,88 @@
+//! `tintype pack`: a model folder to one whose weights are stored as they are computed with.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+
+use clap::Args;
+use tintype::device::Device;
+use tintype::error::{Error, Result};
+use tintype::pipeline::{LoadOptions, Pipeline};
+use tintype::weights::{DiskFolder, DiskKeep, Folder, Hooks, Keeping, MANIFEST, Manifest, Recorded};
+
+use crate::generate::Bar;
+use crate::picture::write_whole;
+
+#[derive(Args)]
+pub struct Options {
+    /// A model folder in the diffusers layout, or "builtin"
+    #[arg(long, value_name = "DIR")]
+    model: String,
+    /// How weights are stored: f32, f16, q8 or q4
+    #[arg(long)]
+    weights: String,
+    /// How the autoencoder's weights are stored; by default as --weights, or q8 for q4
+    #[arg(long, value_name = "WEIGHTS")]
+    decoder_weights: Option<String>,
+    /// Pack the autoencoder's encoder too: for pictures as input
+    #[arg(long)]
+    image_input: bool,
+    /// Where the model came from; by default --model
+    #[arg(long)]
+    source: Option<String>,
+    /// The source's revision
+    #[arg(long)]
+    revision: Option<String>,
+    /// The model's licence
+    #[arg(long)]
+    license: Option<String>,
+    /// A new folder for the pack
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+}
+
+pub async fn run(options: &Options) -> Result<bool> {
+    match options.model.as_str() {
+        "builtin" => pack(&crate::builtin::folder()?, options).await,
+        folder => pack(&DiskFolder::new(folder), options).await,
+    }
+}
+
+async fn pack<F: Folder>(folder: &F, options: &Options) -> Result<bool> {
+    let mut load = LoadOptions::parse(&options.weights, "auto")?;
+    load.decoder = LoadOptions::decoder(options.decoder_weights.as_deref())?;
+    load.encoder = options.image_input;
+    let out = options.out.display();
+    if options.out.join(MANIFEST).exists() {
+        return Err(Error::option(format!("--out: wanted a new folder, {out} has a pack already")));
+    }
+    if Manifest::of(folder).await?.is_some() {
+        return Err(Error::option(format!("--model: wanted a checkpoint, {} is a pack", folder.describe())));
+    }
+    fs::create_dir_all(&options.out).map_err(|e| Error::option(format!("--out: {out}: {e}")))?;
+    let bar = Bar::new();
+    let progress = |read: u64, total: Option<u64>| {
+        bar.show("packing", total.map_or(0.0, |t| read as f64 / t.max(1) as f64));
+    };
+    let keeping = Keeping::new(DiskKeep::new(&options.out));
+    let recorded = Recorded { folder, keeping: &keeping };
+    let hooks = Hooks { progress: &progress, keeping: Some(&keeping), ..Hooks::NONE };
+    // Loading is what packs: the model is refused here if it could not be loaded later.
+    let loaded = Pipeline::load(&Device::Cpu, &recorded, &load, hooks).await;
+    bar.clear();
+    loaded?;
+    let manifest = Manifest {
+        source: options.source.clone().unwrap_or_else(|| options.model.clone()),
+        revision: options.revision.clone(),
+        license: options.license.clone(),
+        weights: load.weights,
+        decoder: load.of_autoencoder(),
+        files: BTreeMap::new(),
+    };
+    let manifest = keeping.finish(&DiskFolder::new(&options.out), manifest).await?;
+    // Last, and whole: without it the folder is no pack.
+    write_whole(&options.out.join(MANIFEST), manifest.to_json().as_bytes())?;
+    let bytes: u64 = manifest.files.values().map(|file| file.bytes).sum();
+    eprintln!("{out}: {} files, {:.1} MB", manifest.files.len() + 1, bytes as f64 / 1e6);
+    Ok(true)
+}

@@ -1,0 +1,128 @@
+//! Packed weights to the handles' blobs, verified chunk by chunk before any of them is used.
+
+use std::collections::{HashMap, HashSet};
+
+use super::manifest::{CHUNK_BYTES, Listed, Manifest};
+use super::{describe, name, packed};
+use crate::error::{Code, Error, Result};
+use crate::weights::declare::{Declarations, Handle};
+use crate::weights::piece::{PIECE_BYTES, Piece};
+use crate::weights::source::{ByteStream, Folder};
+use crate::weights::stream::{Hooks, read_header};
+
+/// Fills the handles of the first source from the packed weights of a component.
+///
+/// Errors: `Integrity` for a chunk that is damaged, twice; `InvalidModel` for a pack that lacks what is declared or has
+/// it in another layout; `Cancelled`; and what the folder answers.
+pub async fn fill_packed<F: Folder>(
+    folder: &F,
+    manifest: &Manifest,
+    component: &str,
+    declarations: &Declarations,
+    hooks: Hooks<'_>,
+    upload: &mut dyn FnMut(Piece<'_>) -> Result<()>,
+) -> Result<()> {
+    let path = packed(component);
+    let mut file = Verified::open(folder, &path, manifest.file(&path)?).await?;
+    let header = read_header(&mut file, &path).await?;
+    let mut wanted: HashMap<&str, Handle> = declarations
+        .handles()
+        .filter(|(_, spec)| spec.source == 0)
+        .map(|(handle, _)| (name(declarations, handle), handle))
+        .collect();
+    let missing: HashSet<&str> = header.tensors.iter().map(|info| info.name.as_str()).collect();
+    if let Some(absent) = wanted.keys().filter(|name| !missing.contains(**name)).min() {
+        return Err(Error::model(format!(
+            "{path}: the pack lacks {absent}: it was made without this part of the model"
+        )));
+    }
+    let (total, mut read, mut buffer) = (header.data_len(), 0, vec![]);
+    for info in &header.tensors {
+        let handle = wanted.remove(info.name.as_str());
+        if let Some(handle) = handle {
+            let layout = &declarations.specs[handle.0 as usize].layout;
+            let (found, layout_wanted) = (header.metadata.get(&info.name), describe(layout));
+            if found != Some(&layout_wanted) || info.end - info.begin != layout.bytes() as u64 {
+                return Err(Error::model(format!(
+                    "{path}: {} is stored as {} in {} bytes, wanted {layout_wanted} in {}",
+                    info.name,
+                    found.map_or("nothing known", String::as_str),
+                    info.end - info.begin,
+                    layout.bytes()
+                )));
+            }
+        }
+        let mut at = info.begin;
+        while at < info.end {
+            if (hooks.cancelled)() {
+                return Err(Error::cancelled());
+            }
+            buffer.resize((info.end - at).min(PIECE_BYTES as u64) as usize, 0);
+            if file.read_full(&mut buffer).await? < buffer.len() {
+                return Err(Error::model(format!("{path} is truncated inside {}", info.name)));
+            }
+            if let Some(handle) = handle {
+                upload(Piece { handle, at: (at - info.begin) as usize, bytes: &buffer })?;
+            }
+            at += buffer.len() as u64;
+            read += buffer.len() as u64;
+            (hooks.progress)(read, Some(total));
+        }
+    }
+    Ok(())
+}
+
+/// A file whose chunks are verified before they are handed on. A damaged one is fetched once more.
+struct Verified<'a, F: Folder> {
+    folder: &'a F,
+    path: &'a str,
+    listed: &'a Listed,
+    file: F::File,
+    /// The next chunk.
+    next: usize,
+    /// What was verified, and how much of it was handed on.
+    chunk: Vec<u8>,
+    at: usize,
+}
+
+impl<'a, F: Folder> Verified<'a, F> {
+    async fn open(folder: &'a F, path: &'a str, listed: &'a Listed) -> Result<Verified<'a, F>> {
+        let file = open(folder, path, 0, false).await?;
+        Ok(Verified { folder, path, listed, file, next: 0, chunk: vec![], at: 0 })
+    }
+
+    async fn fetch(&mut self) -> Result<()> {
+        self.chunk.resize(self.listed.chunk_bytes(self.next), 0);
+        let got = self.file.read_full(&mut self.chunk).await?;
+        if let Err(e) = self.listed.check(self.path, self.next, &self.chunk[..got]) {
+            let begin = (self.next * CHUNK_BYTES) as u64;
+            self.file = open(self.folder, self.path, begin, true).await?;
+            let got = self.file.read_full(&mut self.chunk).await?;
+            self.listed.check(self.path, self.next, &self.chunk[..got]).map_err(|_| e)?;
+        }
+        (self.next, self.at) = (self.next + 1, 0);
+        Ok(())
+    }
+}
+
+impl<F: Folder> ByteStream for Verified<'_, F> {
+    async fn read(&mut self, buf: &mut [u8]) -> Result<usize> {
+        if self.at == self.chunk.len() && self.next < self.listed.sha256.len() {
+            self.fetch().await?;
+        }
+        let rest = &self.chunk[self.at..];
+        let got = rest.len().min(buf.len());
+        buf[..got].copy_from_slice(&rest[..got]);
+        self.at += got;
+        Ok(got)
+    }
+
+    fn len(&self) -> Option<u64> {
+        Some(self.listed.bytes)
+    }
+}
+
+async fn open<F: Folder>(folder: &F, path: &str, begin: u64, fresh: bool) -> Result<F::File> {
+    let file = folder.open_at(path, begin, fresh).await?;
+    file.ok_or_else(|| Error::new(Code::NotFound, format!("{path} does not exist in {}", folder.describe())))
+}

@@ -1,0 +1,203 @@
+//! Writing a pack while a model is loaded.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use serde_json::{Map, Value, json};
+
+use super::manifest::{Listed, MANIFEST, Manifest};
+use super::{describe, name, packed};
+use crate::error::{Error, Result};
+use crate::weights::declare::{Declarations, Handle};
+use crate::weights::piece::Piece;
+use crate::weights::source::Folder;
+
+/// Where a pack is written: files of a known length, whose bytes come in any order.
+pub trait Keep {
+    fn begin(&self, path: &str, bytes: u64) -> Result<()>;
+    fn write(&self, path: &str, at: u64, bytes: &[u8]) -> Result<()>;
+    fn end(&self, path: &str) -> Result<()>;
+}
+
+/// What is kept of a load. The first thing that goes wrong ends the keeping, and never the load.
+pub struct Keeping {
+    keep: Box<dyn Keep>,
+    paths: RefCell<Vec<String>>,
+    failed: RefCell<Option<Error>>,
+}
+
+impl Keeping {
+    pub fn new(keep: impl Keep + 'static) -> Self {
+        Keeping { keep: Box::new(keep), paths: RefCell::default(), failed: RefCell::default() }
+    }
+
+    /// A small file as it is.
+    pub fn file(&self, path: &str, bytes: &[u8]) {
+        self.attempt(|keep| {
+            keep.begin(path, bytes.len() as u64)?;
+            keep.write(path, 0, bytes)?;
+            keep.end(path)
+        });
+        self.paths.borrow_mut().push(path.to_owned());
+    }
+
+    /// The weights of a component, whose pieces follow.
+    pub(in crate::weights) fn weights(&self, component: &str, declarations: &Declarations) -> Weights<'_> {
+        let path = packed(component);
+        let (header, places) = header(declarations);
+        let bytes = places.values().map(|(_, end)| *end).max().unwrap_or(header.len() as u64);
+        self.attempt(|keep| {
+            keep.begin(&path, bytes)?;
+            keep.write(&path, 0, &header)
+        });
+        Weights { keeping: self, path, places }
+    }
+
+    /// The manifest of all that was kept, as `folder` now has it; `of` has what is known of the source.
+    pub async fn finish<F: Folder>(self, folder: &F, of: Manifest) -> Result<Manifest> {
+        if let Some(failed) = self.failed.into_inner() {
+            return Err(failed);
+        }
+        let mut manifest = of;
+        for path in self.paths.into_inner() {
+            let listed = Listed::of(folder, &path).await?;
+            manifest.files.insert(path, listed);
+        }
+        Ok(manifest)
+    }
+
+    fn attempt(&self, write: impl FnOnce(&dyn Keep) -> Result<()>) {
+        if self.failed.borrow().is_some() {
+            return;
+        }
+        if let Err(e) = write(&*self.keep) {
+            self.failed.replace(Some(e));
+        }
+    }
+}
+
+/// Takes the pieces of one component.
+pub(in crate::weights) struct Weights<'a> {
+    keeping: &'a Keeping,
+    path: String,
+    /// Where each handle's blob begins and ends in the file.
+    places: HashMap<Handle, (u64, u64)>,
+}
+
+impl Weights<'_> {
+    pub fn write(&self, piece: Piece<'_>) {
+        let Some((begin, _)) = self.places.get(&piece.handle) else { return };
+        self.keeping.attempt(|keep| keep.write(&self.path, begin + piece.at as u64, piece.bytes));
+    }
+
+    pub fn end(self) {
+        self.keeping.attempt(|keep| keep.end(&self.path));
+        self.keeping.paths.borrow_mut().push(self.path);
+    }
+}
+
+/// The beginning of a file of packed weights, and where the blobs are in it, in the order of the declarations.
+fn header(declarations: &Declarations) -> (Vec<u8>, HashMap<Handle, (u64, u64)>) {
+    let (mut places, mut entries, mut metadata) = (HashMap::new(), Map::new(), Map::new());
+    let mut end = 0;
+    for (handle, spec) in declarations.handles().filter(|(_, spec)| spec.source == 0) {
+        let (begin, bytes) = (end, spec.layout.bytes() as u64);
+        end += bytes;
+        places.insert(handle, (begin, end));
+        let name = name(declarations, handle);
+        entries.insert(
+            name.to_owned(),
+            json!({ "dtype": "U8", "shape": [bytes], "data_offsets": [begin, end] }),
+        );
+        metadata.insert(name.to_owned(), Value::String(describe(&spec.layout)));
+    }
+    entries.insert("__metadata__".to_owned(), Value::Object(metadata));
+    let mut json = Value::Object(entries).to_string();
+    // The blobs begin at whole units.
+    while json.len() % 16 != 8 {
+        json.push(' ');
+    }
+    let mut bytes = (json.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(json.as_bytes());
+    let before = bytes.len() as u64;
+    let places = places.into_iter().map(|(handle, (a, b))| (handle, (before + a, before + b)));
+    (bytes, places.collect())
+}
+
+/// A folder whose small files are kept as they are read.
+pub struct Recorded<'a, F> {
+    pub folder: &'a F,
+    pub keeping: &'a Keeping,
+}
+
+impl<F: Folder> Folder for Recorded<'_, F> {
+    type File = F::File;
+
+    async fn open(&self, path: &str) -> Result<Option<F::File>> {
+        self.folder.open(path).await
+    }
+
+    async fn open_at(&self, path: &str, begin: u64, fresh: bool) -> Result<Option<F::File>> {
+        self.folder.open_at(path, begin, fresh).await
+    }
+
+    fn describe(&self) -> String {
+        self.folder.describe()
+    }
+
+    async fn read(&self, path: &str) -> Result<Option<Vec<u8>>> {
+        let bytes = self.folder.read(path).await?;
+        // A manifest tells of another pack, and an index of shards that a pack has not.
+        if let Some(bytes) =
+            bytes.as_ref().filter(|_| path != MANIFEST && !path.contains(".safetensors.index."))
+        {
+            self.keeping.file(path, bytes);
+        }
+        Ok(bytes)
+    }
+}
+
+/// A folder on the disk that a pack is written to.
+#[cfg(not(target_arch = "wasm32"))]
+pub struct DiskKeep {
+    root: std::path::PathBuf,
+    open: RefCell<HashMap<String, std::fs::File>>,
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+impl DiskKeep {
+    pub fn new(root: impl Into<std::path::PathBuf>) -> Self {
+        DiskKeep { root: root.into(), open: RefCell::default() }
+    }
+
+    fn failed(&self, path: &str, e: &std::io::Error) -> Error {
+        Error::network(format!("could not write {}: {e}", self.root.join(path).display()))
+    }
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+impl Keep for DiskKeep {
+    fn begin(&self, path: &str, bytes: u64) -> Result<()> {
+        let place = self.root.join(path);
+        let made = place.parent().map_or(Ok(()), std::fs::create_dir_all);
+        let file = made.and_then(|()| std::fs::File::create(&place)).and_then(|file| {
+            file.set_len(bytes)?;
+            Ok(file)
+        });
+        self.open.borrow_mut().insert(path.to_owned(), file.map_err(|e| self.failed(path, &e))?);
+        Ok(())
+    }
+
+    fn write(&self, path: &str, at: u64, bytes: &[u8]) -> Result<()> {
+        use std::io::{Seek, SeekFrom, Write};
+        let mut open = self.open.borrow_mut();
+        let file = open.get_mut(path).expect("a file that was begun");
+        let written = file.seek(SeekFrom::Start(at)).and_then(|_| file.write_all(bytes));
+        written.map_err(|e| self.failed(path, &e))
+    }
+
+    fn end(&self, path: &str) -> Result<()> {
+        let file = self.open.borrow_mut().remove(path).expect("a file that was begun");
+        file.sync_all().map_err(|e| self.failed(path, &e))
+    }
+}
