@@ -35,7 +35,7 @@ pub use pack::DiskKeep;
 pub use pack::{CHUNK_BYTES, Keep, Keeping, Listed, MANIFEST, Manifest, Recorded, packed};
 pub use piece::{PIECE_BYTES, Piece, Pieces, Table};
 pub use safetensors::{Dtype, Header, MAX_HEADER_BYTES, TensorInfo};
-#[cfg(not(target_arch = "wasm32"))]
-pub use source::DiskFolder;
 pub use source::{ByteStream, Folder, MemoryFolder, join};
+#[cfg(not(target_arch = "wasm32"))]
+pub use source::{DiskFile, DiskFolder};
 pub use stream::{Hooks, SLAB_BYTES, SLAB_ROWS, Sink, Streamed, header, stream, stream_file};

@@ -6,6 +6,7 @@ mod extras;
 mod harness;
 mod models;
 mod ops;
+mod pack;
 mod plans;
 mod session;
 mod tidy;

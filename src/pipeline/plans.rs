@@ -124,6 +124,10 @@ fn record(
         Job { images: 1, guided: false, size: [height, width].map(|side| side / factor as u32), tokens };
     let mut all = vec![];
     for (component, config) in found {
+        let format = match &config {
+            NetworkConfig::Vae(_) => format.of_autoencoder(),
+            _ => format,
+        };
         let mut push = |name, record: &dyn Fn(&mut Declarations) -> Plan| {
             let mut declarations = Declarations::new(format);
             let plan = record(&mut declarations);

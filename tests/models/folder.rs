@@ -32,8 +32,12 @@ impl Temp {
 
     /// A copy of a model of tests/golden.
     pub fn model(name: &str) -> Temp {
+        Temp::copy_of(&golden(name))
+    }
+
+    pub fn copy_of(folder: &Path) -> Temp {
         let temp = Temp::new();
-        copy(&golden(name), &temp.0);
+        copy(folder, &temp.0);
         temp
     }
 

@@ -15,7 +15,7 @@ use tintype::pipeline::{LoadOptions, Planned, network_plans, plans};
 use tintype::plan::Target;
 use tintype::quant::Format;
 use tintype::shape::Elem;
-use tintype::weights::{Declarations, DiskFolder, MemoryFolder};
+use tintype::weights::{Declarations, DiskFolder, Layout, MemoryFolder};
 
 use super::accept;
 use crate::models::folder::here;
@@ -117,6 +117,24 @@ fn parameters_and_flops_are_those_of_the_published_networks() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Bytes of a network's weights on the device, where the rows of tokens are not.
+fn weights(path: &str, name: &str, format: Format) -> usize {
+    let folder = DiskFolder::new(here(CONFIGS).join(path));
+    let all = block_on(plans(&folder, format, &Target::new(Elem::F16), [64; 2])).unwrap();
+    let planned = all.networks.iter().find(|p| p.name == name).expect(name);
+    let on_device = planned.declarations.specs.iter().filter(|s| !matches!(s.layout, Layout::Table { .. }));
+    on_device.map(|spec| spec.layout.bytes()).sum()
+}
+
+#[test]
+fn quantised_weights_of_sd_turbo_fit_their_budgets() {
+    let [q8, q4] = [Format::Q8, Format::Q4].map(|format| weights("sd-turbo/unet", "unet", format));
+    assert!(q8 <= 930_000_000 && q4 <= 560_000_000, "{q8} and {q4} bytes");
+    let text = weights("sd-turbo/text_encoder", "text_encoder", Format::Q4);
+    let decoder = weights("sd-turbo/vae", "decoder", Format::F16);
+    assert!(q4 + text + decoder <= 820_000_000, "{q4} + {text} + {decoder} bytes");
 }
 
 #[test]

@@ -1,0 +1,221 @@
+//! A pack draws what its model draws, bit for bit, and nothing of it is used that is damaged.
+
+use std::cell::Cell;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use pollster::block_on;
+use serde_json::{Value, json};
+use tintype::device::Device;
+use tintype::error::{Code, Error, Result};
+use tintype::host::Cancel;
+use tintype::pipeline::{LoadOptions, Pipeline, Request, Watch};
+use tintype::weights::{ByteStream, CHUNK_BYTES, DiskFile, DiskFolder, Folder, Hooks, MANIFEST, Manifest};
+
+use crate::cli::{failure, tintype};
+use crate::models::folder::{Temp, golden, here};
+
+const UNET: &str = "unet/tintype.safetensors";
+
+fn pack(model: &Path, weights: &str) -> (Temp, PathBuf) {
+    let temp = Temp::new();
+    let out = temp.path("pack");
+    let done = tintype(&["pack", "--weights", weights, "--license", "mit", "--model"])
+        .arg(model)
+        .arg("--out")
+        .arg(&out)
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    (temp, out)
+}
+
+fn load<F: Folder>(folder: &F, weights: &str) -> Result<Pipeline> {
+    let options = LoadOptions::parse(weights, "auto")?;
+    block_on(Pipeline::load(&Device::Cpu, folder, &options, Hooks::NONE))
+}
+
+fn draw(pipeline: &Pipeline) -> Vec<u8> {
+    let watch = Watch { cancel: Cancel::default(), progress: &|_, _| {}, dump: None };
+    let request = Request { steps: Some(1), ..Request::new("a red circle on blue", 5) };
+    block_on(pipeline.generate(&Device::Cpu, &request, &watch)).unwrap().images.remove(0).rgba
+}
+
+fn refused<F: Folder>(folder: &F) -> Error {
+    load(folder, "q8").err().expect("a pack that is refused")
+}
+
+#[test]
+fn the_same_picture_bit_for_bit() {
+    let models = [here("models/builtin"), golden("sd-turbo-like"), golden("sdxs-like"), golden("sdxl-like")];
+    for model in models {
+        for weights in ["f32", "f16", "q8", "q4"] {
+            let (_temp, out) = pack(&model, weights);
+            let wanted = draw(&load(&DiskFolder::new(&model), weights).unwrap());
+            // What is stored decides, whatever is asked for.
+            let found = draw(&load(&DiskFolder::new(&out), "f32").unwrap());
+            assert!(wanted == found, "{} as {weights}", model.display());
+        }
+    }
+}
+
+#[test]
+fn the_manifest_tells_what_it_is() {
+    let (_temp, out) = pack(&golden("sd-turbo-like"), "q4");
+    let manifest = block_on(Manifest::of(&DiskFolder::new(&out))).unwrap().unwrap();
+    assert_eq!(Manifest::parse(manifest.to_json().as_bytes()).unwrap(), manifest);
+    assert_eq!(manifest.license.as_deref(), Some("mit"));
+    assert_eq!((manifest.weights.as_str(), manifest.decoder.as_str()), ("q4", "q8"));
+    for (path, listed) in &manifest.files {
+        assert_eq!(fs::metadata(out.join(path)).unwrap().len(), listed.bytes, "{path}");
+    }
+    let weights = manifest.files.keys().filter(|path| path.ends_with(".safetensors")).count();
+    assert!(
+        weights == 3 && manifest.files.contains_key("tokenizer/vocab.json"),
+        "{:?}",
+        manifest.files.keys()
+    );
+}
+
+/// A folder one of whose files has a wrong bit, in every answer or in all but fresh ones.
+struct Flipped {
+    folder: DiskFolder,
+    path: &'static str,
+    /// The byte that is wrong.
+    byte: u64,
+    always: bool,
+    /// Bytes from which the file was opened freshly.
+    fresh: Cell<Option<u64>>,
+}
+
+struct File {
+    file: DiskFile,
+    at: u64,
+    wrong: Option<u64>,
+}
+
+impl Folder for Flipped {
+    type File = File;
+
+    async fn open(&self, path: &str) -> Result<Option<File>> {
+        self.open_at(path, 0, false).await
+    }
+
+    async fn open_at(&self, path: &str, begin: u64, fresh: bool) -> Result<Option<File>> {
+        if fresh {
+            self.fresh.set(Some(begin));
+        }
+        let wrong = (path == self.path && (self.always || !fresh)).then_some(self.byte);
+        let file = self.folder.open_at(path, begin, fresh).await?;
+        Ok(file.map(|file| File { file, at: begin, wrong }))
+    }
+
+    fn describe(&self) -> String {
+        self.folder.describe()
+    }
+}
+
+impl ByteStream for File {
+    async fn read(&mut self, buf: &mut [u8]) -> Result<usize> {
+        let got = self.file.read(buf).await?;
+        if let Some(wrong) = self.wrong.filter(|byte| (self.at..self.at + got as u64).contains(byte)) {
+            buf[(wrong - self.at) as usize] ^= 4;
+        }
+        self.at += got as u64;
+        Ok(got)
+    }
+
+    fn len(&self) -> Option<u64> {
+        self.file.len()
+    }
+}
+
+#[test]
+fn a_damaged_chunk_is_fetched_once_more() {
+    let (_temp, out) = pack(&here("models/builtin"), "f32");
+    let wanted = draw(&load(&DiskFolder::new(&out), "f32").unwrap());
+    let bytes = fs::metadata(out.join(UNET)).unwrap().len();
+    let chunks = bytes.div_ceil(CHUNK_BYTES as u64);
+    assert!(chunks > 2, "{chunks} chunks");
+    for byte in [0, 9, CHUNK_BYTES as u64, 2 * CHUNK_BYTES as u64 + 12345, bytes - 1] {
+        let chunk = byte / CHUNK_BYTES as u64;
+        let flipped = |always| Flipped {
+            folder: DiskFolder::new(&out),
+            path: UNET,
+            byte,
+            always,
+            fresh: Cell::new(None),
+        };
+        let once = flipped(false);
+        assert!(draw(&load(&once, "f32").unwrap()) == wanted);
+        assert_eq!(once.fresh.get(), Some(chunk * CHUNK_BYTES as u64));
+        let e = refused(&flipped(true));
+        let named = format!("{UNET}: chunk {chunk} of {chunks} is damaged");
+        assert!(e.code == Code::Integrity && e.message.contains(&named), "{e}");
+    }
+}
+
+#[test]
+fn damaged_packs_are_refused() {
+    let (_temp, whole) = pack(&golden("sdxs-like"), "q8");
+    let damaged = |damage: &dyn Fn(&Path)| {
+        let temp = Temp::copy_of(&whole);
+        damage(&temp.0);
+        refused(&DiskFolder::new(&temp.0))
+    };
+    let edit = |change: &dyn Fn(&mut Value)| {
+        damaged(&|pack: &Path| {
+            let mut json = serde_json::from_slice(&fs::read(pack.join(MANIFEST)).unwrap()).unwrap();
+            change(&mut json);
+            fs::write(pack.join(MANIFEST), json.to_string()).unwrap();
+        })
+    };
+    let cut = |path: &'static str| {
+        damaged(&|pack: &Path| {
+            let bytes = fs::read(pack.join(path)).unwrap();
+            fs::write(pack.join(path), &bytes[..bytes.len() / 2]).unwrap();
+        })
+    };
+    let cases = [
+        (cut(UNET), Code::Integrity, "chunk 0 of 1"),
+        (cut("unet/config.json"), Code::Integrity, "unet/config.json is damaged"),
+        (damaged(&|pack| fs::remove_file(pack.join(UNET)).unwrap()), Code::NotFound, UNET),
+        (
+            damaged(&|pack| fs::remove_file(pack.join("tokenizer/vocab.json")).unwrap()),
+            Code::NotFound,
+            "vocab.json",
+        ),
+        (cut(MANIFEST), Code::InvalidModel, "not valid JSON"),
+        (edit(&|json| json["format"] = json!(2)), Code::Unsupported, "format 2, wanted 1"),
+        (edit(&|json| json["recipe"]["weights"] = json!("q3")), Code::InvalidModel, "found \"q3\""),
+        (edit(&|json| json["recipe"]["weights"] = json!("f16")), Code::InvalidModel, "wanted f16"),
+        (edit(&|json| json["chunk"] = json!(1)), Code::InvalidModel, "chunk: wanted 8388608"),
+        (edit(&|json| json["files"][UNET]["sha256"] = json!([])), Code::InvalidModel, UNET),
+        (
+            edit(&|json| json["files"]["../a"] = json["files"][UNET].clone()),
+            Code::InvalidModel,
+            "inside the pack",
+        ),
+        (edit(&|json| drop(json["files"].as_object_mut().unwrap().remove(UNET))), Code::InvalidModel, UNET),
+    ];
+    for (e, code, words) in cases {
+        assert!(e.code == code && e.message.contains(words), "wanted {words}: {e}");
+    }
+    // What was interrupted has no manifest, and is no model either.
+    let e = damaged(&|pack| fs::remove_file(pack.join(MANIFEST)).unwrap());
+    assert!(e.code == Code::NotFound && e.message.contains("no weights"), "{e}");
+}
+
+#[test]
+fn mistakes_of_the_command() {
+    let (_temp, out) = pack(&golden("sdxs-like"), "q8");
+    let (out, model) = (out.to_str().unwrap().to_owned(), golden("sdxs-like"));
+    let said = failure(&["pack", "--model", model.to_str().unwrap(), "--weights", "q8", "--out", &out]);
+    assert!(said.contains("--out") && said.contains("has a pack already"), "{said}");
+    let temp = Temp::new();
+    let new = temp.path("new");
+    let said = failure(&["pack", "--model", &out, "--weights", "q8", "--out", new.to_str().unwrap()]);
+    assert!(said.contains("--model") && said.contains("is a pack"), "{said}");
+    let said = failure(&["pack", "--model", "nowhere", "--weights", "q8", "--out", new.to_str().unwrap()]);
+    assert!(said.contains("model_index.json") && !new.join(MANIFEST).exists(), "{said}");
+}
