@@ -17,6 +17,8 @@ pub enum Code {
     NotFound,
     /// What was read is not what its hash says.
     Integrity,
+    /// The server wants credentials, or a licence to be accepted.
+    Access,
     /// The network or the disk failed while reading.
     Network,
     /// There is no WebGPU adapter, or none that matches.
@@ -41,6 +43,7 @@ impl Code {
             Code::Unsupported => "unsupported",
             Code::NotFound => "not-found",
             Code::Integrity => "integrity",
+            Code::Access => "access",
             Code::Network => "network",
             Code::NoAdapter => "no-adapter",
             Code::LimitTooLow => "limit-too-low",

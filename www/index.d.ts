@@ -10,6 +10,8 @@ export type ErrorCode =
   | "not-found"
   /** What was read is not what its hash says: a file is damaged, and was so a second time. */
   | "integrity"
+  /** The server wants credentials, or a licence to be accepted first. */
+  | "access"
   /** The network failed. */
   | "network"
   /** There is no WebGPU, or no adapter, and it was asked for. */
@@ -50,8 +52,18 @@ export type Address = string | URL;
 export type Picture = ImageData | ImageBitmapSource;
 
 export interface CreateOptions {
-  /** "builtin" (the default), or the base URL of a folder in diffusers layout. */
+  /**
+   * "builtin" (the default); a repository of the hub, such as "stabilityai/sd-turbo" or, at a revision,
+   * "stabilityai/sd-turbo@b261bac"; or the URL of a folder, in diffusers layout or a pack that `tintype pack` made.
+   * Relative URLs begin with "./" or "/".
+   */
   model?: "builtin" | (string & {}) | URL;
+  /** A branch, a tag or a commit of the repository; by default "main". */
+  revision?: string;
+  /** The address of the hub, or of a mirror; by default that of Hugging Face. */
+  hub?: Address;
+  /** Sent with every request for the model's own files, such as `Authorization` for one that is gated. */
+  headers?: Record<string, string>;
   /**
    * What draws. "auto" (the default) takes the GPU, or the CPU where there is none or only one in software.
    * The CPU uses all cores where the page is cross-origin isolated (the headers COOP and COEP), else one.

@@ -2,6 +2,9 @@
 // (worker.js); this side forwards requests, one after another. Importing this file does nothing.
 
 const BUILTIN = "../models/builtin/";
+const HUB = "https://huggingface.co/";
+/** A repository of the hub, and perhaps a revision of it. Addresses that begin with a dot or a slash are none. */
+const REPO = /^(\w[\w.-]*\/\w[\w.-]*)(?:@(.+))?$/;
 /** Networks beside the model's own, by the option that names their folders. */
 const ADDITIONS = ["controls", "adapters", "ipAdapter", "safetyChecker"];
 /** Of these there is one. */
@@ -35,7 +38,7 @@ export class ImageGenerator {
     if (typeof Worker === "undefined") {
       throw new TintypeError("no-adapter", "pictures need a browser, and this is not one");
     }
-    const base = model === "builtin" ? new URL(BUILTIN, import.meta.url) : folder("model", model, '"builtin" or the URL of a folder');
+    const base = place(model, rest);
     const generator = new ImageGenerator();
     generator.#remote = new Remote();
     try {
@@ -179,6 +182,15 @@ async function picture(pixels, facts) {
       return canvas.convertToBlob({ type, quality });
     },
   };
+}
+
+/** The URL of a model's folder. */
+function place(model, { hub = HUB, revision }) {
+  if (model === "builtin") return new URL(BUILTIN, import.meta.url);
+  const [, repo, pinned] = (typeof model === "string" && model.match(REPO)) || [];
+  if (!repo) return folder("model", model, '"builtin", "organisation/name" or the URL of a folder');
+  // Redirects from there expire: every request begins there again.
+  return new URL(`${repo}/resolve/${encodeURIComponent(revision ?? pinned ?? "main")}/`, folder("hub", hub, "a URL"));
 }
 
 /** The URL of a folder, which ends with a slash. */

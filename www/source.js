@@ -1,7 +1,6 @@
 // Where a model's files come from in a browser: a URL, read as a stream. The module calls open and read.
 
-/** A failure with a code that reaches the caller as it is. */
-const network = (message) => Object.assign(new Error(message), { code: "network" });
+import { request } from "./request.js";
 
 /** Pieces of a file that is kept are given to the browser in blobs of this size, which it may put on the disk. */
 const BLOB_BYTES = 16 << 20;
@@ -10,12 +9,14 @@ export class Source {
   #base;
   /** Folders that take the place of the model's own, by the name of the component. */
   #components;
+  #headers;
   /** Weights that were read to their end, by URL, for a source that keeps them: they may be wanted again. */
   #kept;
 
-  constructor(base, { keep = false, components = {} } = {}) {
+  constructor(base, { keep = false, components = {}, headers = {} } = {}) {
     this.#base = base;
     this.#components = new Map(Object.entries(components));
+    this.#headers = headers;
     this.#kept = keep ? new Map() : null;
   }
 
@@ -24,21 +25,18 @@ export class Source {
     return this.#base;
   }
 
-  /** The file at `path`, or null if there is none. */
-  async open(path) {
+  /** The file at `path` from byte `begin` on, or null if there is none. `fresh`: not from the browser's cache. */
+  async open(path, begin = 0, fresh = false) {
     const url = this.#locate(path);
     const kept = this.#kept?.get(url.href);
-    if (kept) return new File(url, kept.stream(), kept.size);
-    const response = await fetch(url).catch((error) => {
-      throw network(`could not fetch ${url}: ${error.message}`);
-    });
-    if (response.status === 404 || response.status === 410) return null;
-    if (!response.ok) throw network(`could not fetch ${url}: the server answered ${response.status}`);
-    // The length of a compressed answer is not that of the file.
-    const plain = !response.headers.get("content-encoding");
-    const length = plain ? response.headers.get("content-length") : null;
-    const keep = this.#kept && url.pathname.endsWith(".safetensors") && ((blob) => this.#kept.set(url.href, blob));
-    return new File(url, response.body, length === null ? undefined : Number(length), keep);
+    if (kept) return new File({ body: kept.slice(begin).stream(), at: begin, length: kept.size }, begin);
+    // What lies elsewhere is not the model's own.
+    const headers = url.href.startsWith(this.#base) ? this.#headers : {};
+    const ask = (from) => request(url, { begin: from, fresh, headers });
+    const answer = await ask(begin);
+    if (!answer) return null;
+    const keep = this.#kept && begin === 0 && url.pathname.endsWith(".safetensors");
+    return new File(answer, begin, ask, keep && ((blob) => this.#kept.set(url.href, blob)));
   }
 
   #locate(path) {
@@ -49,32 +47,36 @@ export class Source {
 }
 
 class File {
-  #url;
+  #answer;
   #reader;
+  /** Asks for the rest of the file, after its stream broke off. */
+  #ask;
   /** What came with the last chunk beyond what was asked for. */
   #rest = new Uint8Array();
+  /** Where in the file the next chunk of the stream begins, and the next byte that was not received yet. */
+  #arrives;
+  #received;
   /** Takes the file as a blob, once all of it has come. */
   #keep;
   #pieces = [];
   #held = 0;
-  #received = 0;
 
-  constructor(url, stream, length, keep) {
-    this.#url = url;
-    this.#reader = stream.getReader();
-    this.length = length;
+  constructor(answer, begin, ask, keep) {
+    this.length = answer.length;
+    this.#received = begin;
+    this.#ask = ask;
     this.#keep = keep;
+    this.#take(answer);
   }
 
   /** The next bytes, at most `most` of them; none at the end of the file. */
   async read(most) {
     while (this.#rest.length === 0) {
-      const { done, value } = await this.#reader.read().catch((error) => {
-        throw network(`the download of ${this.#url} broke off: ${error.message}`);
-      });
-      if (done) return this.#rest;
-      this.#rest = value;
-      if (this.#keep) this.#record(value);
+      const { done, value, error } = await this.#reader.read().catch((error) => ({ error }));
+      const early = done && this.length !== undefined && this.#arrives < this.length;
+      if (error || early) await this.#resume(error?.message ?? "it ended early");
+      else if (done) return this.#rest;
+      else this.#receive(value);
     }
     const bytes = this.#rest.subarray(0, most);
     this.#rest = this.#rest.subarray(most);
@@ -86,10 +88,37 @@ class File {
     this.#reader.cancel().catch(() => {});
   }
 
+  #take(answer) {
+    this.#answer = answer;
+    this.#arrives = answer.at;
+    this.#reader = answer.body.getReader();
+  }
+
+  #receive(value) {
+    // A server that knows no ranges begins at the beginning again.
+    this.#rest = value.subarray(Math.min(this.#received - this.#arrives, value.length));
+    this.#arrives += value.length;
+    this.#received += this.#rest.length;
+    if (this.#keep) this.#record(this.#rest);
+  }
+
+  async #resume(why) {
+    const { url, etag, resumed } = this.#answer;
+    const broke = (how) =>
+      Object.assign(new Error(`the download of ${url} broke off at byte ${this.#received}: ${how}`), { code: "network" });
+    // Nothing came since the last time: it would break off here for good.
+    if (resumed === this.#received) throw broke(why);
+    const answer = await this.#ask(this.#received).catch((error) => {
+      throw error.code === "network" ? broke(`${why}; then ${error.message}`) : error;
+    });
+    if (!answer) throw broke(`${why}; then the file was gone`);
+    if (answer.length !== this.length || answer.etag !== etag) throw broke(`${why}; then it was another file`);
+    this.#take({ ...answer, resumed: this.#received });
+  }
+
   #record(value) {
     this.#pieces.push(value);
     this.#held += value.length;
-    this.#received += value.length;
     const whole = this.#received === this.length;
     if (this.#held < BLOB_BYTES && !whole) return;
     this.#pieces = [new Blob(this.#pieces)];

@@ -11,7 +11,7 @@ let generator = null;
 let current = null;
 
 const OPS = {
-  async create({ base, components, ...options }, progress) {
+  async create({ base, components, headers, ...options }, progress) {
     for (const key of ["controls", "adapters", "ipAdapter", "safetyChecker"]) {
       options[key] = options[key].map((address) => new Source(address));
     }
@@ -23,7 +23,7 @@ const OPS = {
     const { Generator } = await runtime;
     const known = await knownAdapter();
     try {
-      generator = await Generator.create(new Source(base, { keep, components }), { ...options, ...known, gather }, progress);
+      generator = await Generator.create(new Source(base, { keep, components, headers }), { ...options, ...known, gather }, progress);
     } catch (error) {
       throw error.code === "no-adapter" && !known ? { code: error.code, message: noAdapter() } : error;
     }

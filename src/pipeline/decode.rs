@@ -61,7 +61,7 @@ impl VaePart {
     ) -> Result<VaePart> {
         let path = join(component, "config.json");
         let config = VaeConfig::from_json(&read_json(origin.folder, &path).await?, &path)?;
-        let mut d = Declarations::new(format);
+        let mut d = Declarations::new(format.of_autoencoder());
         let mut networks = vec![];
         for &half in halves {
             let network = match half {

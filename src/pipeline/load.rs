@@ -8,7 +8,7 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::model::config::ModelIndex;
 use crate::schedule;
-use crate::weights::{Embedding, Folder, Hooks, Lora, Manifest};
+use crate::weights::{Embedding, Folder, Hooks, Lora, MANIFEST, MARK, Manifest};
 
 impl Pipeline {
     /// Loads a folder in the diffusers layout. `hooks` sees the bytes of the tensors that are read.
@@ -47,7 +47,10 @@ impl Pipeline {
         let target = device.target(&options.activations)?;
         let scheduler = read_json(folder, "scheduler/scheduler_config.json").await?;
         let scheduler = schedule::Config::from_json(&scheduler, "scheduler/scheduler_config.json")?;
-        let pack = Manifest::of(folder).await?;
+        let pack = match index.flag(MARK, false) {
+            true => Some(Manifest::parse(&read_json(folder, MANIFEST).await?)?),
+            false => None,
+        };
         if let Some(pack) = &pack {
             pack.check_small(folder).await?;
         }

@@ -95,7 +95,12 @@ extern "C" {
     #[wasm_bindgen(method, js_name = describe)]
     fn name(this: &Source) -> String;
     #[wasm_bindgen(method, catch, js_name = open)]
-    async fn open_file(this: &Source, path: &str) -> std::result::Result<JsValue, JsValue>;
+    async fn open_file(
+        this: &Source,
+        path: &str,
+        begin: f64,
+        fresh: bool,
+    ) -> std::result::Result<JsValue, JsValue>;
 
     type SourceFile;
     #[wasm_bindgen(method, getter)]
@@ -109,14 +114,20 @@ extern "C" {
 /// What www/source.js throws has a message for people already.
 fn failed(error: JsValue) -> Error {
     let message = Reflect::get(&error, &"message".into()).ok().and_then(|m| m.as_string());
-    Error::new(Code::Network, message.unwrap_or_else(|| format!("{error:?}")))
+    let code = Reflect::get(&error, &"code".into()).ok().and_then(|c| c.as_string());
+    let code = if code.as_deref() == Some("access") { Code::Access } else { Code::Network };
+    Error::new(code, message.unwrap_or_else(|| format!("{error:?}")))
 }
 
 impl Folder for Source {
     type File = Download;
 
     async fn open(&self, path: &str) -> Result<Option<Download>> {
-        let file = self.open_file(path).await.map_err(failed)?;
+        self.open_at(path, 0, false).await
+    }
+
+    async fn open_at(&self, path: &str, begin: u64, fresh: bool) -> Result<Option<Download>> {
+        let file = self.open_file(path, begin as f64, fresh).await.map_err(failed)?;
         Ok((!file.is_null()).then(|| Download(file.unchecked_into())))
     }
 

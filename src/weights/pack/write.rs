@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
-use super::manifest::{Listed, MANIFEST, Manifest};
+use super::manifest::{INDEX, Listed, MANIFEST, MARK, Manifest};
 use super::{describe, name, packed};
 use crate::error::{Error, Result};
 use crate::weights::declare::{Declarations, Handle};
@@ -148,13 +148,24 @@ impl<F: Folder> Folder for Recorded<'_, F> {
     async fn read(&self, path: &str) -> Result<Option<Vec<u8>>> {
         let bytes = self.folder.read(path).await?;
         // A manifest tells of another pack, and an index of shards that a pack has not.
-        if let Some(bytes) =
-            bytes.as_ref().filter(|_| path != MANIFEST && !path.contains(".safetensors.index."))
-        {
-            self.keeping.file(path, bytes);
+        match &bytes {
+            Some(bytes) if path == INDEX => self.keeping.file(path, marked(bytes).as_bytes()),
+            Some(bytes) if path != MANIFEST && !path.contains(".safetensors.index.") => {
+                self.keeping.file(path, bytes);
+            }
+            _ => {}
         }
         Ok(bytes)
     }
+}
+
+/// The index of a model, as that of a pack. What is none is refused by whoever reads it.
+fn marked(index: &[u8]) -> String {
+    let mut index: Value = serde_json::from_slice(index).unwrap_or_default();
+    if let Some(index) = index.as_object_mut() {
+        index.insert(MARK.to_owned(), true.into());
+    }
+    format!("{index:#}\n")
 }
 
 /// A folder on the disk that a pack is written to.

@@ -1,0 +1,167 @@
+// Models from a hub, over a network on which everything goes wrong that may, and packs.
+
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { GOLDEN, open } from "./harness.mjs";
+import { cut, hub } from "./hub.mjs";
+import { ROOT } from "../../tools/shell.mjs";
+
+const FOLDER = join(ROOT, "models/builtin");
+const UNET = "unet/diffusion_pytorch_model.fp16.safetensors";
+const PACKED = "unet/tintype.safetensors";
+const CHUNK = 8 << 20;
+
+/** What `create` and one picture come to, in the page: a digest of the picture's pixels, or the error. */
+const draw = (page, options) =>
+  page.evaluate(async (options) => {
+    const { ImageGenerator } = await import("/index.js");
+    try {
+      const generator = await ImageGenerator.create({ device: "cpu", ...options });
+      const picture = await generator.generate("a red circle on blue", { seed: 5, steps: 1 });
+      generator.dispose();
+      const digest = await crypto.subtle.digest("SHA-256", picture.toImageData().data);
+      return { pixels: Array.from(new Uint8Array(digest)).join() };
+    } catch (error) {
+      return { code: error.code ?? error.name, message: error.message };
+    }
+  }, options);
+
+/** Random numbers that are the same in every run. */
+function random(seed) {
+  let state = seed;
+  return () => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0) / 2 ** 32;
+}
+
+test("a repository of the hub", { timeout: 300_000 }, async (t) => {
+  const { page } = await open(t);
+  const { url, log, faults } = await hub(t, { "house/builtin": FOLDER, "house/kl": join(GOLDEN, "models/sd-turbo-like") });
+  const model = { model: "house/builtin", hub: url };
+  const { pixels } = await draw(page, {});
+  const files = () => log.filter((entry) => !entry.resolved);
+  const bytes = (path) => files().filter((entry) => entry.path === path).reduce((sum, { sent }) => sum + sent, 0);
+  const again = () => (log.length = 0, faults.clear());
+  let size;
+
+  await t.test("draws what its folder draws, and fetches what it needs", async () => {
+    assert.deepEqual(await draw(page, model), { pixels });
+    size = bytes(UNET);
+    assert.ok(size > 14e6);
+    assert.equal(new Set(files().map(({ path }) => path)).size, files().length, "a file was fetched twice");
+    // Nothing was looked for in vain but what a tokenizer may lack.
+    const absent = log.filter(({ resolved, path }) => resolved && !files().some((file) => file.path === path));
+    assert.deepEqual(absent.map(({ path }) => path), []);
+  });
+  await t.test("at a revision, and with what the owner knows", async () => {
+    again();
+    const headers = { Authorization: "Bearer secret" };
+    assert.deepEqual(await draw(page, { ...model, model: "house/builtin@refs%2Fpr%2F1", headers }), { pixels });
+    assert.ok(log.filter(({ resolved }) => resolved).every(({ authorization }) => authorization === "Bearer secret"));
+    assert.ok(files().every(({ authorization }) => authorization === undefined), "a secret went to another origin");
+  });
+  await t.test("weights in halves rather than in full", async () => {
+    again();
+    assert.ok((await draw(page, { ...model, model: "house/kl" })).pixels);
+    assert.ok(files().every(({ path }) => !path.endsWith("pytorch_model.safetensors")), files().map((f) => f.path).join());
+  });
+
+  const next = random(1);
+  await t.test("a connection that is cut goes on where it was", async () => {
+    for (let run = 0; run < 3; run++) {
+      again();
+      const cuts = [next(), next(), next()].map((at) => Math.floor(at * size)).sort((a, b) => a - b);
+      const left = [...cuts];
+      faults.set(UNET, (how) => left.length > 0 && cut(how, left.shift()));
+      assert.deepEqual(await draw(page, model), { pixels });
+      // What is on its way when a connection breaks is lost, and fetched again.
+      assert.ok(bytes(UNET) <= size + cuts.length * (2 << 20), `${bytes(UNET)} bytes of ${size}, cut at ${cuts}`);
+      const begins = files().filter(({ path }) => path === UNET).map(({ begin }) => begin);
+      assert.ok(begins.length === cuts.length + 1 && begins.every((begin, i) => i === 0 || begin <= cuts[i - 1]), `${begins} of ${cuts}`);
+    }
+  });
+  await t.test("one that is always cut at the same place is given up", async () => {
+    again();
+    faults.set(UNET, (how) => cut(how, 1_000_000));
+    const { code, message } = await draw(page, model);
+    assert.ok(code === "network" && message.includes(UNET) && message.includes("broke off at byte"), message);
+  });
+  await t.test("200 instead of 206", async () => {
+    again();
+    let first = true;
+    faults.set(UNET, (how) => {
+      if (!first) return how.response.writeHead(200, { "Content-Length": how.bytes.length }).end(how.bytes), true;
+      first = false;
+      return cut(how, 5_000_000);
+    });
+    assert.deepEqual(await draw(page, model), { pixels });
+  });
+  await t.test("another file behind a cut", async () => {
+    again();
+    let first = true;
+    faults.set(UNET, (how) => {
+      if (!first) return how.bytes.subarray(0, how.bytes.length - 8);
+      first = false;
+      return cut(how, 5_000_000);
+    });
+    const { code, message } = await draw(page, model);
+    assert.ok(code === "network" && message.includes("another file"), message);
+  });
+  await t.test("a redirect that has expired, and a server that is busy", async () => {
+    for (const [status, head] of [[403, {}], [429, { "Retry-After": "1" }], [503, {}]]) {
+      again();
+      let first = true;
+      faults.set(UNET, ({ response }) => first && ((first = false), response.writeHead(status, head).end(), true));
+      assert.deepEqual(await draw(page, model), { pixels }, String(status));
+    }
+  });
+  await t.test("what is refused", async () => {
+    const page200 = ({ response }) => (response.writeHead(200, { "Content-Type": "text/html" }).end("<h1>Sign in</h1>"), true);
+    const status = (code) => ({ response }) => (response.writeHead(code).end(), true);
+    const cases = [
+      [UNET, page200, "access", "login"],
+      ["unet/config.json", page200, "access", "login"],
+      [UNET, status(401), "access", "licence"],
+      [UNET, status(403), "access", "licence"],
+      ["vae/config.json", status(404), "not-found", "vae/config.json"],
+    ];
+    for (const [path, fault, wanted, word] of cases) {
+      again();
+      faults.set(path, fault);
+      const { code, message } = await draw(page, model);
+      assert.ok(code === wanted && message.includes(word) && message.includes(path), `${code}: ${message}`);
+    }
+    again();
+    const { code, message } = await draw(page, { ...model, model: "house/nobody" });
+    assert.ok(code === "not-found" && message.includes("house/nobody"), message);
+  });
+});
+
+test("a pack", { timeout: 300_000 }, async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), "tintype-pack-"));
+  t.after(() => rmSync(folder, { recursive: true }));
+  for (const weights of ["q4", "f32"]) {
+    execFileSync(join(ROOT, "target/release/tintype"), ["pack", "--model", FOLDER, "--weights", weights, "--out", join(folder, weights)], { stdio: "ignore" });
+  }
+  const { page } = await open(t);
+  const { url, log, faults } = await hub(t, { "house/q4": join(folder, "q4"), "house/f32": join(folder, "f32") });
+  const packed = (name) => draw(page, { model: `house/${name}`, hub: url });
+
+  await t.test("draws what its model draws", async () => {
+    for (const weights of ["q4", "f32"]) assert.deepEqual(await packed(weights), await draw(page, { weights }));
+  });
+  await t.test("a damaged chunk is fetched once more, and refused then", async () => {
+    const { pixels } = await draw(page, { weights: "f32" });
+    const flipped = (bytes) => (bytes = Buffer.from(bytes), (bytes[CHUNK + 5] ^= 1), bytes);
+    let first = true;
+    faults.set(PACKED, ({ bytes }) => first && ((first = false), flipped(bytes)));
+    log.length = 0;
+    assert.deepEqual(await packed("f32"), { pixels });
+    assert.deepEqual(log.filter(({ path, resolved }) => path === PACKED && !resolved).map(({ begin }) => begin), [0, CHUNK]);
+    faults.set(PACKED, ({ bytes }) => flipped(bytes));
+    const { code, message } = await packed("f32");
+    assert.ok(code === "integrity" && message.includes(`${PACKED}: chunk 1 of`), `${code}: ${message}`);
+  });
+});
