@@ -8,6 +8,8 @@ mod source;
 mod threads;
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use js_sys::{Array, Error as JsError, Function, Object, Reflect, Uint8ClampedArray};
 use wasm_bindgen::prelude::*;
@@ -17,10 +19,10 @@ use crate::error::{Error, Result};
 use crate::host::Cancel;
 use crate::kernels::VARIANTS;
 use crate::pipeline::{LoadOptions, Pipeline, Report, Stage, Watch};
-use crate::weights::Hooks;
+use crate::weights::{Folder, Hooks, Keeping, Manifest};
 use request::Options;
 pub use source::Source;
-use source::Sources;
+use source::{Keeper, Place, Sources};
 
 /// A loaded model on a device. It serves one `generate` at a time; `cancel` may come in between.
 #[wasm_bindgen]
@@ -28,6 +30,8 @@ pub struct Generator {
     device: Device,
     pipeline: Pipeline,
     sources: Sources,
+    /// Of the pack that was kept of the model, or why there is none.
+    kept: Option<Result<String>>,
     /// Of the run that goes on, or of the last one.
     cancel: RefCell<Cancel>,
 }
@@ -55,6 +59,17 @@ impl Generator {
         self.device.kind().to_owned()
     }
 
+    /// The manifest of the pack that was kept, if one was.
+    pub fn manifest(&self) -> Option<String> {
+        self.kept.as_ref()?.as_ref().ok().cloned()
+    }
+
+    /// Why the model was not kept, where it should have been.
+    #[wasm_bindgen(js_name = notKept)]
+    pub fn not_kept(&self) -> Option<String> {
+        self.kept.as_ref()?.as_ref().err().map(|e| e.message.clone())
+    }
+
     /// Ends the run that goes on, between two submits.
     pub fn cancel(&self) {
         self.cancel.borrow().cancel();
@@ -79,7 +94,10 @@ impl Generator {
         )?;
         load.decoder = LoadOptions::decoder(options.text("decoderWeights")?.as_deref())?;
         load.encoder = options.flag("imageInput")?;
-        let sources = Sources::new(source, options)?;
+        let keeper: Option<Keeper> = options.get("keeper").map(JsCast::unchecked_into);
+        let folder = keeper.as_ref().map(Keeper::folder);
+        let keeping = keeper.map(|keeper| Rc::new(Keeping::new(keeper)));
+        let sources = Sources::new(Place { folder: source, keeping: keeping.clone() }, options)?;
         let device = device(options, &load).await?;
         // A text encoder, the U-Net and the autoencoder at least.
         let meter = RefCell::new(Meter::new(3 + sources.beside()));
@@ -90,11 +108,25 @@ impl Generator {
             },
             // The page ends the whole worker.
             cancelled: &|| false,
-            keeping: None,
+            keeping: keeping.as_deref(),
         };
         let pipeline =
             Pipeline::load_with(&device, &sources.model, &sources.additions(), &load, hooks).await?;
-        Ok(Generator { device, pipeline, sources, cancel: RefCell::default() })
+        let kept = match keeping.zip(folder) {
+            Some((keeping, folder)) => {
+                let manifest = Manifest {
+                    source: sources.model.describe(),
+                    revision: options.text("revision")?,
+                    license: None,
+                    weights: load.weights,
+                    decoder: load.of_autoencoder(),
+                    files: BTreeMap::new(),
+                };
+                Some(keeping.finish(&folder, manifest).await.map(|manifest| manifest.to_json()))
+            }
+            None => None,
+        };
+        Ok(Generator { device, pipeline, sources, kept, cancel: RefCell::default() })
     }
 
     async fn draw(&self, options: &Options, progress: &Function) -> Result<JsValue> {

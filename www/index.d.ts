@@ -10,6 +10,8 @@ export type ErrorCode =
   | "not-found"
   /** What was read is not what its hash says: a file is damaged, and was so a second time. */
   | "integrity"
+  /** `offline` is set, and the model is not kept on this device. */
+  | "offline"
   /** The server wants credentials, or a licence to be accepted first. */
   | "access"
   /** The network failed. */
@@ -62,6 +64,15 @@ export interface CreateOptions {
   revision?: string;
   /** The address of the hub, or of a mirror; by default that of Hugging Face. */
   hub?: Address;
+  /**
+   * Whether the model is kept on this device once it was loaded, as a pack in the origin's private files, and loaded from
+   * there: by default repositories of the hub. The files behind other addresses may change, and what is kept does not
+   * follow them. What is changed by LoRAs, a single file or `components` is not kept.
+   * Failing to keep it is never an error: see `warnings`.
+   */
+  cache?: boolean;
+  /** Loads only what is kept, without any request for the model. */
+  offline?: boolean;
   /** Sent with every request for the model's own files, such as `Authorization` for one that is gated. */
   headers?: Record<string, string>;
   /**
@@ -202,8 +213,38 @@ export class ImageGenerator {
   readonly device: "gpu" | "cpu";
   /** Its name, for people: of the GPU, or such as "CPU, 4 threads, relaxed SIMD". */
   readonly adapter: string;
+  /** Sentences about the loading, such as why the model is not kept on this device. */
+  readonly warnings: readonly string[];
   /** Calls wait for one another. Rejects with a TintypeError, or with the signal's reason. */
   generate(prompt: string, options?: GenerateOptions): Promise<Generated>;
   /** Frees the device and everything else at once. */
   dispose(): void;
 }
+
+/** A model that is kept on this device. */
+export interface KeptModel {
+  /** What `delete` takes. */
+  key: string;
+  /** The address that it was loaded from. */
+  model: string;
+  /** How its weights are stored. */
+  weights: string;
+  bytes: number;
+  /** Dates as ISO 8601 has them. */
+  created: string;
+  used: string;
+}
+
+/** What is kept of models on this device. Where the browser keeps nothing, there is nothing. */
+export const cache: {
+  /** The one that was used last first. */
+  list(): Promise<KeptModel[]>;
+  /** Bytes of all of them. */
+  size(): Promise<number>;
+  /** Removes one; resolves to false if it is being loaded or written. */
+  delete(key: string): Promise<boolean>;
+  /** Removes all that are not being loaded or written. */
+  clear(): Promise<void>;
+  /** Asks the browser not to remove them when the disk is full; whether it agreed. */
+  persist(): Promise<boolean>;
+};

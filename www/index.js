@@ -1,6 +1,8 @@
 // Tintype: pictures from words, on the visitor's own GPU or CPU. The module and the device live in a worker
 // (worker.js); this side forwards requests, one after another. Importing this file does nothing.
 
+import { openStore } from "./store.js";
+
 const BUILTIN = "../models/builtin/";
 const HUB = "https://huggingface.co/";
 /** A repository of the hub, and perhaps a revision of it. Addresses that begin with a dot or a slash are none. */
@@ -43,6 +45,8 @@ export class ImageGenerator {
     generator.#remote = new Remote();
     try {
       const options = { ...rest, base: base.href };
+      options.cache = flag("cache", rest.cache, repository(model) !== null) && isPlain(rest);
+      options.offline = flag("offline", rest.offline, false);
       options.components = components(rest.components);
       for (const key of ADDITIONS) options[key] = addresses(key, rest[key]);
       for (const key of FILES) options[key] = files(key, rest[key]);
@@ -65,6 +69,11 @@ export class ImageGenerator {
     return this.#where.adapter;
   }
 
+  /** Sentences about the loading, such as why a model is not kept on this device. */
+  get warnings() {
+    return this.#where.warnings;
+  }
+
   async generate(prompt, { signal, onProgress, seed = randomSeed(), ...options } = {}) {
     signal?.throwIfAborted();
     const before = this.#idle;
@@ -79,7 +88,8 @@ export class ImageGenerator {
     });
     this.#idle = work.then(() => {}, () => {});
     const { width, height, rgba, ...rest } = await unlessAborted(work, signal);
-    return picture(new ImageData(rgba, width, height), { ...rest, ...this.#where });
+    const { device, adapter } = this.#where;
+    return picture(new ImageData(rgba, width, height), { ...rest, device, adapter });
   }
 
   /** Frees the device and everything else at once. What is still running rejects with code `disposed`. */
@@ -87,6 +97,20 @@ export class ImageGenerator {
     this.#remote.end(new TintypeError("disposed", "the generator was disposed of"));
   }
 }
+
+/** What is kept of models on this device. Everything resolves where the browser keeps nothing, too. */
+export const cache = {
+  /** The models, the one that was used last first. */
+  list: async () => (await openStore())?.list() ?? [],
+  /** Bytes of all of them. */
+  size: async () => (await cache.list()).reduce((sum, { bytes }) => sum + bytes, 0),
+  /** Removes one by its `key`; false if it is in use. */
+  delete: async (key) => (await openStore())?.delete(key) ?? false,
+  /** Removes all that are not in use. */
+  clear: async () => (await openStore())?.clear(),
+  /** Asks the browser not to remove them when the disk is full; whether it agreed. */
+  persist: async () => (await navigator.storage?.persist?.()) ?? false,
+};
 
 /** The worker as seen from here: calls with an answer, progress on the way, an end. */
 class Remote {
@@ -184,10 +208,22 @@ async function picture(pixels, facts) {
   };
 }
 
+/** Whether a model is loaded as it is: what is merged or put together is not kept. */
+const isPlain = ({ loras, singleFile, components }) =>
+  [loras, singleFile].every((files) => [files ?? []].flat().length === 0) && Object.keys(components ?? {}).length === 0;
+
+function flag(key, value, otherwise) {
+  if (value === undefined) return otherwise;
+  if (typeof value !== "boolean") throw new TintypeError("invalid-option", `${key}: wanted true or false, found ${String(value)}`);
+  return value;
+}
+
+const repository = (model) => (typeof model === "string" ? model.match(REPO) : null);
+
 /** The URL of a model's folder. */
 function place(model, { hub = HUB, revision }) {
   if (model === "builtin") return new URL(BUILTIN, import.meta.url);
-  const [, repo, pinned] = (typeof model === "string" && model.match(REPO)) || [];
+  const [, repo, pinned] = repository(model) ?? [];
   if (!repo) return folder("model", model, '"builtin", "organisation/name" or the URL of a folder');
   // Redirects from there expire: every request begins there again.
   return new URL(`${repo}/resolve/${encodeURIComponent(revision ?? pinned ?? "main")}/`, folder("hub", hub, "a URL"));

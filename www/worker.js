@@ -2,6 +2,7 @@
 // out: { id, result } or { id, error: { code, message } }, { id, progress } on the way, { fatal } when the
 // module itself broke, and { port }, on which a thread says that it broke.
 
+import { loadKept } from "./cache.js";
 import { gather, internal, isThread, knownAdapter, load } from "./runtime.js";
 import { Source } from "./source.js";
 
@@ -11,7 +12,7 @@ let generator = null;
 let current = null;
 
 const OPS = {
-  async create({ base, components, headers, ...options }, progress) {
+  async create({ base, components, headers, cache, offline, ...options }, progress) {
     for (const key of ["controls", "adapters", "ipAdapter", "safetyChecker"]) {
       options[key] = options[key].map((address) => new Source(address));
     }
@@ -22,12 +23,19 @@ const OPS = {
     runtime ??= load(fatal);
     const { Generator } = await runtime;
     const known = await knownAdapter();
+    let warnings = [];
     try {
-      generator = await Generator.create(new Source(base, { keep, components, headers }), { ...options, ...known, gather }, progress);
+      const source = new Source(base, { keep, components, headers });
+      const load = (folder, keeper) => Generator.create(folder, { ...options, ...known, gather, keeper }, progress);
+      if (cache || offline) {
+        const { weights = "f16", decoderWeights, imageInput } = options;
+        const facts = { model: base, weights, decoderWeights, imageInput };
+        ({ generator, warnings } = await loadKept({ facts, source, offline, load }));
+      } else generator = await load(source);
     } catch (error) {
       throw error.code === "no-adapter" && !known ? { code: error.code, message: noAdapter() } : error;
     }
-    return { device: generator.device(), adapter: generator.adapter() };
+    return { device: generator.device(), adapter: generator.adapter(), warnings };
   },
   async generate(request, progress) {
     return generator.generate(request, progress);

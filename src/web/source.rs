@@ -6,22 +6,22 @@ use wasm_bindgen::prelude::*;
 use super::request::Options;
 use crate::error::{Code, Error, Result};
 use crate::pipeline::{Additions, FileIn};
-use crate::weights::{ByteStream, Folder};
+use crate::weights::{ByteStream, Folder, Keep, Recorded};
 
 /// What a generator was made of.
 pub(super) struct Sources {
-    pub model: Source,
+    pub model: Place,
     single_file: Vec<File>,
     loras: Vec<File>,
     embeddings: Vec<File>,
-    controls: Vec<Source>,
-    adapters: Vec<Source>,
-    ip_adapter: Vec<Source>,
-    safety_checker: Vec<Source>,
+    controls: Vec<Place>,
+    adapters: Vec<Place>,
+    ip_adapter: Vec<Place>,
+    safety_checker: Vec<Place>,
 }
 
 impl Sources {
-    pub fn new(model: Source, options: &Options) -> Result<Sources> {
+    pub fn new(model: Place, options: &Options) -> Result<Sources> {
         let [controls, adapters, ip_adapter, safety_checker] =
             ["controls", "adapters", "ipAdapter", "safetyChecker"].map(|key| folders(options, key));
         let [single_file, loras, embeddings] =
@@ -44,7 +44,7 @@ impl Sources {
         files + self.ip_adapter.len() + self.safety_checker.len()
     }
 
-    pub fn additions(&self) -> Additions<'_, Source> {
+    pub fn additions(&self) -> Additions<'_, Place> {
         Additions {
             single_file: self.single_file.first().map(File::place),
             loras: self.loras.iter().map(|file| (file.place(), file.scale)).collect(),
@@ -59,33 +59,67 @@ impl Sources {
 
 /// A file beside the model.
 struct File {
-    source: Source,
+    source: Place,
     path: String,
     scale: f32,
 }
 
 impl File {
-    fn place(&self) -> FileIn<'_, Source> {
+    fn place(&self) -> FileIn<'_, Place> {
         FileIn { folder: &self.source, path: &self.path }
     }
 }
 
 /// Folders that the worker made of addresses.
-fn folders(options: &Options, key: &str) -> Vec<Source> {
+fn folders(options: &Options, key: &str) -> Vec<Place> {
     let value = options.get(key).unwrap_or_default();
-    Array::from(&value).iter().map(|source| source.unchecked_into()).collect()
+    Array::from(&value).iter().map(|source| place(source.unchecked_into())).collect()
 }
 
 /// Files that the worker made of addresses: where they are, and how strongly each counts.
 fn files(options: &Options, key: &str) -> Result<Vec<File>> {
     let file = |object: Options| {
         Ok(File {
-            source: object.get("source").unwrap_or_default().unchecked_into(),
+            source: place(object.get("source").unwrap_or_default().unchecked_into()),
             path: object.text("path")?.unwrap_or_default(),
             scale: object.number("scale")?.unwrap_or(1.0) as f32,
         })
     };
     options.objects(key)?.into_iter().map(file).collect()
+}
+
+/// A folder, and what is kept of it.
+pub type Place = Recorded<Source>;
+
+fn place(folder: Source) -> Place {
+    Recorded { folder, keeping: None }
+}
+
+#[wasm_bindgen]
+extern "C" {
+    /// Where a pack is written: class `Keeper` of www/store.js.
+    pub type Keeper;
+    #[wasm_bindgen(method, catch)]
+    fn begin(this: &Keeper, path: &str, bytes: f64) -> std::result::Result<(), JsValue>;
+    #[wasm_bindgen(method, catch)]
+    fn write(this: &Keeper, path: &str, at: f64, bytes: &Uint8Array) -> std::result::Result<(), JsValue>;
+    /// What was written so far.
+    #[wasm_bindgen(method, getter)]
+    pub fn folder(this: &Keeper) -> Source;
+}
+
+impl Keep for Keeper {
+    fn begin(&self, path: &str, bytes: u64) -> Result<()> {
+        self.begin(path, bytes as f64).map_err(failed)
+    }
+
+    fn write(&self, path: &str, at: u64, bytes: &[u8]) -> Result<()> {
+        self.write(path, at as f64, &Uint8Array::from(bytes)).map_err(failed)
+    }
+
+    fn end(&self, _path: &str) -> Result<()> {
+        Ok(())
+    }
 }
 
 #[wasm_bindgen]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use clap::Args;
 use tintype::device::Device;
@@ -43,12 +44,12 @@ pub struct Options {
 
 pub async fn run(options: &Options) -> Result<bool> {
     match options.model.as_str() {
-        "builtin" => pack(&crate::builtin::folder()?, options).await,
-        folder => pack(&DiskFolder::new(folder), options).await,
+        "builtin" => pack(crate::builtin::folder()?, options).await,
+        folder => pack(DiskFolder::new(folder), options).await,
     }
 }
 
-async fn pack<F: Folder>(folder: &F, options: &Options) -> Result<bool> {
+async fn pack<F: Folder>(folder: F, options: &Options) -> Result<bool> {
     let mut load = LoadOptions::parse(&options.weights, "auto")?;
     load.decoder = LoadOptions::decoder(options.decoder_weights.as_deref())?;
     load.encoder = options.image_input;
@@ -56,7 +57,7 @@ async fn pack<F: Folder>(folder: &F, options: &Options) -> Result<bool> {
     if options.out.join(MANIFEST).exists() {
         return Err(Error::option(format!("--out: wanted a new folder, {out} has a pack already")));
     }
-    if Manifest::of(folder).await?.is_some() {
+    if Manifest::of(&folder).await?.is_some() {
         return Err(Error::option(format!("--model: wanted a checkpoint, {} is a pack", folder.describe())));
     }
     fs::create_dir_all(&options.out).map_err(|e| Error::option(format!("--out: {out}: {e}")))?;
@@ -64,8 +65,8 @@ async fn pack<F: Folder>(folder: &F, options: &Options) -> Result<bool> {
     let progress = |read: u64, total: Option<u64>| {
         bar.show("packing", total.map_or(0.0, |t| read as f64 / t.max(1) as f64));
     };
-    let keeping = Keeping::new(DiskKeep::new(&options.out));
-    let recorded = Recorded { folder, keeping: &keeping };
+    let keeping = Rc::new(Keeping::new(DiskKeep::new(&options.out)));
+    let recorded = Recorded { folder, keeping: Some(keeping.clone()) };
     let hooks = Hooks { progress: &progress, keeping: Some(&keeping), ..Hooks::NONE };
     // Loading is what packs: the model is refused here if it could not be loaded later.
     let loaded = Pipeline::load(&Device::Cpu, &recorded, &load, hooks).await;

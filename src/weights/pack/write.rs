@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use serde_json::{Map, Value, json};
 
@@ -53,13 +54,15 @@ impl Keeping {
         Weights { keeping: self, path, places }
     }
 
-    /// The manifest of all that was kept, as `folder` now has it; `of` has what is known of the source.
-    pub async fn finish<F: Folder>(self, folder: &F, of: Manifest) -> Result<Manifest> {
-        if let Some(failed) = self.failed.into_inner() {
+    /// The manifest of all that was kept, as `folder` now has it; `of` has what is known of the source. The error is
+    /// the first thing that went wrong.
+    pub async fn finish<F: Folder>(&self, folder: &F, of: Manifest) -> Result<Manifest> {
+        if let Some(failed) = self.failed.borrow().clone() {
             return Err(failed);
         }
         let mut manifest = of;
-        for path in self.paths.into_inner() {
+        let paths = self.paths.borrow().clone();
+        for path in paths {
             let listed = Listed::of(folder, &path).await?;
             manifest.files.insert(path, listed);
         }
@@ -125,12 +128,12 @@ fn header(declarations: &Declarations) -> (Vec<u8>, HashMap<Handle, (u64, u64)>)
 }
 
 /// A folder whose small files are kept as they are read.
-pub struct Recorded<'a, F> {
-    pub folder: &'a F,
-    pub keeping: &'a Keeping,
+pub struct Recorded<F> {
+    pub folder: F,
+    pub keeping: Option<Rc<Keeping>>,
 }
 
-impl<F: Folder> Folder for Recorded<'_, F> {
+impl<F: Folder> Folder for Recorded<F> {
     type File = F::File;
 
     async fn open(&self, path: &str) -> Result<Option<F::File>> {
@@ -147,15 +150,15 @@ impl<F: Folder> Folder for Recorded<'_, F> {
 
     async fn read(&self, path: &str) -> Result<Option<Vec<u8>>> {
         let bytes = self.folder.read(path).await?;
-        // A manifest tells of another pack, and an index of shards that a pack has not.
-        match &bytes {
-            Some(bytes) if path == INDEX => self.keeping.file(path, marked(bytes).as_bytes()),
-            Some(bytes) if path != MANIFEST && !path.contains(".safetensors.index.") => {
-                self.keeping.file(path, bytes);
-            }
-            _ => {}
+        let Some((keeping, bytes)) = self.keeping.as_ref().zip(bytes.as_ref()) else { return Ok(bytes) };
+        match path {
+            INDEX => keeping.file(path, marked(bytes).as_bytes()),
+            // A manifest tells of another pack, and an index of shards that a pack has not.
+            MANIFEST => {}
+            _ if path.contains(".safetensors.index.") => {}
+            _ => keeping.file(path, bytes),
         }
-        Ok(bytes)
+        Ok(Some(bytes.clone()))
     }
 }
 
