@@ -57,9 +57,10 @@ export interface CreateOptions {
   /**
    * "builtin" (the default); a repository of the hub, such as "stabilityai/sd-turbo" or, at a revision,
    * "stabilityai/sd-turbo@b261bac"; or the URL of a folder, in diffusers layout or a pack that `tintype pack` made.
-   * Relative URLs begin with "./" or "/".
+   * Relative URLs begin with "./" or "/". Or the files of such a folder: from an input with `webkitdirectory`, of a
+   * directory handle, or the `dataTransfer` of a drop, which has to be passed on while the event lasts.
    */
-  model?: "builtin" | (string & {}) | URL;
+  model?: "builtin" | (string & {}) | URL | FileList | readonly File[] | FileSystemDirectoryHandle | DataTransfer;
   /** A branch, a tag or a commit of the repository; by default "main". */
   revision?: string;
   /** The address of the hub, or of a mirror; by default that of Hugging Face. */

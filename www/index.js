@@ -1,6 +1,7 @@
 // Tintype: pictures from words, on the visitor's own GPU or CPU. The module and the device live in a worker
 // (worker.js); this side forwards requests, one after another. Importing this file does nothing.
 
+import { gather, isFiles } from "./files.js";
 import { openStore } from "./store.js";
 
 const BUILTIN = "../models/builtin/";
@@ -40,12 +41,14 @@ export class ImageGenerator {
     if (typeof Worker === "undefined") {
       throw new TintypeError("no-adapter", "pictures need a browser, and this is not one");
     }
-    const base = place(model, rest);
+    // A drop can be read only now, before anything is waited for.
+    const chosen = isFiles(model) ? gather(model) : null;
+    const base = chosen ? null : place(model, rest);
     const generator = new ImageGenerator();
     generator.#remote = new Remote();
     try {
-      const options = { ...rest, base: base.href };
-      options.cache = flag("cache", rest.cache, repository(model) !== null) && isPlain(rest);
+      const options = { ...rest, base: base?.href, files: await chosen };
+      options.cache = flag("cache", rest.cache, repository(model) !== null) && isPlain(rest) && !chosen;
       options.offline = flag("offline", rest.offline, false);
       options.components = components(rest.components);
       for (const key of ADDITIONS) options[key] = addresses(key, rest[key]);
@@ -224,7 +227,7 @@ const repository = (model) => (typeof model === "string" ? model.match(REPO) : n
 function place(model, { hub = HUB, revision }) {
   if (model === "builtin") return new URL(BUILTIN, import.meta.url);
   const [, repo, pinned] = repository(model) ?? [];
-  if (!repo) return folder("model", model, '"builtin", "organisation/name" or the URL of a folder');
+  if (!repo) return folder("model", model, '"builtin", "organisation/name", the URL of a folder, or files');
   // Redirects from there expire: every request begins there again.
   return new URL(`${repo}/resolve/${encodeURIComponent(revision ?? pinned ?? "main")}/`, folder("hub", hub, "a URL"));
 }

@@ -3,6 +3,7 @@
 // module itself broke, and { port }, on which a thread says that it broke.
 
 import { loadKept } from "./cache.js";
+import { Files } from "./files.js";
 import { gather, internal, isThread, knownAdapter, load } from "./runtime.js";
 import { Source } from "./source.js";
 
@@ -12,7 +13,7 @@ let generator = null;
 let current = null;
 
 const OPS = {
-  async create({ base, components, headers, cache, offline, ...options }, progress) {
+  async create({ base, files, components, headers, cache, offline, ...options }, progress) {
     for (const key of ["controls", "adapters", "ipAdapter", "safetyChecker"]) {
       options[key] = options[key].map((address) => new Source(address));
     }
@@ -25,7 +26,7 @@ const OPS = {
     const known = await knownAdapter();
     let warnings = [];
     try {
-      const source = new Source(base, { keep, components, headers });
+      const source = files ? new Files(files) : new Source(base, { keep, components, headers });
       const load = (folder, keeper) => Generator.create(folder, { ...options, ...known, gather, keeper }, progress);
       if (cache || offline) {
         const { weights = "f16", decoderWeights, imageInput } = options;

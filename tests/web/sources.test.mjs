@@ -139,6 +139,66 @@ test("a repository of the hub", { timeout: 300_000 }, async (t) => {
   });
 });
 
+test("files that are chosen", { timeout: 120_000 }, async (t) => {
+  const { page, served } = await open(t);
+  const input = '<!doctype html><input type="file" webkitdirectory><p id="place">drop here</p>';
+  served.set("/input.html", (response) => response.writeHead(200, { "Content-Type": "text/html" }).end(input));
+  await page.goto(new URL("/input.html", page.url()).href);
+  const { pixels } = await draw(page, {});
+  const drawn = (options) => page.evaluate(`(async () => {
+    const { ImageGenerator } = await import("/index.js");
+    const generator = await ImageGenerator.create({ device: "cpu", model: ${options} });
+    const picture = await generator.generate("a red circle on blue", { seed: 5, steps: 1 });
+    generator.dispose();
+    const digest = await crypto.subtle.digest("SHA-256", picture.toImageData().data);
+    return Array.from(new Uint8Array(digest)).join();
+  })().catch((error) => error.code + ": " + error.message)`);
+
+  await page.setInputFiles("input", FOLDER);
+  assert.equal(await drawn("document.querySelector('input').files"), pixels);
+  assert.equal(await drawn("[...document.querySelector('input').files]"), pixels);
+  await page.evaluate(async () => {
+    // The same folder as a handle, inside another one.
+    const root = await (await navigator.storage.getDirectory()).getDirectoryHandle("picked", { create: true });
+    for (const file of document.querySelector("input").files) {
+      const parts = file.webkitRelativePath.split("/");
+      let folder = root;
+      for (const name of parts.slice(0, -1)) folder = await folder.getDirectoryHandle(name, { create: true });
+      const stream = await (await folder.getFileHandle(parts.at(-1), { create: true })).createWritable();
+      await stream.write(file);
+      await stream.close();
+    }
+  });
+  assert.equal(await drawn("await (await navigator.storage.getDirectory()).getDirectoryHandle('picked')"), pixels);
+  assert.match(await drawn("[new File(['{}'], 'config.json')]"), /^not-found: .*model_index.json/);
+  // A drop, as the browser makes it of a folder on the disk.
+  await page.evaluate(() => {
+    const place = document.getElementById("place");
+    place.ondragover = (event) => event.preventDefault();
+    place.ondrop = (event) => {
+      event.preventDefault();
+      window.dropped(event.dataTransfer);
+    };
+  });
+  await page.evaluate(async () => {
+    const { ImageGenerator } = await import("/index.js");
+    window.dropped = (model) => (window.result = ImageGenerator.create({ device: "cpu", model }));
+  });
+  const session = await page.context().newCDPSession(page);
+  const { x, y, height } = await page.locator("#place").boundingBox();
+  const data = { items: [], files: [FOLDER], dragOperationsMask: 1 };
+  for (const type of ["dragEnter", "dragOver", "drop"]) {
+    await session.send("Input.dispatchDragEvent", { type, x: x + 5, y: y + height / 2, data });
+  }
+  const name = await page.evaluate(async () => {
+    const generator = await window.result;
+    const picture = await generator.generate("a red circle on blue", { seed: 5, steps: 1 });
+    const digest = await crypto.subtle.digest("SHA-256", picture.toImageData().data);
+    return Array.from(new Uint8Array(digest)).join();
+  });
+  assert.equal(name, pixels);
+});
+
 test("a pack", { timeout: 300_000 }, async (t) => {
   const folder = mkdtempSync(join(tmpdir(), "tintype-pack-"));
   t.after(() => rmSync(folder, { recursive: true }));
