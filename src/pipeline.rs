@@ -4,6 +4,7 @@ mod conditions;
 mod decode;
 mod denoise;
 mod load;
+mod needs;
 mod networks;
 mod origin;
 mod parts;
@@ -19,6 +20,7 @@ use std::cell::RefCell;
 
 pub use decode::{Decoder, Half, Network, VaePart, vae_plan};
 pub use denoise::{Denoiser, UnetPart, step_coefficients};
+pub use needs::{Budget, Needs, Survey};
 pub use networks::{Job, Networks, denoise_plan};
 pub use origin::{Additions, FileIn, Origin};
 pub use parts::{LoadOptions, read_json};
@@ -32,6 +34,7 @@ use crate::error::Result;
 use crate::host::now;
 pub use crate::model::clip::HiddenState;
 use crate::plan::Target;
+use crate::quant::Format;
 use crate::schedule;
 use crate::shape::nchw;
 use crate::weights::Lora;
@@ -57,6 +60,8 @@ pub struct Pipeline {
     /// Whether an empty negative prompt stands for zeros (SDXL).
     zeros_for_empty_prompt: bool,
     target: Target,
+    /// How the networks and the autoencoder are stored.
+    pub formats: [Format; 2],
     /// The sessions of the last size, kept because people draw many pictures of one size.
     denoiser: RefCell<Option<Denoiser>>,
     decoder: RefCell<Option<Decoder>>,

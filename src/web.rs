@@ -18,8 +18,12 @@ use crate::device::{Device, Known};
 use crate::error::{Error, Result};
 use crate::host::Cancel;
 use crate::kernels::VARIANTS;
-use crate::pipeline::{LoadOptions, Pipeline, Report, Stage, Watch};
-use crate::weights::{Folder, Hooks, Keeping, Manifest};
+use crate::model::config::ModelIndex;
+use crate::pipeline::{Budget, LoadOptions, Pipeline, Report, Stage, Survey, Watch, read_json};
+use crate::plan::Target;
+use crate::quant::Format;
+use crate::shape::Elem;
+use crate::weights::{Folder, Hooks, INDEX, Keeping, Manifest};
 use request::Options;
 pub use source::Source;
 use source::{Keeper, Place, Sources};
@@ -48,6 +52,11 @@ impl Generator {
         progress: Function,
     ) -> std::result::Result<Generator, JsValue> {
         Self::load(source, &Options(options), &progress).await.map_err(to_js)
+    }
+
+    /// How the networks are stored: "f32", "f16", "q8" or "q4".
+    pub fn weights(&self) -> String {
+        self.pipeline.formats[0].as_str().to_owned()
     }
 
     pub fn adapter(&self) -> String {
@@ -89,15 +98,17 @@ impl Generator {
         let weights = options.text("weights")?;
         let activations = options.text("activations")?;
         let mut load = LoadOptions::parse(
-            weights.as_deref().unwrap_or("f16"),
+            weights.as_deref().unwrap_or("auto"),
             activations.as_deref().unwrap_or("auto"),
         )?;
         load.decoder = LoadOptions::decoder(options.text("decoderWeights")?.as_deref())?;
         load.encoder = options.flag("imageInput")?;
+        load.budget = budget(options)?;
+        load.size = options.size()?;
         let keeper: Option<Keeper> = options.get("keeper").map(JsCast::unchecked_into);
         let folder = keeper.as_ref().map(Keeper::folder);
         let keeping = keeper.map(|keeper| Rc::new(Keeping::new(keeper)));
-        let sources = Sources::new(Place { folder: source, keeping: keeping.clone() }, options)?;
+        let sources = Sources::new(Place::new(source, keeping.clone()), options)?;
         let device = device(options, &load).await?;
         // A text encoder, the U-Net and the autoencoder at least.
         let meter = RefCell::new(Meter::new(3 + sources.beside()));
@@ -118,8 +129,8 @@ impl Generator {
                     source: sources.model.describe(),
                     revision: options.text("revision")?,
                     license: None,
-                    weights: load.weights,
-                    decoder: load.of_autoencoder(),
+                    weights: pipeline.formats[0],
+                    decoder: pipeline.formats[1],
                     files: BTreeMap::new(),
                 };
                 Some(keeping.finish(&folder, manifest).await.map(|manifest| manifest.to_json()))
@@ -158,6 +169,44 @@ impl Generator {
         let report = self.pipeline.generate(&self.device, &request, &watch).await?;
         Ok(answer(&report, seed))
     }
+}
+
+/// What a model needs, before its weights are read: for each of "f32", "f16", "q8" and "q4" an object of bytes
+/// `{ weights, activations, rows }`, and `fitting`, the one that "auto" takes. Rows of tokens are not on the device.
+#[wasm_bindgen]
+pub async fn estimate(source: Source, options: JsValue) -> std::result::Result<JsValue, JsValue> {
+    needs(&source, &Options(options)).await.map_err(to_js)
+}
+
+async fn needs(source: &Source, options: &Options) -> Result<JsValue> {
+    let index = ModelIndex::from_json(&read_json(source, INDEX).await?, INDEX)?;
+    let survey = Survey::of(source, &index).await?;
+    let mut load = LoadOptions::parse("auto", "auto")?;
+    load.decoder = LoadOptions::decoder(options.text("decoderWeights")?.as_deref())?;
+    load.encoder = options.flag("imageInput")?;
+    load.budget = budget(options)?;
+    load.size = options.size()?;
+    // What a GPU does best has two bytes, and a CPU has four.
+    let half = options.text("device")?.as_deref() != Some("cpu");
+    let target = Target::new(if half { Elem::F16 } else { Elem::F32 });
+    let mut fields = vec![("fitting", JsValue::from(survey.fit(&load, &target)?.format.map(|f| f.as_str())))];
+    for format in Format::ALL {
+        let decoder = load.decoder.unwrap_or(format.of_autoencoder());
+        let needs = survey.needs(format, decoder, load.encoder, &target, load.size)?;
+        let bytes = [needs.weights, needs.activations, needs.rows].map(|bytes| JsValue::from(bytes as f64));
+        let [weights, activations, rows] = bytes;
+        let entry = object(&[("weights", weights), ("activations", activations), ("rows", rows)]);
+        fields.push((format.as_str(), entry));
+    }
+    Ok(object(&fields))
+}
+
+/// `memory`, which is firm, or `memoryGuess`, in bytes.
+fn budget(options: &Options) -> Result<Option<Budget>> {
+    if let Some(bytes) = options.whole("memory")? {
+        return Ok(Some(Budget { bytes, firm: true }));
+    }
+    Ok(options.whole("memoryGuess")?.map(|bytes| Budget { bytes, firm: false }))
 }
 
 /// Every variant as { name, entryPoint, wgsl, needsF16 }, for the test that compiles them all.

@@ -32,7 +32,7 @@ pub use merge::Merge;
 pub use original::{Names, Place, Renamed, places};
 #[cfg(not(target_arch = "wasm32"))]
 pub use pack::DiskKeep;
-pub use pack::{CHUNK_BYTES, Keep, Keeping, Listed, MANIFEST, MARK, Manifest, Recorded, packed};
+pub use pack::{CHUNK_BYTES, INDEX, Keep, Keeping, Listed, MANIFEST, MARK, Manifest, Recorded, packed};
 pub use piece::{PIECE_BYTES, Piece, Pieces, Table};
 pub use safetensors::{Dtype, Header, MAX_HEADER_BYTES, TensorInfo};
 pub use source::{ByteStream, Folder, MemoryFolder, join};

@@ -4,6 +4,7 @@ mod cli;
 mod errors;
 mod extras;
 mod harness;
+mod memory;
 mod models;
 mod ops;
 mod pack;

@@ -82,10 +82,19 @@ export interface CreateOptions {
    */
   device?: "auto" | "gpu" | "cpu";
   /**
-   * How weights are stored; by default "f16". "q8" takes a byte a weight; "q4" takes 4.5 bits where layers bear it, and a
-   * byte elsewhere. Convolutions are stored so too, and computed on as they are.
+   * How weights are stored. "q8" takes a byte a weight; "q4" takes 4.5 bits where layers bear it, and a byte elsewhere.
+   * Convolutions are stored so too, and computed on as they are. "auto" (the default) takes the first of "f16", "q8" and
+   * "q4" with which weights and activations fit in `memory`.
    */
-  weights?: "f32" | "f16" | "q8" | "q4";
+  weights?: "auto" | "f32" | "f16" | "q8" | "q4";
+  /**
+   * Bytes that weights and activations may take; what needs more is refused with code "limit-too-low". By default it is
+   * guessed from what the browser tells of the device, and nothing is refused.
+   */
+  memory?: number;
+  /** The size of the pictures that `memory` is for; by default what the model was trained for. */
+  width?: number;
+  height?: number;
   /** The same of the autoencoder; by default that of `weights`, and "q8" for "q4". */
   decoderWeights?: "f32" | "f16" | "q8";
   /**
@@ -210,6 +219,10 @@ export class ImageGenerator {
   private constructor();
   /** Loads a model. Rejects with a TintypeError, or with the signal's reason. */
   static create(options?: CreateOptions): Promise<ImageGenerator>;
+  /** What a model needs, before any of its weights are fetched: of its files, the configurations are read. */
+  static estimate(options?: EstimateOptions): Promise<Estimate>;
+  /** How the networks' weights are stored. */
+  readonly weights: "f32" | "f16" | "q8" | "q4";
   /** What draws. */
   readonly device: "gpu" | "cpu";
   /** Its name, for people: of the GPU, or such as "CPU, 4 threads, relaxed SIMD". */
@@ -221,6 +234,24 @@ export class ImageGenerator {
   /** Frees the device and everything else at once. */
   dispose(): void;
 }
+
+export type EstimateOptions = Pick<
+  CreateOptions,
+  "model" | "revision" | "hub" | "headers" | "device" | "decoderWeights" | "imageInput" | "memory" | "width" | "height"
+>;
+
+/** Bytes, for one picture without guidance. */
+export interface Need {
+  /** On the device. */
+  weights: number;
+  /** On the device, for the networks of one picture. */
+  activations: number;
+  /** Rows of tokens, in the page's own memory. */
+  rows: number;
+}
+
+/** By how weights are stored, and which of them "auto" takes. */
+export type Estimate = Record<"f32" | "f16" | "q8" | "q4", Need> & { fitting: "f16" | "q8" | "q4" };
 
 /** A model that is kept on this device. */
 export interface KeptModel {

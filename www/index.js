@@ -62,6 +62,21 @@ export class ImageGenerator {
     return generator;
   }
 
+  static async estimate({ model = "builtin", ...rest } = {}) {
+    const files = isFiles(model) ? gather(model) : null;
+    const remote = new Remote();
+    try {
+      return await remote.call("estimate", { ...rest, base: files ? undefined : place(model, rest).href, files: await files });
+    } finally {
+      remote.end(new TintypeError("disposed", "the estimate is done"));
+    }
+  }
+
+  /** How the networks' weights are stored. */
+  get weights() {
+    return this.#where.weights;
+  }
+
   /** What draws: "gpu" or "cpu". */
   get device() {
     return this.#where.device;

@@ -7,6 +7,9 @@ import { Files } from "./files.js";
 import { gather, internal, isThread, knownAdapter, load } from "./runtime.js";
 import { Source } from "./source.js";
 
+/** No browser tells how much memory a GPU has: a quarter of what the device has, as far as that is told. */
+const memoryGuess = (navigator.deviceMemory ?? 4) * 2 ** 28;
+
 let runtime = null;
 let generator = null;
 /** The call that the module is busy with. index.js sends one at a time. */
@@ -27,16 +30,20 @@ const OPS = {
     let warnings = [];
     try {
       const source = files ? new Files(files) : new Source(base, { keep, components, headers });
-      const load = (folder, keeper) => Generator.create(folder, { ...options, ...known, gather, keeper }, progress);
+      const load = (folder, keeper) => Generator.create(folder, { ...options, ...known, memoryGuess, gather, keeper }, progress);
       if (cache || offline) {
-        const { weights = "f16", decoderWeights, imageInput } = options;
-        const facts = { model: base, weights, decoderWeights, imageInput };
+        const { weights = "auto", decoderWeights, imageInput, memory, width, height } = options;
+        const facts = { model: base, weights, decoderWeights, imageInput, memory, width, height };
         ({ generator, warnings } = await loadKept({ facts, source, offline, load }));
       } else generator = await load(source);
     } catch (error) {
       throw error.code === "no-adapter" && !known ? { code: error.code, message: noAdapter() } : error;
     }
-    return { device: generator.device(), adapter: generator.adapter(), warnings };
+    return { device: generator.device(), adapter: generator.adapter(), weights: generator.weights(), warnings };
+  },
+  async estimate({ base, files, headers, ...options }) {
+    const { estimate } = await (runtime ??= load(fatal));
+    return estimate(files ? new Files(files) : new Source(base, { headers }), { ...options, memoryGuess });
   },
   async generate(request, progress) {
     return generator.generate(request, progress);

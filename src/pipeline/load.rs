@@ -2,7 +2,8 @@
 
 use super::origin::Origin;
 use super::{
-    Additions, Half, LoadOptions, Pipeline, SafetyPart, TextPart, UnetPart, VaePart, VisionPart, read_json,
+    Additions, Half, LoadOptions, Pipeline, SafetyPart, Survey, TextPart, UnetPart, VaePart, VisionPart,
+    read_json,
 };
 use crate::device::Device;
 use crate::error::{Error, Result};
@@ -55,8 +56,14 @@ impl Pipeline {
             pack.check_small(folder).await?;
         }
         // What is stored already decides how the model's own networks are stored.
-        let format = pack.as_ref().map_or(options.weights, |pack| pack.weights);
-        let decoder = pack.as_ref().map_or(options.of_autoencoder(), |pack| pack.decoder);
+        let (format, decoder) = match &pack {
+            Some(pack) => (pack.weights, pack.decoder),
+            None => {
+                let fitting = Survey::of(folder, &index).await?.fit(options, &target)?;
+                let format = fitting.format.unwrap_or(options.weights);
+                (format, options.decoder.unwrap_or(format.of_autoencoder()))
+            }
+        };
         let two = index.class("text_encoder_2").is_some();
         let loras = read_loras(additions, two, hooks).await?;
         let scales: Vec<f32> = additions.loras.iter().map(|(_, scale)| *scale).collect();
@@ -109,6 +116,7 @@ impl Pipeline {
             latent_consistency: index.class_name.starts_with("LatentConsistencyModel"),
             zeros_for_empty_prompt: index.flag("force_zeros_for_empty_prompt", true),
             target,
+            formats: [format, decoder],
             denoiser: None.into(),
             decoder: None.into(),
         };

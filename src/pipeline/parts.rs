@@ -1,5 +1,6 @@
 //! What every part of a pipeline needs while it loads.
 
+use super::Budget;
 use crate::error::{Error, Result};
 use crate::quant::Format;
 use crate::weights::Folder;
@@ -8,6 +9,12 @@ use crate::weights::Folder;
 pub struct LoadOptions {
     /// How linear and convolution weights are stored on the device.
     pub weights: Format,
+    /// The largest of f16, q8 and q4 that fit the budget are taken in place of `weights`.
+    pub auto: bool,
+    /// Of the device's memory; by default there is no limit that is known.
+    pub budget: Option<Budget>,
+    /// Width and height of the pictures that the budget is for; by default the model's own.
+    pub size: Option<[usize; 2]>,
     /// The same of the autoencoder; by default what [`Format::of_autoencoder`] makes of `weights`. Never q4.
     pub decoder: Option<Format>,
     /// "auto", "f32", "f16" or "pack16".
@@ -17,13 +24,22 @@ pub struct LoadOptions {
 }
 
 impl LoadOptions {
-    /// From the words of a caller: weights "f32", "f16", "q8" or "q4".
+    /// From the words of a caller: weights "auto", "f32", "f16", "q8" or "q4".
     pub fn parse(weights: &str, activations: &str) -> Result<LoadOptions> {
-        let weights = Format::ALL
-            .into_iter()
-            .find(|f| f.as_str() == weights)
-            .ok_or_else(|| Error::option(format!("weights: wanted f32, f16, q8 or q4, found {weights:?}")))?;
-        Ok(LoadOptions { weights, decoder: None, activations: activations.to_owned(), encoder: false })
+        let auto = weights == "auto";
+        let weights =
+            Format::ALL.into_iter().find(|f| f.as_str() == if auto { "f16" } else { weights }).ok_or_else(
+                || Error::option(format!("weights: wanted auto, f32, f16, q8 or q4, found {weights:?}")),
+            )?;
+        Ok(LoadOptions {
+            weights,
+            auto,
+            budget: None,
+            size: None,
+            decoder: None,
+            activations: activations.to_owned(),
+            encoder: false,
+        })
     }
 
     /// What a caller asks for the autoencoder: "f32", "f16" or "q8".
@@ -34,10 +50,6 @@ impl LoadOptions {
             Error::option(format!("decoderWeights: wanted f32, f16 or q8, found {weights:?}"))
         })?;
         Ok(Some(format))
-    }
-
-    pub fn of_autoencoder(&self) -> Format {
-        self.decoder.unwrap_or(self.weights.of_autoencoder())
     }
 }
 

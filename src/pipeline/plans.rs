@@ -91,7 +91,11 @@ pub async fn network_plans<F: Folder>(
 }
 
 /// A network's configuration, or its class if that is not built.
-fn read(json: &[u8], file: &str, usual: Option<&str>) -> Result<std::result::Result<NetworkConfig, String>> {
+pub(super) fn read(
+    json: &[u8],
+    file: &str,
+    usual: Option<&str>,
+) -> Result<std::result::Result<NetworkConfig, String>> {
     let class = NetworkConfig::class(json, file)?.or(usual.map(str::to_owned));
     let class = class.ok_or_else(|| {
         Error::model(format!(
@@ -101,7 +105,7 @@ fn read(json: &[u8], file: &str, usual: Option<&str>) -> Result<std::result::Res
     Ok(NetworkConfig::of_class(&class, json, file)?.ok_or(class))
 }
 
-fn record(
+pub(super) fn record(
     found: Vec<(&'static str, NetworkConfig)>,
     format: Format,
     target: &Target,

@@ -83,6 +83,13 @@ impl Options {
         number.map(|n| Some(n as u64)).ok_or_else(|| wrong(key, "a whole number from 0", &value))
     }
 
+    /// `width` and `height`, where both are there.
+    pub(super) fn size(&self) -> Result<Option<[usize; 2]>> {
+        let side =
+            |key| Ok::<_, Error>(self.whole(key)?.map(|side| usize::try_from(side).unwrap_or(usize::MAX)));
+        Ok(side("width")?.zip(side("height")?).map(|(width, height)| [width, height]))
+    }
+
     /// False where there is none.
     pub(super) fn flag(&self, key: &str) -> Result<bool> {
         let Some(value) = self.get(key) else { return Ok(false) };

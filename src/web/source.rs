@@ -92,7 +92,7 @@ fn files(options: &Options, key: &str) -> Result<Vec<File>> {
 pub type Place = Recorded<Source>;
 
 fn place(folder: Source) -> Place {
-    Recorded { folder, keeping: None }
+    Recorded::new(folder, None)
 }
 
 #[wasm_bindgen]

@@ -9,7 +9,7 @@ mod manifest;
 mod read;
 mod write;
 
-pub use manifest::{CHUNK_BYTES, Listed, MANIFEST, MARK, Manifest};
+pub use manifest::{CHUNK_BYTES, INDEX, Listed, MANIFEST, MARK, Manifest};
 pub use read::fill_packed;
 #[cfg(not(target_arch = "wasm32"))]
 pub use write::DiskKeep;

@@ -202,3 +202,52 @@ test("where nothing can be kept", { timeout: 300_000 }, async (t) => {
     assert.deepEqual(await draw(page, model), { pixels, warnings: [] });
   });
 });
+
+test("memory", { timeout: 120_000 }, async (t) => {
+  const { page, served } = await open(t);
+  const { url, log } = await hub(t, repos);
+  const model = { model: "house/builtin", hub: url };
+  const estimate = (options) =>
+    page.evaluate(async (options) => {
+      const { ImageGenerator } = await import("/index.js");
+      return ImageGenerator.estimate(options).catch(({ code, message }) => ({ code, message }));
+    }, options);
+  const create = (options) =>
+    page.evaluate(async (options) => {
+      const { ImageGenerator } = await import("/index.js");
+      try {
+        const generator = await ImageGenerator.create({ device: "cpu", ...options });
+        generator.dispose();
+        return generator.weights;
+      } catch ({ code, message }) {
+        return `${code}: ${message}`;
+      }
+    }, options);
+
+  await t.test("is told before anything is fetched", async () => {
+    const needs = await estimate(model);
+    assert.ok(log.every(({ path }) => path.endsWith(".json")), log.map(({ path }) => path).join());
+    assert.equal(needs.fitting, "f16");
+    const { f32, f16, q8, q4 } = needs;
+    assert.ok(f32.weights > 1.9 * f16.weights && f16.weights > 1.8 * q8.weights && q8.weights > 1.3 * q4.weights, JSON.stringify(needs));
+    assert.ok(f16.activations > 1e5 && f16.rows > 1e5);
+    const large = await estimate({ ...model, width: 192, height: 192 });
+    assert.ok(large.q8.activations > 3 * q8.activations && large.q8.weights === q8.weights);
+    assert.equal((await estimate({ ...model, memory: Math.ceil(q8.weights + q8.activations) })).fitting, "q8");
+    assert.equal((await estimate({ ...model, memory: 1000 })).code, "limit-too-low");
+  });
+  await t.test("chooses the weights", async () => {
+    const { q8, q4 } = await estimate({ ...model, device: "cpu" });
+    assert.equal(await create({}), "f16");
+    assert.equal(await create({ memory: q8.weights + q8.activations }), "q8");
+    assert.equal(await create({ memory: q4.weights + q4.activations }), "q4");
+    assert.match(await create({ memory: q4.weights }), /^limit-too-low: .*memory allows/);
+    // A device that tells of little gets less, and is refused nothing.
+    const { readFileSync } = await import("node:fs");
+    const text = readFileSync(join(ROOT, "www/worker.js"), "utf8");
+    const small = text.replace("navigator.deviceMemory ?? 4", "1 / 2 ** 12");
+    assert.notEqual(small, text);
+    served.set("/worker.js", (response) => response.writeHead(200, { "Content-Type": "text/javascript" }).end(small));
+    assert.equal(await create({}), "q4");
+  });
+});

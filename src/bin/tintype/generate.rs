@@ -65,6 +65,7 @@ pub struct Options {
 pub async fn run(options: &Options) -> Result<bool> {
     let (device, mut load) = options.device.open("f16").await?;
     load.encoder = options.inputs.encodes();
+    load.size = options.size;
     let bar = Bar::new();
     let begun = now();
     let pipeline = load_model(&device, options, &load, &bar).await?;

@@ -18,7 +18,7 @@ use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 use tintype::device::Device;
 use tintype::error::Result;
-use tintype::pipeline::LoadOptions;
+use tintype::pipeline::{Budget, LoadOptions};
 
 /// Pictures from words, on your own GPU.
 #[derive(Parser)]
@@ -47,9 +47,13 @@ enum Command {
 /// What commands that use a GPU share.
 #[derive(Args, Clone)]
 struct DeviceOptions {
-    /// How weights are stored: f32, f16, q8 or q4; by default f16, and f32 to verify
+    /// How weights are stored: f32, f16, q8 or q4, or auto, the first of f16, q8 and q4 that --memory allows; by default
+    /// f16, and f32 to verify
     #[arg(long)]
     weights: Option<String>,
+    /// What weights and activations may take on the device, in MB; what needs more is refused
+    #[arg(long, value_name = "MB")]
+    memory: Option<u64>,
     /// How the autoencoder's weights are stored; by default as --weights, or q8 for q4
     #[arg(long, value_name = "WEIGHTS")]
     decoder_weights: Option<String>,
@@ -69,6 +73,7 @@ impl DeviceOptions {
     async fn open(&self, weights: &str) -> Result<(Device, LoadOptions)> {
         let weights = self.weights.as_deref().unwrap_or(weights);
         let mut options = LoadOptions::parse(weights, &self.activations)?;
+        options.budget = self.memory.map(|mega| Budget { bytes: mega.saturating_mul(1_000_000), firm: true });
         options.decoder = LoadOptions::decoder(self.decoder_weights.as_deref())?;
         let device = Device::open(&self.device, &self.activations, self.adapter.as_deref(), None).await?;
         device.elem(&options.activations)?;

@@ -66,18 +66,18 @@ async fn pack<F: Folder>(folder: F, options: &Options) -> Result<bool> {
         bar.show("packing", total.map_or(0.0, |t| read as f64 / t.max(1) as f64));
     };
     let keeping = Rc::new(Keeping::new(DiskKeep::new(&options.out)));
-    let recorded = Recorded { folder, keeping: Some(keeping.clone()) };
+    let recorded = Recorded::new(folder, Some(keeping.clone()));
     let hooks = Hooks { progress: &progress, keeping: Some(&keeping), ..Hooks::NONE };
     // Loading is what packs: the model is refused here if it could not be loaded later.
     let loaded = Pipeline::load(&Device::Cpu, &recorded, &load, hooks).await;
     bar.clear();
-    loaded?;
+    let [weights, decoder] = loaded?.formats;
     let manifest = Manifest {
         source: options.source.clone().unwrap_or_else(|| options.model.clone()),
         revision: options.revision.clone(),
         license: options.license.clone(),
-        weights: load.weights,
-        decoder: load.of_autoencoder(),
+        weights,
+        decoder,
         files: BTreeMap::new(),
     };
     let manifest = keeping.finish(&DiskFolder::new(&options.out), manifest).await?;

@@ -13,7 +13,7 @@ use crate::weights::source::{ByteStream, Folder};
 pub const MANIFEST: &str = "tintype.json";
 
 /// Where a pack says that it is one, so that nobody looks for a manifest in other folders.
-pub(super) const INDEX: &str = "model_index.json";
+pub const INDEX: &str = "model_index.json";
 pub const MARK: &str = "_tintype_pack";
 
 /// The version of the format that is written. Others are refused: their blobs may lie otherwise.

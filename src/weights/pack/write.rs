@@ -127,10 +127,17 @@ fn header(declarations: &Declarations) -> (Vec<u8>, HashMap<Handle, (u64, u64)>)
     (bytes, places.collect())
 }
 
-/// A folder whose small files are kept as they are read.
+/// A folder whose small files are read once, and kept as they are read.
 pub struct Recorded<F> {
-    pub folder: F,
-    pub keeping: Option<Rc<Keeping>>,
+    folder: F,
+    keeping: Option<Rc<Keeping>>,
+    read: RefCell<HashMap<String, Option<Vec<u8>>>>,
+}
+
+impl<F> Recorded<F> {
+    pub fn new(folder: F, keeping: Option<Rc<Keeping>>) -> Self {
+        Recorded { folder, keeping, read: RefCell::default() }
+    }
 }
 
 impl<F: Folder> Folder for Recorded<F> {
@@ -149,16 +156,24 @@ impl<F: Folder> Folder for Recorded<F> {
     }
 
     async fn read(&self, path: &str) -> Result<Option<Vec<u8>>> {
-        let bytes = self.folder.read(path).await?;
-        let Some((keeping, bytes)) = self.keeping.as_ref().zip(bytes.as_ref()) else { return Ok(bytes) };
-        match path {
-            INDEX => keeping.file(path, marked(bytes).as_bytes()),
-            // A manifest tells of another pack, and an index of shards that a pack has not.
-            MANIFEST => {}
-            _ if path.contains(".safetensors.index.") => {}
-            _ => keeping.file(path, bytes),
+        if let Some(known) = self.read.borrow().get(path) {
+            return Ok(known.clone());
         }
-        Ok(Some(bytes.clone()))
+        let bytes = self.folder.read(path).await?;
+        if let Some((keeping, bytes)) = self.keeping.as_ref().zip(bytes.as_ref()) {
+            match path {
+                INDEX => keeping.file(path, marked(bytes).as_bytes()),
+                // A manifest tells of another pack, and an index of shards that a pack has not.
+                MANIFEST => {}
+                _ if path.contains(".safetensors.index.") => {}
+                _ => keeping.file(path, bytes),
+            }
+        }
+        // Configurations are asked for by whoever wants to know something.
+        if path.ends_with("config.json") || path == INDEX {
+            self.read.borrow_mut().insert(path.to_owned(), bytes.clone());
+        }
+        Ok(bytes)
     }
 }
 
