@@ -1,6 +1,6 @@
 """Judges pictures of the held-out captions.
 
-    python evaluate.py --pictures DIR                  DIR/000.png ... DIR/299.png, in the order of heldout.json
+    python evaluate.py --pictures DIR                  DIR/000.png ... DIR/499.png, in the order of heldout.json
     python evaluate.py --pictures DIR --torch MODEL    draws them first, with diffusers, one fixed seed each
 
 A picture of line k is drawn with its prompt and seed, 4 steps and no guidance. Judging needs numpy and PIL only.
