@@ -4,6 +4,8 @@
 
 import { loadKept } from "./cache.js";
 import { Files } from "./files.js";
+import { Hub } from "./hub.js";
+import { Net, borrow } from "./net.js";
 import { gather, internal, isThread, knownAdapter, load } from "./runtime.js";
 import { Source } from "./source.js";
 
@@ -13,20 +15,21 @@ let generator = null;
 let current = null;
 
 const OPS = {
-  async create({ base, files, components, headers, cache, offline, ...options }, progress) {
+  async create({ base, repository, files, components, headers, fetch, cache, offline, ...options }, progress) {
+    const net = new Net({ headers, origin: base && new URL(base).origin, fetch: fetch && borrow(fetch) });
     for (const key of ["controls", "adapters", "ipAdapter", "safetyChecker"]) {
-      options[key] = options[key].map((address) => new Source(address));
+      options[key] = options[key].map((address) => new Source(address, { net }));
     }
     // Other scales of LoRAs are merged into the model's own weights, and several networks lie in a single file.
     const keep = options.loras.length > 0;
-    for (const file of [...options.loras, ...options.embeddings]) file.source = new Source(file.base);
-    for (const file of options.singleFile) file.source = new Source(file.base, { keep: true });
+    for (const file of [...options.loras, ...options.embeddings]) file.source = new Source(file.base, { net });
+    for (const file of options.singleFile) file.source = new Source(file.base, { keep: true, net });
     runtime ??= load(fatal);
     const { Generator } = await runtime;
     const known = await knownAdapter();
     let warnings = [];
     try {
-      const source = files ? new Files(files) : new Source(base, { keep, components, headers });
+      const source = files ? new Files(files) : new Source(base, { keep, components, net, hub: repository && new Hub(repository, net) });
       const load = (folder, keeper) => Generator.create(folder, { ...options, ...known, gather, keeper }, progress);
       if (cache || offline) {
         const { weights = "f16", decoderWeights, imageInput } = options;
