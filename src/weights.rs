@@ -8,6 +8,7 @@
 //!
 //! A [`Folder`] is where the files are: [`DiskFolder`], [`MemoryFolder`] or, in a browser, a URL.
 
+mod checked;
 mod checkpoint;
 mod declare;
 mod embedding;

@@ -55,7 +55,7 @@ export type Picture = ImageData | ImageBitmapSource;
 
 export interface CreateOptions {
   /**
-   * "builtin" (the default); a repository of the hub, such as "stabilityai/sd-turbo" or, at a revision,
+   * "builtin" (the default); a name of the list `models`; a repository of the hub, such as "stabilityai/sd-turbo" or, at a revision,
    * "stabilityai/sd-turbo@b261bac"; or the URL of a folder, in diffusers layout or a pack that `tintype pack` made.
    * Relative URLs begin with "./" or "/". Or the files of such a folder: from an input with `webkitdirectory`, of a
    * directory handle, or the `dataTransfer` of a drop, which has to be passed on while the event lasts.
@@ -74,8 +74,13 @@ export interface CreateOptions {
   cache?: boolean;
   /** Loads only what is kept, without any request for the model. */
   offline?: boolean;
-  /** Sent with every request for the model's own files, such as `Authorization` for one that is gated. */
-  headers?: Record<string, string>;
+  /**
+   * Sent with every request to the hub or to the model's own address, such as `Authorization` for one that is gated.
+   * Neither other origins nor what they redirect to get them.
+   */
+  headers?: HeadersInit;
+  /** Fetches all files of the model and of its additions instead of the browser's fetch. It runs in the page. */
+  fetch?: typeof fetch;
   /**
    * What draws. "auto" (the default) takes the GPU, or the CPU where there is none or only one in software.
    * The CPU uses all cores where the page is cross-origin isolated (the headers COOP and COEP), else one.
@@ -266,6 +271,25 @@ export interface KeptModel {
   created: string;
   used: string;
 }
+
+/** A model that `model` takes by its name. */
+export interface NamedModel {
+  readonly name: string;
+  /** Its repository of the hub. */
+  readonly repo: string;
+  readonly license: string;
+  /** Whether the licence lets it be used for money, under its conditions. */
+  readonly commercial: boolean;
+  /** What is fetched, about. */
+  readonly bytes: number;
+  /** What it was made for: steps, guidance, and the side of a picture in pixels. */
+  readonly steps: number;
+  readonly guidance: number;
+  readonly size: number;
+}
+
+/** Named models, those with open licences first. None of them is taken unless it is named. */
+export const models: readonly NamedModel[];
 
 /** What is kept of models on this device. Where the browser keeps nothing, there is nothing. */
 export const cache: {

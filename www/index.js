@@ -2,7 +2,11 @@
 // (worker.js); this side forwards requests, one after another. Importing this file does nothing.
 
 import { gather, isFiles } from "./files.js";
+import { repositoryOf } from "./models.js";
+import { offer } from "./net.js";
 import { openStore } from "./store.js";
+
+export { models } from "./models.js";
 
 const BUILTIN = "../models/builtin/";
 const HUB = "https://huggingface.co/";
@@ -31,28 +35,37 @@ export class TintypeError extends Error {
 /** A loaded model on a device. Made by `ImageGenerator.create`. */
 export class ImageGenerator {
   #remote;
+  /** The caller's fetch, as it is lent to the worker. */
+  #lent;
   /** { device, adapter } */
   #where;
   /** Settles when the worker is done with the last call, whatever came of it. */
   #idle = Promise.resolve();
 
-  static async create({ model = "builtin", signal, onProgress, ...rest } = {}) {
+  static async create({ model = "builtin", signal, onProgress, fetch, ...rest } = {}) {
     signal?.throwIfAborted();
     if (typeof Worker === "undefined") {
       throw new TintypeError("no-adapter", "pictures need a browser, and this is not one");
     }
+    if (fetch !== undefined && typeof fetch !== "function") {
+      throw new TintypeError("invalid-option", `fetch: wanted a function, found ${String(fetch)}`);
+    }
+    model = repositoryOf(model);
     // A drop can be read only now, before anything is waited for.
     const chosen = isFiles(model) ? gather(model) : null;
     const base = chosen ? null : place(model, rest);
     const generator = new ImageGenerator();
     generator.#remote = new Remote();
     try {
-      const options = { ...rest, base: base?.href, files: await chosen };
+      const options = { ...rest, base: base?.href, repository: repository(model) && at(model, rest), files: await chosen };
+      options.headers = headers(rest.headers);
       options.cache = flag("cache", rest.cache, repository(model) !== null) && isPlain(rest) && !chosen;
       options.offline = flag("offline", rest.offline, false);
       options.components = components(rest.components);
       for (const key of ADDITIONS) options[key] = addresses(key, rest[key]);
       for (const key of FILES) options[key] = files(key, rest[key]);
+      if (fetch) generator.#lent = offer(fetch);
+      options.fetch = generator.#lent?.port;
       generator.#where = await unlessAborted(generator.#remote.call("create", options, onProgress), signal);
     } catch (error) {
       // Ends the download and frees the device at once, wherever the loading was.
@@ -113,6 +126,7 @@ export class ImageGenerator {
   /** Frees the device and everything else at once. What is still running rejects with code `disposed`. */
   dispose() {
     this.#remote.end(new TintypeError("disposed", "the generator was disposed of"));
+    this.#lent?.close();
   }
 }
 
@@ -159,7 +173,7 @@ class Remote {
       this.#calls.set(id, call);
       signal?.addEventListener("abort", cancel);
       try {
-        this.#worker.postMessage({ id, op, body });
+        this.#worker.postMessage({ id, op, body }, body.fetch ? [body.fetch] : []);
       } catch (error) {
         // A function or a symbol among the options cannot be sent.
         this.#settle(id, { error: { code: "invalid-option", message: error.message } });
@@ -239,12 +253,26 @@ function flag(key, value, otherwise) {
 const repository = (model) => (typeof model === "string" ? model.match(REPO) : null);
 
 /** The URL of a model's folder. */
-function place(model, { hub = HUB, revision }) {
+function place(model, options) {
   if (model === "builtin") return new URL(BUILTIN, import.meta.url);
-  const [, repo, pinned] = repository(model) ?? [];
-  if (!repo) return folder("model", model, '"builtin", "organisation/name", the URL of a folder, or files');
-  // Redirects from there expire: every request begins there again.
-  return new URL(`${repo}/resolve/${encodeURIComponent(revision ?? pinned ?? "main")}/`, folder("hub", hub, "a URL"));
+  if (!repository(model)) return folder("model", model, 'a name of the list `models`, "organisation/name", the URL of a folder, or files');
+  const { hub, repo, revision } = at(model, options);
+  return new URL(`${repo}/resolve/${encodeURIComponent(revision)}/`, hub);
+}
+
+/** Where a repository is: the address of the hub, the name and the revision. */
+function at(model, { hub = HUB, revision }) {
+  const [, repo, pinned] = repository(model);
+  return { hub: folder("hub", hub, "a URL").href, repo, revision: String(revision ?? pinned ?? "main") };
+}
+
+/** Headers as an object, which can be sent to the worker. */
+function headers(value = {}) {
+  try {
+    return Object.fromEntries(new Headers(value));
+  } catch (error) {
+    throw new TintypeError("invalid-option", `headers: wanted names and values, found ${describe(value)} (${error.message})`);
+  }
 }
 
 /** The URL of a folder, which ends with a slash. */

@@ -1,22 +1,26 @@
-// Where a model's files come from in a browser: a URL, read as a stream. The module calls open and read.
+// Where a model's files come from in a browser. The module calls describe, sha256 and open, and of a file read, skip
+// and close.
 
-import { request } from "./request.js";
+import { Download } from "./download.js";
+import { Local } from "./files.js";
+import { Net } from "./net.js";
 
 /** Pieces of a file that is kept are given to the browser in blobs of this size, which it may put on the disk. */
 const BLOB_BYTES = 16 << 20;
 
 export class Source {
   #base;
+  /** The hub that has the model, which knows more of it than its address. */
+  #hub;
+  #net;
   /** Folders that take the place of the model's own, by the name of the component. */
   #components;
-  #headers;
-  /** Weights that were read to their end, by URL, for a source that keeps them: they may be wanted again. */
+  /** Weights that were read to their end, by path, for a source that keeps them: they may be wanted again. */
   #kept;
 
-  constructor(base, { keep = false, components = {}, headers = {} } = {}) {
-    this.#base = base;
+  constructor(base, { keep = false, components = {}, net = new Net(), hub = null } = {}) {
+    [this.#base, this.#net, this.#hub] = [base, net, hub];
     this.#components = new Map(Object.entries(components));
-    this.#headers = headers;
     this.#kept = keep ? new Map() : null;
   }
 
@@ -25,104 +29,68 @@ export class Source {
     return this.#base;
   }
 
-  /** The file at `path` from byte `begin` on, or null if there is none. `fresh`: not from the browser's cache. */
-  async open(path, begin = 0, fresh = false) {
-    const url = this.#locate(path);
-    const kept = this.#kept?.get(url.href);
-    if (kept) return new File({ body: kept.slice(begin).stream(), at: begin, length: kept.size }, begin);
-    // What lies elsewhere is not the model's own.
-    const headers = url.href.startsWith(this.#base) ? this.#headers : {};
-    const ask = (from) => request(url, { begin: from, fresh, headers });
-    const answer = await ask(begin);
-    if (!answer) return null;
-    const keep = this.#kept && begin === 0 && url.pathname.endsWith(".safetensors");
-    return new File(answer, begin, ask, keep && ((blob) => this.#kept.set(url.href, blob)));
+  /** The hash that the file must have, in hex, or null. Known once the file is open. */
+  sha256(path) {
+    return this.#own(path) ? null : (this.#hub?.sha256(path) ?? null);
   }
 
-  #locate(path) {
+  /** The file at `path` from byte `begin` on, or null if there is none. `fresh`: not from the browser's cache. */
+  async open(path, begin = 0, fresh = false) {
+    const kept = this.#kept?.get(path);
+    if (kept) return new Local(kept, path, begin);
+    const url = this.#own(path) ?? (this.#hub ? await this.#hub.locate(path) : new URL(path, this.#base));
+    const file = url && (await Download.open(this.#net, url, begin, fresh));
+    const keep = file && this.#kept && begin === 0 && path.endsWith(".safetensors");
+    return keep ? new Recorded(file, (blob) => this.#kept.set(path, blob)) : file;
+  }
+
+  /** The address of a file whose component has a folder of its own. */
+  #own(path) {
     const [component, ...rest] = path.split("/");
-    const own = this.#components.get(component);
-    return own ? new URL(rest.join("/"), own) : new URL(path, this.#base);
+    const folder = this.#components.get(component);
+    return folder ? new URL(rest.join("/"), folder) : null;
   }
 }
 
-class File {
-  #answer;
-  #reader;
-  /** Asks for the rest of the file, after its stream broke off. */
-  #ask;
-  /** What came with the last chunk beyond what was asked for. */
-  #rest = new Uint8Array();
-  /** Where in the file the next chunk of the stream begins, and the next byte that was not received yet. */
-  #arrives;
-  #received;
-  /** Takes the file as a blob, once all of it has come. */
+/** A file that is taken as a blob, once all of it has come. */
+class Recorded {
+  #file;
   #keep;
   #pieces = [];
   #held = 0;
+  #received = 0;
 
-  constructor(answer, begin, ask, keep) {
-    this.length = answer.length;
-    this.#received = begin;
-    this.#ask = ask;
-    this.#keep = keep;
-    this.#take(answer);
+  constructor(file, keep) {
+    [this.#file, this.#keep] = [file, keep];
   }
 
-  /** The next bytes, at most `most` of them; none at the end of the file. */
+  get length() {
+    return this.#file.length;
+  }
+
   async read(most) {
-    while (this.#rest.length === 0) {
-      const { done, value, error } = await this.#reader.read().catch((error) => ({ error }));
-      const early = done && this.length !== undefined && this.#arrives < this.length;
-      if (error || early) await this.#resume(error?.message ?? "it ended early");
-      else if (done) return this.#rest;
-      else this.#receive(value);
-    }
-    const bytes = this.#rest.subarray(0, most);
-    this.#rest = this.#rest.subarray(most);
-    return bytes;
-  }
-
-  /** Ends the download, when not all of the file was wanted. */
-  close() {
-    this.#reader.cancel().catch(() => {});
-  }
-
-  #take(answer) {
-    this.#answer = answer;
-    this.#arrives = answer.at;
-    this.#reader = answer.body.getReader();
-  }
-
-  #receive(value) {
-    // A server that knows no ranges begins at the beginning again.
-    this.#rest = value.subarray(Math.min(this.#received - this.#arrives, value.length));
-    this.#arrives += value.length;
-    this.#received += this.#rest.length;
-    if (this.#keep) this.#record(this.#rest);
-  }
-
-  async #resume(why) {
-    const { url, etag, resumed } = this.#answer;
-    const broke = (how) =>
-      Object.assign(new Error(`the download of ${url} broke off at byte ${this.#received}: ${how}`), { code: "network" });
-    // Nothing came since the last time: it would break off here for good.
-    if (resumed === this.#received) throw broke(why);
-    const answer = await this.#ask(this.#received).catch((error) => {
-      throw error.code === "network" ? broke(`${why}; then ${error.message}`) : error;
-    });
-    if (!answer) throw broke(`${why}; then the file was gone`);
-    if (answer.length !== this.length || answer.etag !== etag) throw broke(`${why}; then it was another file`);
-    this.#take({ ...answer, resumed: this.#received });
-  }
-
-  #record(value) {
-    this.#pieces.push(value);
-    this.#held += value.length;
+    const bytes = await this.#file.read(most);
+    this.#pieces.push(bytes);
+    this.#held += bytes.length;
+    this.#received += bytes.length;
     const whole = this.#received === this.length;
-    if (this.#held < BLOB_BYTES && !whole) return;
+    if (this.#held < BLOB_BYTES && !whole) return bytes;
     this.#pieces = [new Blob(this.#pieces)];
     this.#held = 0;
     if (whole) this.#keep(this.#pieces[0]);
+    return bytes;
+  }
+
+  /** What is left out now may be wanted later. */
+  async skip(bytes) {
+    while (bytes > 0) {
+      const { length } = await this.read(Math.min(bytes, 1 << 20));
+      if (length === 0) return;
+      bytes -= length;
+    }
+  }
+
+  close() {
+    this.#file.close();
   }
 }

@@ -4,6 +4,8 @@
 
 import { loadKept } from "./cache.js";
 import { Files } from "./files.js";
+import { Hub } from "./hub.js";
+import { Net, borrow } from "./net.js";
 import { gather, internal, isThread, knownAdapter, load } from "./runtime.js";
 import { Source } from "./source.js";
 
@@ -16,20 +18,21 @@ let generator = null;
 let current = null;
 
 const OPS = {
-  async create({ base, files, components, headers, cache, offline, ...options }, progress) {
+  async create({ base, repository, files, components, headers, fetch, cache, offline, ...options }, progress) {
+    const net = network({ base }, headers, fetch);
     for (const key of ["controls", "adapters", "ipAdapter", "safetyChecker"]) {
-      options[key] = options[key].map((address) => new Source(address));
+      options[key] = options[key].map((address) => new Source(address, { net }));
     }
     // Other scales of LoRAs are merged into the model's own weights, and several networks lie in a single file.
     const keep = options.loras.length > 0;
-    for (const file of [...options.loras, ...options.embeddings]) file.source = new Source(file.base);
-    for (const file of options.singleFile) file.source = new Source(file.base, { keep: true });
+    for (const file of [...options.loras, ...options.embeddings]) file.source = new Source(file.base, { net });
+    for (const file of options.singleFile) file.source = new Source(file.base, { keep: true, net });
     runtime ??= load(fatal);
     const { Generator } = await runtime;
     const known = await knownAdapter();
     let warnings = [];
     try {
-      const source = files ? new Files(files) : new Source(base, { keep, components, headers });
+      const source = folder({ base, repository, files }, { keep, components, net });
       const load = (folder, keeper) => Generator.create(folder, { ...options, ...known, memoryGuess, gather, keeper }, progress);
       if (cache || offline) {
         const { weights = "auto", decoderWeights, imageInput, memory, width, height } = options;
@@ -41,14 +44,21 @@ const OPS = {
     }
     return { device: generator.device(), adapter: generator.adapter(), weights: generator.weights(), warnings };
   },
-  async estimate({ base, files, headers, ...options }) {
+  async estimate({ headers, fetch, ...options }) {
     const { estimate } = await (runtime ??= load(fatal));
-    return estimate(files ? new Files(files) : new Source(base, { headers }), { ...options, memoryGuess });
+    return estimate(folder(options, { net: network(options, headers, fetch) }), { ...options, memoryGuess });
   },
   async generate(request, progress) {
     return generator.generate(request, progress);
   },
 };
+
+const network = ({ base }, headers, fetch) =>
+  new Net({ headers, origin: base && new URL(base).origin, fetch: fetch && borrow(fetch) });
+
+/** The model's own folder. */
+const folder = ({ base, repository, files }, { net, ...options }) =>
+  files ? new Files(files) : new Source(base, { ...options, net, hub: repository && new Hub(repository, net) });
 
 async function serve({ data: { id, op, body } }) {
   if (op === "cancel") {

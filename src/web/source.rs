@@ -135,12 +135,16 @@ extern "C" {
         begin: f64,
         fresh: bool,
     ) -> std::result::Result<JsValue, JsValue>;
+    #[wasm_bindgen(method, js_name = sha256)]
+    fn hash(this: &Source, path: &str) -> Option<String>;
 
     type SourceFile;
     #[wasm_bindgen(method, getter)]
     fn length(this: &SourceFile) -> Option<f64>;
     #[wasm_bindgen(method, catch)]
     async fn read(this: &SourceFile, most: u32) -> std::result::Result<JsValue, JsValue>;
+    #[wasm_bindgen(method, catch, js_name = skip)]
+    async fn leave_out(this: &SourceFile, bytes: f64) -> std::result::Result<JsValue, JsValue>;
     #[wasm_bindgen(method)]
     fn close(this: &SourceFile);
 }
@@ -165,6 +169,10 @@ impl Folder for Source {
         Ok((!file.is_null()).then(|| Download(file.unchecked_into())))
     }
 
+    fn sha256(&self, path: &str) -> Option<String> {
+        self.hash(path)
+    }
+
     fn describe(&self) -> String {
         self.name()
     }
@@ -184,6 +192,11 @@ impl ByteStream for Download {
 
     fn len(&self) -> Option<u64> {
         self.0.length().map(|bytes| bytes as u64)
+    }
+
+    async fn skip(&mut self, bytes: u64) -> Result<()> {
+        self.0.leave_out(bytes as f64).await.map_err(failed)?;
+        Ok(())
     }
 }
 

@@ -25,6 +25,11 @@ pub trait Folder {
         Ok(Some(file))
     }
 
+    /// The sha256 that the file must have, in lower-case hex, where it is known.
+    fn sha256(&self, _path: &str) -> Option<String> {
+        None
+    }
+
     /// The folder in a sentence for people: a path, a URL.
     fn describe(&self) -> String;
 

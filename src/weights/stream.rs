@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde_json::Value;
 
+use super::checked::Checked;
 use super::pack::Keeping;
 use super::safetensors::{Dtype, Header, MAX_HEADER_BYTES, TensorInfo};
 use super::source::{ByteStream, Folder, join};
@@ -33,7 +34,7 @@ pub trait Sink {
 /// What the caller sees and says while files are read.
 #[derive(Clone, Copy)]
 pub struct Hooks<'a> {
-    /// Bytes of tensor data read so far, and how many there will be, once that is known.
+    /// Bytes of tensor data read or left out so far, and how many there will be, once that is known.
     pub progress: &'a dyn Fn(u64, Option<u64>),
     /// Asked at least once a MiB; `true` ends the reading with `Cancelled`.
     pub cancelled: &'a dyn Fn() -> bool,
@@ -75,7 +76,7 @@ pub async fn stream<F: Folder>(
     for path in &single {
         reader.check_cancelled()?;
         if let Some(file) = folder.open(path).await? {
-            reader.file(file, path, &[], sink).await?;
+            reader.file(folder, file, path, &[], sink).await?;
             return Ok(reader.done);
         }
     }
@@ -98,7 +99,7 @@ pub async fn stream<F: Folder>(
                         names[0]
                     )));
                 };
-                reader.file(file, &shard, names, sink).await?;
+                reader.file(folder, file, &shard, names, sink).await?;
             }
             return Ok(reader.done);
         }
@@ -130,7 +131,7 @@ pub async fn stream_file<F: Folder>(
     let mut reader = Reader::new(hooks);
     reader.check_cancelled()?;
     let Some(file) = folder.open(path).await? else { return Err(absent(folder, path)) };
-    reader.file(file, path, &[], sink).await?;
+    reader.file(folder, file, path, &[], sink).await?;
     Ok(reader.done)
 }
 
@@ -208,14 +209,16 @@ impl<'a> Reader<'a> {
         if (self.hooks.cancelled)() { Err(Error::cancelled()) } else { Ok(()) }
     }
 
-    /// One file. `names` are the tensors that it must hold according to an index.
-    async fn file(
+    /// One file of a folder. `names` are the tensors that it must hold according to an index.
+    async fn file<F: Folder>(
         &mut self,
-        mut file: impl ByteStream,
+        folder: &F,
+        file: F::File,
         path: &str,
         names: &[String],
         sink: &mut dyn Sink,
     ) -> Result<()> {
+        let mut file = Checked::new(file, folder.sha256(path));
         let header = read_header(&mut file, path).await?;
         self.done.files.push(path.to_string());
         if self.total.is_none() {
@@ -247,7 +250,7 @@ impl<'a> Reader<'a> {
                 self.skip(&mut file, path, info).await?;
             }
         }
-        Ok(())
+        file.finish(path).await
     }
 
     async fn tensor(
@@ -284,11 +287,18 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Reads a tensor that nobody wants, and drops it.
+    /// Leaves out a tensor that nobody wants.
     async fn skip(&mut self, file: &mut impl ByteStream, path: &str, info: &TensorInfo) -> Result<()> {
+        let mut left = info.end - info.begin;
+        if file.len().is_some() {
+            // The header has been compared with the length: the file does not end in between.
+            self.check_cancelled()?;
+            file.skip(left).await?;
+            self.count(left);
+            return Ok(());
+        }
         let mut halves = std::mem::take(&mut self.halves);
         halves.resize(PIECE_BYTES / 2, 0);
-        let mut left = info.end - info.begin;
         while left > 0 {
             let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut halves);
             let piece = left.min(PIECE_BYTES as u64);
@@ -315,10 +325,14 @@ impl<'a> Reader<'a> {
                     info.name, info.begin, info.end
                 )));
             }
-            self.read += got as u64;
-            (self.hooks.progress)(self.read, self.total.map(|total| total.max(self.read)));
+            self.count(got as u64);
         }
         Ok(())
+    }
+
+    fn count(&mut self, bytes: u64) {
+        self.read += bytes;
+        (self.hooks.progress)(self.read, self.total.map(|total| total.max(self.read)));
     }
 }
 

@@ -277,7 +277,7 @@ async function abortAtEachStage(t, page) {
 test("a panic inside the module", { timeout: 120_000 }, async (t) => {
   const { page, served } = await open(t);
   // More bytes than the module asked for: a mistake of our own, that only this test makes.
-  served.set("/source.js", script("source.js", (text) => text.replace("= this.#rest.subarray(0, most)", "= this.#rest")));
+  served.set("/download.js", script("download.js", (text) => text.replace("= this.#rest.subarray(0, most)", "= this.#rest")));
   const error = await page.evaluate(async (model) => {
     const { ImageGenerator } = await import("/index.js");
     const error = await ImageGenerator.create({ model }).catch((error) => error);

@@ -1,34 +1,48 @@
 // A server that behaves like the hub: addresses of repositories answer with a redirect to another origin that expires,
 // files come in ranges, pages of others may read them. What goes wrong is said by `faults`.
 
-import { readFileSync, statSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { readFileSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { serve } from "../../tools/serve.mjs";
 
 const CORS = {
   "Access-Control-Allow-Origin": "*",
-  "Access-Control-Allow-Headers": "authorization, range",
-  "Access-Control-Expose-Headers": "Content-Range, Content-Length, ETag",
+  "Access-Control-Allow-Headers": "authorization, range, x-secret",
+  "Access-Control-Expose-Headers": "Content-Range, Content-Length, ETag, Retry-After",
   "Cross-Origin-Resource-Policy": "cross-origin",
 };
 
+/** The commit of every repository. */
+export const COMMIT = "0123456789abcdef0123456789abcdef01234567";
+
 /**
- * Serves `repos` ({ "name/repo": folder }). Resolves to { url, log, faults, close }: `log` has { path, begin, sent,
- * authorization } of every answer with a file's bytes, or { path, resolved: true, authorization } of a redirect;
- * `faults` maps a path in its repository to a function of { response, bytes, begin }. It returns true if it has answered; or bytes, which are sent in place of the file's.
+ * Serves `repos` ({ "name/repo": folder }). Resolves to { url, log, api, faults }: `log` has { path, begin, end, sent,
+ * authorization, secret } of every answer with a file's bytes, or { path, revision, resolved: true, authorization, secret }
+ * of a redirect; `api` has the revisions that were asked for, and none is told while it is null. `faults` maps a path in
+ * its repository to a function of { response, bytes, begin, end }, of which the last two are the range. It returns true if
+ * it has answered; or bytes, which are sent in place of the file's.
  */
 export async function hub(t, repos) {
   const log = [];
   const faults = new Map();
   /** Redirects that are good for one answer. */
   const tickets = new Map();
+  const site = { log, faults, api: [] };
   const answer = (path, response, request) => {
     for (const [name, value] of Object.entries(CORS)) response.setHeader(name, value);
     if (request.method === "OPTIONS") return response.writeHead(204).end();
     const authorization = request.headers.authorization;
-    const [, repo, file] = path.match(/^\/([^/]+\/[^/]+)\/resolve\/[^/]+\/(.+)$/) ?? [];
+    const secret = request.headers["x-secret"];
+    const [, known, asked] = path.match(/^\/api\/models\/([^/]+\/[^/]+)\/revision\/(.+)$/) ?? [];
+    if (known) {
+      site.api?.push(asked);
+      if (!site.api || !repos[known]) return response.writeHead(404).end();
+      return response.end(JSON.stringify({ sha: COMMIT, siblings: siblings(repos[known]) }));
+    }
+    const [, repo, revision, file] = path.match(/^\/([^/]+\/[^/]+)\/resolve\/([^/]+)\/(.+)$/) ?? [];
     if (repo) {
-      log.push({ path: file, resolved: true, authorization });
+      log.push({ path: file, revision, resolved: true, authorization, secret });
       const place = join(repos[repo] ?? "/nowhere", file);
       if (!statSync(place, { throwIfNoEntry: false })?.isFile()) return response.writeHead(404).end();
       const ticket = `/signed/${tickets.size}/${file}`;
@@ -39,38 +53,53 @@ export async function hub(t, repos) {
     const place = tickets.get(path);
     if (!place) return response.writeHead(403).end();
     tickets.set(path, null);
-    return send(path.split("/").slice(3).join("/"), place, response, request, authorization);
+    return send(path.split("/").slice(3).join("/"), place, response, request, { authorization, secret });
   };
-  function send(path, place, response, request, authorization) {
-    const begin = Number(request.headers.range?.match(/^bytes=(\d+)-$/)?.[1] ?? 0);
-    const entry = { path, begin, sent: 0, authorization };
+  function send(path, place, response, request, credentials) {
+    let bytes = readFileSync(place);
+    const [, from, to] = request.headers.range?.match(/^bytes=(\d+)-(\d*)$/) ?? [];
+    const begin = Number(from ?? 0);
+    const end = Math.min(bytes.length, to ? Number(to) + 1 : bytes.length);
+    const entry = { path, begin, end, sent: 0, ...credentials };
     log.push(entry);
     const { write } = response;
     response.write = (chunk, ...rest) => {
       entry.sent += chunk.length;
       return write.call(response, chunk, ...rest);
     };
-    let bytes = readFileSync(place);
     response.setHeader("ETag", `"${bytes.length}"`);
-    const done = faults.get(path)?.({ response, bytes, begin });
+    const how = { response, bytes, begin, end, ranged: from !== undefined };
+    const done = faults.get(path)?.(how);
     if (done === true) return true;
     bytes = done || bytes;
-    const head = { "Content-Type": "application/octet-stream", "Content-Length": bytes.length - begin };
-    if (request.headers.range) head["Content-Range"] = `bytes ${begin}-${bytes.length - 1}/${bytes.length}`;
-    response.writeHead(request.headers.range ? 206 : 200, head);
-    response.write(bytes.subarray(begin));
+    begun({ ...how, bytes, end: Math.min(end, bytes.length) });
+    response.write(bytes.subarray(begin, end));
     response.end();
     return true;
   }
   const server = await serve({ answer });
   t.after(() => server.close());
-  return { url: `${server.url}/`, log, faults };
+  return Object.assign(site, { url: `${server.url}/` });
 }
 
-/** A fault: sends the rest of the file up to byte `end`, and breaks off. */
-export function cut({ response, bytes, begin }, end) {
-  const range = { "Content-Range": `bytes ${begin}-${bytes.length - 1}/${bytes.length}` };
-  response.writeHead(begin > 0 ? 206 : 200, { "Content-Length": bytes.length - begin, ...(begin > 0 ? range : {}) });
-  response.write(bytes.subarray(begin, end), () => setTimeout(() => response.destroy(), 20));
+/** What the hub tells of the files of a repository: of the large ones their hashes. */
+function siblings(folder) {
+  const files = readdirSync(folder, { recursive: true }).filter((path) => statSync(join(folder, path)).isFile());
+  const sha256 = (path) => createHash("sha256").update(readFileSync(join(folder, path))).digest("hex");
+  return files.map((path) => ({ rfilename: path, ...(path.endsWith(".safetensors") ? { lfs: { sha256: sha256(path) } } : {}) }));
+}
+
+/** Begins the answer to a request for a file, or for a range of it. */
+export function begun({ response, bytes, begin, end, ranged }) {
+  const head = { "Content-Type": "application/octet-stream", "Content-Length": end - begin };
+  if (ranged) head["Content-Range"] = `bytes ${begin}-${end - 1}/${bytes.length}`;
+  response.writeHead(ranged ? 206 : 200, head);
+}
+
+/** A fault: sends what was asked for up to byte `at` of the file, and breaks off; not if the answer has no such byte. */
+export function cut(how, at) {
+  if (at < how.begin || at >= how.end) return false;
+  begun(how);
+  how.response.write(how.bytes.subarray(how.begin, at), () => setTimeout(() => how.response.destroy(), 20));
   return true;
 }

@@ -151,6 +151,10 @@ impl<F: Folder> Folder for Recorded<F> {
         self.folder.open_at(path, begin, fresh).await
     }
 
+    fn sha256(&self, path: &str) -> Option<String> {
+        self.folder.sha256(path)
+    }
+
     fn describe(&self) -> String {
         self.folder.describe()
     }

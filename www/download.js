@@ -1,0 +1,299 @@
+// A file behind a URL, read forward. Large files come as ranges, several at a time and handed on in order; what
+// breaks off goes on at the byte where it broke.
+
+import { failure } from "./net.js";
+
+/** Of a large file this much is asked for at once. */
+const RANGE_BYTES = 8 << 20;
+/** Ranges that are on their way together. */
+const RANGES = 3;
+/** Further tries, one after another, none of which brought a byte; the waits before them double. */
+const TRIES = 4;
+const WAIT = 250;
+/** A server may ask for longer waits, up to this; in milliseconds. */
+const LONGEST_WAIT = 60_000;
+
+export class Download {
+  #net;
+  #url;
+  #fresh;
+  /** The ranges on their way, in order; the first holds the next byte, unless a skip went beyond it. */
+  #pieces = [];
+  #at;
+  /** The byte after the last one that was asked for. */
+  #asked;
+  /** What came with the last chunk beyond what was asked for. */
+  #rest = new Uint8Array();
+
+  /** The file at `url` from byte `begin` on, or null if there is none. */
+  static async open(net, url, begin = 0, fresh = false) {
+    const file = new Download();
+    [file.#net, file.#url, file.#fresh, file.#at] = [net, url, fresh, begin];
+    const ranged = begin > 0 || url.pathname.endsWith(".safetensors");
+    const first = file.#ask(begin, ranged ? begin + RANGE_BYTES : Infinity, ranged);
+    return (await first.opened) ? file : null;
+  }
+
+  /** Bytes of the whole file, where that is known. */
+  get length() {
+    return this.facts.length;
+  }
+
+  /** What the answers have said of the file: they must agree. */
+  facts = { length: undefined, etag: null, ranged: false };
+
+  /** The next bytes, at most `most` of them; none at the end of the file. */
+  async read(most) {
+    while (this.#rest.length === 0) {
+      const piece = this.#ahead();
+      if (!piece) return this.#rest;
+      const chunk = await piece.next();
+      if (!chunk) {
+        // Of a file without a length, this is the end.
+        if (piece.end === Infinity) return this.#rest;
+        this.#pieces.shift();
+        continue;
+      }
+      // A skip may have gone beyond it.
+      this.#rest = chunk.bytes.subarray(Math.min(chunk.bytes.length, this.#at - chunk.at));
+    }
+    const bytes = this.#rest.subarray(0, most);
+    this.#rest = this.#rest.subarray(most);
+    this.#at += bytes.length;
+    return bytes;
+  }
+
+  /** Leaves out the next bytes. Ranges that hold nothing else are not asked for, or given up. */
+  async skip(bytes) {
+    const near = Math.min(bytes, this.#rest.length);
+    this.#rest = this.#rest.subarray(near);
+    this.#at += bytes;
+    while (this.#pieces.length > 0 && this.#pieces[0].end <= this.#at) this.#pieces.shift().close();
+  }
+
+  /** Ends the download, when not all of the file was wanted. */
+  close() {
+    for (const piece of this.#pieces) piece.close();
+    this.#pieces = [];
+    this.#asked = Infinity;
+  }
+
+  /** The range of the next byte, when those after it were asked for; nothing at the end. */
+  #ahead() {
+    const { length = -1 } = this;
+    this.#asked = Math.max(this.#asked, this.#at);
+    while (this.#pieces.length < RANGES && this.#asked < length) {
+      this.#ask(this.#asked, Math.min(this.#asked + RANGE_BYTES, length), true);
+    }
+    return this.#pieces[0];
+  }
+
+  #ask(begin, end, ranged) {
+    const grow = () => (this.#asked = Infinity);
+    const piece = new Piece(this.#net, this.#url, this.facts, { begin, end, ranged, fresh: this.#fresh, grow });
+    this.#pieces.push(piece);
+    this.#asked = end;
+    return piece;
+  }
+}
+
+/** Bytes from `begin` to `end` of a file, fetched at once and kept until they are read. */
+class Piece {
+  #net;
+  #url;
+  #facts;
+  #ranged;
+  #cache;
+  /** Called when this turns out to be all of the file: the server knows no ranges. */
+  #grow;
+  #begin;
+  /** The next byte that is to come. */
+  #at;
+  #chunks = [];
+  #held = 0;
+  #done = false;
+  #error = null;
+  #abort = new AbortController();
+  #arrived = () => {};
+  #drained = () => {};
+  /** Resolves, once the first answer is there, to whether there is such a file. */
+  opened;
+  #open;
+
+  constructor(net, url, facts, { begin, end, ranged, fresh, grow }) {
+    [this.#net, this.#url, this.#facts, this.#ranged, this.#grow] = [net, url, facts, ranged, grow];
+    // Weights are too large to be kept by the browser as well.
+    this.#cache = ranged ? "no-store" : fresh ? "reload" : "default";
+    this.#begin = this.#at = begin;
+    this.end = end;
+    this.opened = new Promise((resolve, reject) => (this.#open = { resolve, reject }));
+    this.opened.catch(() => {});
+    this.#fill();
+  }
+
+  /** The next bytes and where they begin, or null after the last. */
+  async next() {
+    while (this.#chunks.length === 0) {
+      if (this.#error) throw this.#error;
+      if (this.#done) return null;
+      await new Promise((resolve) => (this.#arrived = resolve));
+    }
+    const chunk = this.#chunks.shift();
+    this.#held -= chunk.bytes.length;
+    this.#drained();
+    return chunk;
+  }
+
+  close() {
+    this.#abort.abort();
+    this.#chunks = [];
+    this.#drained();
+  }
+
+  async #fill() {
+    for (let failed = 0; ; ) {
+      const before = this.#at;
+      try {
+        await this.#stream();
+        break;
+      } catch (error) {
+        if (this.#abort.signal.aborted) break;
+        failed = this.#at > before ? 1 : failed + 1;
+        if (error.final || failed > TRIES) {
+          if (error.absent && before === this.#begin) this.#open.resolve(false);
+          this.#error = error.code ? error : failure("network", `the download of ${this.#url} broke off at byte ${this.#at}: ${error.message}`);
+          break;
+        }
+        await this.#pause(error.wait ?? WAIT * 2 ** (failed - 1));
+      }
+    }
+    this.#done = true;
+    if (this.#error) this.#open.reject(this.#error);
+    this.#arrived();
+  }
+
+  /** One answer, up to where it ends. */
+  async #stream() {
+    const from = this.#at;
+    const ranged = this.#ranged || from > 0;
+    const last = this.end === Infinity ? "" : this.end - 1;
+    const range = ranged ? `bytes=${from}-${last}` : undefined;
+    const answer = await this.#net.get(this.#url, { range, cache: this.#cache, signal: this.#abort.signal });
+    const reader = answer.body?.getReader();
+    try {
+      // Of the bytes that come, those before the wanted ones, and where the wanted ones end.
+      let ahead = this.#judge(answer, from);
+      if (ahead === null) return;
+      this.#open.resolve(true);
+      while (this.#at < this.end) {
+        const { done, value } = await reader.read();
+        if (done) break;
+        const bytes = value.subarray(Math.min(ahead, value.length));
+        ahead -= value.length - bytes.length;
+        await this.#take(bytes.subarray(0, this.end - this.#at));
+      }
+    } finally {
+      reader?.cancel().catch(() => {});
+    }
+    if (this.end === Infinity || this.#at >= this.end) return;
+    throw new Error(`the server ended it, ${this.end - this.#at} bytes too early`);
+  }
+
+  async #take(bytes) {
+    if (bytes.length === 0) return;
+    this.#chunks.push({ at: this.#at, bytes });
+    this.#at += bytes.length;
+    this.#held += bytes.length;
+    this.#arrived();
+    while (this.#held > RANGE_BYTES && !this.#abort.signal.aborted) await new Promise((resolve) => (this.#drained = resolve));
+  }
+
+  /** How many bytes come before byte `from`, or null if the file ends there; everything else is thrown. */
+  #judge(answer, from) {
+    const { status, headers } = answer;
+    // Addresses that the server redirects to may expire: then it gives another one.
+    const final = !answer.redirected || new URL(answer.url).origin === this.#url.origin;
+    if (status === 401 || status === 403) throw this.#refused(`the server answered ${status}`, final);
+    if (status === 404 || status === 410) throw Object.assign(this.#failed(`the server answered ${status}`), { absent: true, final });
+    const [, begin, end, total] = /^bytes (?:(\d+)-(\d+)|\*)\/(\d+)$/.exec(headers.get("content-range") ?? "") ?? [];
+    if (status === 416 && total !== undefined && from >= Number(total)) {
+      this.#settle(Number(total), null);
+      this.end = this.#at;
+      this.#open.resolve(true);
+      return null;
+    }
+    if (status !== 200 && status !== 206) {
+      const passing = status === 429 || status >= 500;
+      throw Object.assign(this.#failed(`the server answered ${status}`), { final: !passing, wait: waitOf(headers) });
+    }
+    if (/^text\/html/i.test(headers.get("content-type") ?? "") && !this.#url.pathname.endsWith(".html")) {
+      throw this.#refused("the answer is a web page, such as a login page", final);
+    }
+    if (status === 200) return this.#whole(headers, from);
+    // A server may forbid scripts to see this header: then the range is taken on trust, but its file has no length.
+    if (begin === undefined && this.#facts.length === undefined) return this.#untold(headers, from);
+    this.#facts.ranged = true;
+    const wrong = begin !== undefined && (Number(begin) !== from || Number(end) >= Number(total) || Number(end) < from);
+    if (wrong) throw Object.assign(this.#failed(`wanted bytes from ${from} on, found "${headers.get("content-range")}"`), { final: true });
+    if (total !== undefined) this.#settle(Number(total), headers.get("etag"));
+    this.end = Math.min(this.end, this.#facts.length);
+    return 0;
+  }
+
+  /** All of the file comes: what precedes is dropped, and if this is the first range there will be no others. */
+  #whole(headers, from) {
+    // The length of a compressed answer is not that of the file.
+    const length = headers.get("content-encoding") ? null : headers.get("content-length");
+    if (length !== null) this.#settle(Number(length), headers.get("etag"));
+    if (!this.#facts.ranged) {
+      this.end = this.#facts.length ?? Infinity;
+      this.#grow();
+    }
+    return from;
+  }
+
+  /** A range of a file whose length nobody tells: if there may be more, the rest is asked for as a whole. */
+  #untold(headers, from) {
+    this.#grow();
+    const length = headers.get("content-length");
+    if (length !== null && from + Number(length) < this.end) this.#settle((this.end = from + Number(length)), null);
+    else if (this.end !== Infinity) {
+      [this.#ranged, this.end] = [from > 0, Infinity];
+      throw Object.assign(this.#failed("the server does not say how long it is"), { wait: 0 });
+    }
+    return 0;
+  }
+
+  #settle(length, etag) {
+    const facts = this.#facts;
+    const changed = (facts.length ?? length) !== length || (etag !== null && (facts.etag ?? etag) !== etag);
+    if (changed) throw Object.assign(this.#failed("it is another file now than it was at the beginning"), { final: true });
+    facts.length = length;
+    facts.etag ??= etag;
+  }
+
+  #failed(what) {
+    return failure("network", `could not fetch ${this.#url} from byte ${this.#at} on: ${what}`);
+  }
+
+  #refused(what, final) {
+    const words = "if it is gated, accept its licence where it is published and pass the option headers with your token; otherwise there may be no such file";
+    return Object.assign(failure("access", `could not fetch ${this.#url}: ${what}; ${words}`), { final });
+  }
+
+  #pause(milliseconds) {
+    const { signal } = this.#abort;
+    return new Promise((resolve) => {
+      setTimeout(resolve, Math.min(milliseconds, LONGEST_WAIT));
+      signal.addEventListener("abort", resolve, { once: true });
+    });
+  }
+}
+
+/** How long a server wants to be left alone, in milliseconds: it says seconds, or a date. */
+function waitOf(headers) {
+  const text = headers.get("retry-after");
+  if (!text) return undefined;
+  const wait = /^\d+$/.test(text) ? Number(text) * 1000 : Date.parse(text) - Date.now();
+  return Number.isNaN(wait) ? undefined : Math.max(0, wait);
+}
