@@ -84,7 +84,7 @@ class Store {
       const earlier = damaged ? placesOf(damaged.files) : await partsOf(folder);
       // What was kept is replaced.
       await folder.removeEntry("entry.json").catch(() => {});
-      const keeper = await Keeper.open(folder, earlier, (bytes) => this.#makeRoom(bytes, key));
+      const keeper = await Keeper.open(folder, earlier, (bytes) => this.makeRoom(bytes, key));
       return new Write({ keeper, folder, facts, release, remove: () => this.#remove(key) });
     } catch {
       release();
@@ -105,7 +105,7 @@ class Store {
   }
 
   /** Makes room of so many bytes: removes what was used longest ago and no tab uses, but not `key`; nothing in vain. */
-  async #makeRoom(bytes, key) {
+  async makeRoom(bytes, key) {
     await this.sweep(0);
     const others = (await this.list()).filter((entry) => entry.key !== key).reverse();
     if (others.reduce((sum, entry) => sum + entry.bytes, 0) < bytes) return;
