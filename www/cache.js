@@ -26,20 +26,19 @@ export async function loadKept({ facts, source, offline, load }) {
     }
   }
   if (offline) throw { code: "offline", message: `${facts.model} is not kept on this device with these options, and offline is set` };
-  const keeper = await store?.keeper(key, { model: facts.model, weights: facts.weights });
-  if (!keeper) return { generator: await load(source), warnings };
-  let generator;
+  const write = await store?.keeper(key, { model: facts.model });
+  if (!write) return { generator: await load(source), warnings };
+  const generator = await load(write.keeper.over(source), write.keeper).catch(async (error) => {
+    await (error.code === "network" ? write.suspend() : write.abandon());
+    throw error;
+  });
   try {
-    generator = await load(source, keeper);
     const manifest = generator.manifest();
-    if (manifest) await keeper.commit(manifest);
-    else throw new Error(generator.notKept());
+    if (!manifest) throw new Error(generator.notKept());
+    await write.commit(manifest);
   } catch (error) {
-    const bytes = await keeper.abandon().catch(() => 0);
-    if (!generator) throw error;
+    await write.abandon();
     warnings.push(`the model is not kept on this device: ${error.message}`);
-    // Next time there may be room.
-    await store.evict(bytes, key).catch(() => {});
   }
   return { generator, warnings };
 }

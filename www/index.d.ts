@@ -69,7 +69,8 @@ export interface CreateOptions {
    * Whether the model is kept on this device once it was loaded, as a pack in the origin's private files, and loaded from
    * there: by default repositories of the hub. The files behind other addresses may change, and what is kept does not
    * follow them. What is changed by LoRAs, a single file or `components` is not kept.
-   * Failing to keep it is never an error: see `warnings`.
+   * Failing to keep it is never an error: see `warnings`. Where there is no room, models that were not used for longest
+   * are removed. A pack whose loading was interrupted goes on where it was, for a day.
    */
   cache?: boolean;
   /** Loads only what is kept, without any request for the model. */

@@ -76,10 +76,12 @@ export class ImageGenerator {
   }
 
   static async estimate({ model = "builtin", ...rest } = {}) {
-    const files = isFiles(model) ? gather(model) : null;
+    model = repositoryOf(model);
+    const chosen = isFiles(model) ? gather(model) : null;
+    const base = chosen ? undefined : place(model, rest).href;
     const remote = new Remote();
     try {
-      return await remote.call("estimate", { ...rest, base: files ? undefined : place(model, rest).href, files: await files });
+      return await remote.call("estimate", { ...rest, base, repository: repository(model) && at(model, rest), files: await chosen });
     } finally {
       remote.end(new TintypeError("disposed", "the estimate is done"));
     }

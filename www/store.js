@@ -1,10 +1,14 @@
 // Models that are kept on this device, as packs in the origin's private files. A model is a folder with two files:
 // `data`, all files of its pack one after the other, and `entry.json`, which says where each is and is written last.
-// Without it, what is there is the rest of a write that was interrupted, and is never used.
+// Without it, what is there is the rest of a write that was interrupted, and is never used unverified.
+
+import { Folder, Keeper, interrupted, json, partsOf, placesOf } from "./keeper.js";
 
 const ROOT = "tintype";
-/** Pieces in which a kept file is read. */
-const PIECE = 1 << 20;
+/** Of the format of `entry.json`. */
+const FORMAT = 1;
+/** An interrupted load may go on for so long, in milliseconds; then what it has left is removed. */
+const DAY = 24 * 60 * 60 * 1000;
 const lock = (key) => `tintype ${key}`;
 
 /** The models that are kept; null where the browser keeps nothing, as in some private windows. */
@@ -33,8 +37,8 @@ class Store {
   /** What is kept, the one that was used last first: { key, model, weights, bytes, created, used }. */
   async list() {
     const entries = [];
-    for await (const [key, handle] of this.#root.entries()) {
-      const entry = handle.kind === "directory" && (await readEntry(handle));
+    for (const [key, folder] of await this.#folders()) {
+      const entry = await readEntry(folder);
       if (entry) entries.push(factsOf(key, entry));
     }
     return entries.sort((a, b) => b.used.localeCompare(a.used));
@@ -42,14 +46,12 @@ class Store {
 
   /** Removes a model, unless it is being written or loaded: then resolves to false. */
   async delete(key) {
-    return exclusively(key, async () => {
-      await this.#root.removeEntry(key, { recursive: true }).catch(() => {});
-    });
+    return exclusively(await own(key), () => this.#remove(key));
   }
 
   /** Removes all models that are not in use. */
   async clear() {
-    for await (const key of this.#root.keys()) await this.delete(key);
+    for (const [key] of await this.#folders()) await this.delete(key);
   }
 
   /** A kept model, as a folder that the module reads, or null. It is not removed before `release()`. */
@@ -64,143 +66,105 @@ class Store {
       // Something else has shortened it.
       if (data.size !== entry.bytes) throw new Error("incomplete");
       await writeEntry(folder, { ...entry, used: new Date().toISOString() }).catch(() => {});
-      return Object.assign(new Kept(entry, data), { release });
+      const read = async (from, to) => new Uint8Array(await data.slice(from, to).arrayBuffer());
+      return Object.assign(new Folder(entry.model, placesOf(entry.files), read), { release });
     } catch {
       release();
       return null;
     }
   }
 
-  /** Writes a model, or null while another tab writes or reads it. */
+  /** Writes a model, as Write says, or null while another tab writes or reads it. */
   async keeper(key, facts) {
     const release = await own(key);
     if (!release) return null;
     try {
       const folder = await this.#root.getDirectoryHandle(key, { create: true });
-      // What was kept is replaced, and what was interrupted is written anew.
+      const damaged = await readEntry(folder);
+      const earlier = damaged ? placesOf(damaged.files) : await partsOf(folder);
+      // What was kept is replaced.
       await folder.removeEntry("entry.json").catch(() => {});
-      const handle = await (await folder.getFileHandle("data", { create: true })).createSyncAccessHandle();
-      handle.truncate(0);
-      return new Keeper({ root: this.#root, folder, key, facts, handle, release });
+      const keeper = await Keeper.open(folder, earlier, (bytes) => this.makeRoom(bytes, key));
+      return new Write({ keeper, folder, facts, release, remove: () => this.#remove(key) });
     } catch {
       release();
       return null;
     }
   }
 
-  /** Removes what interrupted writes have left. */
-  async sweep() {
-    for await (const [key, handle] of this.#root.entries()) {
-      if (handle.kind === "directory" && !(await readEntry(handle))) await this.delete(key);
+  /** Removes what interrupted writes have left longer ago than `age` milliseconds. */
+  async sweep(age = DAY) {
+    for (const [key, folder] of await this.#folders()) {
+      if (await readEntry(folder)) continue;
+      await exclusively(await hold(key, "exclusive"), async () => {
+        // Another tab may have ended its write just now.
+        if ((await readEntry(folder)) || Date.now() - (await interrupted(folder)) < age) return;
+        await this.#remove(key);
+      });
     }
   }
 
-  /** Makes room of so many bytes: removes what was used longest ago, but not `key`. */
-  async evict(bytes, key) {
-    for (const entry of (await this.list()).reverse()) {
+  /** Makes room of so many bytes: removes what was used longest ago and no tab uses, but not `key`; nothing in vain. */
+  async makeRoom(bytes, key) {
+    await this.sweep(0);
+    const others = (await this.list()).filter((entry) => entry.key !== key).reverse();
+    if (others.reduce((sum, entry) => sum + entry.bytes, 0) < bytes) return;
+    for (const other of others) {
       if (bytes <= 0) return;
-      if (entry.key !== key && (await this.delete(entry.key))) bytes -= entry.bytes;
+      const removed = await exclusively(await hold(other.key, "exclusive"), () => this.#remove(other.key));
+      if (removed) bytes -= other.bytes;
     }
+  }
+
+  async #remove(key) {
+    await this.#root.removeEntry(key, { recursive: true }).catch((error) => {
+      if (error.name !== "NotFoundError") throw error;
+    });
+  }
+
+  /** All at once: they change while they are looked at. */
+  async #folders() {
+    const folders = [];
+    for await (const [key, handle] of this.#root.entries()) if (handle.kind === "directory") folders.push([key, handle]);
+    return folders;
   }
 }
 
-/** Takes the files of a pack from the module, which calls begin and write and waits for neither. */
-export class Keeper {
+/** A model that is being written. One of these ends it. */
+class Write {
   #place;
-  /** By path: where it begins in `data`, and its bytes. */
-  #files = new Map();
-  #end = 0;
 
   constructor(place) {
     this.#place = place;
   }
 
-  begin(path, bytes) {
-    this.#files.set(path, [this.#end, bytes]);
-    this.#end += bytes;
+  /** What the module writes to. */
+  get keeper() {
+    return this.#place.keeper;
   }
 
-  write(path, at, bytes) {
-    const begin = this.#files.get(path)[0] + at;
-    const written = this.#place.handle.write(bytes, { at: begin });
-    if (written < bytes.length) throw new DOMException("the disk is full", "QuotaExceededError");
-  }
-
-  /** What was written so far, as a folder that the module reads. */
-  get folder() {
-    const { handle } = this.#place;
-    const read = async (from, to) => {
-      const bytes = new Uint8Array(to - from);
-      return bytes.subarray(0, handle.read(bytes, { at: from }));
-    };
-    return new Folder("the kept model", this.#files, read);
-  }
-
-  /** Ends the write: from here on the model is kept. */
+  /** All is there: from here on the model is kept. */
   async commit(manifest) {
-    const { folder, facts, handle, release } = this.#place;
-    const bytes = new TextEncoder().encode(manifest);
-    this.begin("tintype.json", bytes.length);
-    this.write("tintype.json", 0, bytes);
-    handle.flush();
-    handle.close();
+    const { keeper, folder, facts, release } = this.#place;
+    const written = await keeper.finish(manifest);
+    const { weights } = JSON.parse(manifest).recipe;
     const now = new Date().toISOString();
-    const entry = { format: 1, ...facts, bytes: this.#end, created: now, used: now, files: Object.fromEntries(this.#files) };
-    await writeEntry(folder, entry);
+    await writeEntry(folder, { format: FORMAT, ...facts, weights, created: now, used: now, ...written });
     release();
   }
 
-  /** Ends the write: nothing is kept. Resolves to the bytes that it had come to. */
+  /** The load was interrupted: what is there of a pack stays for the next one, for a day. */
+  async suspend() {
+    if (!this.#place.keeper.close()) return this.abandon();
+    this.#place.release();
+  }
+
+  /** Nothing is kept. */
   async abandon() {
-    const { root, key, handle, release } = this.#place;
-    handle.close();
-    await root.removeEntry(key, { recursive: true }).catch(() => {});
+    const { keeper, remove, release } = this.#place;
+    keeper.close();
+    await remove().catch(() => {});
     release();
-    return this.#end;
-  }
-}
-
-/** Files inside one, for the module: as class Source of source.js. */
-class Folder {
-  #name;
-  #files;
-  #read;
-
-  constructor(name, files, read) {
-    this.#name = name;
-    this.#files = files;
-    this.#read = read;
-  }
-
-  describe() {
-    return this.#name;
-  }
-
-  /** Of a pack, the manifest tells the hashes. */
-  sha256() {
-    return null;
-  }
-
-  async open(path, begin = 0) {
-    const place = this.#files.get(path);
-    if (!place) return null;
-    const [first, length] = place;
-    const end = first + length;
-    let at = first + begin;
-    const read = async (most) => {
-      const bytes = await this.#read(at, Math.min(end, at + Math.min(most, PIECE)));
-      at += bytes.length;
-      return bytes;
-    };
-    const skip = async (bytes) => void (at = Math.min(end, at + bytes));
-    return { length, read, skip, close() {} };
-  }
-}
-
-class Kept extends Folder {
-  constructor(entry, data) {
-    const files = new Map(Object.entries(entry.files));
-    super(entry.model, files, async (from, to) => new Uint8Array(await data.slice(from, to).arrayBuffer()));
   }
 }
 
@@ -208,15 +172,10 @@ const factsOf = (key, { model, weights, bytes, created, used }) => ({ key, model
 
 /** What a folder says of itself; null if it is not whole, or of a version that this one does not know. */
 async function readEntry(folder) {
-  try {
-    const file = await (await folder.getFileHandle("entry.json")).getFile();
-    const entry = JSON.parse(await file.text());
-    const { format, model, used, bytes, files } = entry;
-    const whole = typeof model === "string" && typeof used === "string" && Number.isSafeInteger(bytes) && files;
-    return format === 1 && whole ? entry : null;
-  } catch {
-    return null;
-  }
+  const entry = await json(folder, "entry.json");
+  const { format, model, used, bytes, files } = entry ?? {};
+  const whole = typeof model === "string" && typeof used === "string" && Number.isSafeInteger(bytes) && placesOf(files);
+  return format === FORMAT && whole ? entry : null;
 }
 
 async function writeEntry(folder, entry) {
@@ -246,9 +205,8 @@ async function own(key) {
   return hold(key, "exclusive");
 }
 
-async function exclusively(key, work) {
-  const release = await own(key);
+/** Does the work and lets go of the lock; whether there was one, and the work was done. */
+async function exclusively(release, work) {
   if (!release) return false;
-  await work().finally(release);
-  return true;
+  return work().then(() => true, () => false).finally(release);
 }

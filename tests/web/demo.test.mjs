@@ -262,3 +262,44 @@ test("every field has a label", async (t) => {
   );
   assert.deepEqual(unlabelled, []);
 });
+
+test("the models that are kept", { timeout: 120_000 }, async (t) => {
+  const { page, complaints } = await open(t, SMALL);
+  const create = (weights) =>
+    page.evaluate(async (weights) => {
+      const { ImageGenerator } = await import("/index.js");
+      (await ImageGenerator.create({ model: "/golden/models/sdxs-like/", cache: true, device: "cpu", weights })).dispose();
+    }, weights);
+  await page.click("#kept summary");
+  await page.waitForFunction(() => document.getElementById("taken").textContent === "No models are kept.");
+  assert.equal(await page.isVisible("#empty"), false);
+  for (const weights of ["q8", "q4", "f16"]) await create(weights);
+  await page.click("#kept summary");
+  await page.click("#kept summary");
+  const button = (weights) => page.getByRole("button", { name: `Delete golden/models/sdxs-like, ${weights}` });
+  const left = (count) => page.waitForFunction((count) => document.querySelectorAll("#models li").length === count, count);
+  await left(3);
+  assert.match(await text(page, "taken"), /^3 kept, \d+\.\d MB\.$/);
+  assert.match(await text(page, "models"), /^golden\/models\/sdxs-like, f16: \d+\.\d MB, last used /);
+  // By keyboard; the focus stays in the list.
+  await button("q4").focus();
+  await page.keyboard.press("Enter");
+  await left(2);
+  assert.equal(await page.evaluate(() => document.activeElement.tagName), "SUMMARY");
+  assert.equal(await button("q4").count(), 0);
+  // One that another tab loads.
+  await page.evaluate(async () => {
+    const { cache } = await import("/index.js");
+    const [, { key }] = await cache.list();
+    const { openStore } = await import("/store.js");
+    globalThis.kept = await (await openStore()).find(key);
+  });
+  await button("q8").click();
+  await page.waitForFunction(() => document.getElementById("taken").textContent.startsWith("golden/models/sdxs-like, q8 is in use"));
+  await left(2);
+  await page.evaluate(() => globalThis.kept.release());
+  await page.click("#empty");
+  await left(0);
+  assert.equal(await text(page, "taken"), "No models are kept.");
+  assert.deepEqual(complaints, []);
+});

@@ -2,6 +2,7 @@
 // "done", "failed" or "cancelled": for whoever drives the page.
 
 import { ImageGenerator } from "../index.js";
+import { list, showKept } from "./kept.js";
 import { Start } from "./start.js";
 
 const $ = (id) => document.getElementById(id);
@@ -12,6 +13,7 @@ const fields = form.elements;
 const STAGES = { download: "Loading the model", text: "Reading the prompt", denoise: "Drawing", decode: "Developing" };
 
 const start = new Start(fields, (error) => state("failed", "", error.message));
+showKept();
 let generator = null;
 /** The settings that `generator` was made with. */
 let made = "";
@@ -61,6 +63,7 @@ async function load(common) {
   forget();
   generator = await ImageGenerator.create({ ...settings, ...common });
   made = wanted;
+  if ($("kept").open) list();
 }
 
 function forget() {
@@ -114,7 +117,7 @@ function show(pixels, { seed, timings, adapter, warnings }) {
   canvas.setAttribute("aria-label", `${fields.prompt.value}, seed ${seed}`);
   const rows = [["seed", seed], ["size", `${pixels.width}x${pixels.height}`]];
   for (const [stage, ms] of Object.entries(timings)) rows.push([stage, `${(ms / 1000).toFixed(2)} s`]);
-  rows.push(["device", adapter], ...warnings.map((warning) => ["note", warning]));
+  rows.push(["device", adapter], ...[...generator.warnings, ...warnings].map((warning) => ["note", warning]));
   $("report").replaceChildren(...rows.flatMap(([name, text]) => [element("dt", name), element("dd", text)]));
 }
 

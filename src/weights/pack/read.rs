@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::manifest::{CHUNK_BYTES, Listed, Manifest};
+use super::write::Weights;
 use super::{describe, name, packed};
 use crate::error::{Code, Error, Result};
 use crate::weights::declare::{Declarations, Handle};
@@ -23,7 +24,9 @@ pub async fn fill_packed<F: Folder>(
     upload: &mut dyn FnMut(Piece<'_>) -> Result<()>,
 ) -> Result<()> {
     let path = packed(component);
-    let mut file = Verified::open(folder, &path, manifest.file(&path)?).await?;
+    let listed = manifest.file(&path)?;
+    let kept = hooks.keeping.map(|keeping| keeping.copy(&path, listed.bytes));
+    let mut file = Verified::open(folder, &path, listed, kept.as_ref()).await?;
     let header = read_header(&mut file, &path).await?;
     let mut wanted: HashMap<&str, Handle> = declarations
         .handles()
@@ -69,6 +72,9 @@ pub async fn fill_packed<F: Folder>(
             (hooks.progress)(read, Some(total));
         }
     }
+    if let Some(kept) = kept {
+        kept.end();
+    }
     Ok(())
 }
 
@@ -77,6 +83,8 @@ struct Verified<'a, F: Folder> {
     folder: &'a F,
     path: &'a str,
     listed: &'a Listed,
+    /// Takes what is verified.
+    kept: Option<&'a Weights<'a>>,
     file: F::File,
     /// The next chunk.
     next: usize,
@@ -86,9 +94,14 @@ struct Verified<'a, F: Folder> {
 }
 
 impl<'a, F: Folder> Verified<'a, F> {
-    async fn open(folder: &'a F, path: &'a str, listed: &'a Listed) -> Result<Verified<'a, F>> {
+    async fn open(
+        folder: &'a F,
+        path: &'a str,
+        listed: &'a Listed,
+        kept: Option<&'a Weights<'a>>,
+    ) -> Result<Verified<'a, F>> {
         let file = open(folder, path, 0, false).await?;
-        Ok(Verified { folder, path, listed, file, next: 0, chunk: vec![], at: 0 })
+        Ok(Verified { folder, path, listed, kept, file, next: 0, chunk: vec![], at: 0 })
     }
 
     async fn fetch(&mut self) -> Result<()> {
@@ -99,6 +112,9 @@ impl<'a, F: Folder> Verified<'a, F> {
             self.file = open(self.folder, self.path, begin, true).await?;
             let got = self.file.read_full(&mut self.chunk).await?;
             self.listed.check(self.path, self.next, &self.chunk[..got]).map_err(|_| e)?;
+        }
+        if let Some(kept) = self.kept {
+            kept.bytes((self.next * CHUNK_BYTES) as u64, &self.chunk);
         }
         (self.next, self.at) = (self.next + 1, 0);
         Ok(())

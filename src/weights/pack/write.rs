@@ -54,6 +54,12 @@ impl Keeping {
         Weights { keeping: self, path, places }
     }
 
+    /// The weights of a pack, whose chunks follow as they are.
+    pub(super) fn copy(&self, path: &str, bytes: u64) -> Weights<'_> {
+        self.attempt(|keep| keep.begin(path, bytes));
+        Weights { keeping: self, path: path.to_owned(), places: HashMap::new() }
+    }
+
     /// The manifest of all that was kept, as `folder` now has it; `of` has what is known of the source. The error is
     /// the first thing that went wrong.
     pub async fn finish<F: Folder>(&self, folder: &F, of: Manifest) -> Result<Manifest> {
@@ -90,7 +96,12 @@ pub(in crate::weights) struct Weights<'a> {
 impl Weights<'_> {
     pub fn write(&self, piece: Piece<'_>) {
         let Some((begin, _)) = self.places.get(&piece.handle) else { return };
-        self.keeping.attempt(|keep| keep.write(&self.path, begin + piece.at as u64, piece.bytes));
+        self.bytes(begin + piece.at as u64, piece.bytes);
+    }
+
+    /// Bytes of the file as they are.
+    pub(super) fn bytes(&self, at: u64, bytes: &[u8]) {
+        self.keeping.attempt(|keep| keep.write(&self.path, at, bytes));
     }
 
     pub fn end(self) {
