@@ -1,8 +1,9 @@
 // A server that behaves like the hub: addresses of repositories answer with a redirect to another origin that expires,
 // files come in ranges, pages of others may read them. What goes wrong is said by `faults`.
 
-import { readFileSync, statSync } from "node:fs";
+import { createReadStream, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
+import { pipeline } from "node:stream";
 import { serve } from "../../tools/serve.mjs";
 
 const CORS = {
@@ -50,16 +51,23 @@ export async function hub(t, repos) {
       entry.sent += chunk.length;
       return write.call(response, chunk, ...rest);
     };
-    let bytes = readFileSync(place);
-    response.setHeader("ETag", `"${bytes.length}"`);
-    const done = faults.get(path)?.({ response, bytes, begin });
+    const { size } = statSync(place);
+    response.setHeader("ETag", `"${size}"`);
+    const fault = faults.get(path);
+    const bytes = fault && readFileSync(place);
+    const done = fault?.({ response, bytes, begin });
     if (done === true) return true;
-    bytes = done || bytes;
-    const head = { "Content-Type": "application/octet-stream", "Content-Length": bytes.length - begin };
-    if (request.headers.range) head["Content-Range"] = `bytes ${begin}-${bytes.length - 1}/${bytes.length}`;
+    const length = done ? done.length : size;
+    const head = { "Content-Type": "application/octet-stream", "Content-Length": length - begin };
+    if (request.headers.range) head["Content-Range"] = `bytes ${begin}-${length - 1}/${length}`;
     response.writeHead(request.headers.range ? 206 : 200, head);
-    response.write(bytes.subarray(begin));
-    response.end();
+    if (done) {
+      response.write(done.subarray(begin));
+      response.end();
+      return true;
+    }
+    // Files may be larger than what can be held at once. A reader that goes away is no error here.
+    pipeline(createReadStream(place, { start: begin }), response, () => {});
     return true;
   }
   const server = await serve({ answer });
