@@ -48,7 +48,8 @@ fn the_best_weights_that_fit() {
     assert!(e.message.contains("weights of f16"), "{e}");
     assert_eq!(survey.fit(&options("q8", 10, false), &target).unwrap().format, Some(Format::Q8));
     // A larger picture leaves less for weights.
-    let large = LoadOptions { size: Some([1024, 1024]), ..options("auto", 2000, true) };
+    assert_eq!(fit(2500, true).unwrap().format, Some(Format::Q8));
+    let large = LoadOptions { size: Some([1024, 1024]), ..options("auto", 2500, true) };
     assert_eq!(survey.fit(&large, &target).unwrap().format, Some(Format::Q4));
 }
 
