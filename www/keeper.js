@@ -68,7 +68,7 @@ export class Keeper {
     return {
       describe: () => source.describe(),
       sha256: (path) => source.sha256(path),
-      open: (path, begin = 0, fresh = false) => {
+      open: async (path, begin = 0, fresh = false) => {
         this.#resumable ||= path === "tintype.json";
         const [first = 0, length = 0] = (isPacked(path) && !fresh && this.#earlier.get(path)) || [];
         const left = Math.min(length, this.#left - first);
