@@ -1,17 +1,28 @@
 // A file behind a URL, read forward. Large files come as ranges, several at a time and handed on in order; what
 // breaks off goes on at the byte where it broke.
 
+import { Chunks } from "./chunks.js";
 import { failure } from "./net.js";
 
-/** Of a large file this much is asked for at once. */
+/** Of a large file this much is asked for at once, and waits in memory at most. */
 const RANGE_BYTES = 8 << 20;
 /** Ranges that are on their way together. */
 const RANGES = 3;
+/** A small file waits in this much. */
+const SMALL_BYTES = 64 << 10;
 /** Further tries, one after another, none of which brought a byte; the waits before them double. */
 const TRIES = 4;
 const WAIT = 250;
 /** A server may ask for longer waits, up to this; in milliseconds. */
 const LONGEST_WAIT = 60_000;
+
+/** Memory of finished ranges, for the next ones: as garbage it would not be collected in time. */
+const spare = [];
+
+/** Lets go of memory that only further downloads would use. */
+export function rest() {
+  spare.length = 0;
+}
 
 export class Download {
   #net;
@@ -42,7 +53,7 @@ export class Download {
   /** What the answers have said of the file: they must agree. */
   facts = { length: undefined, etag: null, ranged: false };
 
-  /** The next bytes, at most `most` of them; none at the end of the file. */
+  /** The next bytes, at most `most` of them, which are good until more are asked for; none at the end of the file. */
   async read(most) {
     while (this.#rest.length === 0) {
       const piece = this.#ahead();
@@ -51,7 +62,7 @@ export class Download {
       if (!chunk) {
         // Of a file without a length, this is the end.
         if (piece.end === Infinity) return this.#rest;
-        this.#pieces.shift();
+        this.#pieces.shift().close();
         continue;
       }
       // A skip may have gone beyond it.
@@ -109,8 +120,12 @@ class Piece {
   #begin;
   /** The next byte that is to come. */
   #at;
-  #chunks = [];
-  #held = 0;
+  /** Holds what has come, from byte `#base` of the file on. */
+  #room = null;
+  #base;
+  /** The next byte to hand on; what came before byte `#used` is not needed any more. */
+  #next;
+  #used;
   #done = false;
   #error = null;
   #abort = new AbortController();
@@ -124,29 +139,32 @@ class Piece {
     [this.#net, this.#url, this.#facts, this.#ranged, this.#grow] = [net, url, facts, ranged, grow];
     // Weights are too large to be kept by the browser as well.
     this.#cache = ranged ? "no-store" : fresh ? "reload" : "default";
-    this.#begin = this.#at = begin;
+    this.#begin = this.#base = this.#at = this.#next = this.#used = begin;
     this.end = end;
     this.opened = new Promise((resolve, reject) => (this.#open = { resolve, reject }));
     this.opened.catch(() => {});
     this.#fill();
   }
 
-  /** The next bytes and where they begin, or null after the last. */
+  /** The next bytes and where they begin, or null after the last. They are good until the next ones are asked for. */
   async next() {
-    while (this.#chunks.length === 0) {
+    this.#used = this.#next;
+    this.#drained();
+    while (this.#next === this.#at) {
       if (this.#error) throw this.#error;
       if (this.#done) return null;
       await new Promise((resolve) => (this.#arrived = resolve));
     }
-    const chunk = this.#chunks.shift();
-    this.#held -= chunk.bytes.length;
-    this.#drained();
-    return chunk;
+    const at = this.#next;
+    this.#next = this.#at;
+    return { at, bytes: this.#room.subarray(at - this.#base, this.#at - this.#base) };
   }
 
+  /** Ends it, and what it has handed on. */
   close() {
     this.#abort.abort();
-    this.#chunks = [];
+    if (this.#room?.length === RANGE_BYTES) spare.push(this.#room);
+    this.#room = null;
     this.#drained();
   }
 
@@ -179,33 +197,38 @@ class Piece {
     const last = this.end === Infinity ? "" : this.end - 1;
     const range = ranged ? `bytes=${from}-${last}` : undefined;
     const answer = await this.#net.get(this.#url, { range, cache: this.#cache, signal: this.#abort.signal });
-    const reader = answer.body?.getReader();
+    const chunks = answer.body && new Chunks(answer.body);
     try {
       // Of the bytes that come, those before the wanted ones, and where the wanted ones end.
       let ahead = this.#judge(answer, from);
       if (ahead === null) return;
       this.#open.resolve(true);
       while (this.#at < this.end) {
-        const { done, value } = await reader.read();
-        if (done) break;
-        const bytes = value.subarray(Math.min(ahead, value.length));
-        ahead -= value.length - bytes.length;
+        const chunk = await chunks?.next();
+        if (!chunk) break;
+        const bytes = chunk.subarray(Math.min(ahead, chunk.length));
+        ahead -= chunk.length - bytes.length;
         await this.#take(bytes.subarray(0, this.end - this.#at));
       }
     } finally {
-      reader?.cancel().catch(() => {});
+      chunks?.cancel();
     }
     if (this.end === Infinity || this.#at >= this.end) return;
     throw new Error(`the server ended it, ${this.end - this.#at} bytes too early`);
   }
 
   async #take(bytes) {
-    if (bytes.length === 0) return;
-    this.#chunks.push({ at: this.#at, bytes });
-    this.#at += bytes.length;
-    this.#held += bytes.length;
-    this.#arrived();
-    while (this.#held > RANGE_BYTES && !this.#abort.signal.aborted) await new Promise((resolve) => (this.#drained = resolve));
+    while (bytes.length > 0 && !this.#abort.signal.aborted) {
+      this.#room ??= this.#ranged ? (spare.pop() ?? new Uint8Array(RANGE_BYTES)) : new Uint8Array(SMALL_BYTES);
+      const part = bytes.subarray(0, this.#base + this.#room.length - this.#at);
+      if (part.length > 0) {
+        this.#room.set(part, this.#at - this.#base);
+        this.#at += part.length;
+        bytes = bytes.subarray(part.length);
+        this.#arrived();
+      } else if (this.#used === this.#at) this.#base = this.#at;
+      else await new Promise((resolve) => (this.#drained = resolve));
+    }
   }
 
   /** How many bytes come before byte `from`, or null if the file ends there; everything else is thrown. */

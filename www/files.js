@@ -1,5 +1,8 @@
 // Models whose files are already here: picked or dropped in the page, read in the worker.
 
+import { Chunks } from "./chunks.js";
+import { failure } from "./net.js";
+
 /** Whether `model` is files and no address. */
 export const isFiles = (model) => model !== null && typeof model === "object" && !(model instanceof URL);
 
@@ -73,6 +76,9 @@ export class Local {
   #blob;
   #path;
   #at;
+  #chunks = null;
+  /** Of the last chunk. */
+  #rest = new Uint8Array();
 
   constructor(blob, path, begin = 0) {
     [this.#blob, this.#path, this.#at] = [blob, path, begin];
@@ -80,16 +86,29 @@ export class Local {
   }
 
   async read(most) {
-    const bytes = await this.#blob.slice(this.#at, this.#at + most).arrayBuffer().catch((error) => {
-      throw Object.assign(new Error(`could not read ${this.#path}: ${error.message}`), { code: "network" });
-    });
-    this.#at += bytes.byteLength;
-    return new Uint8Array(bytes);
+    if (this.#rest.length === 0) this.#rest = (await this.#next()) ?? new Uint8Array();
+    const bytes = this.#rest.subarray(0, most);
+    this.#rest = this.#rest.subarray(bytes.length);
+    this.#at += bytes.length;
+    return bytes;
   }
 
   async skip(bytes) {
     this.#at += bytes;
+    if (bytes <= this.#rest.length) this.#rest = this.#rest.subarray(bytes);
+    else this.close();
   }
 
-  close() {}
+  /** Another `read` begins anew. */
+  close() {
+    this.#chunks?.cancel();
+    [this.#chunks, this.#rest] = [null, new Uint8Array()];
+  }
+
+  #next() {
+    this.#chunks ??= new Chunks(this.#blob.slice(this.#at).stream());
+    return this.#chunks.next().catch((error) => {
+      throw failure("network", `could not read ${this.#path}: ${error.message}`);
+    });
+  }
 }

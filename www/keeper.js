@@ -3,7 +3,7 @@
 
 const DATA = "data";
 const PARTS = "parts.json";
-/** Pieces in which a kept file is read. */
+/** Pieces in which a kept file is read, into the same memory: as garbage it would not be collected in time. */
 const PIECE = 1 << 20;
 /** Bytes that wait in memory while room is made for them. */
 const PATIENCE = 32 << 20;
@@ -18,6 +18,8 @@ export class Keeper {
   /** By path: where it begins in `data`, and its bytes. */
   #files = new Map();
   #end;
+  #piece = new Uint8Array(PIECE);
+  #slab = new Uint8Array();
   /** Whether the source is a pack: its chunks are verified, wherever they come from. */
   #resumable = false;
   #makeRoom;
@@ -48,6 +50,12 @@ export class Keeper {
     if (this.#resumable) this.#remember();
   }
 
+  /** Memory for the bytes of the next `write`. */
+  slab(length) {
+    if (this.#slab.length < length) this.#slab = new Uint8Array(length);
+    return this.#slab.subarray(0, length);
+  }
+
   write(path, at, bytes) {
     if (this.#failed) throw this.#failed;
     const begin = this.#files.get(path)[0] + at;
@@ -57,7 +65,7 @@ export class Keeper {
     }
     this.#held += bytes.length;
     if (this.#held > PATIENCE) throw full();
-    this.#waiting.push([begin, bytes]);
+    this.#waiting.push([begin, bytes.slice()]);
   }
 
   /**
@@ -80,11 +88,18 @@ export class Keeper {
 
   /** What was written so far, as a folder that the module reads. */
   get folder() {
-    const read = async (from, to) => {
-      await this.#room;
-      return this.#read(from, to);
+    const open = (path, first, end, begin) => {
+      let at = first + begin;
+      const read = async (most) => {
+        await this.#room;
+        const bytes = this.#read(at, Math.min(end, at + most));
+        at += bytes.length;
+        return bytes;
+      };
+      const skip = async (bytes) => void (at = Math.min(end, at + bytes));
+      return { length: end - first, read, skip, close() {} };
     };
-    return new Folder("the kept model", this.#files, read);
+    return new Folder("the kept model", this.#files, open);
   }
 
   /** Ends the write. Resolves to the files and the bytes of all. */
@@ -107,8 +122,9 @@ export class Keeper {
     return this.#resumable;
   }
 
+  /** At most a piece, which is good until the next one is read. */
   #read(from, to) {
-    const bytes = new Uint8Array(to - from);
+    const bytes = this.#piece.subarray(0, to - from);
     return bytes.subarray(0, this.#handle.read(bytes, { at: from }));
   }
 
@@ -162,7 +178,7 @@ class Resumed {
 
   async read(most) {
     if (this.#at < this.#left) {
-      const bytes = this.#read(this.#at, Math.min(this.#left, this.#at + Math.min(most, PIECE)));
+      const bytes = this.#read(this.#at, Math.min(this.#left, this.#at + most));
       this.#at += bytes.length;
       return bytes;
     }
@@ -189,12 +205,11 @@ class Resumed {
 export class Folder {
   #name;
   #files;
-  #read;
+  #open;
 
-  constructor(name, files, read) {
-    this.#name = name;
-    this.#files = files;
-    this.#read = read;
+  /** `files` has [first byte, bytes] by path; `open(path, first, end, begin)` opens one, `begin` bytes after its first. */
+  constructor(name, files, open) {
+    [this.#name, this.#files, this.#open] = [name, files, open];
   }
 
   describe() {
@@ -210,15 +225,7 @@ export class Folder {
     const place = this.#files.get(path);
     if (!place) return null;
     const [first, length] = place;
-    const end = first + length;
-    let at = first + begin;
-    const read = async (most) => {
-      const bytes = await this.#read(at, Math.min(end, at + Math.min(most, PIECE)));
-      at += bytes.length;
-      return bytes;
-    };
-    const skip = async (bytes) => void (at = Math.min(end, at + bytes));
-    return { length, read, skip, close() {} };
+    return this.#open(path, first, first + length, begin);
   }
 }
 

@@ -24,10 +24,14 @@ export const isThread = self.name === THREAD;
 if (isThread) onmessage = beThread;
 
 if (navigator.gpu) {
-  // The module's memory is shared, and not every browser has taken views of such memory here: it gets a copy.
+  // The module's memory is shared, and not every browser has taken views of such memory here: it gets a copy, always in
+  // the same place, because garbage of such a size is not collected in time.
   const { writeBuffer } = GPUQueue.prototype;
+  let copy = new Uint8Array();
   GPUQueue.prototype.writeBuffer = function (buffer, offset, data, ...range) {
-    return writeBuffer.call(this, buffer, offset, data.slice(), ...range);
+    if (copy.length < data.length) copy = new Uint8Array(data.length);
+    copy.set(data);
+    return writeBuffer.call(this, buffer, offset, copy.subarray(0, data.length), ...range);
   };
 }
 

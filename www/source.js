@@ -34,7 +34,8 @@ export class Source {
     return this.#own(path) ? null : (this.#hub?.sha256(path) ?? null);
   }
 
-  /** The file at `path` from byte `begin` on, or null if there is none. `fresh`: not from the browser's cache. */
+  /** The file at `path` from byte `begin` on, or null if there is none. `fresh`: not from the browser's cache. What its `read`
+   * returns is good until the next one. */
   async open(path, begin = 0, fresh = false) {
     const kept = this.#kept?.get(path);
     if (kept) return new Local(kept, path, begin);
@@ -56,7 +57,9 @@ export class Source {
 class Recorded {
   #file;
   #keep;
-  #pieces = [];
+  #blobs = [];
+  /** What comes after them. */
+  #bytes = new Uint8Array(BLOB_BYTES);
   #held = 0;
   #received = 0;
 
@@ -69,15 +72,15 @@ class Recorded {
   }
 
   async read(most) {
-    const bytes = await this.#file.read(most);
-    this.#pieces.push(bytes);
+    const bytes = await this.#file.read(Math.min(most, BLOB_BYTES - this.#held));
+    this.#bytes.set(bytes, this.#held);
     this.#held += bytes.length;
     this.#received += bytes.length;
     const whole = this.#received === this.length;
     if (this.#held < BLOB_BYTES && !whole) return bytes;
-    this.#pieces = [new Blob(this.#pieces)];
+    this.#blobs = [new Blob([...this.#blobs, this.#bytes.subarray(0, this.#held)])];
     this.#held = 0;
-    if (whole) this.#keep(this.#pieces[0]);
+    if (whole) this.#keep(this.#blobs[0]);
     return bytes;
   }
 

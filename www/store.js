@@ -2,6 +2,7 @@
 // `data`, all files of its pack one after the other, and `entry.json`, which says where each is and is written last.
 // Without it, what is there is the rest of a write that was interrupted, and is never used unverified.
 
+import { Local } from "./files.js";
 import { Folder, Keeper, interrupted, json, partsOf, placesOf } from "./keeper.js";
 
 const ROOT = "tintype";
@@ -66,8 +67,8 @@ class Store {
       // Something else has shortened it.
       if (data.size !== entry.bytes) throw new Error("incomplete");
       await writeEntry(folder, { ...entry, used: new Date().toISOString() }).catch(() => {});
-      const read = async (from, to) => new Uint8Array(await data.slice(from, to).arrayBuffer());
-      return Object.assign(new Folder(entry.model, placesOf(entry.files), read), { release });
+      const open = (path, first, end, begin) => new Local(data.slice(first, end), path, begin);
+      return Object.assign(new Folder(entry.model, placesOf(entry.files), open), { release });
     } catch {
       release();
       return null;

@@ -3,6 +3,7 @@
 // module itself broke, and { port }, on which a thread says that it broke.
 
 import { loadKept } from "./cache.js";
+import { rest } from "./download.js";
 import { Files } from "./files.js";
 import { Hub } from "./hub.js";
 import { Net, borrow } from "./net.js";
@@ -41,6 +42,8 @@ const OPS = {
       } else generator = await load(source);
     } catch (error) {
       throw error.code === "no-adapter" && !known ? { code: error.code, message: noAdapter() } : error;
+    } finally {
+      rest();
     }
     return { device: generator.device(), adapter: generator.adapter(), weights: generator.weights(), warnings };
   },

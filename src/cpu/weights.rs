@@ -122,7 +122,7 @@ impl Weights {
         let made = match declarations.specs[handle.0 as usize].layout {
             Layout::Matrix(matrix) => Blob::Matrix(RefCell::new(Rc::new(Dense::new(&matrix, blob)))),
             Layout::Vectors { .. } => Blob::Vectors(bytemuck::pod_collect_to_vec(&blob)),
-            Layout::Table { format, width, .. } => Blob::Table(Table::new(format, width, &blob)),
+            Layout::Table { format, width, .. } => Blob::Table(Table::new(format, width, blob)),
         };
         self.blobs.insert(handle, made);
     }

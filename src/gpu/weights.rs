@@ -109,7 +109,7 @@ impl GpuWeights {
         let at = piece.handle.0 as usize;
         if let Layout::Table { format, width, .. } = declarations.specs[at].layout {
             if let Some((handle, blob)) = tables.add(piece) {
-                self.tables.insert(handle, Table::new(format, width, &blob));
+                self.tables.insert(handle, Table::new(format, width, blob));
             }
             return;
         }

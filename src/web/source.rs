@@ -97,10 +97,13 @@ fn place(folder: Source) -> Place {
 
 #[wasm_bindgen]
 extern "C" {
-    /// Where a pack is written: class `Keeper` of www/store.js.
+    /// Where a pack is written: class `Keeper` of www/keeper.js.
     pub type Keeper;
     #[wasm_bindgen(method, catch)]
     fn begin(this: &Keeper, path: &str, bytes: f64) -> std::result::Result<(), JsValue>;
+    /// Memory of its own for the next bytes.
+    #[wasm_bindgen(method)]
+    fn slab(this: &Keeper, length: u32) -> Uint8Array;
     #[wasm_bindgen(method, catch)]
     fn write(this: &Keeper, path: &str, at: f64, bytes: &Uint8Array) -> std::result::Result<(), JsValue>;
     /// What was written so far.
@@ -114,7 +117,9 @@ impl Keep for Keeper {
     }
 
     fn write(&self, path: &str, at: u64, bytes: &[u8]) -> Result<()> {
-        self.write(path, at as f64, &Uint8Array::from(bytes)).map_err(failed)
+        let slab = self.slab(bytes.len() as u32);
+        slab.copy_from(bytes);
+        self.write(path, at as f64, &slab).map_err(failed)
     }
 
     fn end(&self, _path: &str) -> Result<()> {

@@ -44,7 +44,7 @@ impl<'a> Pieces<'a> {
     }
 }
 
-/// Rows that stay on the CPU, of f32 or f16.
+/// Rows that stay on the CPU, of f32 or f16. There are many, of which a prompt wants a few: halves stay as they came.
 pub struct Table {
     width: usize,
     values: Values,
@@ -52,26 +52,27 @@ pub struct Table {
 
 enum Values {
     F32(Vec<f32>),
-    F16(Vec<f16>),
+    F16(Vec<u8>),
 }
 
 impl Table {
-    pub fn new(format: Format, width: usize, blob: &[u8]) -> Table {
+    pub fn new(format: Format, width: usize, blob: Vec<u8>) -> Table {
         let values = match format {
-            Format::F32 => Values::F32(bytemuck::pod_collect_to_vec(blob)),
-            _ => {
-                Values::F16(blob.chunks_exact(2).map(|half| f16::from_le_bytes([half[0], half[1]])).collect())
-            }
+            Format::F32 => Values::F32(bytemuck::pod_collect_to_vec(&blob)),
+            _ => Values::F16(blob),
         };
         Table { width, values }
     }
 
     /// A row, if there are so many.
     pub fn row(&self, index: usize) -> Option<Vec<f32>> {
-        let range = index.checked_mul(self.width)?..index.checked_add(1)?.checked_mul(self.width)?;
+        let row = |size: usize| Some(index.checked_mul(size)?..index.checked_add(1)?.checked_mul(size)?);
         match &self.values {
-            Values::F32(values) => values.get(range).map(<[f32]>::to_vec),
-            Values::F16(values) => Some(values.get(range)?.iter().map(|v| v.to_f32()).collect()),
+            Values::F32(values) => values.get(row(self.width)?).map(<[f32]>::to_vec),
+            Values::F16(bytes) => {
+                let halves = bytes.get(row(2 * self.width)?)?.chunks_exact(2);
+                Some(halves.map(|half| f16::from_le_bytes([half[0], half[1]]).to_f32()).collect())
+            }
         }
     }
 

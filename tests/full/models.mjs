@@ -84,12 +84,16 @@ function index(pipeline, scheduler, vae, more = {}) {
   };
 }
 
-/** The folder of a model, which is made unless it is there. `tell` gets the bytes that were written, and all. */
+/**
+ * { folder, hashes } of a model, which is made unless it is there: `hashes` has those of its files of weights by their paths.
+ * `tell` gets the bytes that were written, and all.
+ */
 export function model(name, tell = () => {}) {
   const folder = join(OUT, name);
-  const stamp = join(OUT, `${name}.made`);
+  const stamp = join(OUT, `${name}.json`);
   const made = maker(name);
-  if (existsSync(stamp) && readFileSync(stamp, "utf8") === made) return folder;
+  const before = existsSync(stamp) && JSON.parse(readFileSync(stamp, "utf8"));
+  if (before && before.made === made) return { folder, hashes: before.hashes };
   rmSync(stamp, { force: true });
   rmSync(folder, { recursive: true, force: true });
   const { index, scheduler, pad, networks, unused } = MODELS[name];
@@ -98,17 +102,22 @@ export function model(name, tell = () => {}) {
   for (const [path, text] of Object.entries(texts)) writeFileSync(place(folder, path), text);
   const sizes = Object.values(networks).map(([, tensors, , dtype]) => listed(tensors, dtype).bytes);
   const all = sizes.reduce((a, b) => a + b);
-  let before = 0;
+  const hashes = {};
+  let written = 0;
   for (const [part, [, tensors, file, dtype]] of Object.entries(networks)) {
-    before += write(place(folder, `${part}/${file}`), listed(tensors, dtype), dtype, (bytes) => tell(before + bytes, all));
+    const path = `${part}/${file}`;
+    const contents = listed(tensors, dtype);
+    hashes[path] = write(place(folder, path), contents, dtype, (bytes) => tell(written + bytes, all));
+    written += contents.bytes;
   }
   // Files without content, which take no room on the disk: nobody asks for them.
   for (const [path, bytes] of Object.entries(unused)) {
     writeFileSync(place(folder, path), "");
     truncateSync(join(folder, path), bytes);
+    hashes[path] = "0".repeat(64);
   }
-  writeFileSync(stamp, made);
-  return folder;
+  writeFileSync(stamp, json({ made, hashes }));
+  return { folder, hashes };
 }
 
 /** What a model is made of, as a digest: what changes it makes it anew. */
@@ -135,8 +144,8 @@ function listed(tensors, dtype) {
   return { tensors, entries, bytes };
 }
 
-/** Writes a .safetensors file, and returns the bytes of its tensors. */
-function write(path, { tensors, entries, bytes }, dtype, tell) {
+/** Writes a .safetensors file, and returns its hash. */
+function write(path, { tensors, entries }, dtype, tell) {
   const { Array } = DTYPES[dtype];
   const header = { __metadata__: { format: "pt" } };
   for (const { name, shape, begin, end } of entries) header[name] = { dtype, shape, data_offsets: [begin, end] };
@@ -145,8 +154,13 @@ function write(path, { tensors, entries, bytes }, dtype, tell) {
   text.copy(padded);
   const size = Buffer.alloc(8);
   size.writeBigUInt64LE(BigInt(padded.length));
+  const sum = createHash("sha256");
   const file = openSync(path, "w");
-  writeSync(file, Buffer.concat([size, padded]));
+  const put = (bytes) => {
+    sum.update(bytes);
+    writeSync(file, bytes);
+  };
+  put(Buffer.concat([size, padded]));
   // Even, so that a tensor is the same whatever pieces it is written in.
   const buffer = new Array(PIECE / Array.BYTES_PER_ELEMENT);
   for (const { name, shape, begin, end } of entries) {
@@ -154,13 +168,13 @@ function write(path, { tensors, entries, bytes }, dtype, tell) {
     for (let at = begin; at < end; ) {
       const piece = buffer.subarray(0, Math.min(PIECE, end - at) / Array.BYTES_PER_ELEMENT);
       next(piece);
-      writeSync(file, piece);
+      put(piece);
       at += piece.byteLength;
     }
     tell(end);
   }
   closeSync(file);
-  return bytes;
+  return sum.digest("hex");
 }
 
 function place(folder, path) {

@@ -2,8 +2,9 @@
 // files come in ranges, pages of others may read them. What goes wrong is said by `faults`.
 
 import { createHash } from "node:crypto";
-import { readFileSync, readdirSync, statSync } from "node:fs";
+import { createReadStream, readFileSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
+import { pipeline } from "node:stream";
 import { serve } from "../../tools/serve.mjs";
 
 const CORS = {
@@ -20,10 +21,11 @@ export const COMMIT = "0123456789abcdef0123456789abcdef01234567";
  * Serves `repos` ({ "name/repo": folder }). Resolves to { url, log, api, faults }: `log` has { path, begin, end, sent,
  * authorization, secret } of every answer with a file's bytes, or { path, revision, resolved: true, authorization, secret }
  * of a redirect; `api` has the revisions that were asked for, and none is told while it is null. `faults` maps a path in
- * its repository to a function of { response, bytes, begin, end }, of which the last two are the range. It returns true if
- * it has answered; or bytes, which are sent in place of the file's.
+ * its repository to a function of { response, place, size, bytes, begin, end }, of which the last two are the range. It returns true if
+ * it has answered; or bytes, which are sent in place of the file's. `hashes` has those of a repository's weights by their
+ * paths, where these are too large to be read at every request.
  */
-export async function hub(t, repos) {
+export async function hub(t, repos, hashes = {}) {
   const log = [];
   const faults = new Map();
   /** Redirects that are good for one answer. */
@@ -38,7 +40,7 @@ export async function hub(t, repos) {
     if (known) {
       site.api?.push(asked);
       if (!site.api || !repos[known]) return response.writeHead(404).end();
-      return response.end(JSON.stringify({ sha: COMMIT, siblings: siblings(repos[known]) }));
+      return response.end(JSON.stringify({ sha: COMMIT, siblings: siblings(repos[known], hashes[known]) }));
     }
     const [, repo, revision, file] = path.match(/^\/([^/]+\/[^/]+)\/resolve\/([^/]+)\/(.+)$/) ?? [];
     if (repo) {
@@ -56,10 +58,10 @@ export async function hub(t, repos) {
     return send(path.split("/").slice(3).join("/"), place, response, request, { authorization, secret });
   };
   function send(path, place, response, request, credentials) {
-    let bytes = readFileSync(place);
+    const { size } = statSync(place);
     const [, from, to] = request.headers.range?.match(/^bytes=(\d+)-(\d*)$/) ?? [];
     const begin = Number(from ?? 0);
-    const end = Math.min(bytes.length, to ? Number(to) + 1 : bytes.length);
+    const end = Math.min(size, to ? Number(to) + 1 : size);
     const entry = { path, begin, end, sent: 0, ...credentials };
     log.push(entry);
     const { write } = response;
@@ -67,14 +69,20 @@ export async function hub(t, repos) {
       entry.sent += chunk.length;
       return write.call(response, chunk, ...rest);
     };
-    response.setHeader("ETag", `"${bytes.length}"`);
-    const how = { response, bytes, begin, end, ranged: from !== undefined };
-    const done = faults.get(path)?.(how);
+    response.setHeader("ETag", `"${size}"`);
+    const how = { response, place, size, begin, end, ranged: from !== undefined };
+    const done = faults.get(path)?.({ ...how, get bytes() { return readFileSync(place); } });
     if (done === true) return true;
-    bytes = done || bytes;
-    begun({ ...how, bytes, end: Math.min(end, bytes.length) });
-    response.write(bytes.subarray(begin, end));
-    response.end();
+    if (done) {
+      begun({ ...how, size: done.length, end: Math.min(end, done.length) });
+      response.write(done.subarray(begin, end));
+      response.end();
+      return true;
+    }
+    begun(how);
+    // A reader that goes away is no error here.
+    if (end > begin) pipeline(createReadStream(place, { start: begin, end: end - 1 }), response, () => {});
+    else response.end();
     return true;
   }
   const server = await serve({ answer });
@@ -83,16 +91,16 @@ export async function hub(t, repos) {
 }
 
 /** What the hub tells of the files of a repository: of the large ones their hashes. */
-function siblings(folder) {
+function siblings(folder, hashes) {
   const files = readdirSync(folder, { recursive: true }).filter((path) => statSync(join(folder, path)).isFile());
-  const sha256 = (path) => createHash("sha256").update(readFileSync(join(folder, path))).digest("hex");
+  const sha256 = (path) => hashes?.[path] ?? createHash("sha256").update(readFileSync(join(folder, path))).digest("hex");
   return files.map((path) => ({ rfilename: path, ...(path.endsWith(".safetensors") ? { lfs: { sha256: sha256(path) } } : {}) }));
 }
 
 /** Begins the answer to a request for a file, or for a range of it. */
-export function begun({ response, bytes, begin, end, ranged }) {
+export function begun({ response, size, begin, end, ranged }) {
   const head = { "Content-Type": "application/octet-stream", "Content-Length": end - begin };
-  if (ranged) head["Content-Range"] = `bytes ${begin}-${end - 1}/${bytes.length}`;
+  if (ranged) head["Content-Range"] = `bytes ${begin}-${end - 1}/${size}`;
   response.writeHead(ranged ? 206 : 200, head);
 }
 
@@ -100,6 +108,8 @@ export function begun({ response, bytes, begin, end, ranged }) {
 export function cut(how, at) {
   if (at < how.begin || at >= how.end) return false;
   begun(how);
-  how.response.write(how.bytes.subarray(how.begin, at), () => setTimeout(() => how.response.destroy(), 20));
+  const destroy = () => setTimeout(() => how.response.destroy(), 20);
+  if (at === how.begin) destroy();
+  else createReadStream(how.place, { start: how.begin, end: at - 1 }).on("end", destroy).pipe(how.response, { end: false });
   return true;
 }
