@@ -108,6 +108,7 @@ export function begun({ response, size, begin, end, ranged }) {
 export function cut(how, at) {
   if (at < how.begin || at >= how.end) return false;
   begun(how);
+  how.response.flushHeaders();
   const destroy = () => setTimeout(() => how.response.destroy(), 20);
   if (at === how.begin) destroy();
   else createReadStream(how.place, { start: how.begin, end: at - 1 }).on("end", destroy).pipe(how.response, { end: false });
