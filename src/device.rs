@@ -96,8 +96,8 @@ impl Device {
     pub fn limits(&self) -> Limits {
         match self {
             Device::Gpu(gpu) => gpu.info.limits,
-            // Sizes and indices of a 32-bit machine.
-            Device::Cpu => Limits { binding: 1 << 31, buffer: 1 << 31 },
+            // The most that one allocation of a 32-bit machine can have.
+            Device::Cpu => Limits { binding: i32::MAX as u64, buffer: i32::MAX as u64 },
         }
     }
 }
@@ -116,6 +116,7 @@ impl Weights {
         checkpoints: &[Checkpoint<'_, F>],
         hooks: Hooks<'_>,
     ) -> Result<Weights> {
+        declarations.check(checkpoints.first().map_or("", |checkpoint| checkpoint.component))?;
         Ok(match device {
             Device::Gpu(gpu) => {
                 Weights::Gpu(gpu::GpuWeights::load(gpu, declarations, checkpoints, hooks).await?)

@@ -118,6 +118,15 @@ impl Step {
         }
     }
 
+    fn is_finite(&self) -> bool {
+        let factors = [
+            [self.timestep, self.input_scale, self.p_sample, self.p_model],
+            [self.prev_p, self.prev_sample, self.prev_model, self.prev_noise],
+            [self.denoised_p, self.denoised_sample, self.noised_picture, self.noised_noise],
+        ];
+        factors.as_flattened().iter().chain(&self.prev_before).all(|factor| factor.is_finite())
+    }
+
     /// The prediction for one element.
     pub fn p(&self, x: f32, m: f32) -> f32 {
         let p = self.p_sample * x + self.p_model * m;
@@ -166,7 +175,15 @@ impl Schedule {
             let message = format!("scheduler {class:?} is not supported; supported are {}", supported());
             Error::unsupported(config.keys().place("_class_name", &message))
         })?;
-        (scheduler.schedule)(&config.keys(), steps, begin)
+        let schedule = (scheduler.schedule)(&config.keys(), steps, begin)?;
+        match schedule.steps.iter().position(|step| !step.is_finite()) {
+            None => Ok(schedule),
+            Some(i) => {
+                let message =
+                    format!("with these settings step {i} of {class} is not made of finite numbers");
+                Err(Error::model(config.keys().place("_class_name", &message)))
+            }
+        }
     }
 }
 

@@ -13,6 +13,7 @@ mod checkpoint;
 mod declare;
 mod embedding;
 mod fill;
+mod index;
 mod lora;
 mod merge;
 mod original;

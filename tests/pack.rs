@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use pollster::block_on;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use tintype::device::Device;
 use tintype::error::{Code, Error, Result};
 use tintype::host::Cancel;
@@ -218,4 +219,22 @@ fn mistakes_of_the_command() {
     assert!(said.contains("--model") && said.contains("is a pack"), "{said}");
     let said = failure(&["pack", "--model", "nowhere", "--weights", "q8", "--out", new.to_str().unwrap()]);
     assert!(said.contains("model_index.json") && !new.join(MANIFEST).exists(), "{said}");
+}
+
+/// A manifest that lists more bytes than there are, and the hash of those that there are.
+#[test]
+fn less_than_is_listed() {
+    let (_temp, out) = pack(&golden("lcm-like"), "q8");
+    let listed = fs::read(out.join(UNET)).unwrap();
+    let short = &listed[..listed.len() - 4];
+    fs::write(out.join(UNET), short).unwrap();
+    let mut manifest: Value = serde_json::from_slice(&fs::read(out.join(MANIFEST)).unwrap()).unwrap();
+    let hash: String = Sha256::digest(short).iter().map(|byte| format!("{byte:02x}")).collect();
+    manifest["files"][UNET]["sha256"] = json!([hash]);
+    fs::write(out.join(MANIFEST), manifest.to_string()).unwrap();
+    let e = refused(&DiskFolder::new(&out));
+    assert_eq!(e.code, Code::InvalidModel, "{e}");
+    for words in [UNET, &format!("{} bytes", short.len()), &listed.len().to_string()] {
+        assert!(e.message.contains(words), "{words} is missing: {e}");
+    }
 }

@@ -37,7 +37,7 @@ impl Linear {
     /// One matrix of `inputs` (with any padding of the parts) to `outputs`, made of these parts.
     pub fn fused(d: &mut Declarations, inputs: u32, outputs: u32, parts: Vec<Part>) -> Linear {
         let weights = parts.iter().filter(|p| p.shape.len() > 1);
-        let model_weights = weights.map(|p| p.shape.iter().product::<usize>() as u64).sum();
+        let model_weights = weights.map(Part::values).sum();
         Linear { weight: d.matrix(outputs, inputs, 1, parts), outputs, geglu: false, model_weights }
     }
 

@@ -47,7 +47,10 @@ pub fn group_norm(
         params: bytemuck::bytes_of(&params).to_vec(),
         bindings: vec![stats.into(), Binding::Weight(weight, u64::from(shape.c) * 8), affine.into()],
         threads: [channels, images],
-        cost: Cost { model_flops: 0, executed_flops: 8 * u64::from(images * slabs * group * shape.c) },
+        cost: Cost {
+            model_flops: 0,
+            executed_flops: 8 * u64::from(images * slabs) * u64::from(group) * u64::from(shape.c),
+        },
     });
 
     let y = r.tensor(shape);

@@ -5,7 +5,7 @@ use super::{Job, Network, Networks, Request, denoise_plan, read_json, text_plan,
 use crate::error::{Error, Result};
 use crate::model::clip::{HiddenState, TextEncoder};
 use crate::model::clip_vision::ImageEncoder;
-use crate::model::config::NetworkConfig;
+use crate::model::config::{NetworkConfig, VaeConfig};
 use crate::model::controlnet::ControlNet;
 use crate::model::t2i_adapter::T2iAdapter;
 use crate::model::unet::Unet;
@@ -132,37 +132,59 @@ pub(super) fn record(
             NetworkConfig::Vae(_) => format.of_autoencoder(),
             _ => format,
         };
-        let mut push = |name, record: &dyn Fn(&mut Declarations) -> Plan| {
-            let mut declarations = Declarations::new(format);
-            let plan = record(&mut declarations);
-            all.push(Planned { component, name, declarations, plan });
-        };
         match config {
             NetworkConfig::Text(c) => {
-                push(component, &|d| text_plan(&TextEncoder::declare(d, &c), target, 1, state));
+                let declare = |d: &mut Declarations| TextEncoder::declare(d, &c);
+                all.push(planned(component, component, format, declare, |e| {
+                    text_plan(&e, target, 1, state)
+                })?);
             }
-            NetworkConfig::Unet(c) => push(component, &|d| {
-                denoise_plan(&Networks::of(Unet::declare(d, &c), c.clone()), target, job)
-            }),
+            NetworkConfig::Unet(c) => {
+                let declare = |d: &mut Declarations| Networks::of(Unet::declare(d, &c), c.clone());
+                all.push(planned(component, component, format, declare, |n| denoise_plan(&n, target, job))?);
+            }
             NetworkConfig::Vae(c) => {
-                push("decoder", &|d| vae_plan(&Network::decoder(d, &c), &c, target, 1, job.size));
-                push("encoder", &|d| vae_plan(&Network::encoder(d, &c), &c, target, 1, [height, width]));
+                type Declare = fn(&mut Declarations, &VaeConfig) -> Network;
+                let halves: [(_, Declare, _); 2] =
+                    [("decoder", Network::decoder, job.size), ("encoder", Network::encoder, [height, width])];
+                for (name, declare, size) in halves {
+                    let plan = |network| vae_plan(&network, &c, target, 1, size);
+                    all.push(planned(component, name, format, |d| declare(d, &c), plan)?);
+                }
             }
             NetworkConfig::ControlNet(c) => {
-                push(component, &|d| control_plan(&ControlNet::declare(d, &c), target, job));
+                let declare = |d: &mut Declarations| ControlNet::declare(d, &c);
+                all.push(planned(component, component, format, declare, |n| control_plan(&n, target, job))?);
             }
             NetworkConfig::T2iAdapter(c) => {
-                push(component, &|d| adapter_plan(&T2iAdapter::declare(d, &c), target, job));
+                let declare = |d: &mut Declarations| T2iAdapter::declare(d, &c);
+                all.push(planned(component, component, format, declare, |n| adapter_plan(&n, target, job))?);
             }
             NetworkConfig::ImageEncoder(c) => {
-                push(component, &|d| vision_plan(&ImageEncoder::declare(d, "vision_model", &c), target, 1))
+                let declare = |d: &mut Declarations| ImageEncoder::declare(d, "vision_model", &c);
+                all.push(planned(component, component, format, declare, |e| vision_plan(&e, target, 1))?);
             }
             NetworkConfig::SafetyChecker(c) => {
-                push(component, &|d| vision_plan(&safety_checker(d, &c).0, target, 1));
+                let declare = |d: &mut Declarations| safety_checker(d, &c).0;
+                all.push(planned(component, component, format, declare, |e| vision_plan(&e, target, 1))?);
             }
         }
     }
     Ok(all)
+}
+
+/// Declares a network, and records it if what it asks for can be.
+fn planned<T>(
+    component: &'static str,
+    name: &'static str,
+    format: Format,
+    declare: impl FnOnce(&mut Declarations) -> T,
+    plan: impl FnOnce(T) -> Plan,
+) -> Result<Planned> {
+    let mut declarations = Declarations::new(format);
+    let network = declare(&mut declarations);
+    declarations.check(component)?;
+    Ok(Planned { component, name, declarations, plan: plan(network) })
 }
 
 /// A ControlNet without the U-Net that it was made for, in the sections of [`denoise_plan`].

@@ -32,19 +32,23 @@ impl Matrix {
         self.taps as usize * self.inputs as usize
     }
 
-    fn blocks(&self) -> usize {
-        (self.outputs / 4) as usize * (self.depth() / 4)
+    fn blocks(&self) -> u64 {
+        u64::from(self.outputs / 4) * (u64::from(self.taps) * u64::from(self.inputs) / 4)
     }
 
     /// Where the scales of q8 begin, in 16-byte units; the bias follows.
     pub fn scale_at(&self) -> u32 {
-        let units = match self.format {
+        self.units() as u32
+    }
+
+    /// The same before it is known to be small enough.
+    fn units(&self) -> u64 {
+        match self.format {
             Format::F32 => self.blocks() * 4,
             Format::F16 => self.blocks() * 2,
             Format::Q8 => self.blocks(),
-            Format::Q4 => self.blocks().div_ceil(2 * GROUP) * (SUPERBLOCK_BYTES / 16),
-        };
-        units as u32
+            Format::Q4 => self.blocks().div_ceil(2 * GROUP as u64) * (SUPERBLOCK_BYTES / 16) as u64,
+        }
     }
 
     pub fn bias_at(&self) -> u32 {
@@ -52,7 +56,13 @@ impl Matrix {
     }
 
     pub fn bytes(&self) -> usize {
-        (self.bias_at() + self.outputs / 4) as usize * 16
+        self.size() as usize
+    }
+
+    /// Bytes of the blob, counted where a 32-bit machine could not.
+    pub fn size(&self) -> u64 {
+        let scales = if self.format == Format::Q8 { self.outputs / 4 } else { 0 };
+        (self.units() + u64::from(scales) + u64::from(self.outputs / 4)) * 16
     }
 
     /// Stores the weights of one output: `row` is `[inputs, taps]` as checkpoints have it, `column` says

@@ -42,20 +42,21 @@ impl Vocabulary {
         special.map(|(special, _)| special.content.as_str()).or_else(|| self.merges.text(id))
     }
 
-    /// The id of the next token that has none.
-    fn next_id(&self) -> u32 {
-        let words = self.merges.ids.len() as u32;
-        self.special.iter().map(|(_, id)| id + 1).max().map_or(words, |next| next.max(words))
+    /// The id of the next token that has none, if there is one left.
+    fn next_id(&self) -> Option<u32> {
+        let words = u32::try_from(self.merges.ids.len()).ok()?;
+        match self.special.iter().map(|(_, id)| *id).max() {
+            Some(last) => Some(last.checked_add(1)?.max(words)),
+            None => Some(words),
+        }
     }
 
     /// Makes `token` a special one. `id` is what `tokenizer_config.json` says of it, if it does.
     fn add_special(&mut self, token: &Special, id: Option<u32>, files: &Files) -> Result<()> {
         if self.special.iter().all(|(known, _)| known.content != token.content) {
-            let given = match (self.id(&token.content), id) {
-                (Some(given), _) => given,
-                (None, Some(_)) => self.next_id(),
-                (None, None) => return Err(no_id(&self.file, &format!("token {:?}", token.content))),
-            };
+            let next = || self.next_id().filter(|_| id.is_some());
+            let given = self.id(&token.content).or_else(next);
+            let given = given.ok_or_else(|| no_id(&self.file, &format!("token {:?}", token.content)))?;
             self.special.push((token.clone(), given));
         }
         match (id, self.id(&token.content)) {
@@ -159,7 +160,7 @@ fn check_form(json: &Value, model: &Value, file: &str) -> Result<()> {
     let split =
         json!({"type": "Split", "pattern": {"Regex": PATTERN}, "behavior": "Removed", "invert": true});
     let mut pre_tokenizer = json["pre_tokenizer"].clone();
-    let steps = pre_tokenizer["pretokenizers"].as_array_mut();
+    let steps = pre_tokenizer.get_mut("pretokenizers").and_then(Value::as_array_mut);
     let bytes = steps.and_then(|steps| if steps.len() == 2 { steps.pop() } else { None }).unwrap_or_default();
     // Some name the special tokens in the pattern too; what it finds of one then, the second step cuts up again.
     let cuts_again = bytes.get("use_regex").is_none_or(|v| *v == json!(true));

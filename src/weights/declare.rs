@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 
+use crate::error::{Error, Result};
 use crate::quant::{Format, Matrix};
 
 /// Names a blob: its place in [`Declarations::specs`].
@@ -78,6 +79,16 @@ pub struct Part {
     pub role: Role,
 }
 
+impl Part {
+    /// How many it has, counted where a 32-bit machine could not.
+    pub fn values(&self) -> u64 {
+        self.shape.iter().map(|&d| d as u64).product()
+    }
+}
+
+/// No blob is larger: the most that one allocation of a 32-bit machine can have.
+const MAX_BYTES: u64 = i32::MAX as u64;
+
 #[derive(Clone, Copy, Debug)]
 pub enum Layout {
     Matrix(Matrix),
@@ -95,11 +106,18 @@ pub enum Layout {
 
 impl Layout {
     pub fn bytes(&self) -> usize {
+        self.size() as usize
+    }
+
+    /// The same before it is known to be small enough ([`Declarations::check`]), counted where a 32-bit machine could
+    /// not.
+    fn size(&self) -> u64 {
         match *self {
-            Layout::Matrix(m) => m.bytes(),
-            Layout::Vectors { bytes } => bytes,
-            Layout::Table { format: Format::F32, rows, width } => rows * width * 4,
-            Layout::Table { rows, width, .. } => rows * width * 2,
+            Layout::Matrix(m) => m.size(),
+            Layout::Vectors { bytes } => bytes as u64,
+            Layout::Table { format, rows, width } => {
+                rows as u64 * width as u64 * if format == Format::F32 { 4 } else { 2 }
+            }
         }
     }
 }
@@ -152,7 +170,23 @@ impl Declarations {
     /// Values of all tensors, as a checkpoint has them: without padding.
     pub fn parameters(&self) -> u64 {
         let parts = self.specs.iter().flat_map(|spec| &spec.parts);
-        parts.map(|part| part.shape.iter().product::<usize>() as u64).sum()
+        parts.map(Part::values).sum()
+    }
+
+    /// Whether every blob is one that a 32-bit machine can hold: to be asked before anything is recorded or read.
+    /// `what` is declared.
+    ///
+    /// Errors: `Unsupported`, which names the first tensor of a blob that is too large.
+    pub fn check(&self, what: &str) -> Result<()> {
+        let Some(spec) = self.specs.iter().find(|spec| spec.layout.size() > MAX_BYTES) else { return Ok(()) };
+        let (part, mib) = (&spec.parts[0], |bytes: u64| bytes.div_ceil(1 << 20));
+        Err(Error::unsupported(format!(
+            "{what}: {} of the shape {:?} is stored in {} MiB, supported are at most {} MiB",
+            part.names[0],
+            part.shape,
+            mib(spec.layout.size()),
+            mib(MAX_BYTES)
+        )))
     }
 
     pub fn add(&mut self, layout: Layout, parts: Vec<Part>) -> Handle {

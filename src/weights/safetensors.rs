@@ -196,7 +196,8 @@ impl TensorInfo {
         let elements = elements.ok_or_else(too_large)?;
         let shape = dims.iter().map(|&d| usize::try_from(d).map_err(|_| too_large()));
         let shape = shape.collect::<Result<Vec<_>>>()?;
-        usize::try_from(elements).map_err(|_| too_large())?;
+        // As f32 they must fit in one allocation, which has half of what a machine can address.
+        elements.checked_mul(4).and_then(|bytes| isize::try_from(bytes).ok()).ok_or_else(too_large)?;
         if end < begin {
             return Err(wrong("data_offsets", "an end that is not before the begin"));
         }

@@ -1,10 +1,9 @@
 //! Files of a component -> slabs of f32: found, read strictly forward, converted, handed on.
 
-use std::collections::{BTreeMap, HashMap};
-
-use serde_json::Value;
+use std::collections::HashMap;
 
 use super::checked::Checked;
+use super::index::Index;
 use super::pack::Keeping;
 use super::safetensors::{Dtype, Header, MAX_HEADER_BYTES, TensorInfo};
 use super::source::{ByteStream, Folder, join};
@@ -145,40 +144,6 @@ fn absent<F: Folder>(folder: &F, path: &str) -> Error {
     Error::not_found(format!("{path} does not exist in {}", folder.describe()))
 }
 
-/// Which shards there are. `shards` maps a file name to the tensors it should hold, at least one.
-struct Index {
-    shards: BTreeMap<String, Vec<String>>,
-    total: Option<u64>,
-}
-
-impl Index {
-    fn parse(json: &[u8], path: &str) -> Result<Index> {
-        let json: Value = serde_json::from_slice(json)
-            .map_err(|e| Error::model(format!("{path} is not valid JSON: {e}")))?;
-        let map = json.get("weight_map").and_then(Value::as_object);
-        let map = map.ok_or_else(|| {
-            Error::model(format!("{path} has no weight_map, wanted tensor names and their files"))
-        })?;
-        let mut shards = BTreeMap::<String, Vec<String>>::new();
-        for (name, shard) in map {
-            // Shards lie beside their index; anything else would lead out of the model's folder.
-            let shard =
-                shard.as_str().filter(|s| s.ends_with(".safetensors") && !s.contains(['/', '\\', ':']));
-            let shard = shard.ok_or_else(|| {
-                Error::model(format!(
-                    "{path}: tensor '{name}' is said to be in {}, wanted the name of a \
-                     .safetensors file beside the index",
-                    map[name]
-                ))
-            })?;
-            shards.entry(shard.to_string()).or_default().push(name.clone());
-        }
-        let total = json.get("metadata").and_then(|m| m.get("total_size"));
-        let total = total.and_then(|t| t.as_u64().or(t.as_f64().map(|t| t as u64)));
-        Ok(Index { shards, total })
-    }
-}
-
 /// Reads one file after another, with buffers that are reused.
 struct Reader<'a> {
     hooks: Hooks<'a>,
@@ -269,16 +234,22 @@ impl<'a> Reader<'a> {
         let mut halves = std::mem::take(&mut self.halves);
         for first in (0..info.rows()).step_by(step) {
             let rows = step.min(info.rows() - first);
-            floats.resize(rows * row_len, 0.0);
-            if info.dtype == Dtype::F32 {
-                self.fill(file, bytemuck::cast_slice_mut(&mut floats), path, info).await?;
-                #[cfg(target_endian = "big")]
-                floats.iter_mut().for_each(|x| *x = f32::from_bits(x.to_bits().swap_bytes()));
-            } else {
-                halves.resize(floats.len(), 0);
-                self.fill(file, bytemuck::cast_slice_mut(&mut halves), path, info).await?;
-                let widen = if info.dtype == Dtype::F16 { f16_to_f32 } else { bf16_to_f32 };
-                widen(&halves, &mut floats);
+            let (mut filled, len) = (0, rows * row_len);
+            while filled < len {
+                // One row may be longer than the file is: memory grows as it comes.
+                floats.resize(len.min(filled + SLAB_BYTES / 4), 0.0);
+                let piece = &mut floats[filled..];
+                if info.dtype == Dtype::F32 {
+                    self.fill(file, bytemuck::cast_slice_mut(piece), path, info).await?;
+                    #[cfg(target_endian = "big")]
+                    piece.iter_mut().for_each(|x| *x = f32::from_bits(x.to_bits().swap_bytes()));
+                } else {
+                    halves.resize(piece.len(), 0);
+                    self.fill(file, bytemuck::cast_slice_mut(&mut halves), path, info).await?;
+                    let widen = if info.dtype == Dtype::F16 { f16_to_f32 } else { bf16_to_f32 };
+                    widen(&halves, piece);
+                }
+                filled = floats.len();
             }
             self.done.non_finite += floats.iter().filter(|x| !x.is_finite()).count() as u64;
             sink.slab(info, first, rows, &floats).map_err(|e| in_file(e, path))?;

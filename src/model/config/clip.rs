@@ -59,6 +59,7 @@ impl ClipTextConfig {
             eos_token_id: f.count("eos_token_id", 49407)?,
             projection_dim: projects(&f).then(|| f.count("projection_dim", 512)).transpose()?,
         };
+        f.check_depth("num_hidden_layers", config.num_hidden_layers)?;
         check_sizes(&f, config.hidden_size, config.num_attention_heads, config.intermediate_size)?;
         Ok(config)
     }

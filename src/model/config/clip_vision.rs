@@ -54,6 +54,7 @@ impl ClipVisionConfig {
             layer_norm_eps: f.positive("layer_norm_eps", 1e-5)?,
             projection_dim,
         };
+        f.check_depth("num_hidden_layers", config.num_hidden_layers)?;
         check_sizes(f, config.hidden_size, config.num_attention_heads, config.intermediate_size)?;
         if config.image_size > MAX_SIDE {
             return Err(f.unsupported("image_size", &format!("at most {MAX_SIDE}")));

@@ -7,6 +7,9 @@ use crate::error::{Error, Result};
 /// No width, count or size in a configuration is larger.
 const MAX_NUMBER: u64 = 1 << 20;
 
+/// No network has more layers.
+const MAX_LAYERS: usize = 512;
+
 /// The object, and the file's name for messages. `null` counts as a value, not as an absence: in
 /// diffusers it overrides the default.
 pub struct Fields<'a> {
@@ -202,6 +205,17 @@ impl<'a> Fields<'a> {
     pub fn positive(&self, key: &str, default: f32) -> Result<f32> {
         let number = self.float(key, default)?;
         if number > 0.0 { Ok(number) } else { Err(self.wrong(key, "a number larger than 0")) }
+    }
+
+    /// Refuses a network so deep that its list of layers alone would not fit in memory: `keys` make it `layers` deep.
+    pub fn check_depth(&self, keys: &str, layers: usize) -> Result<()> {
+        if layers > MAX_LAYERS {
+            let file = self.file;
+            return Err(Error::unsupported(format!(
+                "{file}: {keys} make a network of {layers} layers, supported is one of at most {MAX_LAYERS}"
+            )));
+        }
+        Ok(())
     }
 
     /// Refuses widths that are not multiples of the number of groups (which the normalisation cannot

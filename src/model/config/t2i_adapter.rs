@@ -54,6 +54,7 @@ impl T2iAdapterConfig {
             return Err(f.unsupported("in_channels", "at most 64"));
         }
         let num_res_blocks = f.count("num_res_blocks", 2)?;
+        f.check_depth("num_res_blocks", channels.len().saturating_mul(num_res_blocks))?;
         Ok(T2iAdapterConfig { adapter_type, in_channels, channels, num_res_blocks, downscale_factor })
     }
 

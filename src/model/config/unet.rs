@@ -149,11 +149,24 @@ impl UnetConfig {
         4 * self.block_out_channels[0]
     }
 
+    /// Resnets and transformer blocks; the mid block counts as one more of the last level.
+    fn layers(&self) -> usize {
+        let last = self.block_out_channels.len() - 1;
+        let down = self.down_blocks.iter().enumerate().map(|(i, kind)| (i, *kind));
+        let up = self.up_blocks.iter().enumerate().map(|(i, kind)| (last - i, *kind));
+        let each = down.chain(up).chain([(last, self.mid_kind)]).map(|(level, kind)| {
+            let behind = if kind.attends_text() { self.transformer_layers_per_block[level] } else { 0 };
+            self.layers_per_block.saturating_add(1).saturating_mul(1 + behind)
+        });
+        each.fold(0, usize::saturating_add)
+    }
+
     fn check(&self, f: &Fields) -> Result<()> {
         f.check_widths("block_out_channels", &self.block_out_channels, self.norm_num_groups)?;
         if !self.cross_attention_dim.is_multiple_of(4) {
             return Err(f.unsupported("cross_attention_dim", "a multiple of 4"));
         }
+        f.check_depth("layers_per_block and transformer_layers_per_block", self.layers())?;
         let last = self.block_out_channels.len() - 1;
         for (i, (&width, &heads)) in self.block_out_channels.iter().zip(&self.heads).enumerate() {
             let up = self.up_blocks.get(last - i).copied();

@@ -89,6 +89,8 @@ impl KlConfig {
         let blocks = block_out_channels.len();
         f.block_types("down_block_types", blocks, &[()], &[("DownEncoderBlock2D", ())])?;
         f.block_types("up_block_types", blocks, &[()], &[("UpDecoderBlock2D", ())])?;
+        let layers_per_block = f.count("layers_per_block", 1)?;
+        f.check_depth("layers_per_block", blocks.saturating_mul(layers_per_block))?;
         let norm_num_groups = f.count("norm_num_groups", 32)?;
         f.check_widths("block_out_channels", &block_out_channels, norm_num_groups)?;
         let mid_block_add_attention = f.bool("mid_block_add_attention", true)?;
@@ -105,7 +107,7 @@ impl KlConfig {
             in_channels: f.count("in_channels", 3)?,
             out_channels: f.count("out_channels", 3)?,
             block_out_channels,
-            layers_per_block: f.count("layers_per_block", 1)?,
+            layers_per_block,
             latent_channels: f.count("latent_channels", 4)?,
             norm_num_groups,
             scaling_factor: f.positive("scaling_factor", 0.18215)?,
@@ -134,6 +136,7 @@ impl TinyConfig {
                 let wanted = format!("{} entries, as many as {widths_key}", widths.len());
                 return Err(f.wrong(blocks_key, &wanted));
             }
+            f.check_depth(blocks_key, blocks.iter().sum())?;
             if widths.iter().any(|w| *w != widths[0] || !w.is_multiple_of(4)) {
                 return Err(f.unsupported(widths_key, "one multiple of 4 for all blocks"));
             }

@@ -189,8 +189,13 @@ impl Listed {
 
     /// Bytes of a chunk.
     pub fn chunk_bytes(&self, chunk: usize) -> usize {
-        (self.bytes - (chunk * CHUNK_BYTES) as u64).min(CHUNK_BYTES as u64) as usize
+        (self.bytes - chunk_at(chunk)).min(CHUNK_BYTES as u64) as usize
     }
+}
+
+/// Where a chunk begins, counted where a 32-bit machine could not.
+pub fn chunk_at(chunk: usize) -> u64 {
+    chunk as u64 * CHUNK_BYTES as u64
 }
 
 /// The sha256 of some bytes, in lower-case hex.

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::manifest::{CHUNK_BYTES, Listed, Manifest};
+use super::manifest::{Listed, MANIFEST, Manifest, chunk_at};
 use super::write::Weights;
 use super::{describe, name, packed};
 use crate::error::{Code, Error, Result};
@@ -106,15 +106,20 @@ impl<'a, F: Folder> Verified<'a, F> {
 
     async fn fetch(&mut self) -> Result<()> {
         self.chunk.resize(self.listed.chunk_bytes(self.next), 0);
-        let got = self.file.read_full(&mut self.chunk).await?;
+        let mut got = self.file.read_full(&mut self.chunk).await?;
         if let Err(e) = self.listed.check(self.path, self.next, &self.chunk[..got]) {
-            let begin = (self.next * CHUNK_BYTES) as u64;
-            self.file = open(self.folder, self.path, begin, true).await?;
-            let got = self.file.read_full(&mut self.chunk).await?;
+            self.file = open(self.folder, self.path, chunk_at(self.next), true).await?;
+            got = self.file.read_full(&mut self.chunk).await?;
             self.listed.check(self.path, self.next, &self.chunk[..got]).map_err(|_| e)?;
         }
+        // A hash may be that of less than the manifest lists.
+        if got < self.chunk.len() {
+            let (chunk, wanted) = (self.next, self.chunk.len());
+            let message = format!("{}: chunk {chunk} has {got} bytes, {MANIFEST} lists {wanted}", self.path);
+            return Err(Error::model(message));
+        }
         if let Some(kept) = self.kept {
-            kept.bytes((self.next * CHUNK_BYTES) as u64, &self.chunk);
+            kept.bytes(chunk_at(self.next), &self.chunk);
         }
         (self.next, self.at) = (self.next + 1, 0);
         Ok(())

@@ -1,0 +1,167 @@
+//! Safetensors files: their headers, shards, LoRAs, textual inversion.
+
+use std::sync::OnceLock;
+
+use pollster::block_on;
+use tintype::error::{Error, Result};
+use tintype::model::config::UnetConfig;
+use tintype::model::unet::Unet;
+use tintype::quant::Format;
+use tintype::weights::{
+    Adapter, ByteStream, Declarations, Embedding, Folder, Hooks, Lora, MemoryFolder, Merge, Sink, TensorInfo,
+    header, places, stream, stream_file,
+};
+
+use super::{folder, one};
+use crate::mutate::Files;
+use crate::tensors::file;
+
+const FILE: &str = "x.safetensors";
+
+/// A file of every type, with a row longer than others.
+pub fn tensors() -> Vec<Files> {
+    let header = br#"{"__metadata__": {"format": "pt"},
+        "a": {"dtype": "F32", "shape": [3, 4], "data_offsets": [0, 48]},
+        "b.weight": {"dtype": "F16", "shape": [2, 2, 3, 3], "data_offsets": [48, 120]},
+        "c": {"dtype": "BF16", "shape": [], "data_offsets": [120, 122]},
+        "d": {"dtype": "I64", "shape": [2], "data_offsets": [122, 138]},
+        "e": {"dtype": "F8_E4M3", "shape": [5], "data_offsets": [138, 143]},
+        "f": {"dtype": "F32", "shape": [0, 7], "data_offsets": [143, 143]},
+        "g": {"dtype": "F16", "shape": [1, 5000], "data_offsets": [143, 10143]}}"#;
+    vec![
+        Files::from([(FILE.to_owned(), file(header, &vec![0x3c; 10143]).into())]),
+        one("extras/ip-adapter/ip-adapter.safetensors", FILE),
+    ]
+}
+
+/// Checks what a sink is promised.
+#[derive(Default)]
+struct Promised {
+    rows: usize,
+}
+
+impl Sink for Promised {
+    fn wants(&mut self, info: &TensorInfo) -> Result<bool> {
+        Ok(info.dtype.size().is_some_and(|size| size < 8))
+    }
+
+    fn slab(&mut self, info: &TensorInfo, first_row: usize, rows: usize, data: &[f32]) -> Result<()> {
+        self.rows = if first_row == 0 { 0 } else { self.rows };
+        assert!(first_row == self.rows && rows > 0, "{}: rows from {first_row}", info.name);
+        self.rows += rows;
+        assert!(self.rows <= info.rows() && data.len() == rows * info.row_len(), "{}", info.name);
+        Ok(())
+    }
+}
+
+/// A folder whose files do not say how long they are, as a server's compressed answers.
+struct Unmeasured(MemoryFolder);
+struct Stream<S>(S);
+
+impl Folder for Unmeasured {
+    type File = Stream<<MemoryFolder as Folder>::File>;
+
+    async fn open(&self, path: &str) -> Result<Option<Self::File>> {
+        Ok(self.0.open(path).await?.map(Stream))
+    }
+
+    fn describe(&self) -> String {
+        self.0.describe()
+    }
+}
+
+impl<S: ByteStream> ByteStream for Stream<S> {
+    async fn read(&mut self, buf: &mut [u8]) -> Result<usize> {
+        self.0.read(buf).await
+    }
+
+    fn len(&self) -> Option<u64> {
+        None
+    }
+}
+
+/// With and without a length that is known; a good file is good either way.
+pub fn stream_all(files: &Files) -> Result<()> {
+    let files = folder(files);
+    let known = block_on(stream_file(&files, FILE, &mut Promised::default(), Hooks::NONE)).map(drop);
+    let files = Unmeasured(files);
+    let unknown = block_on(stream_file(&files, FILE, &mut Promised::default(), Hooks::NONE)).map(drop);
+    assert!(known.is_err() || unknown.is_ok(), "{unknown:?} where the length is not known");
+    places(&block_on(header(&files, FILE))?);
+    known
+}
+
+pub fn shards() -> Vec<Files> {
+    let shard = |name: &str| {
+        let header = format!(r#"{{"{name}": {{"dtype": "F16", "shape": [2, 4], "data_offsets": [0, 16]}}}}"#);
+        file(header.as_bytes(), &[0x3c; 16])
+    };
+    let index = br#"{"metadata": {"total_size": 32}, "weight_map": {"a": "1-of-2.safetensors", "b": "2-of-2.safetensors"}}"#;
+    vec![Files::from([
+        ("unet/model.safetensors.index.json".to_owned(), index.as_slice().into()),
+        ("unet/1-of-2.safetensors".to_owned(), shard("a").into()),
+        ("unet/2-of-2.safetensors".to_owned(), shard("b").into()),
+    ])]
+}
+
+pub fn stream_shards(files: &Files) -> Result<()> {
+    let mut sink = Promised::default();
+    let progress = |read: u64, total: Option<u64>| assert!(total.is_none_or(|total| read <= total));
+    let hooks = Hooks { progress: &progress, ..Hooks::NONE };
+    let known = block_on(stream(&folder(files), "unet", "model", &mut sink, hooks)).map(drop);
+    let unknown = block_on(stream(&Unmeasured(folder(files)), "unet", "model", &mut sink, hooks));
+    assert!(known.is_err() || unknown.is_ok(), "{unknown:?} where the length is not known");
+    known
+}
+
+pub fn loras() -> Vec<Files> {
+    ["pytorch_lora_weights", "peft_names"]
+        .map(|name| one(&format!("extras/lora/{name}.safetensors"), FILE))
+        .to_vec()
+}
+
+/// The U-Net that the LoRAs are for.
+fn declared() -> &'static Declarations {
+    static DECLARED: OnceLock<Declarations> = OnceLock::new();
+    DECLARED.get_or_init(|| {
+        let json = one("sd15-like/unet/config.json", FILE);
+        let config = UnetConfig::from_json(&json[FILE], "unet/config.json").unwrap();
+        let mut declarations = Declarations::new(Format::F32);
+        Unet::declare(&mut declarations, &config);
+        declarations
+    })
+}
+
+pub fn merge_lora(files: &Files) -> Result<()> {
+    let lora = block_on(Lora::read(&folder(files), FILE, Hooks::NONE))?;
+    lora.check_components(&["unet", "text_encoder"])?;
+    let merge = Merge::new(declared(), 0, "unet", &[Adapter { lora: &lora, scale: 0.5 }])?;
+    for (handle, spec) in declared().handles() {
+        for (part, wanted) in
+            spec.parts.iter().enumerate().filter(|(i, _)| merge.has((handle.0 as usize, *i)))
+        {
+            let row_len = wanted.shape[1..].iter().product();
+            merge.add((handle.0 as usize, part), 0, row_len, &mut vec![0.0; wanted.shape[0] * row_len]);
+        }
+    }
+    Ok(())
+}
+
+pub fn embeddings() -> Vec<Files> {
+    let header = br#"{"<a>": {"dtype": "F32", "shape": [2, 8], "data_offsets": [0, 64]}}"#;
+    vec![Files::from([(FILE.to_owned(), file(header, &[0x3c; 64]).into())])]
+}
+
+/// For a model of one text encoder or of two.
+pub fn read_embedding(files: &Files) -> Result<()> {
+    let files = folder(files);
+    let read = |widths: &[usize]| -> Result<Embedding> {
+        block_on(Embedding::read(&files, FILE, widths, Hooks::NONE))
+    };
+    let check = |embedding: Embedding, widths: &[usize]| {
+        let even = embedding.vectors.iter().zip(widths).all(|(v, width)| v.len() == embedding.count * width);
+        if even { Ok(()) } else { Err(Error::new(tintype::error::Code::Internal, "uneven vectors")) }
+    };
+    let _ = read(&[8, 12]).and_then(|embedding| check(embedding, &[8, 12]));
+    check(read(&[8])?, &[8])
+}
