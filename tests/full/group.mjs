@@ -50,9 +50,15 @@ async function inChromium(t, { folder, hashes }, picture, group, tell) {
   const measured = async (work, ...args) => {
     gauge.begin();
     const begin = Date.now();
-    const result = await page.evaluate(work, ...args);
-    const seconds = (Date.now() - begin) / 1000;
-    return { ...result, begin, seconds, ...(await gauge.end()) };
+    let [result, seconds, held] = [];
+    try {
+      result = await page.evaluate(work, ...args);
+      seconds = (Date.now() - begin) / 1000;
+    } finally {
+      // Whatever came of it: the sampling keeps the process alive.
+      held = await gauge.end();
+    }
+    return { ...result, begin, seconds, ...held };
   };
   const { weights, decoderWeights, device } = group;
   const options = { model: repo, hub: url, weights, decoderWeights, device, activations: "f32" };

@@ -12,6 +12,9 @@ pub enum Json {
     Written(String),
 }
 
+/// Longer texts and lists are not made many times as long: change after change would make gigabytes of them.
+const LONG: usize = 1 << 12;
+
 /// Values that somebody may have thought impossible.
 const STRANGE: [&str; 44] = [
     "0",
@@ -77,6 +80,15 @@ impl Json {
         let mut out = String::new();
         self.write(&mut out);
         out.into_bytes()
+    }
+
+    /// About how many bytes it is written in.
+    fn length(&self) -> usize {
+        match self {
+            Json::Written(text) => text.len(),
+            Json::List(list) => list.iter().map(|item| 1 + item.length()).sum(),
+            Json::Object(entries) => entries.iter().map(|(key, value)| key.len() + 4 + value.length()).sum(),
+        }
     }
 
     fn write(&self, out: &mut String) {
@@ -158,7 +170,9 @@ impl Json {
                     0 => drop(list.remove(at)),
                     1 => list.push(list[at].clone()),
                     2 => list.swap(at, 0),
-                    3 => list.extend(vec![list[at].clone(); 1 << random.below(10)]),
+                    3 if list[at].length() < LONG => {
+                        list.extend(vec![list[at].clone(); 1 << random.below(10)])
+                    }
                     _ => list[at] = other,
                 }
             }
@@ -180,7 +194,8 @@ fn rewritten(text: &str, random: &mut Random) -> String {
         return format!("{:e}", number * [-1.0, 1e-3, 1e3, 1e30, 1e-30][random.below(5)]);
     }
     let inner = text.trim_matches('"');
-    let longer = [format!("{inner}{inner}"), format!("../{inner}"), inner.repeat(64), String::new()];
+    let times = if inner.len() < LONG { 64 } else { 1 };
+    let longer = [format!("{inner}{inner}"), format!("../{inner}"), inner.repeat(times), String::new()];
     format!("\"{}\"", random.of(&longer))
 }
 

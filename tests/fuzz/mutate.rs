@@ -68,7 +68,8 @@ fn lines(bytes: &[u8], random: &mut Random) -> Vec<u8> {
                 random.of(&[&b""[..], b" ", b"a", b"a b c", b"  a b", b"</w> </w>", b"#version", b"\r"])
         }
         4 => lines.truncate(at),
-        _ => lines.extend(vec![lines[at]; 1 << random.below(12)]),
+        _ if lines[at].len() < 1 << 12 => lines.extend(vec![lines[at]; 1 << random.below(12)]),
+        _ => {}
     }
     lines.join(&b'\n')
 }

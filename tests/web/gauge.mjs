@@ -75,9 +75,11 @@ export class Gauge {
     return { ...this.peaks, ...counted };
   }
 
-  /** Collects the garbage of the page. */
-  async collect() {
+  /** What the page's own heap holds when its garbage is collected, in bytes with its array buffers. */
+  async page() {
     await this.#session.send("HeapProfiler.collectGarbage");
+    const { usedSize, backingStorageSize } = await this.#session.send("Runtime.getHeapUsage");
+    return usedSize + backingStorageSize;
   }
 
   async #sample() {

@@ -114,3 +114,9 @@ export function cut(how, at) {
   else createReadStream(how.place, { start: how.begin, end: at - 1 }).on("end", destroy).pipe(how.response, { end: false });
   return true;
 }
+
+/** Random numbers that are the same in every run. */
+export function random(seed) {
+  let state = seed;
+  return () => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0) / 2 ** 32;
+}

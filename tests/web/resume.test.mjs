@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { ROOT } from "../../tools/shell.mjs";
 import { open, openFirefox } from "./harness.mjs";
-import { cut, hub } from "./hub.mjs";
+import { cut, hub, random } from "./hub.mjs";
 
 const PACKED = "unet/tintype.safetensors";
 const CHUNK = 8 << 20;
@@ -74,12 +74,6 @@ const folders = (page) =>
     for await (const key of root.keys()) count += key.length > 0;
     return count;
   });
-
-/** Random numbers that are the same in every run. */
-function random(seed) {
-  let state = seed;
-  return () => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0) / 2 ** 32;
-}
 
 test("a pack that is kept", { timeout: 300_000 }, async (t) => {
   const { out, bytes } = pack(t);

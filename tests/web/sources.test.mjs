@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { GOLDEN, open, script } from "./harness.mjs";
-import { COMMIT, begun, cut, hub } from "./hub.mjs";
+import { COMMIT, begun, cut, hub, random } from "./hub.mjs";
 import { ROOT } from "../../tools/shell.mjs";
 
 const FOLDER = join(ROOT, "models/builtin");
@@ -29,12 +29,6 @@ const draw = (page, options) =>
       return { code: error.code ?? error.name, message: error.message };
     }
   }, options);
-
-/** Random numbers that are the same in every run. */
-function random(seed) {
-  let state = seed;
-  return () => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0) / 2 ** 32;
-}
 
 test("a repository of the hub", { timeout: 300_000 }, async (t) => {
   const { page, served } = await open(t);

@@ -1,0 +1,121 @@
+// Loads that are aborted at any moment: what they held is let go, nothing that they have written is half there, and the
+// next one draws what it should.
+
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { ROOT } from "../../tools/shell.mjs";
+import { Gauge } from "./gauge.mjs";
+import { open } from "./harness.mjs";
+import { hub, random } from "./hub.mjs";
+
+const BUILTIN = join(ROOT, "models/builtin");
+/** What a page may hold more than before, in bytes: its own code is compiled in the meantime. */
+const MORE = 1 << 20;
+
+/** Loads the model once for each moment, in milliseconds, and aborts it then. Resolves to what came of each. */
+const abortAt = (page, options, moments) =>
+  page.evaluate(async ([options, moments]) => {
+    const { ImageGenerator } = await import("/index.js");
+    const ends = [];
+    for (const moment of moments) {
+      const abort = new AbortController();
+      const timer = setTimeout(() => abort.abort(`at ${moment}`), moment);
+      const end = await ImageGenerator.create({ ...options, signal: abort.signal }).then((generator) => generator, (reason) => reason);
+      clearTimeout(timer);
+      end.dispose?.();
+      ends.push(end.dispose ? "loaded" : (end.message ?? end));
+    }
+    return ends;
+  }, [options, moments]);
+
+/** Loads the model and draws: a digest of the picture, and how long the loading took. */
+const draw = (page, options) =>
+  page.evaluate(async (options) => {
+    const { ImageGenerator } = await import("/index.js");
+    const begin = performance.now();
+    const generator = await ImageGenerator.create(options);
+    const took = performance.now() - begin;
+    const { warnings } = generator;
+    const picture = await generator.generate("a red circle on blue", { seed: 5, steps: 1, width: 64, height: 64 });
+    generator.dispose();
+    const digest = await crypto.subtle.digest("SHA-256", picture.toImageData().data);
+    return { pixels: Array.from(new Uint8Array(digest)).join(), warnings, took };
+  }, options);
+
+/** All files in the origin's private folder, and their bytes. */
+const files = (page) =>
+  page.evaluate(async () => {
+    const all = {};
+    const walk = async (folder, path) => {
+      for await (const [name, handle] of folder.entries()) {
+        if (handle.kind === "directory") await walk(handle, `${path}${name}/`);
+        else all[path + name] = (await handle.getFile()).size;
+      }
+    };
+    await walk(await navigator.storage.getDirectory(), "");
+    return all;
+  });
+
+const cache = (page, name) => page.evaluate(async (name) => (await import("/index.js")).cache[name](), name);
+
+/** Waits for what ends soon after a promise was settled. */
+async function soon(holds, what) {
+  for (let wait = 0; !(await holds()); wait++) {
+    assert.ok(wait < 100, what());
+    await new Promise((wake) => setTimeout(wake, 50));
+  }
+}
+
+test("what loads hold and write that are aborted at any moment", { timeout: 300_000 }, async (t) => {
+  const pack = mkdtempSync(join(tmpdir(), "tintype-cancel-"));
+  t.after(() => rmSync(pack, { recursive: true }));
+  execFileSync(join(ROOT, "target/release/tintype"), ["pack", "--model", BUILTIN, "--weights", "q8", "--out", pack], { stdio: "ignore" });
+  const { page, complaints } = await open(t);
+  const { url } = await hub(t, { "house/builtin": BUILTIN, "house/pack": pack });
+  const gauge = await Gauge.attach(page);
+  const next = random(11);
+
+  for (const [model, device, times] of [["house/builtin", "cpu", 50], ["house/pack", "cpu", 50], ["house/builtin", "gpu", 15]]) {
+    await t.test(`${model} on the ${device}`, async () => {
+      const options = { model, hub: url, weights: "q8", device };
+      const { pixels, took } = await draw(page, options);
+      await cache(page, "clear");
+      const before = await gauge.page();
+
+      const moments = Array.from({ length: times }, () => Math.floor(next() * took));
+      const ends = await abortAt(page, options, moments);
+      const wrong = ends.filter((end, i) => end !== "loaded" && end !== `at ${moments[i]}`);
+      assert.deepEqual(wrong, []);
+      const aborted = ends.filter((end) => end !== "loaded").length;
+      assert.ok(aborted > times / 2, `only ${aborted} of ${times} were aborted`);
+
+      await soon(() => gauge.workers === 0, () => `${gauge.workers} workers still run`);
+      const after = await gauge.page();
+      assert.ok(after < before + MORE, `the page held ${before} bytes, now ${after}`);
+
+      // What is listed is whole, and what is not is never used.
+      for (const { key } of await cache(page, "list")) {
+        const again = await draw(page, { ...options, offline: true });
+        assert.deepEqual([again.pixels, again.warnings], [pixels, []], key);
+      }
+      const last = await draw(page, options);
+      assert.deepEqual([last.pixels, last.warnings], [pixels, []]);
+      const [entry, ...others] = await cache(page, "list");
+      assert.deepEqual(others, []);
+      const kept = await files(page);
+      const names = ["data", "entry.json", "parts.json"].map((name) => `tintype/${entry.key}/${name}`);
+      assert.deepEqual(Object.keys(kept).sort(), names);
+      assert.equal(kept[names[0]], entry.bytes);
+      const offline = await draw(page, { ...options, offline: true });
+      assert.equal(offline.pixels, pixels);
+      await cache(page, "clear");
+      assert.deepEqual(await files(page), {});
+    });
+  }
+  // Such as a rejection that nobody has caught; a blank page has no icon.
+  assert.deepEqual(complaints.filter((words) => !words.includes("status of 404")), []);
+});
