@@ -3,6 +3,7 @@ mod bench;
 mod cli;
 mod errors;
 mod extras;
+mod fidelity;
 mod harness;
 mod memory;
 mod models;
