@@ -45,6 +45,7 @@ async function inChromium(t, { folder, hashes }, picture, group, tell) {
   const { url, log, faults } = await hub(t, { [repo]: folder }, { [repo]: hashes });
   count(served);
   served.set("/tests/native.png", picture);
+  await roomy(page);
   const gauge = await Gauge.attach(page);
   /** Runs `work` in the page, and measures the worker meanwhile. */
   const measured = async (work, ...args) => {
@@ -83,6 +84,12 @@ async function inChromium(t, { folder, hashes }, picture, group, tell) {
   if (picture) found.smallAgain = await page.evaluate(digest, { prompt: PROMPT, seed: SEED, size: SMALL });
   found.kept = await page.evaluate(async () => (await import("/index.js")).cache.size());
   return found;
+}
+
+/** A private window, as this page is in, may keep a twentieth of the machine's memory or a little more: by chance too little. */
+async function roomy(page) {
+  const session = await page.context().newCDPSession(page);
+  await session.send("Storage.overrideQuotaForOrigin", { origin: new URL(page.url()).origin, quotaSize: 2 ** 33 });
 }
 
 /** What goes wrong once each: a busy server, a connection that breaks in the middle of a range. */
