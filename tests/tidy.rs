@@ -102,7 +102,7 @@ fn walk(folder: &Path, prefix: &str, files: &mut Vec<File>) {
         "target",
         "node_modules",
         "models",
-        "www/pkg",
+        "dist",
         "tests/out",
         "tests/golden/ref",
         "Cargo.lock",
@@ -306,7 +306,7 @@ fn nothing_of_one_machine() {
     for file in files() {
         for (at, line) in file.lines() {
             // Where repositories are that visitors name.
-            let hub = file.path == "www/index.js" && line.starts_with("const HUB = ");
+            let hub = file.path == "www/options.ts" && line.starts_with("const HUB = ");
             let mut saw = |what: &str| found.push(format!("{}:{at}: {what}", file.path));
             for place in &places {
                 // As the begin of a path, not as a part of one.

@@ -1,10 +1,12 @@
-// The modules for the browser, one for all and one with relaxed SIMD: cargo -> wasm-bindgen -> wasm-opt ->
-// www/pkg/base and www/pkg/relaxed. Does nothing when no input changed.
+// The npm package's files, in dist/: the modules for the browser, one for all and one with relaxed SIMD (cargo ->
+// wasm-bindgen -> wasm-opt -> dist/pkg/base and dist/pkg/relaxed), the built-in model as a pack in one file, and what
+// tsc makes of www/. What no input of has changed is left as it is.
 //
 //   node tools/build.mjs [--force]
 
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { setFlagsFromString } from "node:v8";
@@ -13,7 +15,8 @@ import * as find from "./find.mjs";
 import { BUILD, setup } from "./setup.mjs";
 import { Plain, ROOT, main, must, say, step } from "./shell.mjs";
 
-const PKG = join(ROOT, "www/pkg");
+export const DIST = join(ROOT, "dist");
+const PKG = join(DIST, "pkg");
 const STAMP = join(PKG, ".inputs");
 /** What each module needs of a browser: wasm's features beyond the compiler's own choice. */
 const THREADS = ["atomics", "bulk-memory", "mutable-globals", "simd128"];
@@ -27,13 +30,20 @@ const LINK = [
 ];
 /** Of each module, gzipped: what a visitor loads. */
 const MOST_BYTES = 1_000_000;
+const MODEL_INPUTS = ["models/builtin", "src/weights/pack", "src/quant", "tools/build.mjs"];
 const INPUTS = ["src", "kernels", "build.rs", "Cargo.toml", "Cargo.lock", "tools/build.mjs", "package-lock.json"];
 
 /** Builds the modules if they are missing or older than what they are made of. `strict`: the compiler's warnings are errors. */
 export async function build({ force = false, install = false, strict = false } = {}) {
+  await setup(BUILD, { install });
+  await modules({ force, strict });
+  await bundle();
+  await scripts();
+}
+
+async function modules({ force, strict }) {
   const inputs = hash(INPUTS);
   if (!force && existsSync(STAMP) && readFileSync(STAMP, "utf8") === inputs) return;
-  await setup(BUILD, { install });
   rmSync(PKG, { recursive: true, force: true });
   for (const [name, features] of Object.entries(MODULES)) {
     const out = join(PKG, name);
@@ -61,7 +71,34 @@ async function cargo(features, strict) {
 }
 
 async function bindgen(wasm, out) {
-  await must("wasm-bindgen", await find.wasmBindgen(), ["--target", "web", "--no-typescript", "--out-dir", out, wasm]);
+  await must("wasm-bindgen", await find.wasmBindgen(), ["--target", "web", "--out-dir", out, wasm]);
+}
+
+/** The built-in model in bytes of a weight, as `tintype pack` writes it: all files one after the other, and a module that says where. */
+async function bundle() {
+  const stamp = join(DIST, "builtin.inputs");
+  const inputs = hash(MODEL_INPUTS);
+  if (existsSync(stamp) && readFileSync(stamp, "utf8") === inputs) return;
+  mkdirSync(DIST, { recursive: true });
+  const pack = mkdtempSync(join(tmpdir(), "tintype-pack-"));
+  await step("built-in model: the native command", () => must("The native build", "cargo", ["build", "-q", "--release"]));
+  const command = join(process.env.CARGO_TARGET_DIR ?? join(ROOT, "target"), "release/tintype");
+  await step("built-in model: tintype pack", () => must("Packing", command, ["pack", "--model", join(ROOT, "models/builtin"), "--weights", "q8", "--out", pack]));
+  const paths = readdirSync(pack, { recursive: true }).filter((path) => statSync(join(pack, path)).isFile()).sort();
+  const bytes = paths.map((path) => readFileSync(join(pack, path)));
+  rmSync(pack, { recursive: true });
+  let end = 0;
+  const places = paths.map((path, i) => `  ${JSON.stringify(path.replaceAll("\\", "/"))}: [${[end, (end += bytes[i].length) && bytes[i].length]}],\n`);
+  writeFileSync(join(DIST, "builtin.bin"), Buffer.concat(bytes));
+  const files = `{\n${places.join("")}}`;
+  writeFileSync(join(DIST, "builtin.js"), `// Made by tools/build.mjs: the built-in model, of which nothing is fetched before it is loaded.\n\nexport default { name: "builtin", url: new URL("./builtin.bin", import.meta.url), files: ${files} };\n`);
+  writeFileSync(join(DIST, "builtin.d.ts"), 'import type { BundledModel } from "./types.js";\n\n/** The built-in model, for `create({ model })`. */\ndeclare const builtin: BundledModel;\nexport default builtin;\n');
+  writeFileSync(stamp, inputs);
+}
+
+/** www/ for browsers, and its types. */
+async function scripts() {
+  await must("tsc", process.execPath, [join(ROOT, "node_modules/typescript/bin/tsc"), "-p", join(ROOT, "www")]);
 }
 
 /** No feature flags: wasm-opt reads those the module uses, and with more it emits what browsers refuse. */
@@ -93,6 +130,6 @@ const kilobytes = (bytes) => `${(bytes / 1000).toFixed(0)} kB`;
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   main(async () => {
     await build({ force: process.argv.includes("--force"), install: process.argv.includes("--install") });
-    say("www/pkg is up to date.");
+    say("dist/ is up to date.");
   });
 }

@@ -21,8 +21,8 @@ const TYPES = {
   ".svg": "image/svg+xml",
 };
 
-/** The package as the page sees it. index.js finds the built-in model at ../models/builtin/, as in the package. */
-export const SITE = { "/": join(ROOT, "www"), "/models/builtin/": join(ROOT, "models/builtin") };
+/** The package as a page sees it, its page, and the built-in model as a folder. */
+export const SITE = { "/": join(ROOT, "dist"), "/demo/": join(ROOT, "www/demo"), "/models/builtin/": join(ROOT, "models/builtin") };
 
 /** What makes a page cross-origin isolated, which lets it have threads: on the page and on all that it loads. */
 const ISOLATION = {

@@ -98,16 +98,16 @@ async function module() {
 /** Every script parses, the package can be imported where there is no browser, and the lock names no server. */
 async function scripts() {
   const faults = [];
-  const files = ["www", "www/demo", "tools", "tests/web", "bench", "bench/page", "bench/peers"].flatMap((dir) =>
+  const files = ["dist", "www/demo", "tools", "tests/web", "bench", "bench/page", "bench/peers"].flatMap((dir) =>
     readdirSync(join(ROOT, dir)).filter((name) => /\.m?js$/.test(name)).map((name) => join(dir, name)),
   );
   for (const file of files) {
     const { code, output } = await run(process.execPath, ["--check", file]);
     if (code !== 0) faults.push(output);
   }
-  const { ImageGenerator } = await import("../www/index.js");
+  const { ImageGenerator } = await import("../dist/index.js");
   const error = await ImageGenerator.create().catch((error) => error);
-  if (error.code !== "no-adapter") faults.push(`ImageGenerator.create outside a browser: wanted no-adapter, found ${error}`);
+  if (error.code !== "no-browser") faults.push(`ImageGenerator.create outside a browser: wanted no-browser, found ${error}`);
   if (/"resolved"/.test(readFileSync(join(ROOT, "package-lock.json"), "utf8"))) faults.push("package-lock.json names addresses");
   return { passed: files.length + 2 - faults.length, failed: faults.length, output: faults.join("\n") };
 }

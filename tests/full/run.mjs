@@ -81,9 +81,9 @@ const results = () => (existsSync(RESULTS) ? readFileSync(RESULTS, "utf8").trimE
 
 /** A digest of all that a result depends on beside the machine. */
 function built() {
-  const scripts = ["www", "tests/full"].flatMap((dir) => readdirSync(join(ROOT, dir)).filter((name) => /\.m?js$/.test(name)).map((name) => join(dir, name)));
+  const scripts = ["dist", "tests/full"].flatMap((dir) => readdirSync(join(ROOT, dir)).filter((name) => /\.m?js$/.test(name)).map((name) => join(dir, name)));
   const sum = createHash("sha256");
-  for (const path of ["www/pkg/.inputs", ...scripts.sort()]) sum.update(readFileSync(join(ROOT, path)));
+  for (const path of ["dist/pkg/.inputs", ...scripts.sort()]) sum.update(readFileSync(join(ROOT, path)));
   return sum.digest("hex");
 }
 

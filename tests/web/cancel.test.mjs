@@ -23,7 +23,7 @@ const MORE = 1 << 20;
  */
 const abortAt = (page, options, times, took) =>
   page.evaluate(async ([options, times, took]) => {
-    const { ImageGenerator, cache } = await import("/index.js");
+    const { ImageGenerator } = await import("/index.js");
     let state = 11;
     const random = () => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0) / 2 ** 32;
     const found = { aborted: 0, loaded: 0, wrong: [] };
@@ -39,7 +39,7 @@ const abortAt = (page, options, times, took) =>
         found.loaded++;
         took = performance.now() - begin;
         end.dispose();
-        await cache.clear();
+        await ImageGenerator.cache.clear();
       }
     }
     return found;
@@ -73,7 +73,7 @@ const files = (page) =>
     return all;
   });
 
-const cache = (page, name) => page.evaluate(async (name) => (await import("/index.js")).cache[name](), name);
+const cache = (page, name) => page.evaluate(async (name) => (await import("/index.js")).ImageGenerator.cache[name](), name);
 
 /** Waits for what ends soon after a promise was settled. */
 async function soon(holds, what) {

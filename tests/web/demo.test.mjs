@@ -289,7 +289,7 @@ test("the models that are kept", { timeout: 120_000 }, async (t) => {
   assert.equal(await button("q4").count(), 0);
   // One that another tab loads.
   await page.evaluate(async () => {
-    const { cache } = await import("/index.js");
+    const { cache } = (await import("/index.js")).ImageGenerator;
     const [, { key }] = await cache.list();
     const { openStore } = await import("/store.js");
     globalThis.kept = await (await openStore()).find(key);

@@ -20,7 +20,7 @@ export const golden = (path) => readFileSync(join(GOLDEN, "models", path));
 
 /** A script of the package after `edit`, as an entry of `served`. */
 export function script(path, edit) {
-  const text = readFileSync(join(ROOT, "www", path), "utf8");
+  const text = readFileSync(join(ROOT, "dist", path), "utf8");
   const edited = edit(text);
   if (edited === text) throw new Error(`${path} has nothing to edit any more`);
   return (response) => reply(response, edited, "text/javascript");

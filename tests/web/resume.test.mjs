@@ -42,7 +42,7 @@ const draw = (page, options) =>
 
 /** Calls a function of `cache`, in the page. */
 const cache = (page, name, ...args) =>
-  page.evaluate(async ([name, args]) => (await import("/index.js")).cache[name](...args), [name, args]);
+  page.evaluate(async ([name, args]) => (await import("/index.js")).ImageGenerator.cache[name](...args), [name, args]);
 
 /** Calls `work(folder, write)` with the folder of what is kept or was left; `write(name, at, bytes)` changes a file. */
 const change = (page, work) =>
@@ -288,7 +288,7 @@ test("two tabs at odds", { timeout: 120_000 }, async (t) => {
 
 test("a full disk in the middle", { timeout: 120_000 }, async (t) => {
   const { page, served } = await open(t);
-  const text = readFileSync(join(ROOT, "www/keeper.js"), "utf8");
+  const text = readFileSync(join(ROOT, "dist/keeper.js"), "utf8");
   /** Writes fail as `how` says, with the sum of the bytes so far as `sum`. */
   const fails = (how) => {
     const wrap = `
@@ -329,7 +329,7 @@ test("Firefox keeps models too", { timeout: 120_000 }, async (t) => {
   assert.deepEqual(await draw(page, { cache: true, weights: "q8" }), { pixels, warnings: [] });
   assert.deepEqual(await draw(page, { offline: true, weights: "q8" }), { pixels, warnings: [] });
   const both = await page.evaluate(async () => {
-    const { cache } = await import("/index.js");
+    const { cache } = (await import("/index.js")).ImageGenerator;
     const before = await cache.list();
     await cache.clear();
     return [before.length, (await cache.list()).length];

@@ -36,7 +36,7 @@ async function tabs(t) {
 
 /** Calls a function of `cache`, in the page. */
 const cache = (page, name, ...args) =>
-  page.evaluate(async ([name, args]) => (await import("/index.js")).cache[name](...args), [name, args]);
+  page.evaluate(async ([name, args]) => (await import("/index.js")).ImageGenerator.cache[name](...args), [name, args]);
 
 /** Changes what is kept: `change` gets the folder of the first model. */
 const damage = (page, change) =>
@@ -186,7 +186,7 @@ test("where nothing can be kept", { timeout: 300_000 }, async (t) => {
     const worker = "navigator.storage.getDirectory = () => Promise.reject(new DOMException(\"no\", \"SecurityError\"));";
     const { page: other, served } = await open(t);
     const { readFileSync } = await import("node:fs");
-    const text = readFileSync(join(ROOT, "www/store.js"), "utf8");
+    const text = readFileSync(join(ROOT, "dist/store.js"), "utf8");
     served.set("/store.js", (response) => response.writeHead(200, { "Content-Type": "text/javascript" }).end(worker + text));
     assert.deepEqual(await draw(other, model), { pixels, warnings: [] });
     assert.equal((await draw(other, { ...model, offline: true })).code, "offline");
@@ -243,7 +243,7 @@ test("memory", { timeout: 120_000 }, async (t) => {
     assert.match(await create({ memory: q4.weights }), /^limit-too-low: .*memory allows/);
     // A device that tells of little gets less, and is refused nothing.
     const { readFileSync } = await import("node:fs");
-    const text = readFileSync(join(ROOT, "www/worker.js"), "utf8");
+    const text = readFileSync(join(ROOT, "dist/worker.js"), "utf8");
     const small = text.replace("navigator.deviceMemory ?? 4", "1 / 2 ** 12");
     assert.notEqual(small, text);
     served.set("/worker.js", (response) => response.writeHead(200, { "Content-Type": "text/javascript" }).end(small));

@@ -1,6 +1,6 @@
 // The models that are kept on this device: how much each takes, and how to be rid of it.
 
-import { cache } from "../index.js";
+import { ImageGenerator } from "../index.js";
 
 const $ = (id) => document.getElementById(id);
 
@@ -8,7 +8,7 @@ const $ = (id) => document.getElementById(id);
 export function showKept() {
   $("kept").addEventListener("toggle", () => $("kept").open && list());
   $("empty").addEventListener("click", async () => {
-    await cache.clear();
+    await ImageGenerator.cache.clear();
     await list();
     $("kept").querySelector("summary").focus();
   });
@@ -16,7 +16,7 @@ export function showKept() {
 
 /** Shows what there is now; `news` is said before it. */
 export async function list(news = "") {
-  const models = await cache.list();
+  const models = await ImageGenerator.cache.list();
   const sum = megabytes(models.reduce((sum, { bytes }) => sum + bytes, 0));
   $("taken").textContent = `${news}${models.length === 0 ? "No models are kept." : `${models.length} kept, ${sum}.`}`;
   $("models").replaceChildren(...models.map(item));
@@ -31,7 +31,7 @@ function item({ key, model, weights, bytes, used }) {
   button.textContent = "Delete";
   button.setAttribute("aria-label", `Delete ${name}`);
   button.addEventListener("click", async () => {
-    const done = await cache.delete(key);
+    const done = await ImageGenerator.cache.delete(key);
     await list(done ? "" : `${name} is in use and was not deleted. `);
     // The button is gone: whoever used the keyboard goes on from the list.
     $("kept").querySelector("summary").focus();

@@ -10,7 +10,7 @@ const form = $("form");
 const fields = form.elements;
 
 /** What the page says of each stage. */
-const STAGES = { download: "Loading the model", text: "Reading the prompt", denoise: "Drawing", decode: "Developing" };
+const STAGES = { download: "Loading the model", verify: "Loading the model", compile: "Preparing the device", text: "Reading the prompt", step: "Drawing", decode: "Developing" };
 
 const start = new Start(fields, (error) => state("failed", "", error.message));
 showKept();

@@ -1,3 +1,4 @@
+// @ts-nocheck
 // Requests of the worker: by the browser's fetch or by the caller's, with the caller's headers where they belong.
 
 /** A failure with a code that reaches the caller as it is. */
@@ -8,15 +9,18 @@ export class Net {
   /** The caller's headers, and the only origin that may see them. */
   #headers;
   #origin;
+  /** Ends all requests. */
+  #signal;
 
-  constructor({ fetch = null, headers = {}, origin = null } = {}) {
+  constructor({ fetch = null, headers = {}, origin = null, signal = undefined }: { fetch?: any; headers?: Record<string, string>; origin?: string | null; signal?: AbortSignal | undefined } = {}) {
     this.#fetch = fetch;
     this.#headers = Object.entries(headers);
-    this.#origin = origin;
+    [this.#origin, this.#signal] = [origin, signal];
   }
 
   /** The answer to a request for a URL, or for a range of it ("bytes=0-99"), whatever its status. */
-  get(url, { range, cache = "default", signal } = {}) {
+  get(url, { range, cache = "default", signal = this.#signal } = {}) {
+    this.#signal?.throwIfAborted();
     const own = url.origin === this.#origin ? this.#headers : [];
     const request = (headers, redirect) => {
       const all = Object.fromEntries(range ? [...headers, ["Range", range]] : headers);

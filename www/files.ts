@@ -1,3 +1,4 @@
+// @ts-nocheck
 // Models whose files are already here: picked or dropped in the page, read in the worker.
 
 import { Chunks } from "./chunks.js";

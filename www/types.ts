@@ -1,49 +1,19 @@
-/** Stable words for what went wrong. */
-export type ErrorCode =
-  /** An option is out of its range. */
-  | "invalid-option"
-  /** A file of the model is damaged or contradicts its configuration. */
-  | "invalid-model"
-  /** The model asks for something that is not built yet. */
-  | "unsupported"
-  /** A file that is needed does not exist. */
-  | "not-found"
-  /** What was read is not what its hash says: a file is damaged, and was so a second time. */
-  | "integrity"
-  /** `offline` is set, and the model is not kept on this device. */
-  | "offline"
-  /** The server wants credentials, or a licence to be accepted first. */
-  | "access"
-  /** The network failed. */
-  | "network"
-  /** There is no WebGPU, or no adapter, and it was asked for. */
-  | "no-adapter"
-  /** The request does not fit the limits of this device. */
-  | "limit-too-low"
-  | "out-of-memory"
-  /** The GPU is gone: create a new generator. */
-  | "device-lost"
-  /** The generator was disposed of. */
-  | "disposed"
-  /** A mistake of Tintype's own: create a new generator. */
-  | "internal";
+// What callers say and get: the options, the results, the news on the way.
 
-export class TintypeError extends Error {
-  readonly name: "TintypeError";
-  readonly code: ErrorCode;
-}
+import type { ErrorCode } from "./errors.js";
 
-export interface Progress {
-  /** Of `create`: "download". Of `generate`: "merge" (new scales of LoRAs), "text", "denoise", "decode", in this order. */
-  stage: "download" | "merge" | "text" | "denoise" | "decode";
-  /** From 0 to 1, within the stage. */
-  fraction: number;
-  /** Of "download": bytes so far. */
-  loaded?: number;
-  /** Of "denoise": the step that is being computed, from 1, and how many there are. */
-  step?: number;
-  steps?: number;
-}
+/**
+ * News of a call. `fraction` is the share of the whole call that is done, from 0 to 1, and never goes back. Loading comes
+ * in the stages "download", "verify" (of a model that is kept on this device) and "compile"; drawing in "merge" (new
+ * scales of LoRAs), "text", "step" and "decode". A call that has to load a model again, or to compile for another size,
+ * has these stages as well.
+ */
+export type Progress =
+  /** Bytes that were fetched, or read and verified, and stored on the device; of how many. */
+  | { stage: "download" | "verify"; fraction: number; loaded: number; total: number }
+  | { stage: "compile" | "merge" | "text" | "decode"; fraction: number }
+  /** The step that is being computed, from 1. `preview`, where it was asked for, comes after a step: close it, or draw it. */
+  | { stage: "step"; fraction: number; step: number; steps: number; preview?: ImageBitmap };
 
 export type Address = string | URL;
 
@@ -51,23 +21,43 @@ export type Address = string | URL;
  * ImageData, exactly, without its alpha; or anything else that can be drawn, such as a file or a canvas, where what is
  * transparent is black. It is taken as it is when `generate` is called.
  */
-export type Picture = ImageData | ImageBitmapSource;
+export type PictureSource = ImageData | ImageBitmapSource;
 
 export interface CreateOptions {
   /**
    * "builtin" (the default); a name of the list `models`; a repository of the hub, such as "stabilityai/sd-turbo" or, at a revision,
    * "stabilityai/sd-turbo@b261bac"; or the URL of a folder, in diffusers layout or a pack that `tintype pack` made.
    * Relative URLs begin with "./" or "/". Or the files of such a folder: from an input with `webkitdirectory`, of a
-   * directory handle, or the `dataTransfer` of a drop, which has to be passed on while the event lasts.
+   * directory handle, or the `dataTransfer` of a drop, which has to be passed on while the event lasts. Or a model that
+   * comes as a module, such as that of `tintype/builtin`.
    */
-  model?: "builtin" | (string & {}) | URL | FileList | readonly File[] | FileSystemDirectoryHandle | DataTransfer;
+  model?: "builtin" | (string & {}) | URL | FileList | readonly File[] | FileSystemDirectoryHandle | DataTransfer | BundledModel;
   /** A branch, a tag or a commit of the repository; by default "main". */
   revision?: string;
-  /** The address of the hub, or of a mirror; by default that of Hugging Face. */
+  /** The address of the hub, or of a mirror that answers as it does; by default that of Hugging Face. */
   hub?: Address;
   /**
+   * Where repositories are instead of on the hub: on a server of files, which has a folder "organisation/name/" for each,
+   * in diffusers layout or as a pack.
+   */
+  baseUrl?: Address;
+  /**
+   * Where Tintype's module is, for pages whose bundler does not copy it: the address of `tintype/runtime.wasm`, which every
+   * browser takes, and perhaps of `tintype/runtime-relaxed.wasm`, which draws faster on the CPU of those that take it.
+   */
+  wasmUrl?: Address | { base: Address; relaxed?: Address };
+  /**
+   * Where the work is done. True (the default): in a worker that is made for it. An address: in a worker of that script,
+   * a copy of `tintype/worker`, for pages whose bundler does not copy it. A worker of that script, or a function that
+   * makes one: in that one; one that is passed as it is serves one generator and is not ended. False: on the page's own
+   * thread, which then stands still at times; nothing is kept on the device.
+   */
+  worker?: boolean | Address | Worker | (() => Worker);
+  /** What is written to the console; by default nothing. */
+  logLevel?: "silent" | "error" | "warn" | "info" | "debug";
+  /**
    * Whether the model is kept on this device once it was loaded, as a pack in the origin's private files, and loaded from
-   * there: by default repositories of the hub. The files behind other addresses may change, and what is kept does not
+   * there: by default repositories. The files behind other addresses may change, and what is kept does not
    * follow them. What is changed by LoRAs, a single file or `components` is not kept.
    * Failing to keep it is never an error: see `warnings`. Where there is no room, models that were not used for longest
    * are removed. A pack whose loading was interrupted goes on where it was, for a day.
@@ -143,8 +133,22 @@ export type Component = "unet" | "vae" | "text_encoder" | "text_encoder_2" | "to
 export type LoraSource = Address | { source: Address; /** By default 1. */ scale?: number };
 
 export interface GenerateOptions {
-  /** A whole number; random if left out. The same seed on the same device gives the same picture. */
+  /** A whole number from 0 to 2^53 - 1; random if left out. The same seed on the same device gives the same picture. */
   seed?: number;
+  /** How many pictures are drawn, one after another: of `seed`, `seed + 1` and so on. By default 1. */
+  count?: number;
+  /**
+   * What to do while another call of this generator goes on: "queue" (the default) waits for it, "replace" ends it and all
+   * that wait, which reject with code "busy", and "reject" fails with that code itself.
+   */
+  busy?: "queue" | "replace" | "reject";
+  /**
+   * Whether `onProgress` gets a small picture of what is to be seen after every step but the last. It takes a little time,
+   * and does not change the picture.
+   */
+  preview?: boolean;
+  /** Whether PNGs say what they were made of: prompt, seed, model, settings and device. By default they do. */
+  metadata?: boolean;
   steps?: number;
   /** In pixels, multiples of 8. */
   width?: number;
@@ -170,9 +174,9 @@ export interface GenerateOptions {
   /** How strongly each LoRA counts from now on; merging them anew takes a part of the loading time. */
   loraScales?: number[];
   /** Image to image: what the picture is made from. The generator was created with `imageInput`. */
-  image?: Picture;
+  image?: PictureSource;
   /** Inpainting: what is white in it is made anew. As large as the image. */
-  mask?: Picture;
+  mask?: PictureSource;
   /** How much noise the image gets, above 0 to 1: by default 0.8, with a mask 1. */
   strength?: number;
   /** One for each ControlNet. `start` and `end` are shares of the steps. */
@@ -191,7 +195,7 @@ export interface GenerateOptions {
 }
 
 export interface ScaledPicture {
-  image: Picture;
+  image: PictureSource;
   /** By default 1. */
   scale?: number;
 }
@@ -203,47 +207,53 @@ export interface ControlInput extends ScaledPicture {
   end?: number;
 }
 
-export interface Generated {
+/** One picture that was drawn. */
+export interface Picture {
   readonly image: ImageBitmap;
+  readonly width: number;
+  readonly height: number;
   readonly seed: number;
+  /** What the safety checker said; false if it was not asked. */
+  readonly unsafe: boolean;
+  /** The exact pixels. */
+  toImageData(): ImageData;
+  /** An encoded picture. PNGs are exact and say what they were made of, unless `metadata` was false; `quality` is from 0 to 1. */
+  toBlob(type?: "image/png" | "image/webp" | "image/jpeg", quality?: number): Promise<Blob>;
+}
+
+/** What `generate` has drawn: the first picture, and all of them. */
+export interface Generated extends Picture {
+  readonly pictures: readonly Picture[];
+  /** How often the U-Net was asked for a picture. */
   readonly steps: number;
   /** Sentences about what was left out, such as the end of an overlong prompt. */
   readonly warnings: readonly string[];
-  /** What the safety checker said; false if it was not asked. */
-  readonly unsafe: boolean;
-  /** Milliseconds. */
+  /** Milliseconds, of all pictures together. */
   readonly timings: Readonly<Record<"text" | "denoise" | "decode", number>>;
   readonly device: "gpu" | "cpu";
   /** The name of what drew it. */
   readonly adapter: string;
-  /** The exact pixels. */
-  toImageData(): ImageData;
-  toBlob(type?: "image/png" | "image/webp" | "image/jpeg", quality?: number): Promise<Blob>;
 }
 
-export class ImageGenerator {
-  private constructor();
-  /** Loads a model. Rejects with a TintypeError, or with the signal's reason. */
-  static create(options?: CreateOptions): Promise<ImageGenerator>;
-  /** What a model needs, before any of its weights are fetched: of its files, the configurations are read. */
-  static estimate(options?: EstimateOptions): Promise<Estimate>;
-  /** How the networks' weights are stored. */
-  readonly weights: "f32" | "f16" | "q8" | "q4";
-  /** What draws. */
-  readonly device: "gpu" | "cpu";
-  /** Its name, for people: of the GPU, or such as "CPU, 4 threads, relaxed SIMD". */
-  readonly adapter: string;
-  /** Sentences about the loading, such as why the model is not kept on this device. */
-  readonly warnings: readonly string[];
-  /** Calls wait for one another. Rejects with a TintypeError, or with the signal's reason. */
-  generate(prompt: string, options?: GenerateOptions): Promise<Generated>;
-  /** Frees the device and everything else at once. */
-  dispose(): void;
+/** Whether a model can be had here, and how. */
+export type Availability =
+  /** It cannot: why, as the error of `create` would say it. */
+  | { readonly state: "unavailable"; readonly code: ErrorCode; readonly reason: string }
+  /** It is fetched first; another tab may be doing so. */
+  | { readonly state: "downloadable" | "downloading"; readonly device: "gpu" | "cpu"; readonly adapter: string }
+  /** It comes from this device. */
+  | { readonly state: "available"; readonly device: "gpu" | "cpu"; readonly adapter: string };
+
+/** A model that comes as a module of a page: a pack in one file, and where its files begin and how long they are in it. */
+export interface BundledModel {
+  readonly name: string;
+  readonly url: URL;
+  readonly files: Readonly<Record<string, readonly [begin: number, bytes: number]>>;
 }
 
 export type EstimateOptions = Pick<
   CreateOptions,
-  "model" | "revision" | "hub" | "headers" | "device" | "decoderWeights" | "imageInput" | "memory" | "width" | "height"
+  "model" | "revision" | "hub" | "baseUrl" | "headers" | "fetch" | "wasmUrl" | "worker" | "device" | "decoderWeights" | "imageInput" | "memory" | "width" | "height"
 >;
 
 /** Bytes, for one picture without guidance. */
@@ -289,19 +299,16 @@ export interface NamedModel {
   readonly size: number;
 }
 
-/** Named models, those with open licences first. None of them is taken unless it is named. */
-export const models: readonly NamedModel[];
-
 /** What is kept of models on this device. Where the browser keeps nothing, there is nothing. */
-export const cache: {
+export interface Cache {
   /** The one that was used last first. */
   list(): Promise<KeptModel[]>;
   /** Bytes of all of them. */
   size(): Promise<number>;
-  /** Removes one; resolves to false if it is being loaded or written. */
+  /** Removes one by its `key`; resolves to false if it is being loaded or written. */
   delete(key: string): Promise<boolean>;
   /** Removes all that are not being loaded or written. */
   clear(): Promise<void>;
   /** Asks the browser not to remove them when the disk is full; whether it agreed. */
   persist(): Promise<boolean>;
-};
+}

@@ -1,3 +1,4 @@
+// @ts-nocheck
 // Writing a model into the store, while the module loads it: what is written goes into `data`, in any order, and where
 // it goes is remembered in `parts.json`, so that a pack whose load was interrupted goes on from what is there.
 

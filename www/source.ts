@@ -1,8 +1,10 @@
+// @ts-nocheck
 // Where a model's files come from in a browser. The module calls describe, sha256 and open, and of a file read, skip
 // and close.
 
 import { Download } from "./download.js";
 import { Local } from "./files.js";
+import type { Hub } from "./hub.js";
 import { Net } from "./net.js";
 
 /** Pieces of a file that is kept are given to the browser in blobs of this size, which it may put on the disk. */
@@ -18,7 +20,7 @@ export class Source {
   /** Weights that were read to their end, by path, for a source that keeps them: they may be wanted again. */
   #kept;
 
-  constructor(base, { keep = false, components = {}, net = new Net(), hub = null } = {}) {
+  constructor(base: string, { keep = false, components = {}, net = new Net(), hub = null }: { keep?: boolean; components?: Record<string, string>; net?: Net; hub?: Hub | null } = {}) {
     [this.#base, this.#net, this.#hub] = [base, net, hub];
     this.#components = new Map(Object.entries(components));
     this.#kept = keep ? new Map() : null;

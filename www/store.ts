@@ -1,3 +1,4 @@
+// @ts-nocheck
 // Models that are kept on this device, as packs in the origin's private files. A model is a folder with two files:
 // `data`, all files of its pack one after the other, and `entry.json`, which says where each is and is written last.
 // Without it, what is there is the rest of a write that was interrupted, and is never used unverified.
@@ -28,7 +29,7 @@ export async function keyOf(facts) {
   return Array.from(new Uint8Array(digest).subarray(0, 16), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-class Store {
+export class Store {
   #root;
 
   constructor(root) {
@@ -53,6 +54,15 @@ class Store {
   /** Removes all models that are not in use. */
   async clear() {
     for (const [key] of await this.#folders()) await this.delete(key);
+  }
+
+  /** Whether a model is kept; `written` while some tab writes it. */
+  async state(key) {
+    const folder = await this.#root.getDirectoryHandle(key).catch(() => null);
+    if (!folder) return "no";
+    if (await readEntry(folder)) return "yes";
+    const { held = [] } = await navigator.locks.query();
+    return held.some(({ name, mode }) => name === lock(key) && mode === "exclusive") ? "written" : "no";
   }
 
   /** A kept model, as a folder that the module reads, or null. It is not removed before `release()`. */

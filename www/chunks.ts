@@ -1,3 +1,4 @@
+// @ts-nocheck
 // Streams are read into one buffer where the browser can do that: gigabytes of garbage are not collected in time.
 
 const CHUNK_BYTES = 128 << 10;

@@ -1,3 +1,4 @@
+// @ts-nocheck
 // A file behind a URL, read forward. Large files come as ranges, several at a time and handed on in order; what
 // breaks off goes on at the byte where it broke.
 

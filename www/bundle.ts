@@ -1,0 +1,53 @@
+// A model that comes in one file, such as the built-in one: fetched whole, then read from memory.
+
+import { Chunks } from "./chunks.js";
+import { Local } from "./files.js";
+import { failure, type Net } from "./net.js";
+import type { BundledModel } from "./types.js";
+
+/** A folder for the module: as class Source of source.ts. */
+export class Bundle {
+  #url: URL;
+  #files: BundledModel["files"];
+  #net: Net;
+  #blob: Blob | null = null;
+
+  constructor({ url, files }: { url: string; files: BundledModel["files"] }, net: Net) {
+    [this.#url, this.#files, this.#net] = [new URL(url), files, net];
+  }
+
+  describe(): string {
+    return this.#url.href;
+  }
+
+  /** A pack tells its hashes itself. */
+  sha256(): null {
+    return null;
+  }
+
+  /** Fetches it; `tell` gets the bytes so far and of all. */
+  async fetch(tell: (loaded: number, total: number) => void): Promise<void> {
+    const total = Math.max(0, ...Object.values(this.#files).map(([begin, bytes]) => begin + bytes));
+    const answer = await this.#net.get(this.#url).catch((error: Error) => {
+      throw failure("network", `could not fetch ${this.#url}: ${error.message}`);
+    });
+    if (answer.status !== 200 || !answer.body) throw failure(answer.status === 404 ? "not-found" : "network", `could not fetch ${this.#url}: the server answered ${answer.status}`);
+    const bytes = new Uint8Array(total);
+    let loaded = 0;
+    const chunks = new Chunks(answer.body);
+    for (let chunk; (chunk = await chunks.next()); tell(loaded, total)) {
+      if (loaded + chunk.length > total) throw failure("integrity", `${this.#url} is longer than the ${total} bytes that it should have`);
+      bytes.set(chunk, loaded);
+      loaded += chunk.length;
+    }
+    if (loaded < total) throw failure("network", `the download of ${this.#url} broke off at byte ${loaded} of ${total}`);
+    this.#blob = new Blob([bytes]);
+  }
+
+  async open(path: string, begin = 0): Promise<Local | null> {
+    const place = this.#files[path];
+    if (!place) return null;
+    const [first, bytes] = place;
+    return new Local(this.#blob!.slice(first, first + bytes), path, begin);
+  }
+}

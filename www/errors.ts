@@ -1,0 +1,57 @@
+// What goes wrong, as programs and people see it.
+
+/** Stable words for what went wrong. */
+export type ErrorCode =
+  /** An option is out of its range, or contradicts another one. */
+  | "invalid-option"
+  /** What was given as a picture cannot be decoded or drawn. */
+  | "invalid-image"
+  /** A file of the model is damaged or contradicts its configuration. */
+  | "invalid-model"
+  /** The model asks for something that is not built yet. */
+  | "unsupported"
+  /** A file that is needed does not exist. */
+  | "not-found"
+  /** What was read is not what its hash says: a file is damaged, and was so a second time. */
+  | "integrity"
+  /** `offline` is set, and the model is not kept on this device. */
+  | "offline"
+  /** The server wants credentials, or a licence to be accepted first. */
+  | "access"
+  /** The network failed. */
+  | "network"
+  /** This is no browser: there is nothing that could draw. */
+  | "no-browser"
+  /** This browser or this page has no WebGPU, and it was asked for. */
+  | "no-webgpu"
+  /** There is WebGPU but no adapter, and it was asked for. */
+  | "no-adapter"
+  /** The request does not fit the limits of this device. */
+  | "limit-too-low"
+  | "out-of-memory"
+  /** The GPU is gone: this call has failed, the next one loads the model anew. */
+  | "device-lost"
+  /** Another call goes on, and `busy` is "reject"; or "replace", and a later call has taken its place. */
+  | "busy"
+  /** The generator was disposed of. */
+  | "disposed"
+  /** A mistake of Tintype's own. The next call loads the model anew. */
+  | "internal";
+
+/** What went wrong: `code` for programs, `message` a sentence for people. */
+export class TintypeError extends Error {
+  override readonly name = "TintypeError";
+  readonly code: ErrorCode;
+
+  constructor(code: ErrorCode, message: string, options?: { cause?: unknown }) {
+    super(message, options);
+    this.code = code;
+  }
+}
+
+/** A mistake of the caller's in an option. */
+export const invalid = (message: string) => new TintypeError("invalid-option", message);
+
+/** What kind of thing a value is, for people. */
+export const describe = (value: unknown) =>
+  typeof value === "object" && value !== null ? (value.constructor?.name ?? "an object") : String(value);

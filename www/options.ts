@@ -1,0 +1,164 @@
+// What `create` is asked for, as the worker takes it: addresses that are whole, everything looked at that can be.
+
+import { describe, invalid } from "./errors.js";
+import { gather, isFiles } from "./files.js";
+import { repositoryOf } from "./models.js";
+import type { Address, BundledModel, Component, CreateOptions, EstimateOptions, LoraSource } from "./types.js";
+
+const HUB = "https://huggingface.co/";
+/** A repository of the hub, and perhaps a revision of it. Addresses that begin with a dot or a slash are none. */
+const REPO = /^(\w[\w.-]*\/\w[\w.-]*)(?:@(.+))?$/;
+const MODEL = 'a name of the list `models`, "organisation/name", the URL of a folder, or files';
+/** Networks beside the model's own, by the option that names their folders. Of the last two there is one. */
+const ADDITIONS = ["controls", "adapters", "ipAdapter", "safetyChecker"] as const;
+const SINGLE: readonly string[] = ["ipAdapter", "safetyChecker"];
+/** Files that change the model, by the option that names them. */
+const FILES = ["loras", "embeddings", "singleFile"] as const;
+/** Parts of a model that may come from another folder. */
+const COMPONENTS: readonly Component[] = ["unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler"];
+const LEVELS = ["silent", "error", "warn", "info", "debug"] as const;
+
+/** Where a repository is: the address of the hub, its name and its revision. */
+export interface Repository {
+  hub: string;
+  repo: string;
+  revision: string;
+}
+
+/** A file beside the model: the folder that has it, the path in there, and how strongly it counts. */
+export interface FileBeside {
+  base: string;
+  path: string;
+  scale?: number;
+}
+
+/** What a worker needs to load a model; it can be sent to it. */
+export interface Settings extends Record<string, unknown> {
+  /** The folder's address; nothing of files that were chosen. */
+  base?: string;
+  repository?: Repository | null;
+  files?: Record<string, File> | null;
+  bundled?: { url: string; files: BundledModel["files"] } | null;
+  headers: Record<string, string>;
+  cache: boolean;
+  offline: boolean;
+  components: Partial<Record<Component, string>>;
+  wasmUrl?: { base: string; relaxed?: string };
+}
+
+/** What a model is called, for people. */
+export function nameOf(model: CreateOptions["model"]): string {
+  if (typeof model === "string") return model;
+  if (model instanceof URL) return model.href;
+  return isBundled(model) ? model.name : "files";
+}
+
+/** The settings of a load. What is wrong with `options` is thrown. */
+export async function settingsOf({ model = "builtin", signal, onProgress, fetch, worker, logLevel, ...rest }: CreateOptions): Promise<Settings> {
+  if (fetch !== undefined && typeof fetch !== "function") throw invalid(`fetch: wanted a function, found ${describe(fetch)}`);
+  if (logLevel !== undefined && !LEVELS.includes(logLevel)) throw invalid(`logLevel: wanted ${LEVELS.join(", ")}, found ${describe(logLevel)}`);
+  const { wasmUrl, ...place } = await placeOf({ model, wasmUrl: rest.wasmUrl, ...rest });
+  const beside = [...ADDITIONS.map((key) => [key, folders(key, rest[key])]), ...FILES.map((key) => [key, files(key, rest[key])])];
+  const { hub, baseUrl, ...others } = rest;
+  return {
+    ...others,
+    ...place,
+    ...Object.fromEntries(beside),
+    wasmUrl,
+    headers: headersOf(rest.headers),
+    components: components(rest.components),
+    cache: flag("cache", rest.cache, isRepository(model)) && isPlain(rest) && !place.files && !place.bundled,
+    offline: flag("offline", rest.offline, false),
+  };
+}
+
+/** Where a model is, and the module. */
+export async function placeOf(options: EstimateOptions): Promise<Pick<Settings, "base" | "repository" | "files" | "bundled" | "wasmUrl">> {
+  const model = repositoryOf(options.model ?? "builtin");
+  const wasmUrl = moduleOf(options.wasmUrl);
+  // A drop can be read only now, before anything is waited for.
+  if (isFiles(model)) return { files: await gather(model), wasmUrl };
+  // A module of its own, so that a page that uses other models does not fetch it.
+  const bundled = model === "builtin" ? (await import("./builtin.js")).default : model;
+  if (isBundled(bundled)) return { base: bundled.url.href, bundled: { url: bundled.url.href, files: bundled.files }, wasmUrl };
+  const [, repo, pinned] = typeof model === "string" ? (REPO.exec(model) ?? []) : [];
+  if (!repo) return { base: folder("model", model, MODEL).href, wasmUrl };
+  if (options.baseUrl !== undefined) return { base: new URL(`${repo}/`, folder("baseUrl", options.baseUrl, "a URL")).href, wasmUrl };
+  const hub = folder("hub", options.hub ?? HUB, "a URL");
+  const revision = String(options.revision ?? pinned ?? "main");
+  const base = new URL(`${repo}/resolve/${encodeURIComponent(revision)}/`, hub).href;
+  return { base, repository: { hub: hub.href, repo, revision }, wasmUrl };
+}
+
+/** The URL that an option names; relative ones belong to the page. */
+export function addressOf(key: string, value: unknown, wanted = "a URL"): URL {
+  try {
+    // Anything becomes a text, which is a relative URL.
+    if (!(value instanceof URL || typeof value === "string")) throw new TypeError();
+    return new URL(value, globalThis.location?.href);
+  } catch {
+    throw invalid(`${key}: wanted ${wanted}, found ${describe(value)}`);
+  }
+}
+
+export const isBundled = (model: unknown): model is BundledModel =>
+  typeof model === "object" && model !== null && "files" in model && "url" in model && model.url instanceof URL;
+
+const isRepository = (model: unknown) => typeof repositoryOf(model) === "string" && REPO.test(repositoryOf(model) as string);
+
+/** Whether a model is loaded as it is: what is merged or put together is not kept. */
+const isPlain = ({ loras, singleFile, components }: CreateOptions) =>
+  [loras, singleFile].every((files) => [files ?? []].flat().length === 0) && Object.keys(components ?? {}).length === 0;
+
+function moduleOf(value: EstimateOptions["wasmUrl"]): Settings["wasmUrl"] {
+  if (value === undefined) return undefined;
+  const { base, relaxed } = typeof value === "string" || value instanceof URL ? { base: value, relaxed: undefined } : Object(value);
+  const each = (key: string, address: unknown) => addressOf(key, address, "the URL of a .wasm file").href;
+  return { base: each("wasmUrl", base), ...(relaxed === undefined ? {} : { relaxed: each("wasmUrl.relaxed", relaxed) }) };
+}
+
+function flag(key: string, value: unknown, otherwise: boolean): boolean {
+  if (value === undefined) return otherwise;
+  if (typeof value !== "boolean") throw invalid(`${key}: wanted true or false, found ${describe(value)}`);
+  return value;
+}
+
+/** Headers as an object, which can be sent to the worker. */
+function headersOf(value: HeadersInit = {}): Record<string, string> {
+  try {
+    return Object.fromEntries(new Headers(value));
+  } catch (error) {
+    throw invalid(`headers: wanted names and values, found ${describe(value)} (${(error as Error).message})`);
+  }
+}
+
+/** The URL of a folder, which ends with a slash. */
+function folder(key: string, value: unknown, wanted = "the URL of a folder"): URL {
+  const url = addressOf(key, value, wanted);
+  if (!url.pathname.endsWith("/")) url.pathname += "/";
+  return url;
+}
+
+/** The folders of an option that takes one address or a list of them. */
+function folders(key: string, value: Address | Address[] | undefined): string[] {
+  const all = [value ?? []].flat().map((address) => folder(key, address).href);
+  if (SINGLE.includes(key) && all.length > 1) throw invalid(`${key}: wanted one, found ${all.length}`);
+  return all;
+}
+
+/** The folders of components, by name. */
+function components(value: CreateOptions["components"] = {}): Settings["components"] {
+  const unknown = Object.keys(value).find((name) => !(COMPONENTS as readonly string[]).includes(name));
+  if (unknown) throw invalid(`components: wanted ${COMPONENTS.join(", ")}, found ${unknown}`);
+  return Object.fromEntries(Object.entries(value).map(([name, address]) => [name, folder(`components.${name}`, address).href]));
+}
+
+/** The files of an option that takes an address, an object with a `source`, or a list of them. */
+function files(key: string, value: LoraSource | LoraSource[] | undefined): FileBeside[] {
+  return [value ?? []].flat().map((one) => {
+    const { source, ...rest } = typeof one === "string" || one instanceof URL ? { source: one } : Object(one);
+    const url = addressOf(key, source, "the URL of a file");
+    const base = new URL(".", url).href;
+    return { ...rest, base, path: url.href.slice(base.length) };
+  });
+}

@@ -1,0 +1,150 @@
+// The module in a worker: the build that the browser can run, memory that threads can share, the threads. A
+// thread runs the same file as the worker that starts it, which imports this one.
+
+import initBase, * as base from "./pkg/base/tintype.js";
+import initRelaxed, * as relaxed from "./pkg/relaxed/tintype.js";
+
+/** The module's own types are in its folder; those who use it know what they pass. */
+export type Module = typeof base;
+
+const THREAD = "tintype thread";
+/** More would wait for one another longer than they compute. */
+const MOST_THREADS = 16;
+/** A thread that has not come up by then is done without; in milliseconds. */
+const PATIENCE = 5000;
+
+/** The smallest module with an instruction of relaxed SIMD. */
+const PROBE = [0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 15, 1, 13, 0, 65, 1, 253, 15, 65, 2, 253, 15, 253, 128, 2, 11];
+const RELAXED = WebAssembly.validate(new Uint8Array(PROBE));
+
+/** The page's own thread may not wait, so that it has no threads beside it. */
+const inWorker = typeof document === "undefined";
+
+/** A mistake of Tintype's own, for people. */
+export const internal = (message: string) => `an internal error, please report it: ${message}`;
+
+/** Whether this worker is a thread of another one: then it has nothing else to do. */
+export const isThread = inWorker && self.name === THREAD;
+if (isThread) onmessage = beThread;
+
+/** The build that runs here: the same in a worker and its threads. */
+let runtime: Module = base;
+/** The module, once for all who want it here, and who is told when it breaks. */
+let loaded: Promise<Module> | null = null;
+const listeners = new Set<(message: string) => void>();
+
+/**
+ * Loads the module, and resolves to what it exports. `fatal` gets the message when it breaks, after which it is not
+ * to be used. Its memory can be shared between threads, and is there even where the page has none.
+ */
+export function load(fatal: (message: string) => void, urls?: { base: string; relaxed?: string }): Promise<Module> {
+  listeners.add(fatal);
+  return (loaded ??= start(urls).catch((error) => {
+    loaded = null;
+    throw error;
+  }));
+}
+
+async function start(urls?: { base: string; relaxed?: string }): Promise<Module> {
+  const useRelaxed = RELAXED && (!urls || urls.relaxed !== undefined);
+  runtime = choose(useRelaxed);
+  const memory = reserve();
+  copyShared();
+  await (useRelaxed ? initRelaxed : initBase)({ module_or_path: useRelaxed ? urls?.relaxed : urls?.base, memory }).catch((error) => {
+    throw { code: "network", message: `the module could not be loaded: ${error.message}` };
+  });
+  runtime.onPanic(broke);
+  if (inWorker) {
+    onerror = (event) => broke((event as unknown as ErrorEvent).message ?? String(event));
+    onunhandledrejection = (event) => broke(event.reason?.message ?? String(event.reason));
+  }
+  return runtime;
+}
+
+const choose = (useRelaxed: boolean) => (useRelaxed ? (relaxed as Module) : base);
+
+function broke(message: string): void {
+  for (const fatal of listeners) fatal(message);
+}
+
+/**
+ * The module's memory is shared, and not every browser has taken views of such memory here: it gets a copy, always in
+ * the same place, because garbage of such a size is not collected in time.
+ */
+function copyShared(): void {
+  if (!navigator.gpu) return;
+  const { writeBuffer } = GPUQueue.prototype;
+  let copy = new Uint8Array();
+  GPUQueue.prototype.writeBuffer = function (buffer, offset, data, ...range) {
+    if (!(data instanceof Uint8Array) || data.buffer instanceof ArrayBuffer) return writeBuffer.call(this, buffer, offset, data, ...range);
+    if (copy.length < data.length) copy = new Uint8Array(data.length);
+    copy.set(data);
+    return writeBuffer.call(this, buffer, offset, copy.subarray(0, data.length), ...range);
+  };
+}
+
+/** Browsers tell only in broad words what GPU there is, and whether it is software. */
+export async function knownAdapter(): Promise<{ adapter: string; software: boolean } | null> {
+  const adapter = await navigator.gpu?.requestAdapter({ powerPreference: "high-performance" });
+  if (!adapter) return null;
+  const { vendor, architecture, description, isFallbackAdapter } = adapter.info;
+  const name = description || [vendor, architecture].filter(Boolean).join(" ") || "unnamed adapter";
+  return { adapter: name, software: isFallbackAdapter ?? (adapter as { isFallbackAdapter?: boolean }).isFallbackAdapter ?? false };
+}
+
+/** Workers that wait to be threads of `module` on `memory`: as many as there are cores beside this one. */
+export async function gather(module: WebAssembly.Module, memory: WebAssembly.Memory): Promise<Worker[]> {
+  // Only there may memory be sent to another worker.
+  const count = crossOriginIsolated && inWorker ? Math.min(navigator.hardwareConcurrency, MOST_THREADS) - 1 : 0;
+  const threads = await Promise.all(Array.from({ length: count }, () => thread(module, memory)));
+  return threads.filter((worker) => worker !== null);
+}
+
+/** A worker of this same file, or null if it does not come up. */
+function thread(module: WebAssembly.Module, memory: WebAssembly.Memory): Promise<Worker | null> {
+  const worker = new Worker(location.href, { type: "module", name: THREAD });
+  // This worker waits for its threads without listening: that one broke is told to the page itself.
+  const { port1, port2 } = new MessageChannel();
+  (self as unknown as MessagePort).postMessage({ port: port1 }, [port1]);
+  return new Promise((resolve) => {
+    const done = (result: Worker | null) => {
+      clearTimeout(timer);
+      if (!result) worker.terminate();
+      resolve(result);
+    };
+    const timer = setTimeout(done, PATIENCE, null);
+    worker.onmessage = () => done(worker);
+    worker.onerror = (event) => {
+      event.preventDefault();
+      done(null);
+    };
+    worker.postMessage({ module, memory, port: port2, useRelaxed: runtime !== base }, [port2]);
+  });
+}
+
+/** Addresses are reserved up to the maximum, in pages of 64 KiB; a small device refuses 4 GiB of them. */
+function reserve(): WebAssembly.Memory {
+  for (let maximum = 65536; ; maximum /= 2) {
+    try {
+      return new WebAssembly.Memory({ initial: 256, maximum, shared: true });
+    } catch (error: any) {
+      if (maximum <= 4096) throw { code: "out-of-memory", message: `there is no memory for the module: ${error.message}` };
+    }
+  }
+}
+
+/** What a thread does: get ready, say so, then run what the module tells it to, for good. */
+function beThread({ data: { module, memory, port, useRelaxed } }: MessageEvent) {
+  runtime = choose(useRelaxed);
+  const fatal = (message: string) => port.postMessage({ fatal: internal(message) });
+  runtime.initSync({ module, memory });
+  runtime.onPanic(fatal);
+  onmessage = ({ data: job }) => {
+    try {
+      runtime.runThread(job);
+    } catch (error: any) {
+      fatal(error.message);
+    }
+  };
+  postMessage("ready");
+}

@@ -1,0 +1,189 @@
+// What does the work for one generator: wasm and the device live here, in a worker or on the page's own thread. Messages
+// in: { id, op, body }, and of op "end" nothing else; out: { id, result } or { id, error: { code, message } },
+// { id, news } on the way, { fatal } when the module itself broke, and { port }, on which a thread says that it broke.
+
+import { Bundle } from "./bundle.js";
+import { loadKept, whetherKept } from "./cache.js";
+import { rest } from "./download.js";
+import { Files } from "./files.js";
+import { Hub } from "./hub.js";
+import { Net, borrow } from "./net.js";
+import type { FileBeside, Settings } from "./options.js";
+import type { News } from "./remote.js";
+import { gather, internal, knownAdapter, load } from "./runtime.js";
+import { Source } from "./source.js";
+import type { Availability } from "./types.js";
+
+/** No browser tells how much memory a GPU has: a quarter of what the device has, as far as that is told. */
+const memoryGuess = ((navigator as { deviceMemory?: number }).deviceMemory ?? 4) * 2 ** 28;
+/** Of a bundle's load, the share of fetching it. */
+const FETCHING = 0.8;
+
+type Tell = (stage: string, fraction: number, a: number, b: number) => void;
+type Port = Pick<MessagePort, "postMessage" | "addEventListener">;
+type Body = Settings & { fetch?: MessagePort; weights?: string; device?: string };
+
+/** Serves what comes through `port`. */
+export function serve(port: Port): void {
+  const service = new Service(port);
+  port.addEventListener("message", ((event: MessageEvent) => service.receive(event.data)) as unknown as EventListener);
+}
+
+class Service {
+  #port: Port;
+  #generator: any = null;
+  /** The call that the module is busy with. A page sends one at a time. */
+  #current: number | null = null;
+  /** Ends the requests of a load. */
+  #abort = new AbortController();
+
+  constructor(port: Port) {
+    this.#port = port;
+  }
+
+  async receive({ id, op, body }: { id: number; op: string; body: any }): Promise<void> {
+    if (op === "end") return this.#end();
+    if (op === "cancel") {
+      if (this.#current === id) this.#generator?.cancel();
+      return;
+    }
+    this.#current = id;
+    const post = (message: object, transfer: Transferable[] = []) => this.#port.postMessage({ id, ...message }, transfer);
+    const news = (news: News, transfer: Transferable[] = []) => post({ news }, transfer);
+    try {
+      const work = { create: this.#create, estimate: this.#estimate, generate: this.#generate, availability: this.#availability }[op]!;
+      const result: any = await work.call(this, body, news);
+      post({ result }, result.rgba ? [result.rgba.buffer] : []);
+    } catch (error: any) {
+      post({ error: { code: error.code ?? "internal", message: error.message ?? String(error) } });
+    }
+    this.#current = null;
+  }
+
+  /** After a panic or a trap the module's memory is not to be trusted: everything pending ends, for good. */
+  fatal = (message: string): void => {
+    this.#port.postMessage({ fatal: internal(message) });
+  };
+
+  async #create(body: Body, news: (news: News) => void): Promise<object> {
+    this.#free();
+    const { signal } = (this.#abort = new AbortController());
+    const tell: Tell = (stage, fraction, a, b) => news({ stage, fraction, a, b });
+    // Where nobody said how weights are stored, smaller ones are tried before the GPU's memory is too small.
+    const { weights = "auto" } = body;
+    const formats = weights === "auto" ? [weights, "q8", "q4"] : [weights];
+    const warnings: string[] = [];
+    for (const [at, weights] of formats.entries()) {
+      try {
+        const loaded = await this.#loadAs({ ...body, weights }, tell, signal);
+        warnings.push(...loaded.warnings);
+        this.#generator = loaded.generator;
+        break;
+      } catch (error: any) {
+        if (error.code !== "out-of-memory" || at + 1 === formats.length || signal.aborted) throw error;
+        warnings.push(`the device had too little memory for weights as ${weights}, ${formats[at + 1]} was tried: ${error.message}`);
+      } finally {
+        rest();
+      }
+    }
+    if (signal.aborted) {
+      this.#free();
+      throw signal.reason;
+    }
+    return { device: this.#generator.device(), adapter: this.#generator.adapter(), weights: this.#generator.weights(), warnings };
+  }
+
+  /** Resolves to { generator, warnings }. */
+  async #loadAs({ base, repository, files, bundled, components, headers, fetch, cache, offline, wasmUrl, ...options }: Body, tell: Tell, signal: AbortSignal): Promise<{ generator: any; warnings: string[] }> {
+    const net = this.#net(base, headers, fetch, signal);
+    const additions: Record<string, unknown> = {};
+    for (const key of ["controls", "adapters", "ipAdapter", "safetyChecker"]) {
+      additions[key] = (options[key] as string[]).map((address) => new Source(address, { net }));
+    }
+    for (const key of ["loras", "embeddings", "singleFile"]) {
+      // A single file has several networks in it.
+      const source = ({ base, ...rest }: FileBeside) => ({ ...rest, source: new Source(base, { keep: key === "singleFile", net }) });
+      additions[key] = (options[key] as FileBeside[]).map(source);
+    }
+    const { Generator } = await load(this.fatal, wasmUrl);
+    const known = await knownAdapter();
+    const cancelled = () => signal.aborted;
+    const make = (folder: unknown, tell: Tell, keeper?: unknown) =>
+      Generator.create(folder, { ...options, ...additions, ...known, memoryGuess, gather, keeper, cancelled }, tell);
+    try {
+      if (bundled) {
+        const bundle = new Bundle(bundled, net);
+        await bundle.fetch((loaded, total) => tell("download", (FETCHING * loaded) / total, loaded, total));
+        const generator = await make(bundle, (stage, fraction, a, b) => tell(verified(stage), FETCHING + (1 - FETCHING) * fraction, a, b));
+        return { generator, warnings: [] };
+      }
+      // Other scales of LoRAs are merged into the model's own weights.
+      const keep = (options.loras as unknown[]).length > 0;
+      const source = files ? new Files(files) : new Source(base!, { keep, components, net, hub: repository ? new Hub(repository, net) : null });
+      if (!cache && !offline) return { generator: await make(source, tell), warnings: [] };
+      const load = (folder: unknown, keeper: unknown, kept: boolean) =>
+        make(folder, kept ? (stage, ...rest) => tell(verified(stage), ...rest) : tell, keeper);
+      return await loadKept({ facts: factsOf(base!, options), source, offline, load });
+    } catch (error: any) {
+      throw error.code === "no-adapter" && !known ? noAdapter() : error;
+    }
+  }
+
+  async #generate({ preview, ...request }: { preview: boolean }, news: (news: News, transfer?: Transferable[]) => void): Promise<object> {
+    const show = (data: Uint8ClampedArray<ArrayBuffer>, width: number, height: number, step: number, steps: number) =>
+      news({ preview: { width, height, data }, step, steps }, [data.buffer]);
+    const tell: Tell = (stage, fraction, a, b) => news({ stage, fraction, a, b });
+    return this.#generator.generate({ ...request, preview: preview ? show : undefined }, tell);
+  }
+
+  async #estimate({ base, repository, files, bundled, headers, fetch, wasmUrl, ...options }: Body): Promise<object> {
+    const net = this.#net(base, headers ?? {}, fetch, this.#abort.signal);
+    const { estimate } = await load(this.fatal, wasmUrl);
+    const source = bundled ? new Bundle(bundled, net) : files ? new Files(files) : new Source(base!, { net, hub: repository ? new Hub(repository, net) : null });
+    if (source instanceof Bundle) await source.fetch(() => {});
+    return estimate(source, { ...options, memoryGuess });
+  }
+
+  async #availability({ base, cache, offline, bundled, files, device = "auto", activations = "auto", ...options }: Body): Promise<Availability> {
+    const known = await knownAdapter();
+    const wantsGpu = device === "gpu" || (device === "auto" && ["f16", "pack16"].includes(activations as string));
+    if (wantsGpu && !known) throw noAdapter();
+    const where = wantsGpu || (device === "auto" && known && !known.software) ? ({ device: "gpu", adapter: known!.adapter } as const) : ({ device: "cpu", adapter: "CPU" } as const);
+    if (bundled || files) return { state: bundled ? "downloadable" : "available", ...where };
+    const kept = cache || offline ? await whetherKept(factsOf(base!, { device, activations, ...options })) : "no";
+    if (kept !== "yes" && offline) throw { code: "offline", message: `${base} is not kept on this device with these options, and offline is set` };
+    return { state: kept === "yes" ? "available" : kept === "written" ? "downloading" : "downloadable", ...where };
+  }
+
+  #net(base: string | undefined, headers: Record<string, string>, fetch: MessagePort | undefined, signal: AbortSignal): Net {
+    // A second try borrows the same port again.
+    return new Net({ headers, origin: base === undefined ? null : new URL(base).origin, fetch: fetch ? borrow(fetch) : null, signal });
+  }
+
+  #end(): void {
+    this.#abort.abort({ code: "disposed", message: "the generator was disposed of" });
+    this.#generator?.cancel();
+    // What it is busy with needs it to its end.
+    const free = () => (this.#current === null ? this.#free() : setTimeout(free, 10));
+    free();
+  }
+
+  #free(): void {
+    this.#generator?.free();
+    this.#generator = null;
+  }
+}
+
+/** What tells the kept model of a load from others. */
+function factsOf(model: string, { weights = "auto", decoderWeights, imageInput, memory, width, height }: Record<string, unknown>): Record<string, unknown> {
+  return { model, weights, decoderWeights, imageInput, memory, width, height };
+}
+
+/** What is here already is not downloaded, but looked at. */
+const verified = (stage: string) => (stage === "download" ? "verify" : stage);
+
+function noAdapter(): { code: string; message: string } {
+  if ((navigator as { gpu?: unknown }).gpu) return { code: "no-adapter", message: "this browser has WebGPU, but found no GPU that it would use" };
+  const message = isSecureContext ? "this browser has no WebGPU" : "WebGPU is only there on https:// pages and on localhost";
+  return { code: "no-webgpu", message };
+}
