@@ -1,5 +1,6 @@
 //! Executes plans on WebGPU, natively and in the browser. The only room that names wgpu.
 
+mod buffer;
 mod context;
 mod profile;
 mod readback;

@@ -3,6 +3,7 @@
 use half::f16;
 
 use super::Gpu;
+use super::buffer::Buffer;
 use super::wait::signal;
 use crate::error::{Code, Error, Result};
 use crate::plan::Tensor;
@@ -35,12 +36,8 @@ pub fn decode(tensor: &Tensor, bytes: &[u8]) -> Vec<f32> {
 impl Gpu {
     /// The first `size` bytes of a buffer.
     pub(super) async fn read(&self, buffer: &wgpu::Buffer, size: u64) -> Result<Vec<u8>> {
-        let staging = self.device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some("readback"),
-            size,
-            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        });
+        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+        let staging = Buffer::new(self, "readback", size, usage);
         let mut encoder = self.device.create_command_encoder(&Default::default());
         encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, size);
         self.queue.submit([encoder.finish()]);

@@ -1,7 +1,9 @@
 //! A plan made ready on a device: buffers, pipelines, bind groups and parameters, made once; then runs.
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 
+use super::buffer::Buffer;
 use super::context::Compiled;
 use super::wait::{Signal, signal};
 use super::{Gpu, GpuWeights, readback};
@@ -22,7 +24,9 @@ const MAX_WORKGROUPS: u32 = 65535;
 
 pub struct Session {
     pub plan: Plan,
-    buffers: Vec<wgpu::Buffer>,
+    buffers: Vec<Buffer>,
+    /// What bind groups have beside them: weights, the parameters, and what stands for nothing.
+    _held: Vec<Rc<Buffer>>,
     pub(super) steps: Vec<Ready>,
 }
 
@@ -53,12 +57,8 @@ impl Session {
         gpu.check()?;
         let storage =
             wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
-        let make = |size, usage| {
-            let descriptor = wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false };
-            gpu.device.create_buffer(&descriptor)
-        };
-        let buffers: Vec<wgpu::Buffer> =
-            gpu.allocate(|| plan.buffers.iter().map(|&size| make(size, storage)).collect()).await?;
+        let make = |size, usage| Buffer::new(gpu, "plan", size, usage);
+        let buffers: Vec<Buffer> = gpu.allocate(|| plan.buffers.iter().map(|&size| make(size, storage)).collect()).await?;
         let unused = make(16, storage);
 
         let mut params: Vec<u8> = vec![];
@@ -70,6 +70,7 @@ impl Session {
         );
         gpu.queue.write_buffer(&uniform, 0, &params);
 
+        let mut held = vec![];
         let mut steps = Vec::with_capacity(plan.steps.len());
         for (step, bands) in plan.steps.iter().zip(bands) {
             let kernel = gpu.kernel(step.variant).await?;
@@ -85,7 +86,10 @@ impl Session {
             for (i, binding) in step.bindings.iter().enumerate() {
                 let buffer = match binding {
                     Binding::Tensor(id) => &buffers[plan.assignment[id.0 as usize]],
-                    Binding::Weight(handle, _) => weights.blob(*handle),
+                    Binding::Weight(handle, _) => {
+                        held.push(weights.blob(*handle).clone());
+                        weights.blob(*handle)
+                    }
                     Binding::Unused => {
                         assert!(step.variant.get().bindings[i] == Access::Read, "an unused output");
                         &unused
@@ -104,7 +108,8 @@ impl Session {
             steps.push(Ready { kernel, bind_group, bands });
         }
         gpu.check()?;
-        Ok(Session { plan, buffers, steps })
+        held.extend([Rc::new(uniform), Rc::new(unused)]);
+        Ok(Session { plan, buffers, _held: held, steps })
     }
 
     /// Writes `[N, H, W, C]` values to an input.
