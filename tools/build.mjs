@@ -30,6 +30,15 @@ const LINK = [
 ];
 /** Of each module, gzipped: what a visitor loads. */
 const MOST_BYTES = 1_000_000;
+/** As BundledModel of www/types.ts, which tsc makes later. */
+const BUILTIN_TYPES = `/** The built-in model, for \`create({ model })\`. */
+declare const builtin: {
+  readonly name: string;
+  readonly url: URL;
+  readonly files: Readonly<Record<string, readonly [begin: number, bytes: number]>>;
+};
+export default builtin;
+`;
 const MODEL_INPUTS = ["models/builtin", "src/weights/pack", "src/quant", "tools/build.mjs"];
 const INPUTS = ["src", "kernels", "build.rs", "Cargo.toml", "Cargo.lock", "tools/build.mjs", "package-lock.json"];
 
@@ -92,7 +101,7 @@ async function bundle() {
   writeFileSync(join(DIST, "builtin.bin"), Buffer.concat(bytes));
   const files = `{\n${places.join("")}}`;
   writeFileSync(join(DIST, "builtin.js"), `// Made by tools/build.mjs: the built-in model, of which nothing is fetched before it is loaded.\n\nexport default { name: "builtin", url: new URL("./builtin.bin", import.meta.url), files: ${files} };\n`);
-  writeFileSync(join(DIST, "builtin.d.ts"), 'import type { BundledModel } from "./types.js";\n\n/** The built-in model, for `create({ model })`. */\ndeclare const builtin: BundledModel;\nexport default builtin;\n');
+  writeFileSync(join(DIST, "builtin.d.ts"), BUILTIN_TYPES);
   writeFileSync(stamp, inputs);
 }
 

@@ -1,0 +1,182 @@
+// What happens to a generator in a stranger's page: the GPU goes, the worker goes, memory is short, others are there too.
+// The call that goes on fails with a code, and the next one draws the same picture as before.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import { ROOT } from "../../tools/shell.mjs";
+import { open, script } from "./harness.mjs";
+import { hub } from "./hub.mjs";
+
+const MODEL = "/golden/models/sdxs-like/";
+const BUILTIN = join(ROOT, "models/builtin");
+
+/** A page whose workers can be harmed, with `make`, `draw` and `harm` for the tests. */
+async function opened(t, options) {
+  const { page, served, complaints, browser } = await open(t, undefined, options);
+  served.set("/worker.js", script("worker.js", (text) => `import "./harm-worker.js";\n${text}`));
+  const harm = readFileSync(join(ROOT, "tests/web/harm-worker.js"), "utf8");
+  served.set("/harm-worker.js", (response) => response.writeHead(200, { "Content-Type": "text/javascript" }).end(harm));
+  await page.evaluate(() => {
+    window.unhandled = [];
+    addEventListener("unhandledrejection", ({ reason }) => window.unhandled.push(String(reason)));
+    const orders = new BroadcastChannel("harm");
+    const digest = async (picture) => Array.from(new Uint8Array(await crypto.subtle.digest("SHA-256", picture.toImageData().data))).join();
+    Object.assign(window, {
+      make: async (options) => (await import("/index.js")).ImageGenerator.create(options),
+      draw: async (generator, options = {}) => digest(await generator.generate("a red circle on blue", { seed: 3, steps: 2, width: 64, height: 64, ...options })),
+      code: (promise) => promise.then(() => "done", (error) => error.code ?? String(error)),
+      /** Tells the one worker that there is. */
+      harm: (order) => new Promise((heard) => {
+        orders.onmessage = () => heard();
+        orders.postMessage(order);
+      }),
+    });
+  });
+  return { page, complaints, browser };
+}
+
+test("the device is lost while a picture is drawn", { timeout: 300_000 }, async (t) => {
+  const { page } = await opened(t);
+  for (const stage of ["step", "decode"]) {
+    await t.test(stage, async () => {
+      const found = await page.evaluate(async ([model, stage]) => {
+        const generator = await make({ model, device: "gpu" });
+        const before = await draw(generator);
+        const codes = [];
+        const after = [];
+        for (let twice = 0; twice < 2; twice++) {
+          await harm({ stage });
+          codes.push(await code(draw(generator)));
+          after.push(await draw(generator));
+        }
+        generator.dispose();
+        return { codes, same: after.every((picture) => picture === before), unhandled };
+      }, [MODEL, stage]);
+      assert.deepEqual(found, { codes: ["device-lost", "device-lost"], same: true, unhandled: [] });
+    });
+  }
+});
+
+test("the device is lost while a model is loaded", { timeout: 300_000 }, async (t) => {
+  const { page } = await opened(t);
+  const found = await page.evaluate(async (model) => {
+    const codes = [];
+    for (let twice = 0; twice < 2; twice++) {
+      // The worker is there, and hears of it, before it has a device.
+      let begun;
+      const first = new Promise((resolve) => (begun = resolve));
+      const loading = make({ model, device: "gpu", onProgress: ({ stage }) => stage === "download" && begun() });
+      loading.catch(() => {});
+      await first;
+      await harm({ stage: "download", fraction: 0 });
+      const end = await code(loading);
+      codes.push(end === "done" ? "compile was first" : end);
+    }
+    const generator = await make({ model, device: "gpu" });
+    const picture = await draw(generator);
+    generator.dispose();
+    return { codes, drew: picture.length > 0, unhandled };
+  }, MODEL);
+  assert.deepEqual(found, { codes: ["device-lost", "device-lost"], drew: true, unhandled: [] });
+});
+
+test("after a loss the weights come from what is kept", { timeout: 300_000 }, async (t) => {
+  const { page } = await opened(t);
+  const { url, log } = await hub(t, { "house/builtin": BUILTIN });
+  const draw = async (lose) =>
+    page.evaluate(async ([hub, lose]) => {
+      window.kept ??= await make({ model: "house/builtin", hub, weights: "q8", device: "gpu" });
+      if (lose) {
+        await harm({ stage: "step" });
+        const end = await code(window.draw(window.kept));
+        if (end !== "device-lost") throw new Error(end);
+      }
+      return window.draw(window.kept);
+    }, [url, lose]);
+  const before = await draw(false);
+  const fetched = log.length;
+  assert.ok(fetched > 0);
+  assert.equal(await draw(true), before);
+  assert.equal(log.length, fetched, "what is kept was fetched again");
+});
+
+test("a worker that crashes", { timeout: 120_000 }, async (t) => {
+  const { page } = await opened(t);
+  const found = await page.evaluate(async (model) => {
+    const generator = await make({ model, device: "cpu" });
+    const before = await draw(generator);
+    const running = draw(generator, { steps: 40, width: 256, height: 256 });
+    running.catch(() => {});
+    await harm({ crash: true });
+    const end = await code(running);
+    const same = (await draw(generator)) === before;
+    generator.dispose();
+    return { end, same, unhandled };
+  }, MODEL);
+  assert.deepEqual(found, { end: "internal", same: true, unhandled: [] });
+});
+
+test("memory that is short ends in smaller weights or in an error", { timeout: 300_000 }, async (t) => {
+  const { page } = await opened(t);
+  const found = await page.evaluate(async () => {
+    // Of the built-in model, whose largest weights take half as much in q8.
+    const limited = async (options, most) => {
+      let begun;
+      const first = new Promise((resolve) => (begun = resolve));
+      const loading = make({ model: "/models/builtin/", device: "gpu", onProgress: begun, ...options });
+      loading.catch(() => {});
+      await first;
+      await harm({ most });
+      return loading;
+    };
+    const sizes = await limited({ weights: "q8" }, 2 ** 30).then((generator) => generator.dispose() ?? null);
+    const refused = await code(limited({ weights: "f32" }, 100_000));
+    const smaller = await limited({}, 500_000);
+    const { weights, warnings } = smaller;
+    await smaller.dispose();
+    // A picture that is too large, in a generator that goes on.
+    const generator = await limited({ weights: "q8" }, 2 ** 30);
+    const before = await draw(generator);
+    await harm({ most: 1_000_000 });
+    const end = await code(draw(generator, { width: 512, height: 512 }));
+    await harm({ most: 2 ** 30 });
+    const same = (await draw(generator)) === before;
+    generator.dispose();
+    return { refused, weights, warned: warnings.length > 0, end, same, unhandled };
+  });
+  assert.equal(found.refused, "out-of-memory");
+  assert.ok(["q8", "q4"].includes(found.weights) && found.warned, JSON.stringify(found));
+  assert.deepEqual([found.end, found.same, found.unhandled], ["out-of-memory", true, []]);
+});
+
+test("two generators in a page draw at the same time, and one outlives the other", { timeout: 120_000 }, async (t) => {
+  const { page } = await opened(t);
+  const found = await page.evaluate(async (model) => {
+    const [one, other] = await Promise.all([make({ model, device: "cpu" }), make({ model: "builtin", device: "gpu" })]);
+    const alone = [await draw(one), await draw(other)];
+    const together = await Promise.all([draw(one), draw(other)]);
+    await one.dispose();
+    const after = await draw(other);
+    const disposed = await code(draw(one));
+    await other.dispose();
+    return { same: together.join() === alone.join() && after === alone[1], disposed, unhandled };
+  }, MODEL);
+  assert.deepEqual(found, { same: true, disposed: "disposed", unhandled: [] });
+});
+
+test("a hidden tab draws on", { timeout: 120_000 }, async (t) => {
+  const { page, browser } = await opened(t);
+  const before = await page.evaluate(async (model) => {
+    window.generator = await make({ model, device: "gpu" });
+    return draw(window.generator);
+  }, MODEL);
+  // Another tab in front of it.
+  const session = await browser.newBrowserCDPSession();
+  const { targetInfos } = await session.send("Target.getTargets");
+  const { browserContextId } = targetInfos.find(({ url }) => url === page.url());
+  await session.send("Target.createTarget", { url: "about:blank", browserContextId });
+  await page.waitForFunction(() => document.visibilityState === "hidden");
+  assert.equal(await page.evaluate(() => draw(window.generator)), before);
+});
