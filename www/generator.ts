@@ -214,12 +214,12 @@ export class ImageGenerator implements AsyncDisposable {
     return { ...pictures[0]!, pictures, steps, warnings, timings, device, adapter };
   }
 
-  #picture(prompt: string, { width, height, rgba, seed, unsafe }: Drawn, options: GenerateOptions): Promise<Picture> {
+  #picture(prompt: string, { width, height, rgba, seed, steps, unsafe }: Drawn, options: GenerateOptions): Promise<Picture> {
     const { model, revision } = this.#options;
     const { weights, device, adapter } = this.#facts;
     const { activations } = this.#settings;
     const about = { model: nameOf(model ?? "builtin"), revision, weights, activations, device, adapter };
-    return pictureOf({ width, height, data: rgba }, { seed, unsafe }, textsOf(prompt, seed, [width, height], options, about));
+    return pictureOf({ width, height, data: rgba }, { seed, unsafe }, textsOf(prompt, seed, [width, height], { steps, ...options }, about));
   }
 
   /** Rethrows what a service has answered; after some answers it is lost. */
