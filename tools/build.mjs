@@ -105,8 +105,9 @@ async function bundle() {
   writeFileSync(stamp, inputs);
 }
 
-/** www/ for browsers, and its types. */
+/** www/ for browsers, and its types. What was made before is read by none, and of files that are gone nothing stays. */
 async function scripts() {
+  for (const name of readdirSync(DIST)) if (/\.(js|d\.ts)$/.test(name) && !name.startsWith("builtin.")) rmSync(join(DIST, name));
   await must("tsc", process.execPath, [join(ROOT, "node_modules/typescript/bin/tsc"), "-p", join(ROOT, "www")]);
 }
 

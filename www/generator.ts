@@ -1,6 +1,8 @@
 // A loaded model: what callers hold. The work is done by a service (service.ts) on the other side of a Remote; when
 // that is lost, because the GPU or the worker is, the next call makes another one from the same settings.
 
+/// <reference lib="esnext.disposable" preserve="true" />
+
 import { openCache } from "./kept.js";
 import { TintypeError, invalid } from "./errors.js";
 import { Log } from "./log.js";

@@ -80,7 +80,11 @@ export async function placeOf(options: EstimateOptions): Promise<Pick<Settings, 
   if (isFiles(model)) return { files: await gather(model), wasmUrl };
   // A module of its own, so that a page that uses other models does not fetch it.
   const bundled = model === "builtin" ? (await import("./builtin.js")).default : model;
-  if (isBundled(bundled)) return { base: bundled.url.href, bundled: { url: bundled.url.href, files: bundled.files }, wasmUrl };
+  if (isBundled(bundled)) {
+    // Next.js makes a URL without an origin of `new URL(..., import.meta.url)`.
+    const url = addressOf("model", bundled.url.href).href;
+    return { base: url, bundled: { url, files: bundled.files }, wasmUrl };
+  }
   const [, repo, pinned] = typeof model === "string" ? (REPO.exec(model) ?? []) : [];
   if (!repo) return { base: folder("model", model, MODEL).href, wasmUrl };
   if (options.baseUrl !== undefined) return { base: new URL(`${repo}/`, folder("baseUrl", options.baseUrl, "a URL")).href, wasmUrl };

@@ -102,7 +102,7 @@ export async function gather(module: WebAssembly.Module, memory: WebAssembly.Mem
 
 /** A worker of this same file, or null if it does not come up. */
 function thread(module: WebAssembly.Module, memory: WebAssembly.Memory): Promise<Worker | null> {
-  const worker = new Worker(location.href, { type: "module", name: THREAD });
+  const worker = new Worker(location.href, { type: isModule() ? "module" : "classic", name: THREAD });
   // This worker waits for its threads without listening: that one broke is told to the page itself.
   const { port1, port2 } = new MessageChannel();
   (self as unknown as MessagePort).postMessage({ port: port1 }, [port1]);
@@ -120,6 +120,17 @@ function thread(module: WebAssembly.Module, memory: WebAssembly.Memory): Promise
     };
     worker.postMessage({ module, memory, port: port2, useRelaxed: runtime !== base }, [port2]);
   });
+}
+
+/** Whether this worker is a module, as it was written, or the classic script that webpack and Next.js make of it. */
+function isModule(): boolean {
+  try {
+    // Does nothing without an address; modules may not even call it.
+    (self as unknown as { importScripts(): void }).importScripts();
+    return false;
+  } catch {
+    return true;
+  }
 }
 
 /** Addresses are reserved up to the maximum, in pages of 64 KiB; a small device refuses 4 GiB of them. */
