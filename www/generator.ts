@@ -3,8 +3,9 @@
 
 /// <reference lib="esnext.disposable" preserve="true" />
 
-import { openCache } from "./kept.js";
+import { unlessAborted } from "./abort.js";
 import { TintypeError, invalid } from "./errors.js";
+import { openCache } from "./kept.js";
 import { Log } from "./log.js";
 import { offer } from "./net.js";
 import { nameOf, placeOf, settingsOf, type Settings } from "./options.js";
@@ -248,16 +249,4 @@ async function ask<Answer>({ worker }: EstimateOptions, op: string, body: object
   } finally {
     remote.end(new TintypeError("disposed", "the question was answered"));
   }
-}
-
-/** The promise, or the signal's reason as soon as it is aborted. */
-function unlessAborted<Result>(promise: Promise<Result>, signal: AbortSignal | undefined): Promise<Result> {
-  if (!signal) return promise;
-  return new Promise((resolve, reject) => {
-    const abort = () => reject(signal.reason);
-    signal.addEventListener("abort", abort);
-    promise.then(resolve, (error) => reject(signal.aborted ? signal.reason : error));
-    promise.catch(() => {}).then(() => signal.removeEventListener("abort", abort));
-    if (signal.aborted) abort();
-  });
 }
