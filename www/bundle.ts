@@ -2,11 +2,11 @@
 
 import { Chunks } from "./chunks.js";
 import { Local } from "./files.js";
+import type { ModelFolder } from "./folder.js";
 import { failure, type Net } from "./net.js";
 import type { BundledModel } from "./types.js";
 
-/** A folder for the module: as class Source of source.ts. */
-export class Bundle {
+export class Bundle implements ModelFolder {
   #url: URL;
   #files: BundledModel["files"];
   #net: Net;

@@ -1,9 +1,9 @@
-// @ts-nocheck
 // A file behind a URL, read forward. Large files come as ranges, several at a time and handed on in order; what
 // breaks off goes on at the byte where it broke.
 
 import { Chunks } from "./chunks.js";
-import { failure } from "./net.js";
+import type { ModelFile } from "./folder.js";
+import { failure, type Answer, type Failure, type Net } from "./net.js";
 
 /** Of a large file this much is asked for at once, and waits in memory at most. */
 const RANGE_BYTES = 8 << 20;
@@ -17,28 +17,60 @@ const WAIT = 250;
 /** A server may ask for longer waits, up to this; in milliseconds. */
 const LONGEST_WAIT = 60_000;
 
+/** What the answers have said of a file: they must agree. */
+interface Facts {
+  length: number | undefined;
+  etag: string | null;
+  ranged: boolean;
+}
+
+interface Range {
+  begin: number;
+  end: number;
+  /** Whether the server is asked for these bytes alone. */
+  ranged: boolean;
+  fresh: boolean;
+  grow(): void;
+}
+
+/** What has come, and the byte of the file where it begins. */
+interface Chunk {
+  at: number;
+  bytes: Uint8Array;
+}
+
+/** What may be known of a failure. */
+interface Fault extends Partial<Failure> {
+  /** Another try would be in vain. */
+  final?: boolean;
+  /** There is no such file. */
+  absent?: boolean;
+  /** How long to wait before another try, in milliseconds. */
+  wait?: number | undefined;
+}
+
 /** Memory of finished ranges, for the next ones: as garbage it would not be collected in time. */
-const spare = [];
+const spare: Uint8Array[] = [];
 
 /** Lets go of memory that only further downloads would use. */
-export function rest() {
+export function rest(): void {
   spare.length = 0;
 }
 
-export class Download {
-  #net;
-  #url;
-  #fresh;
+export class Download implements ModelFile {
+  #net!: Net;
+  #url!: URL;
+  #fresh!: boolean;
   /** The ranges on their way, in order; the first holds the next byte, unless a skip went beyond it. */
-  #pieces = [];
-  #at;
+  #pieces: Piece[] = [];
+  #at!: number;
   /** The byte after the last one that was asked for. */
-  #asked;
+  #asked!: number;
   /** What came with the last chunk beyond what was asked for. */
-  #rest = new Uint8Array();
+  #rest: Uint8Array = new Uint8Array();
 
   /** The file at `url` from byte `begin` on, or null if there is none. */
-  static async open(net, url, begin = 0, fresh = false) {
+  static async open(net: Net, url: URL, begin = 0, fresh = false): Promise<Download | null> {
     const file = new Download();
     [file.#net, file.#url, file.#fresh, file.#at] = [net, url, fresh, begin];
     const ranged = begin > 0 || url.pathname.endsWith(".safetensors");
@@ -47,15 +79,14 @@ export class Download {
   }
 
   /** Bytes of the whole file, where that is known. */
-  get length() {
+  get length(): number | undefined {
     return this.facts.length;
   }
 
-  /** What the answers have said of the file: they must agree. */
-  facts = { length: undefined, etag: null, ranged: false };
+  readonly facts: Facts = { length: undefined, etag: null, ranged: false };
 
   /** The next bytes, at most `most` of them, which are good until more are asked for; none at the end of the file. */
-  async read(most) {
+  async read(most: number): Promise<Uint8Array> {
     while (this.#rest.length === 0) {
       const piece = this.#ahead();
       if (!piece) return this.#rest;
@@ -63,7 +94,7 @@ export class Download {
       if (!chunk) {
         // Of a file without a length, this is the end.
         if (piece.end === Infinity) return this.#rest;
-        this.#pieces.shift().close();
+        this.#pieces.shift()!.close();
         continue;
       }
       // A skip may have gone beyond it.
@@ -76,22 +107,22 @@ export class Download {
   }
 
   /** Leaves out the next bytes. Ranges that hold nothing else are not asked for, or given up. */
-  async skip(bytes) {
+  async skip(bytes: number): Promise<void> {
     const near = Math.min(bytes, this.#rest.length);
     this.#rest = this.#rest.subarray(near);
     this.#at += bytes;
-    while (this.#pieces.length > 0 && this.#pieces[0].end <= this.#at) this.#pieces.shift().close();
+    while (this.#pieces.length > 0 && this.#pieces[0]!.end <= this.#at) this.#pieces.shift()!.close();
   }
 
   /** Ends the download, when not all of the file was wanted. */
-  close() {
+  close(): void {
     for (const piece of this.#pieces) piece.close();
     this.#pieces = [];
     this.#asked = Infinity;
   }
 
   /** The range of the next byte, when those after it were asked for; nothing at the end. */
-  #ahead() {
+  #ahead(): Piece | undefined {
     const { length = -1 } = this;
     this.#asked = Math.max(this.#asked, this.#at);
     while (this.#pieces.length < RANGES && this.#asked < length) {
@@ -100,7 +131,7 @@ export class Download {
     return this.#pieces[0];
   }
 
-  #ask(begin, end, ranged) {
+  #ask(begin: number, end: number, ranged: boolean): Piece {
     const grow = () => (this.#asked = Infinity);
     const piece = new Piece(this.#net, this.#url, this.facts, { begin, end, ranged, fresh: this.#fresh, grow });
     this.#pieces.push(piece);
@@ -111,32 +142,34 @@ export class Download {
 
 /** Bytes from `begin` to `end` of a file, fetched at once and kept until they are read. */
 class Piece {
-  #net;
-  #url;
-  #facts;
-  #ranged;
-  #cache;
+  /** The byte after the last one; of a file whose length is not known, infinity. */
+  end: number;
+  #net: Net;
+  #url: URL;
+  #facts: Facts;
+  #ranged: boolean;
+  #cache: RequestCache;
   /** Called when this turns out to be all of the file: the server knows no ranges. */
-  #grow;
-  #begin;
+  #grow: () => void;
+  #begin: number;
   /** The next byte that is to come. */
-  #at;
+  #at: number;
   /** Holds what has come, from byte `#base` of the file on. */
-  #room = null;
-  #base;
+  #room: Uint8Array | null = null;
+  #base: number;
   /** The next byte to hand on; what came before byte `#used` is not needed any more. */
-  #next;
-  #used;
+  #next: number;
+  #used: number;
   #done = false;
-  #error = null;
+  #error: unknown = null;
   #abort = new AbortController();
-  #arrived = () => {};
-  #drained = () => {};
+  #arrived: () => void = () => {};
+  #drained: () => void = () => {};
   /** Resolves, once the first answer is there, to whether there is such a file. */
-  opened;
-  #open;
+  opened: Promise<boolean>;
+  #open!: { resolve(there: boolean): void; reject(error: unknown): void };
 
-  constructor(net, url, facts, { begin, end, ranged, fresh, grow }) {
+  constructor(net: Net, url: URL, facts: Facts, { begin, end, ranged, fresh, grow }: Range) {
     [this.#net, this.#url, this.#facts, this.#ranged, this.#grow] = [net, url, facts, ranged, grow];
     // Weights are too large to be kept by the browser as well.
     this.#cache = ranged ? "no-store" : fresh ? "reload" : "default";
@@ -148,28 +181,28 @@ class Piece {
   }
 
   /** The next bytes and where they begin, or null after the last. They are good until the next ones are asked for. */
-  async next() {
+  async next(): Promise<Chunk | null> {
     this.#used = this.#next;
     this.#drained();
     while (this.#next === this.#at) {
       if (this.#error) throw this.#error;
       if (this.#done) return null;
-      await new Promise((resolve) => (this.#arrived = resolve));
+      await new Promise<void>((resolve) => (this.#arrived = resolve));
     }
     const at = this.#next;
     this.#next = this.#at;
-    return { at, bytes: this.#room.subarray(at - this.#base, this.#at - this.#base) };
+    return { at, bytes: this.#room!.subarray(at - this.#base, this.#at - this.#base) };
   }
 
   /** Ends it, and what it has handed on. */
-  close() {
+  close(): void {
     this.#abort.abort();
     if (this.#room?.length === RANGE_BYTES) spare.push(this.#room);
     this.#room = null;
     this.#drained();
   }
 
-  async #fill() {
+  async #fill(): Promise<void> {
     for (let failed = 0; ; ) {
       const before = this.#at;
       try {
@@ -178,12 +211,13 @@ class Piece {
       } catch (error) {
         if (this.#abort.signal.aborted) break;
         failed = this.#at > before ? 1 : failed + 1;
-        if (error.final || failed > TRIES) {
-          if (error.absent && before === this.#begin) this.#open.resolve(false);
-          this.#error = error.code ? error : failure("network", `the download of ${this.#url} broke off at byte ${this.#at}: ${error.message}`);
+        const { code, message, final, absent, wait } = error as Fault;
+        if (final || failed > TRIES) {
+          if (absent && before === this.#begin) this.#open.resolve(false);
+          this.#error = code ? error : failure("network", `the download of ${this.#url} broke off at byte ${this.#at}: ${message}`);
           break;
         }
-        await this.#pause(error.wait ?? WAIT * 2 ** (failed - 1));
+        await this.#pause(wait ?? WAIT * 2 ** (failed - 1));
       }
     }
     this.#done = true;
@@ -192,7 +226,7 @@ class Piece {
   }
 
   /** One answer, up to where it ends. */
-  async #stream() {
+  async #stream(): Promise<void> {
     const from = this.#at;
     const ranged = this.#ranged || from > 0;
     const last = this.end === Infinity ? "" : this.end - 1;
@@ -218,7 +252,7 @@ class Piece {
     throw new Error(`the server ended it, ${this.end - this.#at} bytes too early`);
   }
 
-  async #take(bytes) {
+  async #take(bytes: Uint8Array): Promise<void> {
     while (bytes.length > 0 && !this.#abort.signal.aborted) {
       this.#room ??= this.#ranged ? (spare.pop() ?? new Uint8Array(RANGE_BYTES)) : new Uint8Array(SMALL_BYTES);
       const part = bytes.subarray(0, this.#base + this.#room.length - this.#at);
@@ -228,12 +262,12 @@ class Piece {
         bytes = bytes.subarray(part.length);
         this.#arrived();
       } else if (this.#used === this.#at) this.#base = this.#at;
-      else await new Promise((resolve) => (this.#drained = resolve));
+      else await new Promise<void>((resolve) => (this.#drained = resolve));
     }
   }
 
   /** How many bytes come before byte `from`, or null if the file ends there; everything else is thrown. */
-  #judge(answer, from) {
+  #judge(answer: Answer, from: number): number | null {
     const { status, headers } = answer;
     // Addresses that the server redirects to may expire: then it gives another one.
     const final = !answer.redirected || new URL(answer.url).origin === this.#url.origin;
@@ -260,12 +294,12 @@ class Piece {
     const wrong = begin !== undefined && (Number(begin) !== from || Number(end) >= Number(total) || Number(end) < from);
     if (wrong) throw Object.assign(this.#failed(`wanted bytes from ${from} on, found "${headers.get("content-range")}"`), { final: true });
     if (total !== undefined) this.#settle(Number(total), headers.get("etag"));
-    this.end = Math.min(this.end, this.#facts.length);
+    this.end = Math.min(this.end, this.#facts.length!);
     return 0;
   }
 
   /** All of the file comes: what precedes is dropped, and if this is the first range there will be no others. */
-  #whole(headers, from) {
+  #whole(headers: Headers, from: number): number {
     // The length of a compressed answer is not that of the file.
     const length = headers.get("content-encoding") ? null : headers.get("content-length");
     if (length !== null) this.#settle(Number(length), headers.get("etag"));
@@ -277,7 +311,7 @@ class Piece {
   }
 
   /** A range of a file whose length nobody tells: if there may be more, the rest is asked for as a whole. */
-  #untold(headers, from) {
+  #untold(headers: Headers, from: number): number {
     this.#grow();
     const length = headers.get("content-length");
     if (length !== null && from + Number(length) < this.end) this.#settle((this.end = from + Number(length)), null);
@@ -288,7 +322,7 @@ class Piece {
     return 0;
   }
 
-  #settle(length, etag) {
+  #settle(length: number, etag: string | null): void {
     const facts = this.#facts;
     const changed = (facts.length ?? length) !== length || (etag !== null && (facts.etag ?? etag) !== etag);
     if (changed) throw Object.assign(this.#failed("it is another file now than it was at the beginning"), { final: true });
@@ -296,16 +330,16 @@ class Piece {
     facts.etag ??= etag;
   }
 
-  #failed(what) {
+  #failed(what: string): Failure {
     return failure("network", `could not fetch ${this.#url} from byte ${this.#at} on: ${what}`);
   }
 
-  #refused(what, final) {
+  #refused(what: string, final: boolean): Failure & Fault {
     const words = "if it is gated, accept its licence where it is published and pass the option headers with your token; otherwise there may be no such file";
     return Object.assign(failure("access", `could not fetch ${this.#url}: ${what}; ${words}`), { final });
   }
 
-  #pause(milliseconds) {
+  #pause(milliseconds: number): Promise<unknown> {
     const { signal } = this.#abort;
     return new Promise((resolve) => {
       setTimeout(resolve, Math.min(milliseconds, LONGEST_WAIT));
@@ -315,7 +349,7 @@ class Piece {
 }
 
 /** How long a server wants to be left alone, in milliseconds: it says seconds, or a date. */
-function waitOf(headers) {
+function waitOf(headers: Headers): number | undefined {
   const text = headers.get("retry-after");
   if (!text) return undefined;
   const wait = /^\d+$/.test(text) ? Number(text) * 1000 : Date.parse(text) - Date.now();

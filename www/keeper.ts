@@ -1,6 +1,18 @@
-// @ts-nocheck
 // Writing a model into the store, while the module loads it: what is written goes into `data`, in any order, and where
 // it goes is remembered in `parts.json`, so that a pack whose load was interrupted goes on from what is there.
+
+import type { ModelFile, ModelFolder, ModelKeeper } from "./folder.js";
+
+/** Where a file is in `data`. */
+export type Place = readonly [begin: number, bytes: number];
+/** By path. */
+type Places = ReadonlyMap<string, Place>;
+/** Opens what is from byte `first` to `end`, `begin` bytes after its first. */
+type OpenPlace = (path: string, first: number, end: number, begin: number) => ModelFile;
+/** The bytes from one place of a file to another, of which some may be missing at the end. */
+type ReadFront = (from: number, to: number) => Uint8Array;
+type OpenRest = (at: number) => Promise<ModelFile | null>;
+type MakeRoom = (bytes: number) => Promise<void>;
 
 const DATA = "data";
 const PARTS = "parts.json";
@@ -10,28 +22,27 @@ const PIECE = 1 << 20;
 const PATIENCE = 32 << 20;
 
 /** Takes the files of a pack from the module, which calls begin and write and waits for neither. */
-export class Keeper {
-  #handle;
-  #parts;
+export class Keeper implements ModelKeeper {
+  #handle!: FileSystemSyncAccessHandle;
+  #parts!: FileSystemSyncAccessHandle;
   /** Where an earlier write has put files, and the bytes of `data` that it has left. */
-  #earlier;
-  #left;
-  /** By path: where it begins in `data`, and its bytes. */
-  #files = new Map();
-  #end;
+  #earlier!: Places;
+  #left!: number;
+  #files = new Map<string, Place>();
+  #end!: number;
   #piece = new Uint8Array(PIECE);
   #slab = new Uint8Array();
   /** Whether the source is a pack: its chunks are verified, wherever they come from. */
   #resumable = false;
-  #makeRoom;
+  #makeRoom!: MakeRoom;
   /** Settles when there is room, or none. */
-  #room = null;
-  #waiting = [];
+  #room: Promise<void> | null = null;
+  #waiting: [at: number, bytes: Uint8Array][] = [];
   #held = 0;
-  #failed = null;
+  #failed: unknown = null;
 
   /** Opens the files in `folder`; `earlier` is as `partsOf` has it. `makeRoom(bytes)` removes other models. */
-  static async open(folder, earlier, makeRoom) {
+  static async open(folder: FileSystemDirectoryHandle, earlier: Places, makeRoom: MakeRoom): Promise<Keeper> {
     const keeper = new Keeper();
     keeper.#handle = await access(folder, DATA);
     keeper.#parts = await access(folder, PARTS);
@@ -43,23 +54,23 @@ export class Keeper {
     return keeper;
   }
 
-  begin(path, bytes) {
+  begin(path: string, bytes: number): void {
     const [first, length] = this.#earlier.get(path) ?? [];
-    const begin = length === bytes ? first : this.#end;
+    const begin = length === bytes ? first! : this.#end;
     this.#end = Math.max(this.#end, begin + bytes);
     this.#files.set(path, [begin, bytes]);
     if (this.#resumable) this.#remember();
   }
 
   /** Memory for the bytes of the next `write`. */
-  slab(length) {
+  slab(length: number): Uint8Array {
     if (this.#slab.length < length) this.#slab = new Uint8Array(length);
     return this.#slab.subarray(0, length);
   }
 
-  write(path, at, bytes) {
+  write(path: string, at: number, bytes: Uint8Array): void {
     if (this.#failed) throw this.#failed;
-    const begin = this.#files.get(path)[0] + at;
+    const begin = this.#files.get(path)![0] + at;
     if (!this.#room) {
       if (this.#put(begin, bytes)) return;
       this.#room = this.#retry();
@@ -73,7 +84,7 @@ export class Keeper {
    * `source` with what an earlier write has left in front of the files of a pack. Nothing of it is fetched again unless
    * it is damaged, which the module finds out.
    */
-  over(source) {
+  over(source: ModelFolder): ModelFolder {
     return {
       describe: () => source.describe(),
       sha256: (path) => source.sha256(path),
@@ -88,23 +99,23 @@ export class Keeper {
   }
 
   /** What was written so far, as a folder that the module reads. */
-  get folder() {
-    const open = (path, first, end, begin) => {
+  get folder(): Folder {
+    const open: OpenPlace = (path, first, end, begin) => {
       let at = first + begin;
-      const read = async (most) => {
+      const read = async (most: number) => {
         await this.#room;
         const bytes = this.#read(at, Math.min(end, at + most));
         at += bytes.length;
         return bytes;
       };
-      const skip = async (bytes) => void (at = Math.min(end, at + bytes));
+      const skip = async (bytes: number) => void (at = Math.min(end, at + bytes));
       return { length: end - first, read, skip, close() {} };
     };
     return new Folder("the kept model", this.#files, open);
   }
 
   /** Ends the write. Resolves to the files and the bytes of all. */
-  async finish(manifest) {
+  async finish(manifest: string): Promise<{ bytes: number; files: Record<string, Place> }> {
     const text = new TextEncoder().encode(manifest);
     this.begin("tintype.json", text.length);
     this.write("tintype.json", 0, text);
@@ -117,29 +128,29 @@ export class Keeper {
   }
 
   /** Ends the write where it is. Resolves to whether a later one may go on from here. */
-  close() {
+  close(): boolean {
     this.#handle.close();
     this.#parts.close();
     return this.#resumable;
   }
 
   /** At most a piece, which is good until the next one is read. */
-  #read(from, to) {
+  #read(from: number, to: number): Uint8Array {
     const bytes = this.#piece.subarray(0, to - from);
     return bytes.subarray(0, this.#handle.read(bytes, { at: from }));
   }
 
   /** False if the disk is full. */
-  #put(at, bytes) {
+  #put(at: number, bytes: Uint8Array): boolean {
     try {
       return this.#handle.write(bytes, { at }) === bytes.length;
     } catch (error) {
-      if (error.name === "QuotaExceededError") return false;
+      if ((error as DOMException).name === "QuotaExceededError") return false;
       throw error;
     }
   }
 
-  async #retry() {
+  async #retry(): Promise<void> {
     try {
       await this.#makeRoom(Math.max(this.#held, this.#end - this.#handle.getSize()));
       // Nothing comes in between from here on.
@@ -150,7 +161,7 @@ export class Keeper {
     [this.#waiting, this.#held, this.#room] = [[], 0, null];
   }
 
-  #remember() {
+  #remember(): void {
     const parts = { files: Object.fromEntries([...this.#earlier, ...this.#files]) };
     try {
       this.#parts.truncate(0);
@@ -162,14 +173,16 @@ export class Keeper {
 }
 
 /** A file whose front is here, and whose rest is opened when it is wanted. */
-class Resumed {
-  #at;
-  #left;
-  #read;
-  #open;
-  #rest = null;
+class Resumed implements ModelFile {
+  readonly length: number;
+  #at: number;
+  /** How far its front goes. */
+  #left: number;
+  #read: ReadFront;
+  #open: OpenRest;
+  #rest: Pick<ModelFile, "read" | "close"> | null = null;
 
-  constructor(length, begin, left, read, open) {
+  constructor(length: number, begin: number, left: number, read: ReadFront, open: OpenRest) {
     this.length = length;
     this.#at = begin;
     this.#left = left;
@@ -177,7 +190,7 @@ class Resumed {
     this.#open = open;
   }
 
-  async read(most) {
+  async read(most: number): Promise<Uint8Array> {
     if (this.#at < this.#left) {
       const bytes = this.#read(this.#at, Math.min(this.#left, this.#at + most));
       this.#at += bytes.length;
@@ -189,7 +202,7 @@ class Resumed {
     return this.#rest.read(most);
   }
 
-  async skip(bytes) {
+  async skip(bytes: number): Promise<void> {
     for (let left = bytes; left > 0; ) {
       const { length } = await this.read(Math.min(left, PIECE));
       if (length === 0) return;
@@ -197,32 +210,31 @@ class Resumed {
     }
   }
 
-  close() {
+  close(): void {
     this.#rest?.close();
   }
 }
 
-/** Files inside one, for the module: as class Source of source.js. */
-export class Folder {
-  #name;
-  #files;
-  #open;
+/** Files inside one. */
+export class Folder implements ModelFolder {
+  #name: string;
+  #files: Places;
+  #open: OpenPlace;
 
-  /** `files` has [first byte, bytes] by path; `open(path, first, end, begin)` opens one, `begin` bytes after its first. */
-  constructor(name, files, open) {
+  constructor(name: string, files: Places, open: OpenPlace) {
     [this.#name, this.#files, this.#open] = [name, files, open];
   }
 
-  describe() {
+  describe(): string {
     return this.#name;
   }
 
   /** Of a pack, the manifest tells the hashes. */
-  sha256() {
+  sha256(): null {
     return null;
   }
 
-  async open(path, begin = 0) {
+  async open(path: string, begin = 0): Promise<ModelFile | null> {
     const place = this.#files.get(path);
     if (!place) return null;
     const [first, length] = place;
@@ -231,26 +243,26 @@ export class Folder {
 }
 
 /** What an interrupted write has left in `folder`, by path; nothing if it cannot be gone on with. */
-export async function partsOf(folder) {
+export async function partsOf(folder: FileSystemDirectoryHandle): Promise<Places> {
   return placesOf((await json(folder, PARTS))?.files) ?? new Map();
 }
 
 /** When an interrupted write that can be gone on with has begun its last file; 0 if there is none. */
-export async function interrupted(folder) {
+export async function interrupted(folder: FileSystemDirectoryHandle): Promise<number> {
   const parts = await partsOf(folder);
   if (parts.size === 0) return 0;
   return (await (await folder.getFileHandle(PARTS)).getFile()).lastModified;
 }
 
-/** Where files are, [begin, bytes] by path; null for anything else. */
-export function placesOf(files) {
-  const places = Object.entries(files ?? {});
-  const isPlace = (place) => Array.isArray(place) && place.length === 2 && place.every((n) => Number.isSafeInteger(n) && n >= 0);
-  return files && places.every(([, place]) => isPlace(place)) ? new Map(places) : null;
+/** Where files are; null for anything else. */
+export function placesOf(files: unknown): Places | null {
+  const places: [string, unknown][] = Object.entries(files ?? {});
+  const isPlace = (place: unknown) => Array.isArray(place) && place.length === 2 && place.every((n) => Number.isSafeInteger(n) && n >= 0);
+  return files && places.every(([, place]) => isPlace(place)) ? new Map(places as [string, Place][]) : null;
 }
 
 /** What a file of a folder has; null if there is none, or none that can be read. */
-export async function json(folder, name) {
+export async function json(folder: FileSystemDirectoryHandle, name: string): Promise<Record<string, unknown> | null> {
   try {
     return JSON.parse(await (await (await folder.getFileHandle(name)).getFile()).text());
   } catch {
@@ -258,10 +270,10 @@ export async function json(folder, name) {
   }
 }
 
-const isPacked = (path) => path.endsWith("tintype.safetensors");
+const isPacked = (path: string) => path.endsWith("tintype.safetensors");
 
 const full = () => new DOMException("the disk is full", "QuotaExceededError");
 
-async function access(folder, name) {
+async function access(folder: FileSystemDirectoryHandle, name: string): Promise<FileSystemSyncAccessHandle> {
   return (await folder.getFileHandle(name, { create: true })).createSyncAccessHandle();
 }

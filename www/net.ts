@@ -1,28 +1,51 @@
-// @ts-nocheck
 // Requests of the worker: by the browser's fetch or by the caller's, with the caller's headers where they belong.
 
+import type { ErrorCode } from "./errors.js";
+
 /** A failure with a code that reaches the caller as it is. */
-export const failure = (code, message) => Object.assign(new Error(message), { code });
+export interface Failure extends Error {
+  code: ErrorCode;
+}
+
+export const failure = (code: ErrorCode, message: string): Failure => Object.assign(new Error(message), { code });
+
+/** What is looked at of an answer: that of the caller's fetch comes from the page without the rest. */
+export type Answer = Pick<Response, "status" | "ok" | "redirected" | "type" | "url" | "headers" | "body">;
+type Fetch = (url: string, init: RequestInit) => Promise<Answer>;
+type HeaderList = [name: string, value: string][];
+
+interface NetOptions {
+  fetch?: Fetch | null;
+  headers?: Record<string, string>;
+  origin?: string | null;
+  signal?: AbortSignal;
+}
+
+interface GetOptions {
+  range?: string | undefined;
+  cache?: RequestCache;
+  signal?: AbortSignal | undefined;
+}
 
 export class Net {
-  #fetch;
+  #fetch: Fetch | null;
   /** The caller's headers, and the only origin that may see them. */
-  #headers;
-  #origin;
+  #headers: HeaderList;
+  #origin: string | null;
   /** Ends all requests. */
-  #signal;
+  #signal: AbortSignal | undefined;
 
-  constructor({ fetch = null, headers = {}, origin = null, signal = undefined }: { fetch?: any; headers?: Record<string, string>; origin?: string | null; signal?: AbortSignal | undefined } = {}) {
+  constructor({ fetch = null, headers = {}, origin = null, signal = undefined }: NetOptions = {}) {
     this.#fetch = fetch;
     this.#headers = Object.entries(headers);
     [this.#origin, this.#signal] = [origin, signal];
   }
 
   /** The answer to a request for a URL, or for a range of it ("bytes=0-99"), whatever its status. */
-  get(url, { range, cache = "default", signal = this.#signal } = {}) {
+  get(url: URL, { range, cache = "default", signal = this.#signal }: GetOptions = {}): Promise<Answer> {
     this.#signal?.throwIfAborted();
     const own = url.origin === this.#origin ? this.#headers : [];
-    const request = (headers, redirect) => {
+    const request = (headers: HeaderList, redirect: RequestRedirect) => {
       const all = Object.fromEntries(range ? [...headers, ["Range", range]] : headers);
       return (this.#fetch ?? fetch)(url.href, { headers: all, cache, signal, redirect });
     };
@@ -32,7 +55,7 @@ export class Net {
   }
 
   /** Where a redirect leads cannot be seen from here, so that it gets none of the headers that would leak. */
-  async #carefully(request, own, safe) {
+  async #carefully(request: (headers: HeaderList, redirect: RequestRedirect) => Promise<Answer>, own: HeaderList, safe: HeaderList): Promise<Answer> {
     const answer = await request(own, "manual");
     const redirects = answer.type === "opaqueredirect" || (answer.status >= 300 && answer.status < 400);
     return redirects ? request(safe, "follow") : answer;
@@ -42,27 +65,48 @@ export class Net {
 // The caller's fetch runs in the page. Messages to the page: { id, url, init }, { id, pull } for the next chunk and
 // { id, cancel }; to the worker: { id, head }, { id, chunk } (null at the end) and { id, error }.
 
+interface Question {
+  id: number;
+  url?: string;
+  init?: RequestInit;
+  pull?: true;
+  cancel?: true;
+}
+
+/** What an answer begins with, before its body. */
+type Head = Pick<Response, "status" | "redirected" | "type" | "url"> & { headers: HeaderList };
+interface Reply {
+  head?: Head;
+  chunk?: Uint8Array<ArrayBuffer> | null | undefined;
+}
+
+/** A request that goes on in the page; its reader is there once the answer has begun. */
+interface Running {
+  abort: AbortController;
+  reader?: ReadableStreamDefaultReader<Uint8Array<ArrayBuffer>> | undefined;
+}
+
 /** In the page: a port through which a worker calls `fetch`. Closing it ends what goes on. */
-export function offer(fetch) {
+export function offer(fetch: typeof globalThis.fetch): { port: MessagePort; close(): void } {
   const { port1, port2 } = new MessageChannel();
-  const running = new Map();
+  const running = new Map<number, Running>();
   const serve = {
-    async start(id, { url, init }) {
+    async start(id: number, { url, init }: Pick<Question, "url" | "init">): Promise<Reply> {
       const abort = new AbortController();
       running.set(id, { abort });
-      const answer = await fetch(url, { ...init, signal: abort.signal });
+      const answer = await fetch(url!, { ...init, signal: abort.signal });
       abort.signal.throwIfAborted();
       const { status, redirected, type } = answer;
       running.set(id, { abort, reader: answer.body?.getReader() });
       return { head: { status, redirected, type, url: answer.url, headers: [...answer.headers] } };
     },
-    async pull(id) {
-      const { done, value } = (await running.get(id).reader?.read()) ?? { done: true };
+    async pull(id: number): Promise<Reply> {
+      const { done, value }: { done: boolean; value?: Uint8Array<ArrayBuffer> | undefined } = (await running.get(id)!.reader?.read()) ?? { done: true };
       if (done) running.delete(id);
       return { chunk: done ? null : value };
     },
   };
-  port1.onmessage = async ({ data: { id, pull, cancel, ...call } }) => {
+  port1.onmessage = async ({ data: { id, pull, cancel, ...call } }: MessageEvent<Question>) => {
     if (cancel) {
       running.get(id)?.abort.abort();
       return running.delete(id);
@@ -70,7 +114,7 @@ export function offer(fetch) {
     try {
       port1.postMessage({ id, ...(await (pull ? serve.pull(id) : serve.start(id, call))) });
     } catch (error) {
-      port1.postMessage({ id, error: error?.message ?? String(error) });
+      port1.postMessage({ id, error: (error as Error | undefined)?.message ?? String(error) });
     }
   };
   const close = () => {
@@ -81,17 +125,17 @@ export function offer(fetch) {
 }
 
 /** In the worker: a fetch that runs in the page. Chunks come one by one, as they are asked for. */
-export function borrow(port) {
-  const waiting = new Map();
+export function borrow(port: MessagePort): Fetch {
+  const waiting = new Map<number, { resolve(reply: Reply): void; reject(error: unknown): void }>();
   let next = 1;
-  port.onmessage = ({ data: { id, error, ...answer } }) => {
+  port.onmessage = ({ data: { id, error, ...answer } }: MessageEvent<Reply & { id: number; error?: string }>) => {
     const { resolve, reject } = waiting.get(id) ?? {};
     waiting.delete(id);
     if (error === undefined) resolve?.(answer);
     else reject?.(new Error(error));
   };
-  const ask = (message) =>
-    new Promise((resolve, reject) => {
+  const ask = (message: Question) =>
+    new Promise<Reply>((resolve, reject) => {
       waiting.set(message.id, { resolve, reject });
       port.postMessage(message);
     });
@@ -103,8 +147,8 @@ export function borrow(port) {
       waiting.delete(id);
     };
     signal?.addEventListener("abort", cancel);
-    const { head } = await ask({ id, url, init });
-    const body = new ReadableStream({
+    const { head } = (await ask({ id, url, init })) as { head: Head };
+    const body = new ReadableStream<Uint8Array<ArrayBuffer>>({
       async pull(stream) {
         const { chunk } = await ask({ id, pull: true });
         if (chunk) stream.enqueue(chunk);

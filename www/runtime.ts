@@ -6,6 +6,7 @@ import initRelaxed, * as relaxed from "./pkg/relaxed/tintype.js";
 
 /** The module's own types are in its folder; those who use it know what they pass. */
 export type Module = typeof base;
+export type { Generator } from "./pkg/base/tintype.js";
 
 const THREAD = "tintype thread";
 /** More would wait for one another longer than they compute. */

@@ -3,14 +3,15 @@
 // { id, news } on the way, { fatal } when the module itself broke, and { port }, on which a thread says that it broke.
 
 import { Bundle } from "./bundle.js";
-import { loadKept, whetherKept } from "./cache.js";
+import { loadKept, whetherKept, type Facts, type Loaded } from "./cache.js";
 import { rest } from "./download.js";
 import { Files } from "./files.js";
+import type { ModelFolder, ModelKeeper } from "./folder.js";
 import { Hub } from "./hub.js";
-import { Net, borrow } from "./net.js";
+import { Net, borrow, type Failure } from "./net.js";
 import type { FileBeside, Settings } from "./options.js";
-import type { News } from "./remote.js";
-import { gather, internal, knownAdapter, load } from "./runtime.js";
+import type { News, Pixels } from "./remote.js";
+import { gather, internal, knownAdapter, load, type Generator } from "./runtime.js";
 import { Source } from "./source.js";
 import type { Availability } from "./types.js";
 
@@ -21,7 +22,15 @@ const FETCHING = 0.8;
 
 type Tell = (stage: string, fraction: number, a: number, b: number) => void;
 type Port = Pick<MessagePort, "postMessage" | "addEventListener">;
+type Show = (news: News, transfer?: Transferable[]) => void;
 type Body = Settings & { fetch?: MessagePort; weights?: string; device?: string };
+
+/** What the page sends: `body` is what its `op` takes. */
+interface Asked {
+  id: number;
+  op: string;
+  body: never;
+}
 
 /** Serves what comes through `port`. */
 export function serve(port: Port): void {
@@ -31,7 +40,7 @@ export function serve(port: Port): void {
 
 class Service {
   #port: Port;
-  #generator: any = null;
+  #generator: Generator | null = null;
   /** The call that the module is busy with. A page sends one at a time. */
   #current: number | null = null;
   /** Ends the requests of a load. */
@@ -41,7 +50,7 @@ class Service {
     this.#port = port;
   }
 
-  async receive({ id, op, body }: { id: number; op: string; body: any }): Promise<void> {
+  async receive({ id, op, body }: Asked): Promise<void> {
     if (op === "end") return this.#end();
     if (op === "cancel") {
       if (this.#current === id) this.#generator?.cancel();
@@ -49,13 +58,14 @@ class Service {
     }
     this.#current = id;
     const post = (message: object, transfer: Transferable[] = []) => this.#port.postMessage({ id, ...message }, transfer);
-    const news = (news: News, transfer: Transferable[] = []) => post({ news }, transfer);
+    const news: Show = (news, transfer = []) => post({ news }, transfer);
     try {
       const work = { create: this.#create, estimate: this.#estimate, generate: this.#generate, availability: this.#availability }[op]!;
-      const result: any = await work.call(this, body, news);
+      const result: { rgba?: Pixels["data"] } = await work.call(this, body, news);
       post({ result }, result.rgba ? [result.rgba.buffer] : []);
-    } catch (error: any) {
-      post({ error: { code: error.code ?? "internal", message: error.message ?? String(error) } });
+    } catch (error) {
+      const { code, message } = error as Partial<Failure>;
+      post({ error: { code: code ?? "internal", message: message ?? String(error) } });
     }
     this.#current = null;
   }
@@ -65,7 +75,7 @@ class Service {
     this.#port.postMessage({ fatal: internal(message) });
   };
 
-  async #create(body: Body, news: (news: News) => void): Promise<object> {
+  async #create(body: Body, news: Show): Promise<object> {
     this.#free();
     const { signal } = (this.#abort = new AbortController());
     const tell: Tell = (stage, fraction, a, b) => news({ stage, fraction, a, b });
@@ -79,9 +89,10 @@ class Service {
         warnings.push(...loaded.warnings);
         this.#generator = loaded.generator;
         break;
-      } catch (error: any) {
-        if (error.code !== "out-of-memory" || at + 1 === formats.length || signal.aborted) throw error;
-        warnings.push(`the device had too little memory for weights as ${weights}, ${formats[at + 1]} was tried: ${error.message}`);
+      } catch (error) {
+        const { code, message } = error as Failure;
+        if (code !== "out-of-memory" || at + 1 === formats.length || signal.aborted) throw error;
+        warnings.push(`the device had too little memory for weights as ${weights}, ${formats[at + 1]} was tried: ${message}`);
       } finally {
         rest();
       }
@@ -90,11 +101,10 @@ class Service {
       this.#free();
       throw signal.reason;
     }
-    return { device: this.#generator.device(), adapter: this.#generator.adapter(), weights: this.#generator.weights(), warnings };
+    return { device: this.#generator!.device(), adapter: this.#generator!.adapter(), weights: this.#generator!.weights(), warnings };
   }
 
-  /** Resolves to { generator, warnings }. */
-  async #loadAs({ base, repository, files, bundled, components, headers, fetch, cache, offline, wasmUrl, ...options }: Body, tell: Tell, signal: AbortSignal): Promise<{ generator: any; warnings: string[] }> {
+  async #loadAs({ base, repository, files, bundled, components, headers, fetch, cache, offline, wasmUrl, ...options }: Body, tell: Tell, signal: AbortSignal): Promise<Loaded> {
     const net = this.#net(base, headers, fetch, signal);
     const additions: Record<string, unknown> = {};
     for (const key of ["controls", "adapters", "ipAdapter", "safetyChecker"]) {
@@ -108,7 +118,7 @@ class Service {
     const { Generator } = await load(this.fatal, wasmUrl);
     const known = await knownAdapter();
     const cancelled = () => signal.aborted;
-    const make = (folder: unknown, tell: Tell, keeper?: unknown) =>
+    const make = (folder: ModelFolder, tell: Tell, keeper?: ModelKeeper) =>
       Generator.create(folder, { ...options, ...additions, ...known, memoryGuess, gather, keeper, cancelled }, tell);
     try {
       if (bundled) {
@@ -121,19 +131,19 @@ class Service {
       const keep = (options.loras as unknown[]).length > 0;
       const source = files ? new Files(files) : new Source(base!, { keep, components, net, hub: repository ? new Hub(repository, net) : null });
       if (!cache && !offline) return { generator: await make(source, tell), warnings: [] };
-      const load = (folder: unknown, keeper: unknown, kept: boolean) =>
+      const load = (folder: ModelFolder, keeper: ModelKeeper | undefined, kept: boolean) =>
         make(folder, kept ? (stage, ...rest) => tell(verified(stage), ...rest) : tell, keeper);
       return await loadKept({ facts: factsOf(base!, options), source, offline, load });
-    } catch (error: any) {
-      throw error.code === "no-adapter" && !known ? noAdapter() : error;
+    } catch (error) {
+      throw (error as Failure).code === "no-adapter" && !known ? noAdapter() : error;
     }
   }
 
-  async #generate({ preview, ...request }: { preview: boolean }, news: (news: News, transfer?: Transferable[]) => void): Promise<object> {
+  async #generate({ preview, ...request }: { preview: boolean }, news: Show): Promise<object> {
     const show = (data: Uint8ClampedArray<ArrayBuffer>, width: number, height: number, step: number, steps: number) =>
       news({ preview: { width, height, data }, step, steps }, [data.buffer]);
     const tell: Tell = (stage, fraction, a, b) => news({ stage, fraction, a, b });
-    return this.#generator.generate({ ...request, preview: preview ? show : undefined }, tell);
+    return this.#generator!.generate({ ...request, preview: preview ? show : undefined }, tell);
   }
 
   async #estimate({ base, repository, files, bundled, headers, fetch, wasmUrl, ...options }: Body): Promise<object> {
@@ -175,7 +185,7 @@ class Service {
 }
 
 /** What tells the kept model of a load from others. */
-function factsOf(model: string, { weights = "auto", decoderWeights, imageInput, memory, width, height }: Record<string, unknown>): Record<string, unknown> {
+function factsOf(model: string, { weights = "auto", decoderWeights, imageInput, memory, width, height }: Record<string, unknown>): Facts {
   return { model, weights, decoderWeights, imageInput, memory, width, height };
 }
 

@@ -1,20 +1,40 @@
-// @ts-nocheck
 // Models that are kept on this device, as packs in the origin's private files. A model is a folder with two files:
 // `data`, all files of its pack one after the other, and `entry.json`, which says where each is and is written last.
 // Without it, what is there is the rest of a write that was interrupted, and is never used unverified.
 
 import { Local } from "./files.js";
-import { Folder, Keeper, interrupted, json, partsOf, placesOf } from "./keeper.js";
+import { Folder, Keeper, interrupted, json, partsOf, placesOf, type Place } from "./keeper.js";
+import type { KeptModel } from "./types.js";
 
 const ROOT = "tintype";
 /** Of the format of `entry.json`. */
 const FORMAT = 1;
 /** An interrupted load may go on for so long, in milliseconds; then what it has left is removed. */
 const DAY = 24 * 60 * 60 * 1000;
-const lock = (key) => `tintype ${key}`;
+const lock = (key: string) => `tintype ${key}`;
+
+/** What `entry.json` says. */
+interface Entry extends Omit<KeptModel, "key"> {
+  format: number;
+  files: Record<string, Place>;
+}
+
+/** Lets go of a lock. */
+type Release = () => void;
+/** A kept model: it is not removed before it is released. */
+export type Kept = Folder & { release: Release };
+
+/** What a write needs to go on and to end. */
+interface Writing {
+  keeper: Keeper;
+  folder: FileSystemDirectoryHandle;
+  facts: Pick<KeptModel, "model">;
+  release: Release;
+  remove(): Promise<void>;
+}
 
 /** The models that are kept; null where the browser keeps nothing, as in some private windows. */
-export async function openStore() {
+export async function openStore(): Promise<Store | null> {
   try {
     const root = await navigator.storage.getDirectory();
     return new Store(await root.getDirectoryHandle(ROOT, { create: true }));
@@ -24,21 +44,21 @@ export async function openStore() {
 }
 
 /** The name under which a model is kept: what tells one load from another. */
-export async function keyOf(facts) {
+export async function keyOf(facts: unknown): Promise<string> {
   const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(JSON.stringify(facts)));
   return Array.from(new Uint8Array(digest).subarray(0, 16), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 export class Store {
-  #root;
+  #root: FileSystemDirectoryHandle;
 
-  constructor(root) {
+  constructor(root: FileSystemDirectoryHandle) {
     this.#root = root;
   }
 
-  /** What is kept, the one that was used last first: { key, model, weights, bytes, created, used }. */
-  async list() {
-    const entries = [];
+  /** What is kept, the one that was used last first. */
+  async list(): Promise<KeptModel[]> {
+    const entries: KeptModel[] = [];
     for (const [key, folder] of await this.#folders()) {
       const entry = await readEntry(folder);
       if (entry) entries.push(factsOf(key, entry));
@@ -47,17 +67,17 @@ export class Store {
   }
 
   /** Removes a model, unless it is being written or loaded: then resolves to false. */
-  async delete(key) {
+  async delete(key: string): Promise<boolean> {
     return exclusively(await own(key), () => this.#remove(key));
   }
 
   /** Removes all models that are not in use. */
-  async clear() {
+  async clear(): Promise<void> {
     for (const [key] of await this.#folders()) await this.delete(key);
   }
 
   /** Whether a model is kept; `written` while some tab writes it. */
-  async state(key) {
+  async state(key: string): Promise<"yes" | "written" | "no"> {
     const folder = await this.#root.getDirectoryHandle(key).catch(() => null);
     if (!folder) return "no";
     if (await readEntry(folder)) return "yes";
@@ -66,7 +86,7 @@ export class Store {
   }
 
   /** A kept model, as a folder that the module reads, or null. It is not removed before `release()`. */
-  async find(key) {
+  async find(key: string): Promise<Kept | null> {
     const release = await hold(key, "shared");
     if (!release) return null;
     try {
@@ -77,8 +97,8 @@ export class Store {
       // Something else has shortened it.
       if (data.size !== entry.bytes) throw new Error("incomplete");
       await writeEntry(folder, { ...entry, used: new Date().toISOString() }).catch(() => {});
-      const open = (path, first, end, begin) => new Local(data.slice(first, end), path, begin);
-      return Object.assign(new Folder(entry.model, placesOf(entry.files), open), { release });
+      const open = (path: string, first: number, end: number, begin: number) => new Local(data.slice(first, end), path, begin);
+      return Object.assign(new Folder(entry.model, placesOf(entry.files)!, open), { release });
     } catch {
       release();
       return null;
@@ -86,13 +106,13 @@ export class Store {
   }
 
   /** Writes a model, as Write says, or null while another tab writes or reads it. */
-  async keeper(key, facts) {
+  async keeper(key: string, facts: Pick<KeptModel, "model">): Promise<Write | null> {
     const release = await own(key);
     if (!release) return null;
     try {
       const folder = await this.#root.getDirectoryHandle(key, { create: true });
       const damaged = await readEntry(folder);
-      const earlier = damaged ? placesOf(damaged.files) : await partsOf(folder);
+      const earlier = damaged ? placesOf(damaged.files)! : await partsOf(folder);
       // What was kept is replaced.
       await folder.removeEntry("entry.json").catch(() => {});
       const keeper = await Keeper.open(folder, earlier, (bytes) => this.makeRoom(bytes, key));
@@ -104,7 +124,7 @@ export class Store {
   }
 
   /** Removes what interrupted writes have left longer ago than `age` milliseconds. */
-  async sweep(age = DAY) {
+  async sweep(age = DAY): Promise<void> {
     for (const [key, folder] of await this.#folders()) {
       if (await readEntry(folder)) continue;
       await exclusively(await hold(key, "exclusive"), async () => {
@@ -116,7 +136,7 @@ export class Store {
   }
 
   /** Makes room of so many bytes: removes what was used longest ago and no tab uses, but not `key`; nothing in vain. */
-  async makeRoom(bytes, key) {
+  async makeRoom(bytes: number, key: string): Promise<void> {
     await this.sweep(0);
     const others = (await this.list()).filter((entry) => entry.key !== key).reverse();
     if (others.reduce((sum, entry) => sum + entry.bytes, 0) < bytes) return;
@@ -127,51 +147,51 @@ export class Store {
     }
   }
 
-  async #remove(key) {
-    await this.#root.removeEntry(key, { recursive: true }).catch((error) => {
+  async #remove(key: string): Promise<void> {
+    await this.#root.removeEntry(key, { recursive: true }).catch((error: DOMException) => {
       if (error.name !== "NotFoundError") throw error;
     });
   }
 
   /** All at once: they change while they are looked at. */
-  async #folders() {
-    const folders = [];
-    for await (const [key, handle] of this.#root.entries()) if (handle.kind === "directory") folders.push([key, handle]);
+  async #folders(): Promise<[key: string, folder: FileSystemDirectoryHandle][]> {
+    const folders: [string, FileSystemDirectoryHandle][] = [];
+    for await (const [key, handle] of this.#root.entries()) if (handle.kind === "directory") folders.push([key, handle as FileSystemDirectoryHandle]);
     return folders;
   }
 }
 
 /** A model that is being written. One of these ends it. */
 class Write {
-  #place;
+  #place: Writing;
 
-  constructor(place) {
+  constructor(place: Writing) {
     this.#place = place;
   }
 
   /** What the module writes to. */
-  get keeper() {
+  get keeper(): Keeper {
     return this.#place.keeper;
   }
 
   /** All is there: from here on the model is kept. */
-  async commit(manifest) {
+  async commit(manifest: string): Promise<void> {
     const { keeper, folder, facts, release } = this.#place;
     const written = await keeper.finish(manifest);
-    const { weights } = JSON.parse(manifest).recipe;
+    const { weights } = (JSON.parse(manifest) as { recipe: { weights: string } }).recipe;
     const now = new Date().toISOString();
     await writeEntry(folder, { format: FORMAT, ...facts, weights, created: now, used: now, ...written });
     release();
   }
 
   /** The load was interrupted: what is there of a pack stays for the next one, for a day. */
-  async suspend() {
+  async suspend(): Promise<void> {
     if (!this.#place.keeper.close()) return this.abandon();
     this.#place.release();
   }
 
   /** Nothing is kept. */
-  async abandon() {
+  async abandon(): Promise<void> {
     const { keeper, remove, release } = this.#place;
     keeper.close();
     await remove().catch(() => {});
@@ -179,17 +199,17 @@ class Write {
   }
 }
 
-const factsOf = (key, { model, weights, bytes, created, used }) => ({ key, model, weights, bytes, created, used });
+const factsOf = (key: string, { model, weights, bytes, created, used }: Entry): KeptModel => ({ key, model, weights, bytes, created, used });
 
 /** What a folder says of itself; null if it is not whole, or of a version that this one does not know. */
-async function readEntry(folder) {
+async function readEntry(folder: FileSystemDirectoryHandle): Promise<Entry | null> {
   const entry = await json(folder, "entry.json");
   const { format, model, used, bytes, files } = entry ?? {};
   const whole = typeof model === "string" && typeof used === "string" && Number.isSafeInteger(bytes) && placesOf(files);
-  return format === FORMAT && whole ? entry : null;
+  return format === FORMAT && whole ? (entry as unknown as Entry) : null;
 }
 
-async function writeEntry(folder, entry) {
+async function writeEntry(folder: FileSystemDirectoryHandle, entry: Entry): Promise<void> {
   const file = await folder.getFileHandle("entry.json", { create: true });
   // Takes the place of the old one when it is closed, as a whole.
   const stream = await file.createWritable();
@@ -198,18 +218,18 @@ async function writeEntry(folder, entry) {
 }
 
 /** Takes the lock of a model until the function that it resolves to is called; null if that means to wait. */
-function hold(key, mode) {
+function hold(key: string, mode: LockMode): Promise<Release | null> {
   return new Promise((taken) => {
-    const free = (held) => {
+    const free = (held: Lock | null): Promise<void> | void => {
       if (!held) return void taken(null);
-      return new Promise((release) => taken(release));
+      return new Promise<void>((release) => taken(release));
     };
     navigator.locks.request(lock(key), { mode, ifAvailable: true }, free).catch(() => taken(null));
   });
 }
 
 /** As `hold`, where this page itself may have let go of the lock just now. */
-async function own(key) {
+async function own(key: string): Promise<Release | null> {
   const release = await hold(key, "exclusive");
   if (release) return release;
   await new Promise((done) => setTimeout(done, 100));
@@ -217,7 +237,7 @@ async function own(key) {
 }
 
 /** Does the work and lets go of the lock; whether there was one, and the work was done. */
-async function exclusively(release, work) {
+async function exclusively(release: Release | null, work: () => Promise<unknown>): Promise<boolean> {
   if (!release) return false;
   return work().then(() => true, () => false).finally(release);
 }
