@@ -177,7 +177,12 @@ class Piece {
     this.end = end;
     this.opened = new Promise((resolve, reject) => (this.#open = { resolve, reject }));
     this.opened.catch(() => {});
-    this.#fill();
+    const ended = () => this.#end();
+    if (net.signal?.aborted) ended();
+    else {
+      net.signal?.addEventListener("abort", ended, { signal: this.#abort.signal });
+      this.#fill();
+    }
   }
 
   /** The next bytes and where they begin, or null after the last. They are good until the next ones are asked for. */
@@ -202,6 +207,15 @@ class Piece {
     this.#drained();
   }
 
+  /** The whole load has ended: whoever waits for bytes is told. */
+  #end(): void {
+    this.#error = failure("disposed", "the load was ended");
+    this.#abort.abort();
+    this.#open.reject(this.#error);
+    this.#arrived();
+    this.#drained();
+  }
+
   async #fill(): Promise<void> {
     for (let failed = 0; ; ) {
       const before = this.#at;
@@ -214,7 +228,7 @@ class Piece {
         const { code, message, final, absent, wait } = error as Fault;
         if (final || failed > TRIES) {
           if (absent && before === this.#begin) this.#open.resolve(false);
-          this.#error = code ? error : failure("network", `the download of ${this.#url} broke off at byte ${this.#at}: ${message}`);
+          this.#error = typeof code === "string" ? error : failure("network", `the download of ${this.#url} broke off at byte ${this.#at}: ${message}`);
           break;
         }
         await this.#pause(wait ?? WAIT * 2 ** (failed - 1));

@@ -32,18 +32,18 @@ export class Net {
   /** The caller's headers, and the only origin that may see them. */
   #headers: HeaderList;
   #origin: string | null;
-  /** Ends all requests. */
-  #signal: AbortSignal | undefined;
+  /** Ends all requests, and what else comes of them. */
+  readonly signal: AbortSignal | undefined;
 
   constructor({ fetch = null, headers = {}, origin = null, signal = undefined }: NetOptions = {}) {
     this.#fetch = fetch;
     this.#headers = Object.entries(headers);
-    [this.#origin, this.#signal] = [origin, signal];
+    [this.#origin, this.signal] = [origin, signal];
   }
 
   /** The answer to a request for a URL, or for a range of it ("bytes=0-99"), whatever its status. */
-  get(url: URL, { range, cache = "default", signal = this.#signal }: GetOptions = {}): Promise<Answer> {
-    this.#signal?.throwIfAborted();
+  get(url: URL, { range, cache = "default", signal = this.signal }: GetOptions = {}): Promise<Answer> {
+    this.signal?.throwIfAborted();
     const own = url.origin === this.#origin ? this.#headers : [];
     const request = (headers: HeaderList, redirect: RequestRedirect) => {
       const all = Object.fromEntries(range ? [...headers, ["Range", range]] : headers);

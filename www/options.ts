@@ -77,7 +77,7 @@ export async function placeOf(options: EstimateOptions): Promise<Pick<Settings, 
   const model = repositoryOf(options.model ?? "builtin");
   const wasmUrl = moduleOf(options.wasmUrl);
   // A drop can be read only now, before anything is waited for.
-  if (isFiles(model)) return { files: await gather(model), wasmUrl };
+  if (isFiles(model) && !isBundled(model)) return { files: await gather(model), wasmUrl };
   // A module of its own, so that a page that uses other models does not fetch it.
   const bundled = model === "builtin" ? (await import("./builtin.js")).default : model;
   if (isBundled(bundled)) {

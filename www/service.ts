@@ -65,7 +65,8 @@ class Service {
       post({ result }, result.rgba ? [result.rgba.buffer] : []);
     } catch (error) {
       const { code, message } = error as Partial<Failure>;
-      post({ error: { code: code ?? "internal", message: message ?? String(error) } });
+      // A DOMException has a number.
+      post({ error: { code: typeof code === "string" ? code : "internal", message: message ?? String(error) } });
     }
     this.#current = null;
   }
@@ -78,6 +79,7 @@ class Service {
   async #create(body: Body, news: Show): Promise<object> {
     this.#free();
     const { signal } = (this.#abort = new AbortController());
+    const net = this.#net(body.base, body.headers, body.fetch, signal);
     const tell: Tell = (stage, fraction, a, b) => news({ stage, fraction, a, b });
     // Where nobody said how weights are stored, smaller ones are tried before the GPU's memory is too small.
     const { weights = "auto" } = body;
@@ -85,7 +87,7 @@ class Service {
     const warnings: string[] = [];
     for (const [at, weights] of formats.entries()) {
       try {
-        const loaded = await this.#loadAs({ ...body, weights }, tell, signal);
+        const loaded = await this.#loadAs({ ...body, weights }, net, tell, signal);
         warnings.push(...loaded.warnings);
         this.#generator = loaded.generator;
         break;
@@ -97,15 +99,11 @@ class Service {
         rest();
       }
     }
-    if (signal.aborted) {
-      this.#free();
-      throw signal.reason;
-    }
+    signal.throwIfAborted();
     return { device: this.#generator!.device(), adapter: this.#generator!.adapter(), weights: this.#generator!.weights(), warnings };
   }
 
-  async #loadAs({ base, repository, files, bundled, components, headers, fetch, cache, offline, wasmUrl, ...options }: Body, tell: Tell, signal: AbortSignal): Promise<Loaded> {
-    const net = this.#net(base, headers, fetch, signal);
+  async #loadAs({ base, repository, files, bundled, components, headers, fetch, cache, offline, wasmUrl, ...options }: Body, net: Net, tell: Tell, signal: AbortSignal): Promise<Loaded> {
     const additions: Record<string, unknown> = {};
     for (const key of ["controls", "adapters", "ipAdapter", "safetyChecker"]) {
       additions[key] = (options[key] as string[]).map((address) => new Source(address, { net }));
@@ -166,7 +164,6 @@ class Service {
   }
 
   #net(base: string | undefined, headers: Record<string, string>, fetch: MessagePort | undefined, signal: AbortSignal): Net {
-    // A second try borrows the same port again.
     return new Net({ headers, origin: base === undefined ? null : new URL(base).origin, fetch: fetch ? borrow(fetch) : null, signal });
   }
 

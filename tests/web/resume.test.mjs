@@ -30,7 +30,7 @@ const draw = (page, options) =>
   page.evaluate(async (options) => {
     const { ImageGenerator } = await import("/index.js");
     try {
-      const generator = await ImageGenerator.create({ device: "cpu", ...options });
+      const generator = await ImageGenerator.create({ model: "/models/builtin/", device: "cpu", ...options });
       const picture = await generator.generate("a red circle on blue", { seed: 5, steps: 1 });
       generator.dispose();
       const digest = await crypto.subtle.digest("SHA-256", picture.toImageData().data);

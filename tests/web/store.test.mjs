@@ -15,7 +15,7 @@ const draw = (page, options) =>
   page.evaluate(async (options) => {
     const { ImageGenerator } = await import("/index.js");
     try {
-      const generator = await ImageGenerator.create({ device: "cpu", weights: "q8", ...options });
+      const generator = await ImageGenerator.create({ model: "/models/builtin/", device: "cpu", weights: "q8", ...options });
       const picture = await generator.generate("a red circle on blue", { seed: 5, steps: 1 });
       generator.dispose();
       const digest = await crypto.subtle.digest("SHA-256", picture.toImageData().data);
@@ -215,7 +215,7 @@ test("memory", { timeout: 120_000 }, async (t) => {
     page.evaluate(async (options) => {
       const { ImageGenerator } = await import("/index.js");
       try {
-        const generator = await ImageGenerator.create({ device: "cpu", ...options });
+        const generator = await ImageGenerator.create({ model: "/models/builtin/", device: "cpu", ...options });
         generator.dispose();
         return generator.weights;
       } catch ({ code, message }) {
@@ -243,10 +243,10 @@ test("memory", { timeout: 120_000 }, async (t) => {
     assert.match(await create({ memory: q4.weights }), /^limit-too-low: .*memory allows/);
     // A device that tells of little gets less, and is refused nothing.
     const { readFileSync } = await import("node:fs");
-    const text = readFileSync(join(ROOT, "dist/worker.js"), "utf8");
+    const text = readFileSync(join(ROOT, "dist/service.js"), "utf8");
     const small = text.replace("navigator.deviceMemory ?? 4", "1 / 2 ** 12");
     assert.notEqual(small, text);
-    served.set("/worker.js", (response) => response.writeHead(200, { "Content-Type": "text/javascript" }).end(small));
+    served.set("/service.js", (response) => response.writeHead(200, { "Content-Type": "text/javascript" }).end(small));
     assert.equal(await create({}), "q4");
   });
 });
