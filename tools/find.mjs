@@ -86,4 +86,4 @@ export async function wasmBindgen() {
 }
 
 export const nodeModules = () =>
-  ["playwright-core", "binaryen"].every((name) => existsSync(join(ROOT, "node_modules", name, "package.json")));
+  ["playwright-core", "binaryen", "publint", "@arethetypeswrong/cli"].every((name) => existsSync(join(ROOT, "node_modules", name, "package.json")));

@@ -32,12 +32,13 @@ const GROUPS = {
   ...verify("pack16", "swiftshader", SWIFTSHADER),
   "session-swiftshader": ["cargo", ["test", "-q", "--release", "--test", "native", "session::"], SWIFTSHADER],
   module,
-  web: [process.execPath, ["--test", "--test-concurrency=1", "--test-reporter=tap", ...webTests()]],
+  web: inNode("tests/web"),
+  packages: inNode("tests/packages"),
 };
 
-function webTests() {
-  const files = readdirSync(join(ROOT, "tests/web")).filter((name) => name.endsWith(".test.mjs"));
-  return files.sort().map((name) => `tests/web/${name}`);
+function inNode(folder) {
+  const files = readdirSync(join(ROOT, folder)).filter((name) => name.endsWith(".test.mjs"));
+  return [process.execPath, ["--test", "--test-concurrency=1", "--test-reporter=tap", ...files.sort().map((name) => `${folder}/${name}`)]];
 }
 
 function verify(activations, name, env) {
@@ -98,7 +99,8 @@ async function module() {
 /** Every script parses, the package can be imported where there is no browser, and the lock names no server. */
 async function scripts() {
   const faults = [];
-  const files = ["dist", "www/demo", "tools", "tests/web", "bench", "bench/page", "bench/peers"].flatMap((dir) =>
+  const examples = readdirSync(join(ROOT, "examples"), { withFileTypes: true }).filter((entry) => entry.isDirectory()).map(({ name }) => `examples/${name}`);
+  const files = ["dist", "www/demo", "tools", "tests/web", "tests/packages", "bench", "bench/page", "bench/peers", ...examples].flatMap((dir) =>
     readdirSync(join(ROOT, dir)).filter((name) => /\.m?js$/.test(name)).map((name) => join(dir, name)),
   );
   for (const file of files) {

@@ -1,0 +1,5 @@
+import Picture from "./picture";
+
+export default function Page() {
+  return <Picture />;
+}

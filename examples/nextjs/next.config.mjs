@@ -1,0 +1,2 @@
+/** Static files in out/; as a server with `next start` it works the same. */
+export default { output: "export" };

@@ -1,0 +1,5 @@
+export default {
+  mode: "production",
+  entry: { page: "./page.js" },
+  output: { path: `${import.meta.dirname}/dist` },
+};
