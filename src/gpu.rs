@@ -1,6 +1,8 @@
 //! Executes plans on WebGPU, natively and in the browser. The only room that names wgpu.
 
+mod compile;
 mod context;
+mod failure;
 mod profile;
 mod readback;
 mod session;

@@ -23,7 +23,7 @@ impl Session {
         let (sender, done) = signal();
         gpu.queue.on_submitted_work_done(move || sender.send(()));
         gpu.poll_until_idle();
-        done.await;
+        gpu.wait(done).await?;
         let seconds = now() - begin;
         gpu.check()?;
         match clock {

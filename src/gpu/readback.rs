@@ -35,12 +35,13 @@ pub fn decode(tensor: &Tensor, bytes: &[u8]) -> Vec<f32> {
 impl Gpu {
     /// The first `size` bytes of a buffer.
     pub(super) async fn read(&self, buffer: &wgpu::Buffer, size: u64) -> Result<Vec<u8>> {
-        let staging = self.device.create_buffer(&wgpu::BufferDescriptor {
+        let descriptor = wgpu::BufferDescriptor {
             label: Some("readback"),
             size,
             usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
-        });
+        };
+        let staging = self.allocate(|| self.device.create_buffer(&descriptor)).await?;
         let mut encoder = self.device.create_command_encoder(&Default::default());
         encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, size);
         self.queue.submit([encoder.finish()]);
@@ -48,7 +49,7 @@ impl Gpu {
         staging.map_async(wgpu::MapMode::Read, .., move |result| sender.send(result));
         self.poll_until_idle();
         let lost = |e: String| Error::new(Code::DeviceLost, format!("reading from the GPU failed: {e}"));
-        let result = mapped.await;
+        let result = self.wait(mapped).await?;
         self.check()?;
         result.map_err(|e| lost(e.to_string()))?;
         let bytes = staging.get_mapped_range(..).map_err(|e| lost(e.to_string()))?.to_vec();

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::context::Compiled;
+use super::compile::Compiled;
 use super::wait::{Signal, signal};
 use super::{Gpu, GpuWeights, readback};
 use crate::error::Result;
@@ -57,17 +57,18 @@ impl Session {
             let descriptor = wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false };
             gpu.device.create_buffer(&descriptor)
         };
-        let buffers: Vec<wgpu::Buffer> =
-            gpu.allocate(|| plan.buffers.iter().map(|&size| make(size, storage)).collect()).await?;
-        let unused = make(16, storage);
-
         let mut params: Vec<u8> = vec![];
         let bands: Vec<Vec<Band>> =
             (0..plan.steps.len()).map(|i| bands(gpu, &plan, i, &mut params)).collect();
-        let uniform = make(
-            params.len().max(PARAMS_ALIGN) as u64,
-            wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
-        );
+        let uniforms = params.len().max(PARAMS_ALIGN) as u64;
+        let (buffers, unused, uniform) = gpu
+            .allocate(|| {
+                let buffers: Vec<wgpu::Buffer> =
+                    plan.buffers.iter().map(|&size| make(size, storage)).collect();
+                let uniform = make(uniforms, wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST);
+                (buffers, make(16, storage), uniform)
+            })
+            .await?;
         gpu.queue.write_buffer(&uniform, 0, &params);
 
         let mut steps = Vec::with_capacity(plan.steps.len());
@@ -154,13 +155,13 @@ impl Session {
             drop(pass);
             flights.push_back(submit(gpu, encoder, work));
             if flights.len() >= IN_FLIGHT {
-                done += land(gpu, &mut flights).await;
+                done += land(gpu, &mut flights).await?;
                 progress(done / total);
                 result = gpu.check().and_then(|()| cancel.check());
             }
         }
         while !flights.is_empty() {
-            done += land(gpu, &mut flights).await;
+            done += land(gpu, &mut flights).await?;
             progress(done / total);
         }
         result.and_then(|()| gpu.check()).and_then(|()| cancel.check())
@@ -220,16 +221,16 @@ fn submit(gpu: &Gpu, encoder: wgpu::CommandEncoder, work: f64) -> Flight {
     }
 }
 
-/// Waits for the oldest flight, learns the rate from it and returns its work.
-async fn land(gpu: &Gpu, flights: &mut VecDeque<Flight>) -> f64 {
+/// Waits for the oldest flight, learns the rate from it and returns its work. Fails only when the device is lost.
+async fn land(gpu: &Gpu, flights: &mut VecDeque<Flight>) -> Result<f64> {
     let flight = flights.pop_front().expect("a flight to land");
     #[cfg(not(target_arch = "wasm32"))]
     if gpu.device.poll(wgpu::PollType::Wait { submission_index: Some(flight.index), timeout: None }).is_err()
     {
         // A lost device, which `check` reports; the callback may never fire.
-        return flight.work;
+        return gpu.check().map(|()| flight.work);
     }
-    flight.done.await;
+    gpu.wait(flight.done).await?;
     let landed = now();
     // The next flight has been waiting behind this one: count its time from here.
     if let Some(next) = flights.front_mut() {
@@ -240,5 +241,5 @@ async fn land(gpu: &Gpu, flights: &mut VecDeque<Flight>) -> f64 {
     if seconds > 1e-3 {
         gpu.rate.set(0.7 * gpu.rate.get() + 0.3 * flight.work / seconds);
     }
-    flight.work
+    Ok(flight.work)
 }

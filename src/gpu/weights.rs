@@ -49,6 +49,9 @@ impl GpuWeights {
             }
             filled?;
         }
+        // Nothing was waited for since the last piece.
+        gpu.poll_until_idle();
+        gpu.check()?;
         Ok(weights)
     }
 
