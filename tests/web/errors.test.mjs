@@ -263,7 +263,7 @@ for (const isolated of [true, false]) {
 }
 
 async function abortAtEachStage(t, page) {
-  for (const stage of ["before", "begin", "sent", "text", "denoise", "decode"]) {
+  for (const stage of ["before", "begin", "sent", "text", "step", "decode"]) {
     await t.test(`the drawing: ${stage}`, async () => {
       const { reason, answers, same } = await page.evaluate(abortDrawing, stage);
       assert.equal(reason, "mine");
