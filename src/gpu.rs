@@ -1,5 +1,6 @@
 //! Executes plans on WebGPU, natively and in the browser. The only room that names wgpu.
 
+mod buffer;
 mod compile;
 mod context;
 mod failure;

@@ -35,13 +35,8 @@ pub fn decode(tensor: &Tensor, bytes: &[u8]) -> Vec<f32> {
 impl Gpu {
     /// The first `size` bytes of a buffer.
     pub(super) async fn read(&self, buffer: &wgpu::Buffer, size: u64) -> Result<Vec<u8>> {
-        let descriptor = wgpu::BufferDescriptor {
-            label: Some("readback"),
-            size,
-            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        };
-        let staging = self.allocate(|| self.device.create_buffer(&descriptor)).await?;
+        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+        let staging = self.allocate(|| self.buffer("readback", size, usage)).await?;
         let mut encoder = self.device.create_command_encoder(&Default::default());
         encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, size);
         self.queue.submit([encoder.finish()]);

@@ -1,7 +1,9 @@
 //! A plan made ready on a device: buffers, pipelines, bind groups and parameters, made once; then runs.
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 
+use super::buffer::Buffer;
 use super::compile::Compiled;
 use super::wait::{Signal, signal};
 use super::{Gpu, GpuWeights, readback};
@@ -22,7 +24,9 @@ const MAX_WORKGROUPS: u32 = 65535;
 
 pub struct Session {
     pub plan: Plan,
-    buffers: Vec<wgpu::Buffer>,
+    buffers: Vec<Buffer>,
+    /// What else the bind groups have, which do not keep it from being freed.
+    _held: (Vec<Rc<Buffer>>, [Buffer; 2]),
     pub(super) steps: Vec<Ready>,
 }
 
@@ -53,24 +57,21 @@ impl Session {
         gpu.check()?;
         let storage =
             wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
-        let make = |size, usage| {
-            let descriptor = wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false };
-            gpu.device.create_buffer(&descriptor)
-        };
         let mut params: Vec<u8> = vec![];
         let bands: Vec<Vec<Band>> =
             (0..plan.steps.len()).map(|i| bands(gpu, &plan, i, &mut params)).collect();
         let uniforms = params.len().max(PARAMS_ALIGN) as u64;
         let (buffers, unused, uniform) = gpu
             .allocate(|| {
-                let buffers: Vec<wgpu::Buffer> =
-                    plan.buffers.iter().map(|&size| make(size, storage)).collect();
-                let uniform = make(uniforms, wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST);
-                (buffers, make(16, storage), uniform)
+                let buffers: Vec<Buffer> =
+                    plan.buffers.iter().map(|&size| gpu.buffer("activations", size, storage)).collect();
+                let uniform = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
+                (buffers, gpu.buffer("unused", 16, storage), gpu.buffer("params", uniforms, uniform))
             })
             .await?;
         gpu.queue.write_buffer(&uniform, 0, &params);
 
+        let mut held = vec![];
         let mut steps = Vec::with_capacity(plan.steps.len());
         for (step, bands) in plan.steps.iter().zip(bands) {
             let kernel = gpu.kernel(step.variant).await?;
@@ -86,7 +87,10 @@ impl Session {
             for (i, binding) in step.bindings.iter().enumerate() {
                 let buffer = match binding {
                     Binding::Tensor(id) => &buffers[plan.assignment[id.0 as usize]],
-                    Binding::Weight(handle, _) => weights.blob(*handle),
+                    Binding::Weight(handle, _) => {
+                        held.push(weights.blob(*handle).clone());
+                        &**weights.blob(*handle)
+                    }
                     Binding::Unused => {
                         assert!(step.variant.get().bindings[i] == Access::Read, "an unused output");
                         &unused
@@ -105,7 +109,7 @@ impl Session {
             steps.push(Ready { kernel, bind_group, bands });
         }
         gpu.check()?;
-        Ok(Session { plan, buffers, steps })
+        Ok(Session { plan, buffers, _held: (held, [unused, uniform]), steps })
     }
 
     /// Writes `[N, H, W, C]` values to an input.

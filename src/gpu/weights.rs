@@ -1,8 +1,10 @@
 //! The handles' blobs on the GPU, and the tables that stay on the CPU.
 
 use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
 
 use super::Gpu;
+use super::buffer::Buffer;
 use crate::error::{Code, Error, Result};
 use crate::weights::{Checkpoint, Declarations, Folder, Handle, Hooks, Layout, Piece, Pieces, Table};
 
@@ -11,7 +13,8 @@ const FLUSH_BYTES: u64 = 64 << 20;
 
 /// What a model's handles were filled with.
 pub struct GpuWeights {
-    blobs: Vec<Option<wgpu::Buffer>>,
+    /// Shared with the sessions that read them.
+    blobs: Vec<Option<Rc<Buffer>>>,
     tables: HashMap<Handle, Table>,
 }
 
@@ -23,6 +26,10 @@ struct Upload<'a> {
 }
 
 impl GpuWeights {
+    fn empty(declarations: &Declarations) -> GpuWeights {
+        GpuWeights { blobs: declarations.specs.iter().map(|_| None).collect(), tables: HashMap::new() }
+    }
+
     /// Streams checkpoints into the handles: as many as the declarations have sources.
     pub async fn load<F: Folder>(
         gpu: &Gpu,
@@ -30,7 +37,7 @@ impl GpuWeights {
         checkpoints: &[Checkpoint<'_, F>],
         hooks: Hooks<'_>,
     ) -> Result<GpuWeights> {
-        let mut weights = GpuWeights { blobs: vec![None; declarations.specs.len()], tables: HashMap::new() };
+        let mut weights = GpuWeights::empty(declarations);
         let mut upload = Upload { gpu, pending: 0 };
         let mut tables = Pieces::new(declarations);
         for (source, checkpoint) in checkpoints.iter().enumerate() {
@@ -83,7 +90,7 @@ impl GpuWeights {
         declarations: &Declarations,
         blobs: impl IntoIterator<Item = (Handle, Vec<u8>)>,
     ) -> GpuWeights {
-        let mut weights = GpuWeights { blobs: vec![None; declarations.specs.len()], tables: HashMap::new() };
+        let mut weights = GpuWeights::empty(declarations);
         let (mut upload, mut tables) = (Upload { gpu, pending: 0 }, Pieces::new(declarations));
         for (handle, blob) in blobs {
             let whole = Piece { handle, at: 0, bytes: &blob };
@@ -97,7 +104,7 @@ impl GpuWeights {
         &self.tables[&handle]
     }
 
-    pub(super) fn blob(&self, handle: Handle) -> &wgpu::Buffer {
+    pub(super) fn blob(&self, handle: Handle) -> &Rc<Buffer> {
         self.blobs[handle.0 as usize].as_ref().expect("a filled handle")
     }
 
@@ -117,12 +124,8 @@ impl GpuWeights {
             return;
         }
         let buffer = self.blobs[at].get_or_insert_with(|| {
-            upload.gpu.device.create_buffer(&wgpu::BufferDescriptor {
-                label: Some("weights"),
-                size: size as u64,
-                usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST,
-                mapped_at_creation: false,
-            })
+            let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
+            Rc::new(upload.gpu.buffer("weights", size as u64, usage))
         });
         upload.write(buffer, piece.at, piece.bytes);
     }

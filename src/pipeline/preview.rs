@@ -187,18 +187,18 @@ mod tests {
         let latents = noise(3, 4, COARSE);
         let colour = |cell: &[f32]| {
             let [a, b, c, d] = [0, 1, 2, 3].map(|i| f64::from(cell[i]));
-            [0.5 + 0.1 * a - 0.2 * b, 0.25 + 0.05 * c, 0.75 - 0.1 * d + 0.1 * a]
+            [0.51 + 0.1 * a - 0.2 * b, 0.25 + 0.05 * c, 0.75 - 0.1 * d + 0.1 * a]
         };
         let cells: Vec<[f64; 3]> = latents.chunks_exact(4).map(colour).collect();
         let Colours(found) = Colours::fit(&latents, 4, &cells);
         let wanted =
-            [[0.1, 0.0, 0.1], [-0.2, 0.0, 0.0], [0.0, 0.05, 0.0], [0.0, 0.0, -0.1], [0.5, 0.25, 0.75]];
+            [[0.1, 0.0, 0.1], [-0.2, 0.0, 0.0], [0.0, 0.05, 0.0], [0.0, 0.0, -0.1], [0.51, 0.25, 0.75]];
         for (found, wanted) in found.as_flattened().iter().zip(wanted.as_flattened()) {
             // What is added to the diagonal: a millionth.
             assert!((found - wanted).abs() < 1e-5, "{found} for {wanted}");
         }
-        let rgba = Colours(found).paint(&[0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 9.0, 9.0], 4);
-        assert_eq!(rgba, [128, 64, 191, 255, 102, 179, 0, 255]);
+        let rgba = Colours(found).paint(&[0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 8.0, 9.0], 4);
+        assert_eq!(rgba, [130, 64, 191, 255, 105, 166, 0, 255]);
     }
 
     /// How much of what a decoder makes of smooth latents a fit explains, 1 at most.
@@ -225,16 +225,15 @@ mod tests {
         1.0 - error / all
     }
 
+    /// Of the only trained decoder that is here, which is a tiny one.
     #[test]
     fn smooth_noise_explains_more_than_white_noise() {
-        for model in ["sd-turbo-like", "sd15-like", "sdxl-like"] {
-            let folder = DiskFolder::new(format!("tests/golden/models/{model}"));
-            let halves = [Half::Decoder];
-            let (device, origin) = (Device::Cpu, Origin::of(&folder));
-            let vae = VaePart::load(&device, &origin, "vae", Format::F32, Hooks::NONE, &halves);
-            let vae = block_on(vae).unwrap();
-            let [white, smooth] = [1, COARSE].map(|coarse| explained(&vae, coarse));
-            println!("{model}: {white} {smooth}");
-        }
+        let folder = DiskFolder::new("models/builtin");
+        let (origin, halves) = (Origin::of(&folder), [Half::Decoder]);
+        let vae = VaePart::load(&Device::Cpu, &origin, "vae", Format::F32, Hooks::NONE, &halves);
+        let vae = block_on(vae).unwrap();
+        // Measured: 0.48 of white noise, 0.67 of pieces of 2 x 2 cells, 0.73 of 4 x 4, 0.48 of 8 x 8.
+        let [white, smooth] = [1, COARSE].map(|coarse| explained(&vae, coarse));
+        assert!(white < 0.55 && smooth > 0.65, "{smooth} of smooth noise, {white} of white noise");
     }
 }
