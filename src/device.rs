@@ -93,6 +93,28 @@ impl Device {
         Ok(Target { block, ..Target::new(elem) })
     }
 
+    /// How many kernels of these plans were not compiled yet. A CPU has none.
+    pub fn uncompiled(&self, plans: &[&Plan]) -> usize {
+        match self {
+            Device::Gpu(gpu) => gpu.uncompiled(plans).len(),
+            Device::Cpu => 0,
+        }
+    }
+
+    /// Compiles them. `progress` gets how many are compiled, from 0 on, and their number, if there are any; between two
+    /// of them `cancelled` is asked.
+    pub async fn compile(
+        &self,
+        plans: &[&Plan],
+        progress: &dyn Fn(usize, usize),
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<()> {
+        match self {
+            Device::Gpu(gpu) => gpu.settle(gpu.compile_all(plans, progress, cancelled).await).await,
+            Device::Cpu => Ok(()),
+        }
+    }
+
     pub fn limits(&self) -> Limits {
         match self {
             Device::Gpu(gpu) => gpu.info.limits,
@@ -119,7 +141,8 @@ impl Weights {
         declarations.check(checkpoints.first().map_or("", |checkpoint| checkpoint.component))?;
         Ok(match device {
             Device::Gpu(gpu) => {
-                Weights::Gpu(gpu::GpuWeights::load(gpu, declarations, checkpoints, hooks).await?)
+                let loaded = gpu::GpuWeights::load(gpu, declarations, checkpoints, hooks).await;
+                Weights::Gpu(gpu.settle(loaded).await?)
             }
             Device::Cpu => Weights::Cpu(Rc::new(cpu::Weights::load(declarations, checkpoints, hooks).await?)),
         })
@@ -138,7 +161,7 @@ impl Weights {
     ) -> Result<()> {
         match (self, device) {
             (Weights::Gpu(weights), Device::Gpu(gpu)) => {
-                weights.reload(gpu, declarations, checkpoints, handles, hooks).await
+                gpu.settle(weights.reload(gpu, declarations, checkpoints, handles, hooks).await).await
             }
             (Weights::Cpu(weights), _) => weights.reload(declarations, checkpoints, handles, hooks).await,
             _ => panic!("weights of another device"),
@@ -195,7 +218,8 @@ impl Session {
     pub async fn new(device: &Device, plan: Plan, weights: &Weights) -> Result<Session> {
         match (device, weights) {
             (Device::Gpu(gpu), Weights::Gpu(weights)) => {
-                Ok(Session::Gpu(gpu::Session::new(gpu, plan, weights).await?))
+                let session = gpu::Session::new(gpu, plan, weights).await;
+                Ok(Session::Gpu(gpu.settle(session).await?))
             }
             (Device::Cpu, Weights::Cpu(weights)) => {
                 Ok(Session::Cpu(cpu::Session::new(plan, weights.clone())))
@@ -223,7 +247,7 @@ impl Session {
     /// Reads an output, or what has become of an input, as `[N, H, W, C]` values.
     pub async fn read(&self, device: &Device, name: &str) -> Result<Vec<f32>> {
         match (self, device) {
-            (Session::Gpu(session), Device::Gpu(gpu)) => session.read(gpu, name).await,
+            (Session::Gpu(session), Device::Gpu(gpu)) => gpu.settle(session.read(gpu, name).await).await,
             (Session::Cpu(session), _) => Ok(session.read(name)),
             _ => panic!("a session of another device"),
         }
@@ -232,7 +256,9 @@ impl Session {
     /// Reads the stored bytes of an output.
     pub async fn read_bytes(&self, device: &Device, name: &str) -> Result<Vec<u8>> {
         match (self, device) {
-            (Session::Gpu(session), Device::Gpu(gpu)) => session.read_bytes(gpu, name).await,
+            (Session::Gpu(session), Device::Gpu(gpu)) => {
+                gpu.settle(session.read_bytes(gpu, name).await).await
+            }
             (Session::Cpu(session), _) => Ok(session.read_bytes(name)),
             _ => panic!("a session of another device"),
         }
@@ -241,7 +267,9 @@ impl Session {
     /// Seconds of `repeats` executions of these steps, one after the other.
     pub async fn time(&self, device: &Device, steps: Range<usize>, repeats: usize) -> Result<f64> {
         match (self, device) {
-            (Session::Gpu(session), Device::Gpu(gpu)) => session.time(gpu, steps, repeats).await,
+            (Session::Gpu(session), Device::Gpu(gpu)) => {
+                gpu.settle(session.time(gpu, steps, repeats).await).await
+            }
             (Session::Cpu(session), _) => Ok(session.time(steps, repeats)),
             _ => panic!("a session of another device"),
         }
@@ -264,7 +292,9 @@ impl Session {
         progress: &dyn Fn(f64),
     ) -> Result<()> {
         match (self, device) {
-            (Session::Gpu(session), Device::Gpu(gpu)) => session.run(gpu, section, cancel, progress).await,
+            (Session::Gpu(session), Device::Gpu(gpu)) => {
+                gpu.settle(session.run(gpu, section, cancel, progress).await).await
+            }
             (Session::Cpu(session), _) => session.run(section, cancel, progress).await,
             _ => panic!("a session of another device"),
         }

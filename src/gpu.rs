@@ -1,7 +1,9 @@
 //! Executes plans on WebGPU, natively and in the browser. The only room that names wgpu.
 
 mod buffer;
+mod compile;
 mod context;
+mod failure;
 mod profile;
 mod readback;
 mod session;

@@ -43,6 +43,12 @@ pub fn now() -> f64 {
     }
 }
 
+/// Lets a browser deliver the messages that wait. Natively nothing waits but for a GPU, and there polls do it.
+pub async fn pause() {
+    #[cfg(target_arch = "wasm32")]
+    web::breathe().await;
+}
+
 /// Lets a browser deliver messages, such as one that cancels, during long work on its thread: called often, it
 /// pauses now and then.
 pub async fn breathe() {
@@ -51,7 +57,7 @@ pub async fn breathe() {
         use std::cell::Cell;
         thread_local!(static LAST: Cell<f64> = const { Cell::new(0.0) });
         if now() - LAST.get() > BREATH_SECONDS {
-            web::breathe().await;
+            pause().await;
             LAST.set(now());
         }
     }

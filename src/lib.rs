@@ -21,7 +21,7 @@
 //! ```text
 //! web, bin -> bench -> pipeline -> model -> nn -> ops -> plan -> shape;   ops -> kernels (static table)
 //! nn -> weights -> quant -> shape;   pipeline -> schedule, prompt, tokenizer, weights, rng, image, device
-//! device -> gpu, cpu -> plan, kernels, weights, host;   prompt -> tokenizer
+//! weights -> host;   device -> gpu, cpu -> plan, kernels, weights, host;   prompt -> tokenizer
 //! ```
 //!
 //! # Invariants

@@ -1,22 +1,26 @@
 //! Text and images to images: load a model folder, then turn requests into pictures.
 
+mod compile;
 mod conditions;
+mod course;
 mod decode;
 mod denoise;
 mod load;
+mod meter;
 mod needs;
 mod networks;
 mod origin;
 mod parts;
 mod pictures;
 mod plans;
+mod preview;
 mod request;
 mod start;
 mod task;
 mod text;
 mod vision;
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 
 pub use decode::{Decoder, Half, Network, VaePart, vae_plan};
 pub use denoise::{Denoiser, UnetPart, step_coefficients};
@@ -25,7 +29,9 @@ pub use networks::{Job, Networks, denoise_plan};
 pub use origin::{Additions, FileIn, Origin};
 pub use parts::{LoadOptions, read_json};
 pub use plans::{Planned, Plans, network_plans, plans};
-pub use request::{ControlInput, Image, Report, Request, Safety, Seeds, Sizes, Stage, Timings, Watch};
+pub use request::{
+    ControlInput, Image, Preview, Report, Request, Safety, Seeds, Sizes, Stage, Timings, Watch,
+};
 pub use text::{TextNetwork, TextPart, text_plan};
 pub use vision::{Encoded, SafetyPart, Verdict, VisionPart, prompt_embeds};
 
@@ -33,11 +39,14 @@ use crate::device::Device;
 use crate::error::Result;
 use crate::host::now;
 pub use crate::model::clip::HiddenState;
-use crate::plan::Target;
+use crate::plan::{Plan, Target};
 use crate::quant::Format;
 use crate::schedule;
 use crate::shape::nchw;
 use crate::weights::Lora;
+use conditions::Reading;
+use course::Course;
+use preview::Colours;
 use start::{Draws, Start};
 use task::Task;
 
@@ -65,6 +74,8 @@ pub struct Pipeline {
     /// The sessions of the last size, kept because people draw many pictures of one size.
     denoiser: RefCell<Option<Denoiser>>,
     decoder: RefCell<Option<Decoder>>,
+    /// Of previews, once there was one.
+    colours: OnceCell<Colours>,
 }
 
 impl Pipeline {
@@ -87,6 +98,7 @@ impl Pipeline {
     pub async fn generate(&self, device: &Device, request: &Request, watch: &Watch<'_>) -> Result<Report> {
         self.check_loras()?;
         let task = self.task(request)?;
+        let readings = self.readings(device, request, &task)?;
         let (job, target) = (task.job, &self.target);
         // The last sessions are taken out while they work: a second call meanwhile makes its own.
         let kept = self.denoiser.take().filter(|d| d.job == job);
@@ -97,6 +109,15 @@ impl Pipeline {
             .is_none()
             .then(|| self.vae.plan(device, target, Half::Decoder, 1, job.size))
             .transpose()?;
+        let denoise_plan = plan.as_ref().or(kept.as_ref().map(Denoiser::plan)).expect("one of both");
+        let decode_plan =
+            decoder_plan.as_ref().or(kept_decoder.as_ref().map(Decoder::plan)).expect("one of both");
+        let work = self.work(&task, &readings, denoise_plan, decode_plan, watch);
+        let texts = readings.iter().flatten().map(|reading| &reading.plan);
+        let plans: Vec<&Plan> = texts.chain([denoise_plan, decode_plan]).collect();
+        let course = Course::new(watch, device.uncompiled(&plans) > 0, work);
+        let compiled = |done, count| course.compile(done, count);
+        device.compile(&plans, &compiled, &|| watch.cancel.is_cancelled()).await?;
         let denoiser = match (kept, plan) {
             (_, Some(plan)) => self.unet.denoiser(device, plan, job).await?,
             (kept, None) => kept.expect("no plan was needed"),
@@ -105,32 +126,55 @@ impl Pipeline {
             (_, Some(plan)) => self.vae.decoder(device, plan, job.size).await?,
             (kept, None) => kept.expect("no plan was needed"),
         };
-        let report = self.draw(device, request, &task, &denoiser, &decoder, watch).await;
+        let report = self.draw(device, request, &task, readings, &denoiser, &decoder, watch, &course).await;
         self.denoiser.replace(Some(denoiser));
         self.decoder.replace(Some(decoder));
         report
     }
 
+    /// Executed FLOPs of a request.
+    fn work(
+        &self,
+        task: &Task,
+        readings: &[Vec<Reading<'_>>],
+        denoising: &Plan,
+        decoding: &Plan,
+        watch: &Watch<'_>,
+    ) -> f64 {
+        let text: f64 = readings.iter().flatten().map(|reading| reading.plan.work("text")).sum();
+        let (steps, decoding) = (task.schedule.steps.len() as f64, decoding.work("vae"));
+        let previews = (steps - 1.0) * self.preview_work(watch, decoding);
+        text + steps * step_work(denoising) + previews + f64::from(task.job.images) * decoding
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one run's whole state; a struct of it would be used here alone"
+    )]
     async fn draw(
         &self,
         device: &Device,
         request: &Request,
         task: &Task,
+        readings: Vec<Vec<Reading<'_>>>,
         denoiser: &Denoiser,
         decoder: &Decoder,
         watch: &Watch<'_>,
+        course: &Course<'_>,
     ) -> Result<Report> {
         let begun = now();
-        let conditions = self.conditions(device, request, task, watch).await?;
+        let conditions = self.conditions(device, request, task, readings, watch, course).await?;
         denoiser.set_conditions(device, &conditions, &watch.cancel).await?;
         self.show_pictures(device, request, task, denoiser, watch).await?;
         let encoded = now();
         let mut draws = Draws::new(request.seeds.all(), task);
         let start = self.start(device, request, task, &mut draws, watch).await?;
-        let latents = self.denoise(device, request, task, denoiser, start, draws, watch).await?;
+        let sessions = (denoiser, decoder);
+        let latents = self.denoise(device, request, task, sessions, start, draws, watch, course).await?;
         let denoised = now();
-        let mut images = self.decode(device, task, decoder, &latents, watch).await?;
+        let mut images = self.decode(device, task, decoder, &latents, watch, course).await?;
         let unsafe_images = self.check_safety(device, request, &mut images, watch).await?;
+        course.finish();
         let timings =
             Timings { text: encoded - begun, denoise: denoised - encoded, decode: now() - denoised };
         let warnings = task.warnings.clone();
@@ -147,10 +191,11 @@ impl Pipeline {
         device: &Device,
         request: &Request,
         task: &Task,
-        denoiser: &Denoiser,
+        (denoiser, decoder): (&Denoiser, &Decoder),
         start: Start,
         mut draws: Draws,
         watch: &Watch<'_>,
+        course: &Course<'_>,
     ) -> Result<Vec<f32>> {
         denoiser.start(device, &start.latents);
         if let Some(channels) = &start.channels {
@@ -159,11 +204,20 @@ impl Pipeline {
         let steps = &task.schedule.steps;
         for (i, step) in steps.iter().enumerate() {
             let stage = Stage::Step { step: i, steps: steps.len() };
-            let progress = |f: f64| (watch.progress)(stage, (i as f64 + f) / steps.len() as f64);
+            let progress = course.part(stage, step_work(denoiser.plan()));
             let controlled = self.scale_additions(device, request, task, denoiser, i);
             denoiser.predict(device, step, controlled, &watch.cancel, &progress).await?;
             let noise = step.draws_noise.then(|| draws.noise());
+            let shown = watch.preview.is_some() && i + 1 < steps.len();
+            let before = match shown && step.denoised_sample != 0.0 {
+                true => Some(denoiser.latents(device).await?),
+                false => None,
+            };
             denoiser.advance(device, step, task.guidance, noise.as_deref(), &watch.cancel).await?;
+            if shown {
+                let progress = course.part(stage, self.preview_work(watch, decoder.plan().work("vae")));
+                self.preview(device, task, denoiser, decoder, before, i, watch, &progress).await?;
+            }
             if let Some(surroundings) = &start.surroundings {
                 let mut latents = denoiser.latents(device).await?;
                 surroundings.put_back(&mut latents, steps.get(i + 1));
@@ -186,12 +240,13 @@ impl Pipeline {
         decoder: &Decoder,
         latents: &[f32],
         watch: &Watch<'_>,
+        course: &Course<'_>,
     ) -> Result<Vec<Image>> {
         let (count, width, height) = (task.job.images as usize, task.width, task.height);
         let mut images = vec![];
         let mut floats = vec![];
-        for (i, latent) in latents.chunks_exact(task.channels * task.pixels()).enumerate() {
-            let progress = |f: f64| (watch.progress)(Stage::Decode, (i as f64 + f) / count as f64);
+        for latent in latents.chunks_exact(task.channels * task.pixels()) {
+            let progress = course.part(Stage::Decode, decoder.plan().work("vae"));
             let rgba = decoder.decode(device, latent, &watch.cancel, &progress).await?;
             images.push(Image { width, height, rgba });
             if watch.dump.is_some() {
@@ -203,4 +258,9 @@ impl Pipeline {
         }
         Ok(images)
     }
+}
+
+/// Executed FLOPs of a step.
+fn step_work(plan: &Plan) -> f64 {
+    ["time", "control", "unet", "step"].map(|section| plan.work(section)).iter().sum()
 }

@@ -184,6 +184,13 @@ impl Plan {
         found.unwrap_or_else(|| panic!("the plan has no section {name}")).steps.clone()
     }
 
+    /// Executed FLOPs of a section; 0 if the plan has none of this name.
+    pub fn work(&self, name: &str) -> f64 {
+        let steps =
+            self.sections.iter().filter(|s| s.name == name).flat_map(|s| &self.steps[s.steps.clone()]);
+        steps.map(|step| step.cost.executed_flops as f64).sum()
+    }
+
     /// An output, or an input.
     pub fn named(&self, name: &str) -> &Tensor {
         let found = self.outputs.get(name).or_else(|| self.inputs.get(name));

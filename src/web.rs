@@ -7,7 +7,7 @@ mod request;
 mod source;
 mod threads;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -19,7 +19,9 @@ use crate::error::{Error, Result};
 use crate::host::Cancel;
 use crate::kernels::VARIANTS;
 use crate::model::config::ModelIndex;
-use crate::pipeline::{Budget, LoadOptions, Pipeline, Report, Stage, Survey, Watch, read_json};
+use crate::pipeline::{
+    Budget, Image, LoadOptions, Pipeline, Preview, Report, Stage, Survey, Watch, read_json,
+};
 use crate::plan::Target;
 use crate::quant::Format;
 use crate::shape::Elem;
@@ -27,6 +29,11 @@ use crate::weights::{Folder, Hooks, INDEX, Keeping, Manifest};
 use request::Options;
 pub use source::Source;
 use source::{Keeper, Place, Sources};
+
+/// Of a `create` on a GPU; the rest compiles.
+const DOWNLOAD_SHARE: f64 = 0.9;
+/// Of a `generate` that merges LoRAs first: most of a model is read again.
+const MERGE_SHARE: f64 = 0.3;
 
 /// A loaded model on a device. It serves one `generate` at a time; `cancel` may come in between.
 #[wasm_bindgen]
@@ -44,8 +51,11 @@ pub struct Generator {
 impl Generator {
     /// `options`: device, weights, decoderWeights, activations, imageInput; controls, adapters, ipAdapter and safetyChecker, lists of
     /// sources; singleFile, loras and embeddings, lists of `{ source, path, scale }`; adapter and software, what the
-    /// browser tells of the GPU; and gather, which starts threads. `progress` gets the stage "download", the fraction
-    /// from 0 to 1 and the bytes so far.
+    /// browser tells of the GPU; gather, which starts threads; and cancelled, a function that is asked at least once a MiB
+    /// whether to end it all with "cancelled". `progress` gets a stage, the fraction of the whole that is done, from 0 to
+    /// 1 and never going back, and two numbers: of "download" the bytes of all files that were read so far and that are
+    /// expected, which headers correct; of "compile", which only a GPU has, kernels that are done and all of them. The last
+    /// fraction is 1.
     pub async fn create(
         source: Source,
         options: JsValue,
@@ -84,8 +94,10 @@ impl Generator {
         self.cancel.borrow().cancel();
     }
 
-    /// `request` as www/index.d.ts has it. `progress` gets the stage, the fraction of it and, of "denoise", the step and
-    /// their number. Resolves to `{ width, height, rgba, seed, steps, warnings, unsafe, timings }`.
+    /// `request` as www/index.d.ts has it, and `preview`: a function that gets rgba, width, height, the step and their number
+    /// after each step but the last. `progress` gets a stage, the fraction of the whole call as for `create`, and two
+    /// numbers: of "step" the step, from 1, and how many there are, of "compile" as for `create`. The stages are "merge",
+    /// where scales of LoRAs changed, "compile", where there is anything to compile, "text", "step" and "decode". Resolves to `{ width, height, rgba, seed, steps, warnings, unsafe, timings }`.
     pub async fn generate(
         &self,
         request: JsValue,
@@ -110,15 +122,20 @@ impl Generator {
         let keeping = keeper.map(|keeper| Rc::new(Keeping::new(keeper)));
         let sources = Sources::new(Place::new(source, keeping.clone()), options)?;
         let device = device(options, &load).await?;
-        // A text encoder, the U-Net and the autoencoder at least.
-        let meter = RefCell::new(Meter::new(3 + sources.beside()));
+        let cancelled: Option<Function> = options.get("cancelled").map(JsCast::unchecked_into);
+        // What asking throws is for its owner to see, as with progress.
+        let cancelled = || {
+            cancelled.as_ref().is_some_and(|f| f.call0(&JsValue::NULL).is_ok_and(|answer| answer.is_truthy()))
+        };
+        let progress = Progress::new(progress);
+        let download = if matches!(device, Device::Gpu(_)) { DOWNLOAD_SHARE } else { 1.0 };
         let hooks = Hooks {
             progress: &|read, total| {
-                let [fraction, bytes] = meter.borrow_mut().read(read, total);
-                tell(progress, "download", [fraction, bytes, 0.0]);
+                let total = total.unwrap_or(read);
+                let share = read as f64 / total.max(1) as f64;
+                progress.tell("download", download * share, [read as f64, total as f64]);
             },
-            // The page ends the whole worker.
-            cancelled: &|| false,
+            cancelled: &cancelled,
             keeping: keeping.as_deref(),
         };
         let pipeline =
@@ -128,7 +145,7 @@ impl Generator {
                 let manifest = Manifest {
                     source: sources.model.describe(),
                     revision: options.text("revision")?,
-                    license: None,
+                    license: options.text("license")?,
                     weights: pipeline.formats[0],
                     decoder: pipeline.formats[1],
                     files: BTreeMap::new(),
@@ -137,19 +154,29 @@ impl Generator {
             }
             None => None,
         };
+        let compiled = |done: usize, count: usize| {
+            let share = done as f64 / count as f64;
+            progress.tell("compile", download + (1.0 - download) * share, [done as f64, count as f64]);
+        };
+        pipeline.compile(&device, &compiled, &cancelled).await?;
+        if progress.last.get() < 1.0 {
+            progress.tell("compile", 1.0, [0.0; 2]);
+        }
         Ok(Generator { device, pipeline, sources, kept, cancel: RefCell::default() })
     }
 
     async fn draw(&self, options: &Options, progress: &Function) -> Result<JsValue> {
+        let progress = Progress::new(progress);
+        let merged = Cell::new(0.0);
         let cancel = Cancel::default();
         self.cancel.replace(cancel.clone());
         let (seed, request) = request::request(&self.pipeline, options)?;
         if let Some(scales) = options.numbers("loraScales")? {
-            // A text encoder and the U-Net.
-            let meter = RefCell::new(Meter::new(2));
             let hooks = Hooks {
                 progress: &|read, total| {
-                    tell(progress, "merge", [meter.borrow_mut().read(read, total)[0], 0.0, 0.0]);
+                    let share = read as f64 / total.unwrap_or(read).max(1) as f64;
+                    merged.set(MERGE_SHARE);
+                    progress.tell("merge", MERGE_SHARE * share, [0.0; 2]);
                 },
                 cancelled: &|| cancel.is_cancelled(),
                 keeping: None,
@@ -158,14 +185,28 @@ impl Generator {
             let additions = self.sources.additions();
             self.pipeline.set_lora_scales(&self.device, model, &additions, &scales, hooks).await?;
         }
-        let progress = |stage, fraction| match stage {
-            Stage::Text => tell(progress, "text", [fraction, 0.0, 0.0]),
-            Stage::Step { step, steps } => {
-                tell(progress, "denoise", [fraction, step as f64 + 1.0, steps as f64]);
-            }
-            Stage::Decode => tell(progress, "decode", [fraction, 0.0, 0.0]),
+        let tell = |stage: &str, fraction: f64, numbers: [usize; 2]| {
+            let before = merged.get();
+            progress.tell(stage, before + (1.0 - before) * fraction, numbers.map(|n| n as f64));
         };
-        let watch = Watch { cancel, progress: &progress, dump: None };
+        let progress = |stage, fraction| match stage {
+            Stage::Compile { done, count } => tell("compile", fraction, [done, count]),
+            Stage::Text => tell("text", fraction, [0; 2]),
+            Stage::Step { step, steps } => tell("step", fraction, [step + 1, steps]),
+            Stage::Decode => tell("decode", fraction, [0; 2]),
+        };
+        let preview: Option<Function> = options.get("preview").map(JsCast::unchecked_into);
+        let show = |image: &Image, step, steps| {
+            if let Some(preview) = &preview {
+                let rgba = Uint8ClampedArray::from(image.rgba.as_slice());
+                let numbers = [image.width, image.height, step, steps].map(|n| JsValue::from(n as f64));
+                let arguments = [rgba.into()].into_iter().chain(numbers).collect::<Array>();
+                // As with progress.
+                let _ = preview.apply(&JsValue::NULL, &arguments);
+            }
+        };
+        let preview: Option<&Preview<'_>> = if preview.is_some() { Some(&show) } else { None };
+        let watch = Watch { cancel, progress: &progress, preview, dump: None };
         let report = self.pipeline.generate(&self.device, &request, &watch).await?;
         Ok(answer(&report, seed))
     }
@@ -253,35 +294,24 @@ async fn device(options: &Options, load: &LoadOptions) -> Result<Device> {
     Ok(device)
 }
 
-/// Download progress over the components, which each count from 0: never backwards.
-#[derive(Default)]
-struct Meter {
-    components: f64,
-    component: f64,
-    before: u64,
-    last: u64,
+/// What a caller is told of a call.
+struct Progress<'a> {
+    callback: &'a Function,
+    last: Cell<f64>,
 }
 
-impl Meter {
-    fn new(components: usize) -> Meter {
-        Meter { components: components as f64, ..Meter::default() }
+impl Progress<'_> {
+    fn new(callback: &Function) -> Progress<'_> {
+        Progress { callback, last: Cell::new(0.0) }
     }
 
-    /// The fraction of all, and the bytes of all so far.
-    fn read(&mut self, read: u64, total: Option<u64>) -> [f64; 2] {
-        if read < self.last {
-            self.component += 1.0;
-            self.before += self.last;
-        }
-        self.last = read;
-        let part = total.map_or(0.0, |total| read as f64 / total.max(1) as f64);
-        [((self.component + part) / self.components).min(1.0), (self.before + read) as f64]
+    /// The fraction never goes back, though estimates do.
+    fn tell(&self, stage: &str, fraction: f64, [a, b]: [f64; 2]) {
+        let fraction = fraction.clamp(self.last.get(), 1.0);
+        self.last.set(fraction);
+        // What the callback throws is for its owner to see, not for the run to end with.
+        let _ = self.callback.call4(&JsValue::NULL, &stage.into(), &fraction.into(), &a.into(), &b.into());
     }
-}
-
-fn tell(progress: &Function, stage: &str, [fraction, a, b]: [f64; 3]) {
-    // What the callback throws is for its owner to see, not for the run to end with.
-    let _ = progress.call4(&JsValue::NULL, &stage.into(), &fraction.into(), &a.into(), &b.into());
 }
 
 fn answer(report: &Report, seed: u64) -> JsValue {

@@ -61,7 +61,7 @@ fn load<F: Folder>(device: &Device, folder: &F, additions: &Additions<'_, F>) ->
 
 fn picture(device: &Device, pipeline: &Pipeline, prompt: &str) -> Result<Vec<u8>> {
     let request = Request { steps: Some(2), size: Some([64, 64]), ..Request::new(prompt, 7) };
-    let watch = Watch { cancel: Cancel::default(), progress: &|_, _| {}, dump: None };
+    let watch = Watch { cancel: Cancel::default(), progress: &|_, _| {}, preview: None, dump: None };
     Ok(block_on(pipeline.generate(device, &request, &watch))?.images.remove(0).rgba)
 }
 

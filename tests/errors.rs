@@ -4,6 +4,7 @@
 mod cancel;
 mod command;
 mod damage;
+mod lost;
 mod requests;
 
 use std::path::Path;
@@ -28,7 +29,7 @@ fn draw(gpu: &Device, model: &Path, request: &Request) -> Result<Report> {
 }
 
 fn generate(gpu: &Device, pipeline: &Pipeline, request: &Request) -> Result<Report> {
-    let watch = Watch { cancel: Cancel::default(), progress: &|_, _| {}, dump: None };
+    let watch = Watch { cancel: Cancel::default(), progress: &|_, _| {}, preview: None, dump: None };
     block_on(pipeline.generate(gpu, request, &watch))
 }
 

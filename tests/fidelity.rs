@@ -27,7 +27,7 @@ fn pictures(weights: Format, decoder: Format) -> Vec<Vec<u8>> {
     let captions = fs::read(here("training/heldout.json")).unwrap();
     let captions: Vec<Value> = serde_json::from_slice(&captions).unwrap();
     let draw = |caption: &Value| {
-        let watch = Watch { cancel: Cancel::default(), progress: &|_, _| {}, dump: None };
+        let watch = Watch { cancel: Cancel::default(), progress: &|_, _| {}, preview: None, dump: None };
         let request = Request::new(caption["prompt"].as_str().unwrap(), caption["seed"].as_u64().unwrap());
         block_on(pipeline.generate(&Device::Cpu, &request, &watch)).unwrap().images.remove(0).rgba
     };
@@ -35,7 +35,7 @@ fn pictures(weights: Format, decoder: Format) -> Vec<Vec<u8>> {
 }
 
 /// Over red, green and blue.
-fn psnr(wanted: &[u8], found: &[u8]) -> f64 {
+pub fn psnr(wanted: &[u8], found: &[u8]) -> f64 {
     let colours = |rgba: &[u8]| -> Vec<f64> {
         let colours = rgba.iter().enumerate().filter(|(i, _)| i % 4 != 3);
         colours.map(|(_, value)| f64::from(*value)).collect()

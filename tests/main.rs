@@ -10,6 +10,8 @@ mod models;
 mod ops;
 mod pack;
 mod plans;
+mod preview;
+mod progress;
 mod session;
 mod tidy;
 mod twin;

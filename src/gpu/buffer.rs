@@ -1,22 +1,11 @@
-//! A buffer whose memory ends with it. Browsers alone would keep it until their garbage is collected, which does not
-//! know how large it is.
+//! Memory of the GPU that is freed as soon as it is let go of: a browser would keep it until its garbage collector runs,
+//! which knows nothing of the GPU.
 
 use std::ops::Deref;
 
 use super::Gpu;
 
 pub(super) struct Buffer(wgpu::Buffer);
-
-impl Buffer {
-    pub fn new(gpu: &Gpu, label: &str, size: u64, usage: wgpu::BufferUsages) -> Buffer {
-        Buffer(gpu.device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some(label),
-            size,
-            usage,
-            mapped_at_creation: false,
-        }))
-    }
-}
 
 impl Deref for Buffer {
     type Target = wgpu::Buffer;
@@ -28,6 +17,21 @@ impl Deref for Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
+        // What is submitted still has it.
         self.0.destroy();
+    }
+}
+
+impl Gpu {
+    pub(super) fn buffer(&self, label: &str, size: u64, usage: wgpu::BufferUsages) -> Buffer {
+        let descriptor =
+            wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation: false };
+        Buffer(self.device.create_buffer(&descriptor))
+    }
+}
+
+impl Drop for Gpu {
+    fn drop(&mut self) {
+        self.device.destroy();
     }
 }

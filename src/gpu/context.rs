@@ -2,10 +2,12 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
+use super::compile::Compiled;
+use super::failure::Failure;
 use crate::error::{Code, Error, Result};
-use crate::kernels::{Access, VariantId};
+use crate::kernels::VariantId;
 use crate::plan::{Block, Limits};
 use crate::shape::Elem;
 
@@ -38,17 +40,10 @@ pub struct Gpu {
     pub info: AdapterInfo,
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
-    kernels: RefCell<HashMap<VariantId, Compiled>>,
+    pub(super) kernels: RefCell<HashMap<VariantId, Compiled>>,
     /// Work a second, as `Session` counts work; starts as a careful guess and follows what is measured.
     pub(super) rate: Cell<f64>,
-    failure: Arc<Mutex<Option<Error>>>,
-}
-
-/// A kernel's pipeline and the layout of its bindings.
-#[derive(Clone)]
-pub(super) struct Compiled {
-    pub pipeline: wgpu::ComputePipeline,
-    pub layout: wgpu::BindGroupLayout,
+    pub(super) failure: Failure,
 }
 
 impl Gpu {
@@ -72,13 +67,10 @@ impl Gpu {
             .await
             .map_err(|e| Error::new(Code::NoAdapter, format!("the GPU gave no device: {e}")))?;
 
-        let failure = Arc::new(Mutex::new(None));
-        let note = |failure: &Arc<Mutex<Option<Error>>>, code, message| {
-            failure.lock().expect("no panic while held").get_or_insert(Error::new(code, message));
-        };
+        let failure = Failure::default();
         let lost = failure.clone();
         device.set_device_lost_callback(move |reason, message| {
-            note(&lost, Code::DeviceLost, format!("the GPU device was lost: {reason:?} {message}"));
+            lost.note(Code::DeviceLost, format!("the GPU device was lost: {reason:?} {message}"));
         });
         let uncaptured = failure.clone();
         device.on_uncaptured_error(Arc::new(move |e: wgpu::Error| {
@@ -86,7 +78,7 @@ impl Gpu {
                 wgpu::Error::OutOfMemory { .. } => Code::OutOfMemory,
                 _ => Code::Internal,
             };
-            note(&uncaptured, code, format!("the GPU reported: {e}"));
+            uncaptured.note(code, format!("the GPU reported: {e}"));
         }));
 
         let info = adapter.get_info();
@@ -146,79 +138,20 @@ impl Gpu {
         self.rate.set(rate);
     }
 
-    /// What the device reported since it was made, if it is broken.
-    pub(super) fn check(&self) -> Result<()> {
-        match self.failure.lock().expect("no panic while held").clone() {
-            Some(error) => Err(error),
-            None => Ok(()),
-        }
-    }
-
     /// Runs `make`, catching the GPU's refusal for lack of memory.
     pub async fn allocate<T>(&self, make: impl FnOnce() -> T) -> Result<T> {
         // What is done with a buffer that could not be made is refused as well.
         let after = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let made = make();
-        let [memory, after] = [scope.pop().await, after.pop().await];
+        let (memory, after) = (scope.pop(), after.pop());
+        let (memory, after) = (memory.await, after.await);
+        self.check()?;
         match (memory, after) {
             (None, None) => Ok(made),
             (Some(e), _) => Err(Error::new(Code::OutOfMemory, format!("the GPU is out of memory: {e}"))),
             (None, Some(e)) => Err(Error::new(Code::Internal, format!("the GPU reported: {e}"))),
         }
-    }
-
-    /// The pipeline of a variant, compiled on first use.
-    pub(super) async fn kernel(&self, id: VariantId) -> Result<Compiled> {
-        if let Some(kernel) = self.kernels.borrow().get(&id) {
-            return Ok(kernel.clone());
-        }
-        let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
-        let compiled = self.compile(id);
-        if let Some(e) = scope.pop().await {
-            let v = id.get();
-            return Err(Error::new(Code::Internal, format!("kernel {} {}: {e}", v.kernel, v.name)));
-        }
-        self.kernels.borrow_mut().insert(id, compiled.clone());
-        Ok(compiled)
-    }
-
-    fn compile(&self, id: VariantId) -> Compiled {
-        let v = id.get();
-        let entry = |binding, ty, has_dynamic_offset, size| wgpu::BindGroupLayoutEntry {
-            binding,
-            visibility: wgpu::ShaderStages::COMPUTE,
-            ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset, min_binding_size: size },
-            count: None,
-        };
-        let size = std::num::NonZeroU64::new(v.params_size as u64);
-        let mut entries = vec![entry(0, wgpu::BufferBindingType::Uniform, true, size)];
-        for (i, access) in v.bindings.iter().enumerate() {
-            let ty = wgpu::BufferBindingType::Storage { read_only: *access == Access::Read };
-            entries.push(entry(i as u32 + 1, ty, false, None));
-        }
-        let layout = self.device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
-            label: Some(v.kernel),
-            entries: &entries,
-        });
-        let module = self.device.create_shader_module(wgpu::ShaderModuleDescriptor {
-            label: Some(v.kernel),
-            source: wgpu::ShaderSource::Wgsl(v.source().into()),
-        });
-        let pipeline_layout = self.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-            label: Some(v.kernel),
-            bind_group_layouts: &[Some(&layout)],
-            ..Default::default()
-        });
-        let pipeline = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-            label: Some(v.kernel),
-            layout: Some(&pipeline_layout),
-            module: &module,
-            entry_point: Some(v.kernel),
-            compilation_options: Default::default(),
-            cache: None,
-        });
-        Compiled { pipeline, layout }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::buffer::Buffer;
 use super::wait::signal;
 use super::{Gpu, Session};
 use crate::error::Result;
@@ -23,7 +24,7 @@ impl Session {
         let (sender, done) = signal();
         gpu.queue.on_submitted_work_done(move || sender.send(()));
         gpu.poll_until_idle();
-        done.await;
+        gpu.wait(done).await?;
         let seconds = now() - begin;
         gpu.check()?;
         match clock {
@@ -69,7 +70,7 @@ impl Session {
 /// When a pass began and ended, in ticks of the GPU.
 struct Clock {
     queries: wgpu::QuerySet,
-    ticks: wgpu::Buffer,
+    ticks: Buffer,
 }
 
 impl Clock {
@@ -80,12 +81,7 @@ impl Clock {
                 ty: wgpu::QueryType::Timestamp,
                 count: 2,
             }),
-            ticks: gpu.device.create_buffer(&wgpu::BufferDescriptor {
-                label: None,
-                size: 16,
-                usage: wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC,
-                mapped_at_creation: false,
-            }),
+            ticks: gpu.buffer("ticks", 16, wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC),
         }
     }
 

@@ -37,7 +37,7 @@ impl Gpu {
     /// The first `size` bytes of a buffer.
     pub(super) async fn read(&self, buffer: &wgpu::Buffer, size: u64) -> Result<Vec<u8>> {
         let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
-        let staging = Buffer::new(self, "readback", size, usage);
+        let staging = self.allocate(|| self.buffer("readback", size, usage)).await?;
         let mut encoder = self.device.create_command_encoder(&Default::default());
         encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, size);
         self.queue.submit([encoder.finish()]);
@@ -45,7 +45,7 @@ impl Gpu {
         staging.map_async(wgpu::MapMode::Read, .., move |result| sender.send(result));
         self.poll_until_idle();
         let lost = |e: String| Error::new(Code::DeviceLost, format!("reading from the GPU failed: {e}"));
-        let result = mapped.await;
+        let result = self.wait(mapped).await?;
         self.check()?;
         result.map_err(|e| lost(e.to_string()))?;
         let bytes = staging.get_mapped_range(..).map_err(|e| lost(e.to_string()))?.to_vec();

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use super::buffer::Buffer;
-use super::context::Compiled;
+use super::compile::Compiled;
 use super::wait::{Signal, signal};
 use super::{Gpu, GpuWeights, readback};
 use crate::error::Result;
@@ -25,8 +25,8 @@ const MAX_WORKGROUPS: u32 = 65535;
 pub struct Session {
     pub plan: Plan,
     buffers: Vec<Buffer>,
-    /// What bind groups have beside them: weights, the parameters, and what stands for nothing.
-    _held: Vec<Rc<Buffer>>,
+    /// What else the bind groups have, which do not keep it from being freed.
+    _held: (Vec<Rc<Buffer>>, [Buffer; 2]),
     pub(super) steps: Vec<Ready>,
 }
 
@@ -57,17 +57,18 @@ impl Session {
         gpu.check()?;
         let storage =
             wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
-        let make = |size, usage| Buffer::new(gpu, "plan", size, usage);
-        let buffers: Vec<Buffer> = gpu.allocate(|| plan.buffers.iter().map(|&size| make(size, storage)).collect()).await?;
-        let unused = make(16, storage);
-
         let mut params: Vec<u8> = vec![];
         let bands: Vec<Vec<Band>> =
             (0..plan.steps.len()).map(|i| bands(gpu, &plan, i, &mut params)).collect();
-        let uniform = make(
-            params.len().max(PARAMS_ALIGN) as u64,
-            wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
-        );
+        let uniforms = params.len().max(PARAMS_ALIGN) as u64;
+        let (buffers, unused, uniform) = gpu
+            .allocate(|| {
+                let buffers: Vec<Buffer> =
+                    plan.buffers.iter().map(|&size| gpu.buffer("activations", size, storage)).collect();
+                let uniform = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
+                (buffers, gpu.buffer("unused", 16, storage), gpu.buffer("params", uniforms, uniform))
+            })
+            .await?;
         gpu.queue.write_buffer(&uniform, 0, &params);
 
         let mut held = vec![];
@@ -88,7 +89,7 @@ impl Session {
                     Binding::Tensor(id) => &buffers[plan.assignment[id.0 as usize]],
                     Binding::Weight(handle, _) => {
                         held.push(weights.blob(*handle).clone());
-                        weights.blob(*handle)
+                        &**weights.blob(*handle)
                     }
                     Binding::Unused => {
                         assert!(step.variant.get().bindings[i] == Access::Read, "an unused output");
@@ -108,8 +109,7 @@ impl Session {
             steps.push(Ready { kernel, bind_group, bands });
         }
         gpu.check()?;
-        held.extend([Rc::new(uniform), Rc::new(unused)]);
-        Ok(Session { plan, buffers, _held: held, steps })
+        Ok(Session { plan, buffers, _held: (held, [unused, uniform]), steps })
     }
 
     /// Writes `[N, H, W, C]` values to an input.
@@ -159,13 +159,13 @@ impl Session {
             drop(pass);
             flights.push_back(submit(gpu, encoder, work));
             if flights.len() >= IN_FLIGHT {
-                done += land(gpu, &mut flights).await;
+                done += land(gpu, &mut flights).await?;
                 progress(done / total);
                 result = gpu.check().and_then(|()| cancel.check());
             }
         }
         while !flights.is_empty() {
-            done += land(gpu, &mut flights).await;
+            done += land(gpu, &mut flights).await?;
             progress(done / total);
         }
         result.and_then(|()| gpu.check()).and_then(|()| cancel.check())
@@ -225,16 +225,16 @@ fn submit(gpu: &Gpu, encoder: wgpu::CommandEncoder, work: f64) -> Flight {
     }
 }
 
-/// Waits for the oldest flight, learns the rate from it and returns its work.
-async fn land(gpu: &Gpu, flights: &mut VecDeque<Flight>) -> f64 {
+/// Waits for the oldest flight, learns the rate from it and returns its work. Fails only when the device is lost.
+async fn land(gpu: &Gpu, flights: &mut VecDeque<Flight>) -> Result<f64> {
     let flight = flights.pop_front().expect("a flight to land");
     #[cfg(not(target_arch = "wasm32"))]
     if gpu.device.poll(wgpu::PollType::Wait { submission_index: Some(flight.index), timeout: None }).is_err()
     {
         // A lost device, which `check` reports; the callback may never fire.
-        return flight.work;
+        return gpu.check().map(|()| flight.work);
     }
-    flight.done.await;
+    gpu.wait(flight.done).await?;
     let landed = now();
     // The next flight has been waiting behind this one: count its time from here.
     if let Some(next) = flights.front_mut() {
@@ -245,5 +245,5 @@ async fn land(gpu: &Gpu, flights: &mut VecDeque<Flight>) -> f64 {
     if seconds > 1e-3 {
         gpu.rate.set(0.7 * gpu.rate.get() + 0.3 * flight.work / seconds);
     }
-    flight.work
+    Ok(flight.work)
 }

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use super::buffer::Buffer;
 use super::Gpu;
+use super::buffer::Buffer;
 use crate::error::{Code, Error, Result};
 use crate::weights::{Checkpoint, Declarations, Folder, Handle, Hooks, Layout, Piece, Pieces, Table};
 
@@ -13,7 +14,7 @@ const FLUSH_BYTES: u64 = 64 << 20;
 
 /// What a model's handles were filled with.
 pub struct GpuWeights {
-    /// Sessions hold those that they use.
+    /// Shared with the sessions that read them.
     blobs: Vec<Option<Rc<Buffer>>>,
     tables: HashMap<Handle, Table>,
 }
@@ -26,6 +27,10 @@ struct Upload<'a> {
 }
 
 impl GpuWeights {
+    fn empty(declarations: &Declarations) -> GpuWeights {
+        GpuWeights { blobs: declarations.specs.iter().map(|_| None).collect(), tables: HashMap::new() }
+    }
+
     /// Streams checkpoints into the handles: as many as the declarations have sources.
     pub async fn load<F: Folder>(
         gpu: &Gpu,
@@ -33,7 +38,7 @@ impl GpuWeights {
         checkpoints: &[Checkpoint<'_, F>],
         hooks: Hooks<'_>,
     ) -> Result<GpuWeights> {
-        let mut weights = GpuWeights { blobs: declarations.specs.iter().map(|_| None).collect(), tables: HashMap::new() };
+        let mut weights = GpuWeights::empty(declarations);
         let mut upload = Upload { gpu, pending: 0 };
         let mut tables = Pieces::new(declarations);
         for (source, checkpoint) in checkpoints.iter().enumerate() {
@@ -52,6 +57,9 @@ impl GpuWeights {
             }
             filled?;
         }
+        // Nothing was waited for since the last piece.
+        gpu.poll_until_idle();
+        gpu.check()?;
         Ok(weights)
     }
 
@@ -83,7 +91,7 @@ impl GpuWeights {
         declarations: &Declarations,
         blobs: impl IntoIterator<Item = (Handle, Vec<u8>)>,
     ) -> GpuWeights {
-        let mut weights = GpuWeights { blobs: declarations.specs.iter().map(|_| None).collect(), tables: HashMap::new() };
+        let mut weights = GpuWeights::empty(declarations);
         let (mut upload, mut tables) = (Upload { gpu, pending: 0 }, Pieces::new(declarations));
         for (handle, blob) in blobs {
             let whole = Piece { handle, at: 0, bytes: &blob };
@@ -118,7 +126,7 @@ impl GpuWeights {
         }
         let buffer = self.blobs[at].get_or_insert_with(|| {
             let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
-            Rc::new(Buffer::new(upload.gpu, "weights", size as u64, usage))
+            Rc::new(upload.gpu.buffer("weights", size as u64, usage))
         });
         upload.write(buffer, piece.at, piece.bytes);
     }

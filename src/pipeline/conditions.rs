@@ -1,14 +1,23 @@
 //! Prompts and sizes to what a U-Net is told.
 
 use super::Pipeline;
+use super::course::Course;
 use super::denoise::Conditions;
-use super::request::{Request, Watch};
+use super::request::{Request, Stage, Watch};
 use super::task::Task;
 use super::text::{Encoded, TextPart};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::model::clip::HiddenState;
+use crate::plan::Plan;
 use crate::prompt::{self, Chunk};
+
+/// Prompts that a text encoder reads at once.
+pub(super) struct Reading<'a> {
+    text: &'a TextPart,
+    rows: &'a [Vec<Chunk>],
+    pub plan: Plan,
+}
 
 impl Pipeline {
     /// The prompts of every text encoder as chunks of tokens, under guidance the negative ones first; equally many
@@ -41,18 +50,57 @@ impl Pipeline {
         all
     }
 
+    /// What each text encoder reads of a request. Negative prompts have the usual state, whatever layers the prompts leave
+    /// out: diffusers has it so.
+    pub(super) fn readings<'a>(
+        &'a self,
+        device: &Device,
+        request: &Request,
+        task: &'a Task,
+    ) -> Result<Vec<Vec<Reading<'a>>>> {
+        let (state, usual) = (self.hidden_state(request.clip_skip)?, self.hidden_state(0)?);
+        let negatives = if task.job.guided && state != usual { task.job.images as usize } else { 0 };
+        let mut all = vec![];
+        for (text, rows) in self.texts().zip(&task.prompts) {
+            let (negative, rows) = rows.split_at(negatives);
+            let mut readings = vec![];
+            for (rows, state) in [(negative, usual), (rows, state)].into_iter().filter(|(r, _)| !r.is_empty())
+            {
+                let chunks = rows.iter().map(Vec::len).sum();
+                let plan = text.network.plan(device, &self.target, chunks, state)?;
+                readings.push(Reading { text, rows, plan });
+            }
+            all.push(readings);
+        }
+        Ok(all)
+    }
+
     /// Encodes the prompts.
     pub(super) async fn conditions(
         &self,
         device: &Device,
         request: &Request,
         task: &Task,
+        readings: Vec<Vec<Reading<'_>>>,
         watch: &Watch<'_>,
+        course: &Course<'_>,
     ) -> Result<Conditions> {
-        let state = self.hidden_state(request.clip_skip)?;
-        let mut encoded = self.encode(device, &self.text, &task.prompts[0], task, state, watch).await?;
-        if let Some(text_2) = &self.text_2 {
-            let other = self.encode(device, text_2, &task.prompts[1], task, state, watch).await?;
+        let mut encoders = vec![];
+        for readings in readings {
+            let mut all: Option<Encoded> = None;
+            for Reading { text, rows, plan } in readings {
+                let progress = course.part(Stage::Text, plan.work("text"));
+                let encoded = text.encode(device, plan, rows, &watch.cancel, &progress).await?;
+                all = Some(match all {
+                    Some(negative) => negative.above(encoded),
+                    None => encoded,
+                });
+            }
+            encoders.push(all.expect("at least one prompt"));
+        }
+        let second = if encoders.len() > 1 { encoders.pop() } else { None };
+        let mut encoded = encoders.pop().expect("a text encoder");
+        if let Some(other) = second {
             encoded = encoded.beside(other);
             let no_negative = request.negative_prompt.is_empty() && request.negative_prompt_2.is_none();
             if task.job.guided && no_negative && self.zeros_for_empty_prompt {
@@ -69,27 +117,7 @@ impl Pipeline {
         })
     }
 
-    /// Negative prompts have the usual state, whatever layers the prompts leave out: diffusers has it so.
-    async fn encode(
-        &self,
-        device: &Device,
-        text: &TextPart,
-        rows: &[Vec<Chunk>],
-        task: &Task,
-        state: HiddenState,
-        watch: &Watch<'_>,
-    ) -> Result<Encoded> {
-        let usual = self.hidden_state(0)?;
-        let negatives = if task.job.guided && state != usual { task.job.images as usize } else { 0 };
-        let (negative, rows) = rows.split_at(negatives);
-        let encoded = text.encode(device, &self.target, rows, state, watch).await?;
-        if negatives == 0 {
-            return Ok(encoded);
-        }
-        Ok(text.encode(device, &self.target, negative, usual, watch).await?.above(encoded))
-    }
-
-    fn hidden_state(&self, clip_skip: usize) -> Result<HiddenState> {
+    pub(super) fn hidden_state(&self, clip_skip: usize) -> Result<HiddenState> {
         let usual = if self.text_2.is_some() { HiddenState::PENULTIMATE } else { HiddenState::LAST };
         let state = HiddenState { skip: usual.skip + clip_skip, ..usual };
         let layers = self.texts().map(|t| t.network.encoder.config.num_hidden_layers).min().unwrap_or(0);

@@ -93,9 +93,14 @@ impl VaePart {
         images: u32,
         size: [u32; 2],
     ) -> Result<Plan> {
-        let plan = vae_plan(self.network(half), &self.config, target, images, size);
+        let plan = self.recorded(target, half, images, size);
         plan.check("autoencoder", &device.limits())?;
         Ok(plan)
+    }
+
+    /// The same for any device.
+    pub(super) fn recorded(&self, target: &Target, half: Half, images: u32, size: [u32; 2]) -> Plan {
+        vae_plan(self.network(half), &self.config, target, images, size)
     }
 
     /// The decoder of one picture of this latent size, from its plan.
@@ -147,6 +152,10 @@ pub struct Decoder {
 }
 
 impl Decoder {
+    pub fn plan(&self) -> &Plan {
+        self.session.plan()
+    }
+
     /// `latent` is `[h, w, C]`. Returns rgba bytes.
     pub async fn decode(
         &self,

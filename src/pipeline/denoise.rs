@@ -129,6 +129,10 @@ pub struct Conditions {
 }
 
 impl Denoiser {
+    pub fn plan(&self) -> &Plan {
+        self.session.plan()
+    }
+
     /// What a U-Net is told once a prompt.
     pub async fn set_conditions(&self, device: &Device, c: &Conditions, cancel: &Cancel) -> Result<()> {
         let rows = self.job.rows() as usize;
@@ -227,6 +231,14 @@ impl Denoiser {
         }
         self.session.write(device, "step_coefficients", &step_coefficients(step, guidance));
         self.session.run(device, "step", cancel, &|_| {}).await
+    }
+
+    /// What the last step predicted, `[N, h, w, C]`.
+    pub async fn predictions(&self, device: &Device) -> Result<Vec<f32>> {
+        let mut predictions = self.session.read(device, "predictions").await?;
+        // Those of earlier steps follow.
+        predictions.truncate(predictions.len() / 4);
+        Ok(predictions)
     }
 
     /// The current sample, `[N, h, w, C]`.

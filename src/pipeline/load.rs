@@ -1,6 +1,9 @@
 //! Loading: a folder, and what comes with it, to parts that fit each other.
 
-use super::origin::Origin;
+use std::cell::OnceCell;
+
+use super::meter::{Meter, expected};
+use super::origin::{Origin, Single};
 use super::{
     Additions, Half, LoadOptions, Pipeline, SafetyPart, Survey, TextPart, UnetPart, VaePart, VisionPart,
     read_json,
@@ -12,7 +15,8 @@ use crate::schedule;
 use crate::weights::{Embedding, Folder, Hooks, Lora, MANIFEST, MARK, Manifest};
 
 impl Pipeline {
-    /// Loads a folder in the diffusers layout. `hooks` sees the bytes of the tensors that are read.
+    /// Loads a folder in the diffusers layout. `hooks` sees the bytes of all tensors that are read, and how many they
+    /// will be: that number changes while headers are read, until at the end all of it was read.
     pub async fn load<F: Folder>(
         device: &Device,
         folder: &F,
@@ -55,20 +59,29 @@ impl Pipeline {
         if let Some(pack) = &pack {
             pack.check_small(folder).await?;
         }
+        let survey = Survey::of(folder, &index).await?;
         // What is stored already decides how the model's own networks are stored.
         let (format, decoder) = match &pack {
             Some(pack) => (pack.weights, pack.decoder),
             None => {
-                let fitting = Survey::of(folder, &index).await?.fit(options, &target)?;
+                let fitting = survey.fit(options, &target)?;
                 let format = fitting.format.unwrap_or(options.weights);
                 (format, options.decoder.unwrap_or(format.of_autoencoder()))
             }
         };
+        let single = match additions.single_file {
+            Some(file) => Some(Single::open(file).await?),
+            None => None,
+        };
+        let meter = Meter::new(expected(&survey, pack.as_ref(), single.as_ref(), additions).await?);
+        let tell = hooks.progress;
+        let report = |read, total| meter.report(read, total, tell);
+        let hooks = Hooks { progress: &report, ..hooks };
         let two = index.class("text_encoder_2").is_some();
         let loras = read_loras(additions, two, hooks).await?;
         let scales: Vec<f32> = additions.loras.iter().map(|(_, scale)| *scale).collect();
         check_scales(&scales)?;
-        let origin = Origin::open(folder, additions.single_file, pack.as_ref(), &loras, &scales).await?;
+        let origin = Origin::new(folder, single, pack.as_ref(), &loras, &scales);
         let mut text = TextPart::load(device, &origin, "tokenizer", "text_encoder", format, hooks).await?;
         let mut text_2 = match two {
             true => {
@@ -103,6 +116,7 @@ impl Pipeline {
             }
             None => None,
         };
+        meter.finish(tell);
         let pipeline = Pipeline {
             text,
             text_2,
@@ -119,6 +133,7 @@ impl Pipeline {
             formats: [format, decoder],
             denoiser: None.into(),
             decoder: None.into(),
+            colours: OnceCell::new(),
         };
         pipeline.check()?;
         Ok(pipeline)
@@ -155,8 +170,8 @@ impl Pipeline {
     }
 
     /// Merges the LoRAs anew with other scales, one for each: what a LoRA touches is read again from the folder and the
-    /// additions that the pipeline was loaded from, nothing else. After an error there are no pictures until a call has
-    /// succeeded.
+    /// additions that the pipeline was loaded from, nothing else. `hooks` sees bytes as for [`Self::load`]. After an error
+    /// there are no pictures until a call has succeeded.
     pub async fn set_lora_scales<F: Folder>(
         &self,
         device: &Device,
@@ -176,11 +191,22 @@ impl Pipeline {
             return Ok(());
         }
         self.lora_scales.replace(None);
-        let origin = Origin::open(folder, additions.single_file, None, &self.loras, scales).await?;
-        for text in self.texts() {
-            text.network.merged.merge(device, &origin, hooks).await?;
+        let single = match additions.single_file {
+            Some(file) => Some(Single::open(file).await?),
+            None => None,
+        };
+        let origin = Origin::new(folder, single, None, &self.loras, scales);
+        let mut touched = vec![];
+        for merged in self.texts().map(|text| &text.network.merged).chain([&self.unet.merged]) {
+            if !merged.touched(&origin)?.is_empty() {
+                touched.push(merged);
+            }
         }
-        self.unet.merged.merge(device, &origin, hooks).await?;
+        let meter = Meter::new(touched.iter().map(|merged| merged.part()).collect());
+        let report = |read, total| meter.report(read, total, hooks.progress);
+        for merged in touched {
+            merged.merge(device, &origin, Hooks { progress: &report, ..hooks }).await?;
+        }
         self.lora_scales.replace(Some(scales.to_vec()));
         Ok(())
     }

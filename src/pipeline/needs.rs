@@ -125,7 +125,7 @@ impl Survey {
         ))
     }
 
-    fn networks(&self) -> Result<Vec<(&'static str, NetworkConfig)>> {
+    pub(super) fn networks(&self) -> Result<Vec<(&'static str, NetworkConfig)>> {
         let mut found = vec![];
         for (component, json) in &self.configs {
             let path = join(component, "config.json");

@@ -1,9 +1,12 @@
 //! Where a model comes from: its folder, what is added to its weights, and what works beside it.
 
+use std::collections::HashSet;
+
+use super::meter::Part;
 use crate::device::{Device, Weights};
 use crate::error::{Error, Result};
 use crate::weights::{
-    Adapter, Checkpoint, Declarations, Folder, Hooks, Lora, Manifest, Place, header, places,
+    Adapter, Checkpoint, Declarations, Folder, Handle, Hooks, Lora, Manifest, Place, header, places,
 };
 
 /// A file beside a model.
@@ -52,10 +55,36 @@ impl<F> Default for Additions<'_, F> {
 /// Where the weights of a model's own networks are, and what is added to them.
 pub struct Origin<'a, F> {
     pub folder: &'a F,
-    single: Option<(FileIn<'a, F>, Vec<Place>)>,
+    single: Option<Single<'a, F>>,
     /// The folder is a pack.
     pack: Option<&'a Manifest>,
     loras: Vec<Adapter<'a>>,
+}
+
+/// A file that holds several networks of a model.
+pub(super) struct Single<'a, F> {
+    file: FileIn<'a, F>,
+    places: Vec<Place>,
+    /// Of tensor data.
+    pub bytes: u64,
+}
+
+impl<'a, F: Folder> Single<'a, F> {
+    pub async fn open(file: FileIn<'a, F>) -> Result<Self> {
+        let header = header(file.folder, file.path).await?;
+        let places = places(&header);
+        if places.is_empty() {
+            return Err(Error::model(format!(
+                "{}: wanted a model under the names of the original code, found no network of one",
+                file.path
+            )));
+        }
+        Ok(Single { file, places, bytes: header.data_len() })
+    }
+
+    pub fn has(&self, component: &str) -> bool {
+        self.places.iter().any(|place| place.component == component)
+    }
 }
 
 impl<'a, F: Folder> Origin<'a, F> {
@@ -64,28 +93,20 @@ impl<'a, F: Folder> Origin<'a, F> {
         Origin { folder, single: None, pack: None, loras: vec![] }
     }
 
-    pub(super) async fn open(
+    pub(super) fn new(
         folder: &'a F,
-        single_file: Option<FileIn<'a, F>>,
+        single: Option<Single<'a, F>>,
         pack: Option<&'a Manifest>,
         loras: &'a [Lora],
         scales: &[f32],
-    ) -> Result<Self> {
+    ) -> Self {
         let loras = loras.iter().zip(scales).map(|(lora, &scale)| Adapter { lora, scale }).collect();
-        let Some(file) = single_file else { return Ok(Origin { folder, single: None, pack, loras }) };
-        let places = places(&header(file.folder, file.path).await?);
-        if places.is_empty() {
-            return Err(Error::model(format!(
-                "{}: wanted a model under the names of the original code, found no network of one",
-                file.path
-            )));
-        }
-        Ok(Origin { folder, single: Some((file, places)), pack, loras })
+        Origin { folder, single, pack, loras }
     }
 
     /// The tensors of a component, which in the folder are in the files `stem`.
     pub(super) fn checkpoint<'b>(&'b self, component: &'b str, stem: &'b str) -> Checkpoint<'b, F> {
-        let single = self.single.as_ref().and_then(|(file, places)| {
+        let single = self.single.as_ref().and_then(|Single { file, places, .. }| {
             let place = places.iter().find(|place| place.component == component)?;
             Some(Checkpoint::single(file.folder, file.path, *place))
         });
@@ -121,6 +142,16 @@ impl Merged {
         Ok(Merged { weights, declarations, component: component.to_owned(), stem })
     }
 
+    /// What the LoRAs are for.
+    pub fn touched<F: Folder>(&self, origin: &Origin<'_, F>) -> Result<HashSet<Handle>> {
+        origin.checkpoint(&self.component, self.stem).touched(&self.declarations, 0)
+    }
+
+    /// What is read again when it is touched: the model's own network.
+    pub fn part(&self) -> Part {
+        Part::of_values(self.declarations.parameters_of(0))
+    }
+
     /// Reads what a LoRA touches again, with other scales.
     pub async fn merge<F: Folder>(
         &self,
@@ -129,7 +160,7 @@ impl Merged {
         hooks: Hooks<'_>,
     ) -> Result<()> {
         let checkpoint = origin.checkpoint(&self.component, self.stem);
-        let handles = checkpoint.touched(&self.declarations, 0)?;
+        let handles = self.touched(origin)?;
         self.weights.reload(device, &self.declarations, &[checkpoint], &handles, hooks).await
     }
 }

@@ -105,6 +105,21 @@ pub(super) fn read(
     Ok(NetworkConfig::of_class(&class, json, file)?.ok_or(class))
 }
 
+/// Values that a network's checkpoint has.
+pub(super) fn parameters(config: &NetworkConfig) -> u64 {
+    let mut d = Declarations::new(Format::F16);
+    match config {
+        NetworkConfig::Text(c) => drop(TextEncoder::declare(&mut d, c)),
+        NetworkConfig::Unet(c) => drop(Unet::declare(&mut d, c)),
+        NetworkConfig::Vae(c) => drop((Network::decoder(&mut d, c), Network::encoder(&mut d, c))),
+        NetworkConfig::ControlNet(c) => drop(ControlNet::declare(&mut d, c)),
+        NetworkConfig::T2iAdapter(c) => drop(T2iAdapter::declare(&mut d, c)),
+        NetworkConfig::ImageEncoder(c) => drop(ImageEncoder::declare(&mut d, "vision_model", c)),
+        NetworkConfig::SafetyChecker(c) => drop(safety_checker(&mut d, c)),
+    }
+    d.parameters()
+}
+
 pub(super) fn record(
     found: Vec<(&'static str, NetworkConfig)>,
     format: Format,

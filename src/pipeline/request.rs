@@ -234,12 +234,17 @@ impl Request {
 /// What a run tells while it goes, and where it can be stopped.
 pub struct Watch<'a> {
     pub cancel: Cancel,
-    /// The stage, and how far it is from 0 to 1.
+    /// The stage, and how far the whole call is: from 0 to 1, never back.
     pub progress: &'a dyn Fn(Stage, f64),
+    /// Gets a picture of what each step but the last predicts of the first picture, the step (from 1) and their number.
+    pub preview: Option<&'a Preview<'a>>,
     /// Gets the latents after each step ("latents.0", [N, C, h, w]) and the pictures ("image", [N, H, W, 3]
     /// in 0..1), in the order of the reference's files.
     pub dump: Option<&'a Dump<'a>>,
 }
+
+/// Takes a picture, which may be smaller than the one that is drawn.
+pub type Preview<'a> = dyn Fn(&Image, usize, usize) + 'a;
 
 /// Takes a name, a shape and its values.
 pub type Dump<'a> = dyn Fn(&str, [usize; 4], Vec<f32>) + 'a;
@@ -275,8 +280,16 @@ pub struct Timings {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
+    /// Kernels that no call before this one needed.
+    Compile {
+        done: usize,
+        count: usize,
+    },
     Text,
-    Step { step: usize, steps: usize },
+    Step {
+        step: usize,
+        steps: usize,
+    },
     Decode,
 }
 

@@ -5,7 +5,7 @@ use super::request::{Request, Safety};
 use super::{Half, Pipeline};
 use crate::error::{Error, Result};
 use crate::prompt::Chunk;
-use crate::schedule::Schedule;
+use crate::schedule::{self, Schedule};
 
 pub struct Task {
     pub job: Job,
@@ -35,7 +35,6 @@ impl Pipeline {
     pub(super) fn task(&self, request: &Request) -> Result<Task> {
         request.check_inputs()?;
         self.check_pictures(request)?;
-        let unet = &self.unet.networks.config;
         let strength = request.strength()?;
         let mut scheduler = match &request.scheduler {
             Some(name) => self.scheduler.with_class(name)?,
@@ -60,13 +59,8 @@ impl Pipeline {
         let schedule = Schedule::new(&scheduler, steps, begin)?;
         let factor = self.vae.config.spatial_factor();
         let [width, height] = request.size(self.default_size(), factor)?;
-        let guidance = request.guidance(match unet.time_cond_proj_dim {
-            Some(_) => 8.5,
-            None if scheduler.distilled() => 1.0,
-            None if self.text_2.is_some() => 5.0,
-            None => 7.5,
-        })?;
-        let guided = guidance > 1.0 && unet.time_cond_proj_dim.is_none();
+        let guidance = request.guidance(self.usual_guidance(&scheduler))?;
+        let guided = self.guides(guidance);
         let images = request.images()? as u32;
         let mut warnings = vec![];
         let prompts = self.chunks(request, guided, &mut warnings);
@@ -79,6 +73,21 @@ impl Pipeline {
         };
         let channels = self.vae.config.latent_channels();
         Ok(Task { job, schedule, guidance, strength, width, height, channels, prompts, warnings })
+    }
+
+    /// The guidance scale of a request that names none.
+    pub(super) fn usual_guidance(&self, scheduler: &schedule::Config) -> f64 {
+        match self.unet.networks.config.time_cond_proj_dim {
+            Some(_) => 8.5,
+            None if scheduler.distilled() => 1.0,
+            None if self.text_2.is_some() => 5.0,
+            None => 7.5,
+        }
+    }
+
+    /// Whether the U-Net sees every picture twice.
+    pub(super) fn guides(&self, guidance: f32) -> bool {
+        guidance > 1.0 && self.unet.networks.config.time_cond_proj_dim.is_none()
     }
 
     /// Every picture of the request has a network that sees it.

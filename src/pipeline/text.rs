@@ -1,9 +1,10 @@
 //! Prompts to hidden states and pooled vectors.
 
 use super::origin::{Merged, Origin};
-use super::{Stage, Watch, read_json};
+use super::read_json;
 use crate::device::{Device, Session};
 use crate::error::{Error, Result};
+use crate::host::Cancel;
 use crate::model::clip::{HiddenState, TextEncoder};
 use crate::model::config::ClipTextConfig;
 use crate::plan::{Plan, Recorder, Target};
@@ -84,21 +85,21 @@ impl TextPart {
         vec![Chunk { weights: vec![1.0; encoded.ids.len()], ids: encoded.ids }]
     }
 
-    /// What the network makes of prompts of equally many chunks each.
+    /// What the network makes of prompts of equally many chunks each, by its plan for so many chunks.
     pub async fn encode(
         &self,
         device: &Device,
-        target: &Target,
+        plan: Plan,
         prompts: &[Vec<Chunk>],
-        state: HiddenState,
-        watch: &Watch<'_>,
+        cancel: &Cancel,
+        progress: &dyn Fn(f64),
     ) -> Result<Encoded> {
         let network = &self.network;
         let width = network.encoder.config.hidden_size;
         let ids: Vec<Vec<u32>> = prompts.iter().flatten().map(|chunk| chunk.ids.clone()).collect();
-        let session = network.session(device, target, ids.len(), state).await?;
+        let session = Session::new(device, plan, &network.merged.weights).await?;
         session.write(device, "embeddings", &network.embeddings(&ids)?);
-        session.run(device, "text", &watch.cancel, &|f| (watch.progress)(Stage::Text, f)).await?;
+        session.run(device, "text", cancel, progress).await?;
         let mut states = session.read(device, "hidden_state").await?;
         let each = states.chunks_exact_mut(self.tokenizer.length() * width);
         for (hidden, chunk) in each.zip(prompts.iter().flatten()) {
@@ -158,6 +159,13 @@ impl TextNetwork {
         Ok(TextNetwork { encoder, merged, learned: vec![] })
     }
 
+    /// The plan for so many prompts, which the device can hold.
+    pub fn plan(&self, device: &Device, target: &Target, prompts: usize, state: HiddenState) -> Result<Plan> {
+        let plan = text_plan(&self.encoder, target, prompts, state);
+        plan.check("text encoder", &device.limits())?;
+        Ok(plan)
+    }
+
     /// A session for so many prompts: its input is [`Self::embeddings`], its section "text".
     pub async fn session(
         &self,
@@ -166,9 +174,7 @@ impl TextNetwork {
         prompts: usize,
         state: HiddenState,
     ) -> Result<Session> {
-        let plan = text_plan(&self.encoder, target, prompts, state);
-        plan.check("text encoder", &device.limits())?;
-        Session::new(device, plan, &self.merged.weights).await
+        Session::new(device, self.plan(device, target, prompts, state)?, &self.merged.weights).await
     }
 
     /// The sums of token and position embeddings, gathered on the CPU.

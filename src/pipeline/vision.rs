@@ -184,6 +184,10 @@ pub struct Similarity {
 }
 
 impl SafetyPart {
+    pub(super) fn vision(&self) -> &VisionPart {
+        &self.vision
+    }
+
     /// As [`VisionPart::load`].
     pub async fn load<F: Folder>(
         device: &Device,

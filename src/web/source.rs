@@ -38,12 +38,6 @@ impl Sources {
         })
     }
 
-    /// Downloads beside the model's own; what a U-Net works with comes together with it.
-    pub fn beside(&self) -> usize {
-        let files = self.loras.len() + self.embeddings.len();
-        files + self.ip_adapter.len() + self.safety_checker.len()
-    }
-
     pub fn additions(&self) -> Additions<'_, Place> {
         Additions {
             single_file: self.single_file.first().map(File::place),

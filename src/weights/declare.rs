@@ -4,6 +4,7 @@
 //! go where in it, so that fused projections, GEGLU and padded heads are plain.
 
 use std::collections::HashSet;
+use std::ops::Range;
 
 use crate::error::{Error, Result};
 use crate::quant::{Format, Matrix};
@@ -82,7 +83,7 @@ pub struct Part {
 impl Part {
     /// How many it has, counted where a 32-bit machine could not.
     pub fn values(&self) -> u64 {
-        self.shape.iter().map(|&d| d as u64).product()
+        self.shape.iter().fold(1, |n: u64, &d| n.saturating_mul(d as u64))
     }
 }
 
@@ -169,8 +170,18 @@ impl Declarations {
 
     /// Values of all tensors, as a checkpoint has them: without padding.
     pub fn parameters(&self) -> u64 {
-        let parts = self.specs.iter().flat_map(|spec| &spec.parts);
-        parts.map(Part::values).sum()
+        self.sources().fold(0, |n: u64, source| n.saturating_add(self.parameters_of(source)))
+    }
+
+    /// The same of those in one source.
+    pub fn parameters_of(&self, source: usize) -> u64 {
+        let specs = self.specs.iter().filter(|spec| spec.source == source);
+        specs.flat_map(|spec| &spec.parts).fold(0, |n: u64, part| n.saturating_add(part.values()))
+    }
+
+    /// The checkpoints that are declared.
+    pub fn sources(&self) -> Range<usize> {
+        0..self.source + 1
     }
 
     /// Whether every blob is one that a 32-bit machine can hold: to be asked before anything is recorded or read.

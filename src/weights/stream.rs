@@ -8,6 +8,7 @@ use super::pack::Keeping;
 use super::safetensors::{Dtype, Header, MAX_HEADER_BYTES, TensorInfo};
 use super::source::{ByteStream, Folder, join};
 use crate::error::{Code, Error, Result};
+use crate::host::breathe;
 
 /// A slab has at most this many bytes of f32, unless [`SLAB_ROWS`] rows (or one longer row) have more.
 pub const SLAB_BYTES: usize = 8 << 20;
@@ -33,7 +34,8 @@ pub trait Sink {
 /// What the caller sees and says while files are read.
 #[derive(Clone, Copy)]
 pub struct Hooks<'a> {
-    /// Bytes of tensor data read or left out so far, and how many there will be, once that is known.
+    /// Bytes of tensor data read or left out so far, and how many there will be, once that is known. Every checkpoint
+    /// begins with 0, once, before any of its data.
     pub progress: &'a dyn Fn(u64, Option<u64>),
     /// Asked at least once a MiB; `true` ends the reading with `Cancelled`.
     pub cancelled: &'a dyn Fn() -> bool,
@@ -85,6 +87,7 @@ pub async fn stream<F: Folder>(
         if let Some(json) = folder.read(path).await? {
             let index = Index::parse(&json, path)?;
             reader.total = index.total;
+            reader.begin();
             reader.done.files.push(path.clone());
             for (shard, names) in &index.shards {
                 let shard = join(component, shard);
@@ -186,8 +189,10 @@ impl<'a> Reader<'a> {
         let mut file = Checked::new(file, folder.sha256(path));
         let header = read_header(&mut file, path).await?;
         self.done.files.push(path.to_string());
-        if self.total.is_none() {
+        // Of shards only the index knows the total, and may not say it.
+        if names.is_empty() {
             self.total = Some(header.data_len());
+            self.begin();
         }
         for info in &header.tensors {
             if let Some(other) = self.found.insert(info.name.clone(), path.to_string()) {
@@ -288,6 +293,8 @@ impl<'a> Reader<'a> {
         info: &TensorInfo,
     ) -> Result<()> {
         for piece in buf.chunks_mut(PIECE_BYTES) {
+            // What cancels may be a message to this thread.
+            breathe().await;
             self.check_cancelled()?;
             let got = file.read_full(piece).await?;
             if got < piece.len() {
@@ -301,7 +308,14 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
+    fn begin(&self) {
+        (self.hooks.progress)(0, self.total);
+    }
+
     fn count(&mut self, bytes: u64) {
+        if bytes == 0 {
+            return;
+        }
         self.read += bytes;
         (self.hooks.progress)(self.read, self.total.map(|total| total.max(self.read)));
     }

@@ -45,7 +45,7 @@ fn in_every_stage() {
                     cancel.cancel();
                 }
             };
-            let watch = Watch { cancel: cancel.clone(), progress: &progress, dump: None };
+            let watch = Watch { cancel: cancel.clone(), progress: &progress, preview: None, dump: None };
             let e = block_on(pipeline.generate(gpu, &request(), &watch)).unwrap_err();
             assert_eq!(e.code, Code::Cancelled, "{stage:?}: {e}");
             assert_eq!(last.get(), Some(stage), "work went on after the cancel");
@@ -66,7 +66,7 @@ fn before_anything() {
         let pipeline = load(gpu, Hooks::NONE).unwrap();
         let cancel = Cancel::default();
         cancel.cancel();
-        let watch = Watch { cancel, progress: &|_, _| {}, dump: None };
+        let watch = Watch { cancel, progress: &|_, _| {}, preview: None, dump: None };
         assert_eq!(block_on(pipeline.generate(gpu, &request(), &watch)).unwrap_err().code, Code::Cancelled);
     });
 }

@@ -90,6 +90,7 @@ pub async fn run(options: &Options) -> Result<bool> {
     let watch = Watch {
         cancel: Cancel::default(),
         progress: &|stage, fraction| bar.show(&words(stage), fraction),
+        preview: None,
         dump: options.dump.is_some().then_some(&dump),
     };
     let report = pipeline.generate(&device, &request, &watch).await;
@@ -155,6 +156,7 @@ fn tell(options: &Options, device: &Device, report: &Report, seed: u64, loaded: 
 
 fn words(stage: Stage) -> String {
     match stage {
+        Stage::Compile { .. } => "compiling".to_owned(),
         Stage::Text => "reading the prompt".to_owned(),
         Stage::Step { step, steps } => format!("step {} of {steps}", step + 1),
         Stage::Decode => "decoding".to_owned(),

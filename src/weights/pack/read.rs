@@ -6,6 +6,7 @@ use super::manifest::{Listed, MANIFEST, Manifest, chunk_at};
 use super::write::Weights;
 use super::{describe, name, packed};
 use crate::error::{Code, Error, Result};
+use crate::host::breathe;
 use crate::weights::declare::{Declarations, Handle};
 use crate::weights::piece::{PIECE_BYTES, Piece};
 use crate::weights::source::{ByteStream, Folder};
@@ -40,6 +41,7 @@ pub async fn fill_packed<F: Folder>(
         )));
     }
     let (total, mut read, mut buffer) = (header.data_len(), 0, vec![]);
+    (hooks.progress)(0, Some(total));
     for info in &header.tensors {
         let handle = wanted.remove(info.name.as_str());
         if let Some(handle) = handle {
@@ -57,6 +59,7 @@ pub async fn fill_packed<F: Folder>(
         }
         let mut at = info.begin;
         while at < info.end {
+            breathe().await;
             if (hooks.cancelled)() {
                 return Err(Error::cancelled());
             }

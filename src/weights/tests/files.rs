@@ -76,7 +76,7 @@ fn shards_are_read_once_in_order() {
     assert_eq!(done.files, [INDEX, "unet/m-1.safetensors", "unet/m-2.safetensors"]);
     assert_eq!(sink.order, ["d", "b", "c", "a"]);
     let total = Some(16);
-    assert_eq!(*seen.borrow(), [(4, total), (8, total), (12, total), (16, total)]);
+    assert_eq!(*seen.borrow(), [(0, total), (4, total), (8, total), (12, total), (16, total)]);
 }
 
 #[test]

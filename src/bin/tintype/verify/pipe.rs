@@ -141,7 +141,8 @@ pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
             checks.borrow_mut().push(Check::new(name, &values, &want));
         }
     };
-    let watch = Watch { cancel: Cancel::default(), progress: &|_, _| {}, dump: Some(&compare) };
+    let watch =
+        Watch { cancel: Cancel::default(), progress: &|_, _| {}, preview: None, dump: Some(&compare) };
     let report = pipeline.generate(&bench.device, &request, &watch).await?;
     let mut checks = checks.into_inner();
     let wanted = reference.names().filter(|n| n.starts_with("latents.") || *n == "image").count();

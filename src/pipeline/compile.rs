@@ -1,0 +1,55 @@
+//! Compiling ahead, so that the first picture does not pause.
+
+use super::networks::{Job, denoise_plan};
+use super::request::Request;
+use super::text::text_plan;
+use super::vision::vision_plan;
+use super::{Half, Pipeline};
+use crate::device::Device;
+use crate::error::Result;
+use crate::plan::Plan;
+
+impl Pipeline {
+    /// Compiles the kernels of a picture of the model's own size, and of every network that was loaded. `progress` gets
+    /// how many are compiled, from 0 on, and their number; between two of them `cancelled` is asked. On a CPU there is
+    /// nothing to compile, and `progress` hears nothing. No activations are allocated.
+    pub async fn compile(
+        &self,
+        device: &Device,
+        progress: &dyn Fn(usize, usize),
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<()> {
+        match device {
+            Device::Gpu(_) => {
+                let plans = self.usual_plans()?;
+                device.compile(&plans.iter().collect::<Vec<_>>(), progress, cancelled).await
+            }
+            Device::Cpu => Ok(()),
+        }
+    }
+
+    fn usual_plans(&self) -> Result<Vec<Plan>> {
+        let (target, factor) = (&self.target, self.vae.config.spatial_factor());
+        // A size that no request may have is refused by the first one.
+        let Ok([width, height]) = Request::default().size(self.default_size(), factor) else {
+            return Ok(vec![]);
+        };
+        let pixels = [height as u32, width as u32];
+        let size = pixels.map(|side| side / factor as u32);
+        let guided = self.guides(self.usual_guidance(&self.scheduler) as f32);
+        let job = Job { images: 1, guided, size, tokens: self.text.tokenizer.length() as u32 };
+        let state = self.hidden_state(0)?;
+        let mut plans = vec![];
+        for text in self.texts() {
+            plans.push(text_plan(&text.network.encoder, target, job.rows() as usize, state));
+        }
+        plans.push(denoise_plan(&self.unet.networks, target, job));
+        plans.push(self.vae.recorded(target, Half::Decoder, 1, size));
+        if self.vae.has(Half::Encoder) {
+            plans.push(self.vae.recorded(target, Half::Encoder, 1, pixels));
+        }
+        let safety = self.safety.as_ref().map(|safety| safety.vision());
+        plans.extend(self.vision.iter().chain(safety).map(|vision| vision_plan(&vision.encoder, target, 1)));
+        Ok(plans)
+    }
+}
