@@ -155,13 +155,6 @@ impl Gpu {
     }
 }
 
-impl Drop for Gpu {
-    fn drop(&mut self) {
-        // For browsers, as in `Buffer`.
-        self.device.destroy();
-    }
-}
-
 async fn adapter(name: Option<&str>) -> Result<wgpu::Adapter> {
     let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
     if let Some(name) = name {

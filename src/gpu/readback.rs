@@ -3,7 +3,6 @@
 use half::f16;
 
 use super::Gpu;
-use super::buffer::Buffer;
 use super::wait::signal;
 use crate::error::{Code, Error, Result};
 use crate::plan::Tensor;

@@ -3,7 +3,6 @@
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
-use super::buffer::Buffer;
 use super::Gpu;
 use super::buffer::Buffer;
 use crate::error::{Code, Error, Result};
