@@ -11,7 +11,7 @@ const STYLE = `
   div:not(.busy) { inset: auto auto 0 0; inline-size: 1px; block-size: 1px; padding: 0; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
   progress { display: block; inline-size: 100%; }
   div:not(.busy) progress { display: none; }
-  p { inset: 0; overflow: auto; }
+  p { inset: 0; overflow: auto; overflow-wrap: anywhere; }
   p:empty { background: none; pointer-events: none; }
   @media (prefers-reduced-motion: no-preference) {
     canvas.first { animation: appear 0.3s; }
