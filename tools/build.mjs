@@ -40,7 +40,7 @@ declare const builtin: {
 export default builtin;
 `;
 const MODEL_INPUTS = ["models/builtin", "src/weights/pack", "src/quant", "tools/build.mjs"];
-const INPUTS = ["src", "kernels", "build.rs", "Cargo.toml", "Cargo.lock", "tools/build.mjs", "package-lock.json"];
+const INPUTS = ["src", "kernels", "build.rs", "Cargo.toml", "Cargo.lock", "tools/build.mjs"];
 
 /** Builds the modules if they are missing or older than what they are made of. `strict`: the compiler's warnings are errors. */
 export async function build({ force = false, install = false, strict = false } = {}) {
@@ -51,7 +51,8 @@ export async function build({ force = false, install = false, strict = false } =
 }
 
 async function modules({ force, strict }) {
-  const inputs = hash(INPUTS);
+  const { devDependencies } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8"));
+  const inputs = `${hash(INPUTS)} binaryen ${devDependencies.binaryen}`;
   if (!force && existsSync(STAMP) && readFileSync(STAMP, "utf8") === inputs) return;
   rmSync(PKG, { recursive: true, force: true });
   for (const [name, features] of Object.entries(MODULES)) {

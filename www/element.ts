@@ -16,7 +16,7 @@ const REQUEST: readonly string[] = [...TEXTS, ...NUMBERS];
 const SHOWN = ["alt", "loading", "preview"] as const;
 
 /** The sides of pictures, for the room that they get before they are there: of the built-in model, and where it is not known. */
-const BUILTIN_SIDE = 96;
+const BUILTIN_SIDE = 128;
 const SIDE = 512;
 /** More than any device draws. */
 const MOST_SIDE = 8192;

@@ -18,6 +18,8 @@ declare const input: { files: FileList };
 declare const file: File;
 declare const edges: ImageData;
 declare const model: string;
+declare const generator: import("tintype").ImageGenerator;
+declare function download(blob: Blob, name: string): void;
 `;
 
 /** What the types must refuse; each line that they take is an error itself. */

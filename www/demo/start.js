@@ -5,7 +5,7 @@ import { blend, fit, hole, maskImage, scaled } from "./soft.js";
 
 /** The longer side, in pixels, of what is shown, and of what is drawn where nobody says: the built-in model is small. */
 const MOST = 512;
-const SIDES = { builtin: 96 };
+const SIDES = { builtin: 128 };
 /** What sizes are multiples of. */
 const STEP = 8;
 
