@@ -59,6 +59,8 @@ export { bitmaps, another, code, name };
 
 /** The least that bundlers' templates have. */
 const OPTIONS = { target: "es2022", lib: ["es2022", "dom", "dom.iterable"], types: [], strict: true, skipLibCheck: false, noEmit: true };
+/** What the AI SDK's own types want of a page: those of Node. */
+const SDK = { types: ["node"], skipLibCheck: true };
 const RESOLUTIONS = { bundler: { module: "esnext", moduleResolution: "bundler" }, nodenext: { module: "nodenext", moduleResolution: "nodenext" } };
 
 before(async () => {
@@ -70,15 +72,19 @@ before(async () => {
   write("page.d.ts", PAGE);
   write("wrong.ts", WRONG);
   cpSync(join(ROOT, "examples/vite/page.ts"), join(FOLDER, "vite.ts"));
-  for (const { line, text } of blocks()) write(`readme-line-${line}.ts`, text);
+  for (const { line, text } of blocks()) write(`${/from "ai"/.test(text) ? "sdk" : "readme"}-line-${line}.ts`, text);
 });
 
 for (const [name, resolution] of Object.entries(RESOLUTIONS)) {
   test(`README.md and the examples compile, with resolution "${name}"`, { timeout: 120_000 }, async () => {
-    const config = `tsconfig.${name}.json`;
-    writeFileSync(join(FOLDER, config), JSON.stringify({ compilerOptions: { ...OPTIONS, ...resolution }, include: ["*.ts"] }));
-    const { code, output } = await run(process.execPath, [join(ROOT, "node_modules/typescript/bin/tsc"), "-p", config], { cwd: FOLDER });
-    assert.equal(code, 0, output);
+    const compile = async (kind, options, files) => {
+      const config = `tsconfig.${kind}-${name}.json`;
+      writeFileSync(join(FOLDER, config), JSON.stringify({ compilerOptions: { ...OPTIONS, ...resolution, ...options }, ...files }));
+      const { code, output } = await run(process.execPath, [join(ROOT, "node_modules/typescript/bin/tsc"), "-p", config], { cwd: FOLDER });
+      assert.equal(code, 0, output);
+    };
+    await compile("pages", {}, { include: ["*.ts"], exclude: ["sdk-*.ts"] });
+    await compile("sdk", SDK, { include: ["sdk-*.ts", "page.d.ts"] });
   });
 }
 
