@@ -1,58 +1,45 @@
-"""Stage 1: the autoencoder, a narrow AutoencoderTiny (8 pixels a cell, 4 channels).
+"""Stage 2: the autoencoder, a narrow AutoencoderTiny (8 pixels a cell, 12 channels).
 
     python autoencoder.py --dir runs --minutes 15
 
-Latents that an autoencoder finds for itself ring and hide details, and are slow to diffuse. Ours are laid
-down (see `latents`): three channels are the mean colour of each 8x8 cell, the fourth is how much of the cell and its
-neighbours the object covers. They are smooth, of about unit variance, and the U-Net need not wait for the
-autoencoder: the decoder learns to draw from them, sharp edges included, and the encoder learns to
-find them in a picture. Noise on the latents makes the decoder forgiving.
+Its latents are laid down (latents.py): the decoder learns to draw from them, sharp edges included, and the encoder learns
+to find them in a picture. Noise on the latents makes the decoder forgiving. It is trained on pieces of 64x64 pixels, the
+last quarter on whole pictures, which costs less than half.
 """
 import argparse, math, random, time
 from pathlib import Path
 import numpy as np
 import torch
-import torch.nn.functional as F
 from diffusers import AutoencoderTiny
-import world
+import latents, world
 
-WIDTH = 24
+WIDTH = 32
 
 
 def build():
     return AutoencoderTiny(
         encoder_block_out_channels=(WIDTH,) * 4, decoder_block_out_channels=(WIDTH,) * 4,
-        num_encoder_blocks=(1, 1, 2, 3), num_decoder_blocks=(3, 3, 2, 1),
-        latent_channels=4, scaling_factor=1.0)
-
-
-def latents(pictures, coverage):
-    """[N,3,H,W] in [-1,1] and [N,1,H,W] in [0,1] -> [N,4,H/8,W/8]."""
-    colour = F.avg_pool2d(pictures, 8) / 0.72
-    cells = [s // 8 for s in coverage.shape[-2:]]
-    shape = F.interpolate(coverage, size=cells, mode="bilinear", antialias=True)
-    return torch.cat([colour, (shape - 0.15) / 0.33], 1)
+        num_encoder_blocks=(1, 1, 1, 2), num_decoder_blocks=(3, 2, 2, 1),
+        latent_channels=latents.CHANNELS, scaling_factor=1.0)
 
 
 def batch(rng, n, size):
-    """Half as captions have it; half anywhere and of any size. One in four has colours off the palette.
-    A picture smaller than the world's shows the same sizes in pixels, so that edges cost less to learn."""
-    zoom = world.SIZE / size
-    pictures, coverage = [], []
+    """[n, 3, size, size] in [-1, 1]: pictures, or pieces of them along the cells. One in five has its colours mixed."""
+    out = []
     for _ in range(n):
         thing = world.sample(rng)
-        x, y, r = world.geometry(rng, thing["shape"], thing["size"], thing["place"])
-        if zoom > 1 or rng.random() < 0.5:
-            r = min(0.46, zoom * rng.uniform(0.15, 0.36))
-            x, y = rng.uniform(r, 1 - r), rng.uniform(r, 1 - r)
-        colours = world.COLOURS[thing["colour"]], world.COLOURS[thing["background"]]
-        if rng.random() < 0.25:
-            colours = [[rng.randrange(256) for _ in range(3)] for _ in range(2)]
-        m = world.mask(thing["shape"], x, y, r, size)
-        coverage.append(m)
-        pictures.append(world.paint(m, *colours))
-    pictures = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
-    return pictures.contiguous(memory_format=torch.channels_last), torch.from_numpy(np.stack(coverage))[:, None]
+        x = world.draw(rng, thing)
+        if size < world.SIZE:
+            # Of three pieces the one with the most in it.
+            spots = [[8 * rng.randint(0, (world.SIZE - size) // 8) for _ in range(2)] for _ in range(3)]
+            pieces = [x[a:a + size, b:b + size] for a, b in spots]
+            x = max(pieces, key=lambda p: p[::4, ::4].std(axis=(0, 1)).sum())
+        if rng.random() < 0.2:
+            x = x[..., rng.sample(range(3), 3)]
+            x = 255 - x if rng.random() < 0.5 else x
+        out.append(x)
+    x = torch.from_numpy(np.stack(out)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return x.contiguous(memory_format=torch.channels_last)
 
 
 def psnr(x, y):
@@ -84,14 +71,15 @@ def main():
         s = torch.load(file)
         vae.load_state_dict(s["model"]); opt.load_state_dict(s["opt"]); step, spent = s["step"], s["spent"]
     rng = random.Random(step + 7)
+    torch.manual_seed(step + 7)
     start, last, total = spent, time.time(), max(o.minutes * 60, 1)
     while spent < start + total:
         done = (spent - start) / total
         for g in opt.param_groups:
             g["lr"] = o.lr * min(1, (step + 1) / 100) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
-        x, coverage = batch(rng, o.batch, 64 if done < 0.75 else world.SIZE)
-        z = latents(x, coverage)
-        noise = torch.rand(len(z), 1, 1, 1).square() * 0.35 * torch.randn_like(z)
+        x = batch(rng, o.batch, 64 if done < 0.75 else world.SIZE)
+        z = latents.of_pictures(x)
+        noise = torch.rand(len(z), 1, 1, 1).pow(3) * 0.3 * torch.randn_like(z)
         y = vae.decode(z + noise).sample
         # Yellow on orange has as many corners as white on black: weigh pictures by their contrast.
         weight = 1 / ((x.amax((2, 3)) - x.amin((2, 3))).mean(1) + 0.3)
@@ -103,12 +91,22 @@ def main():
         opt.step()
         step += 1
         now = time.time(); spent += now - last; last = now
-        if step % 50 == 0:
+        if step % 100 == 0:
             db = psnr(y, x)
             print(f"{step} {spent / 60:.1f} min  pixels {pixels:.4f}  dB mean {db.mean():.1f} worst {db.min():.1f}  "
                   f"encoder {found:.4f}", flush=True)
-        if step % 200 == 0 or spent >= start + total:
+        if step % 500 == 0 or spent >= start + total:
             save(file, model=vae.state_dict(), opt=opt.state_dict(), step=step, spent=spent)
+            print("   ", through(vae), flush=True)
+
+
+@torch.no_grad()
+def through(vae, n=64):
+    """dB of held-out drawings that were encoded and decoded, and of those that were decoded from the rule's latents."""
+    rng = random.Random(41)
+    x = torch.from_numpy(np.stack([world.draw(rng, world.sample(rng, held=True)) for _ in range(n)])).permute(0, 3, 1, 2).float() / 127.5 - 1
+    both, rule = psnr(vae.decode(vae.encode(x).latents).sample, x), psnr(vae.decode(latents.of_pictures(x)).sample, x)
+    return f"{n} held-out drawings: {both.mean():.1f} dB, worst {both.min():.1f}; by rule {rule.mean():.1f}, worst {rule.min():.1f}"
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ beginning in few updates. It starts as the teacher and is kept only where `evalu
 import argparse, copy, random, time
 from pathlib import Path
 import torch
-import autoencoder, teacher, text_encoder, tokenizer
+import autoencoder, latents, teacher, text_encoder, tokenizer
 
 
 def main():
@@ -23,8 +23,7 @@ def main():
     o = p.parse_args()
     torch.set_num_threads(o.threads)
     words, text = text_encoder.load(o.dir)
-    vae = autoencoder.build()
-    vae.load_state_dict(torch.load(o.dir / "autoencoder.pt")["model"])
+    vae = teacher.decoder(o.dir)
     guide = teacher.build().eval().requires_grad_(False)
     guide.load_state_dict(torch.load(o.dir / "teacher.pt")["average"])
     student = copy.deepcopy(guide).train().requires_grad_(True)
@@ -44,7 +43,7 @@ def main():
         lr = o.lr * min(1, (step + 1) / 50) * max(0.02, 1 - (spent - start) / total)
         for g in opt.param_groups:
             g["lr"] = lr
-        z, captions = teacher.batch(rng, o.batch)
+        z, captions = latents.batch(rng, o.batch)
         t, e = teacher.timesteps(len(z)), torch.randn_like(z)
         s = (t - torch.randint(60, 261, t.shape)).clamp(min=0)
         x = noise.add(z, e, t)
@@ -76,7 +75,7 @@ def main():
         if step % 200 == 0 or over:
             autoencoder.save(file, model=student.state_dict(), average=average.state_dict(), opt=opt.state_dict(), step=step, spent=spent)
             for n in (1, 2, 4):
-                print("   ", teacher.judge(average, words, text, vae, 300 if over else 72, n, o.dir / "student.png"), flush=True)
+                print("   ", teacher.judge(average, words, text, vae, 1 if over else 5, n, o.dir / "student.png"), flush=True)
 
 
 if __name__ == "__main__":

@@ -10,9 +10,13 @@ from pathlib import Path
 import world
 
 BOS, EOS = "<|startoftext|>", "<|endoftext|>"
-WORDS = (list(world.COLOURS) + list(world.SHAPES)
-         + "small little tiny medium large big huge left right top bottom middle center centre".split()
-         + "a an the of on at in with and is background picture drawing poster".split())
+WORDS = list(dict.fromkeys(
+    list(world.COLOURS) + list(world.SHAPES) + [world.plural(s) for s in world.SHAPES]
+    + "small little tiny medium large big huge left right top bottom middle center centre".split()
+    + "one two three four above below over under beside next to near behind front before".split()
+    + "day daytime sunny blue sky dusk sunset evening night dark starry sun moon stars star".split()
+    + "hills hill green meadow grass sea ocean water mountains mountain landscape scene lake field".split()
+    + "a an the of on at in by with and is there background picture drawing poster image".split()))
 
 
 def byte_alphabet():
