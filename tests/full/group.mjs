@@ -82,7 +82,7 @@ async function inChromium(t, { folder, hashes }, picture, group, tell) {
   found.again = await measured(create, { ...options, offline: true });
   found.asked = log.length;
   if (picture) found.smallAgain = await page.evaluate(digest, { prompt: PROMPT, seed: SEED, size: SMALL });
-  found.kept = await page.evaluate(async () => (await import("/index.js")).cache.size());
+  found.kept = await page.evaluate(async () => (await import("/index.js")).ImageGenerator.cache.size());
   return found;
 }
 
