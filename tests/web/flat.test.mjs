@@ -5,7 +5,7 @@ import { test } from "node:test";
 import { open } from "./harness.mjs";
 import { Gauge, count } from "./gauge.mjs";
 
-const MODEL = "/golden/models/sd-turbo-like/";
+const MODEL = "/golden/models/sdxs-like/";
 const ABORTS = 100;
 const PICTURES = 200;
 

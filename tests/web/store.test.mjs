@@ -230,7 +230,7 @@ test("memory", { timeout: 120_000 }, async (t) => {
     const { f32, f16, q8, q4 } = needs;
     assert.ok(f32.weights > 1.9 * f16.weights && f16.weights > 1.8 * q8.weights && q8.weights > 1.3 * q4.weights, JSON.stringify(needs));
     assert.ok(f16.activations > 1e5 && f16.rows > 1e5);
-    const large = await estimate({ ...model, width: 192, height: 192 });
+    const large = await estimate({ ...model, width: 256, height: 256 });
     assert.ok(large.q8.activations > 3 * q8.activations && large.q8.weights === q8.weights);
     assert.equal((await estimate({ ...model, memory: Math.ceil(q8.weights + q8.activations) })).fitting, "q8");
     assert.equal((await estimate({ ...model, memory: 1000 })).code, "limit-too-low");
