@@ -1,10 +1,11 @@
-"""Stage 5: writes the finished model in the diffusers layout, rounded to fp16.
+"""Stage 5: writes the finished model in the diffusers layout, rounded to fp16, and the teacher for later runs.
 
     python export.py --dir runs --out ../models/builtin [--unet teacher.pt]
 """
 import argparse, shutil
 from pathlib import Path
 import torch
+from safetensors.torch import save_file
 from diffusers import LCMScheduler, StableDiffusionPipeline
 from transformers import CLIPTokenizer
 import autoencoder, teacher, text_encoder
@@ -30,6 +31,10 @@ if __name__ == "__main__":
         shutil.copyfile(file, o.out / "tokenizer" / file.name)
     for file in o.out.rglob("*.safetensors"):
         file.chmod(0o644)
+    guide = torch.load(o.dir / "teacher.pt")["average"]
+    weights = Path(__file__).with_name("weights")
+    weights.mkdir(exist_ok=True)
+    save_file({name: w.half().contiguous() for name, w in guide.items()}, weights / "teacher.fp16.safetensors")
     for name, part in (("U-Net", unet), ("text encoder", text), ("autoencoder", vae)):
         print(f"{name}: {sum(w.numel() for w in part.parameters()) / 1e6:.2f} M parameters")
     print(f"{sum(f.stat().st_size for f in o.out.rglob('*') if f.is_file()) / 1e6:.1f} MB in {o.out}")

@@ -131,7 +131,7 @@ def read(picture, scene=False):
     else:
         # All of a kind, but for one that may be unclear.
         shapes = [o["shape"] for o in seen]
-        out |= {"kind": "count", "count": len(seen), "shape": max(set(shapes), key=shapes.count)}
+        out |= {"kind": "count", "count": len(seen), "shape": max(dict.fromkeys(shapes), key=shapes.count)}
     return out
 
 
