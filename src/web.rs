@@ -1,5 +1,5 @@
-//! What JavaScript sees (www/worker.js): one generator class, single networks, the table of kernels, and where panics go.
-//! Files come from www/source.js. Errors cross as `Error` objects with a `code`.
+//! What JavaScript sees (www/service.ts): one generator class, single networks, the table of kernels, and where panics go.
+//! Files come from www/source.ts. Errors cross as `Error` objects with a `code`.
 
 mod bench;
 mod network;
@@ -94,7 +94,7 @@ impl Generator {
         self.cancel.borrow().cancel();
     }
 
-    /// `request` as www/index.d.ts has it, and `preview`: a function that gets rgba, width, height, the step and their number
+    /// `request` as www/types.ts has it, and `preview`: a function that gets rgba, width, height, the step and their number
     /// after each step but the last. `progress` gets a stage, the fraction of the whole call as for `create`, and two
     /// numbers: of "step" the step, from 1, and how many there are, of "compile" as for `create`. The stages are "merge",
     /// where scales of LoRAs changed, "compile", where there is anything to compile, "text", "step" and "decode". Resolves to `{ width, height, rgba, seed, steps, warnings, unsafe, timings }`.

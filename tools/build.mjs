@@ -93,7 +93,7 @@ async function bundle() {
   const pack = mkdtempSync(join(tmpdir(), "tintype-pack-"));
   await step("built-in model: the native command", () => must("The native build", "cargo", ["build", "-q", "--release"]));
   const command = join(process.env.CARGO_TARGET_DIR ?? join(ROOT, "target"), "release/tintype");
-  await step("built-in model: tintype pack", () => must("Packing", command, ["pack", "--model", join(ROOT, "models/builtin"), "--weights", "q8", "--out", pack]));
+  await step("built-in model: tintype pack", () => must("Packing", command, ["pack", "--model", join(ROOT, "models/builtin"), "--weights", "q8", "--image-input", "--out", pack]));
   const paths = readdirSync(pack, { recursive: true }).filter((path) => statSync(join(pack, path)).isFile()).sort();
   const bytes = paths.map((path) => readFileSync(join(pack, path)));
   rmSync(pack, { recursive: true });

@@ -126,11 +126,12 @@ function thread(module: WebAssembly.Module, memory: WebAssembly.Memory): Promise
 /** Whether this worker is a module, as it was written, or the classic script that webpack and Next.js make of it. */
 function isModule(): boolean {
   try {
-    // Does nothing without an address; modules may not even call it.
-    (self as unknown as { importScripts(): void }).importScripts();
+    // An empty script. Without an address Firefox refuses it to no worker.
+    (self as unknown as { importScripts(url: string): void }).importScripts("data:text/javascript,");
     return false;
-  } catch {
-    return true;
+  } catch (error) {
+    // A policy may refuse it as well, in other words.
+    return error instanceof TypeError;
   }
 }
 

@@ -1,4 +1,4 @@
-//! Where the files of a generator are: folders and files that www/source.js reads.
+//! Where the files of a generator are: folders and files that www/source.ts reads.
 
 use js_sys::{Array, Reflect, Uint8Array};
 use wasm_bindgen::prelude::*;
@@ -91,7 +91,7 @@ fn place(folder: Source) -> Place {
 
 #[wasm_bindgen]
 extern "C" {
-    /// Where a pack is written: class `Keeper` of www/keeper.js.
+    /// Where a pack is written: class `Keeper` of www/keeper.ts.
     pub type Keeper;
     #[wasm_bindgen(method, catch)]
     fn begin(this: &Keeper, path: &str, bytes: f64) -> std::result::Result<(), JsValue>;
@@ -123,7 +123,7 @@ impl Keep for Keeper {
 
 #[wasm_bindgen]
 extern "C" {
-    /// A model folder: class `Source` of www/source.js.
+    /// A model folder: class `Source` of www/source.ts.
     pub type Source;
     #[wasm_bindgen(method, js_name = describe)]
     fn name(this: &Source) -> String;
@@ -148,7 +148,7 @@ extern "C" {
     fn close(this: &SourceFile);
 }
 
-/// What www/source.js throws has a message for people already.
+/// What www/source.ts throws has a message for people already.
 fn failed(error: JsValue) -> Error {
     let message = Reflect::get(&error, &"message".into()).ok().and_then(|m| m.as_string());
     let code = Reflect::get(&error, &"code".into()).ok().and_then(|c| c.as_string());

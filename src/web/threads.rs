@@ -1,5 +1,5 @@
 //! Threads in a browser: further workers with an instance of the module each, on the same memory, that run
-//! rayon's loops. www/worker.js starts them, where the page is cross-origin isolated.
+//! rayon's loops. www/runtime.ts starts them, where the page is cross-origin isolated.
 
 use js_sys::{Array, Function, Promise};
 use rayon::{ThreadBuilder, ThreadPoolBuilder};
