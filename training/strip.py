@@ -16,12 +16,12 @@ HERE = Path(__file__).parent
 PROMPTS = [
     "a red circle on a blue background",
     "a yellow star on a black background",
-    "three pink hearts on white",
-    "a white boat on the sea at sunset and the sun",
-    "an orange cat on yellow",
+    "three yellow moons on a black background",
+    "a large black cat on a white background",
     "a red house on green hills by day with the sun",
-    "a red rocket over mountains at night under a starry sky",
-    "a blue fish above a green flower on white",
+    "four green trees on a yellow background",
+    "the mountains at night under a starry sky",
+    "a yellow star above a blue moon on black",
 ]
 
 
