@@ -227,13 +227,14 @@ mod tests {
 
     /// Of the only trained decoder that is here, which is a tiny one.
     #[test]
-    fn smooth_noise_explains_more_than_white_noise() {
+    fn colours_explain_what_the_decoder_draws() {
         let folder = DiskFolder::new("models/builtin");
         let (origin, halves) = (Origin::of(&folder), [Half::Decoder]);
         let vae = VaePart::load(&Device::Cpu, &origin, "vae", Format::F32, Hooks::NONE, &halves);
         let vae = block_on(vae).unwrap();
-        // Measured: 0.48 of white noise, 0.67 of pieces of 2 x 2 cells, 0.73 of 4 x 4, 0.48 of 8 x 8.
-        let [white, smooth] = [1, COARSE].map(|coarse| explained(&vae, coarse));
-        assert!(white < 0.55 && smooth > 0.65, "{smooth} of smooth noise, {white} of white noise");
+        // Measured: 0.81 of the variance. Of a decoder whose latents were laid down in another way it was 0.73, but 0.48
+        // where the colours were found from white noise.
+        let smooth = explained(&vae, COARSE);
+        assert!(smooth > 0.65, "{smooth} of the variance of smooth noise");
     }
 }
