@@ -46,6 +46,11 @@ export function load(fatal: (message: string) => void, urls?: { base: string; re
   }));
 }
 
+/** Whoever was told when the module breaks is gone. */
+export function release(fatal: (message: string) => void): void {
+  listeners.delete(fatal);
+}
+
 async function start(urls?: { base: string; relaxed?: string }): Promise<Module> {
   const useRelaxed = RELAXED && (!urls || urls.relaxed !== undefined);
   runtime = choose(useRelaxed);

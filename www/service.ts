@@ -11,7 +11,7 @@ import { Hub } from "./hub.js";
 import { Net, borrow, type Failure } from "./net.js";
 import type { FileBeside, Settings } from "./options.js";
 import type { News, Pixels } from "./remote.js";
-import { gather, internal, knownAdapter, load, type Generator } from "./runtime.js";
+import { gather, internal, knownAdapter, load, release, type Generator } from "./runtime.js";
 import { Source } from "./source.js";
 import type { Availability } from "./types.js";
 
@@ -127,7 +127,7 @@ class Service {
       }
       // Other scales of LoRAs are merged into the model's own weights.
       const keep = (options.loras as unknown[]).length > 0;
-      const source = files ? new Files(files) : new Source(base!, { keep, components, net, hub: repository ? new Hub(repository, net) : null });
+      const source = folderOf({ base, repository, files }, { keep, components, net });
       if (!cache && !offline) return { generator: await make(source, tell), warnings: [] };
       const load = (folder: ModelFolder, keeper: ModelKeeper | undefined, kept: boolean) =>
         make(folder, kept ? (stage, ...rest) => tell(verified(stage), ...rest) : tell, keeper);
@@ -147,7 +147,7 @@ class Service {
   async #estimate({ base, repository, files, bundled, headers, fetch, wasmUrl, ...options }: Body): Promise<object> {
     const net = this.#net(base, headers ?? {}, fetch, this.#abort.signal);
     const { estimate } = await load(this.fatal, wasmUrl);
-    const source = bundled ? new Bundle(bundled, net) : files ? new Files(files) : new Source(base!, { net, hub: repository ? new Hub(repository, net) : null });
+    const source = bundled ? new Bundle(bundled, net) : folderOf({ base, repository, files }, { net });
     if (source instanceof Bundle) await source.fetch(() => {});
     return estimate(source, { ...options, memoryGuess });
   }
@@ -171,7 +171,11 @@ class Service {
     this.#abort.abort({ code: "disposed", message: "the generator was disposed of" });
     this.#generator?.cancel();
     // What it is busy with needs it to its end.
-    const free = () => (this.#current === null ? this.#free() : setTimeout(free, 10));
+    const free = () => {
+      if (this.#current !== null) return void setTimeout(free, 10);
+      this.#free();
+      release(this.fatal);
+    };
     free();
   }
 
@@ -180,6 +184,10 @@ class Service {
     this.#generator = null;
   }
 }
+
+/** The model's own folder. */
+const folderOf = ({ base, repository, files }: Pick<Settings, "base" | "repository" | "files">, { net, ...options }: { net: Net; keep?: boolean; components?: Settings["components"] }): ModelFolder =>
+  files ? new Files(files) : new Source(base!, { ...options, net, hub: repository ? new Hub(repository, net) : null });
 
 /** What tells the kept model of a load from others. */
 function factsOf(model: string, { weights = "auto", decoderWeights, imageInput, memory, width, height }: Record<string, unknown>): Facts {
