@@ -20,7 +20,6 @@ const SWIFTSHADER = () => find.onlyDriver(find.swiftshader());
 /** In this order; a group is a command, or a function that resolves to { passed, failed, output }. */
 const GROUPS = {
   format: ["cargo", ["fmt", "--check", "--", "--color=never"]],
-  scripts,
   lint: ["cargo", ["clippy", "-q", "--release", "--all-targets", "--", "-D", "warnings"]],
   native: ["cargo", ["test", "-q", "--release"], LAVAPIPE],
   binary: ["cargo", ["build", "-q", "--release"]],
@@ -32,6 +31,7 @@ const GROUPS = {
   ...verify("pack16", "swiftshader", SWIFTSHADER),
   "session-swiftshader": ["cargo", ["test", "-q", "--release", "--test", "native", "session::"], SWIFTSHADER],
   module,
+  scripts,
   web: inNode("tests/web"),
   packages: inNode("tests/packages"),
 };
@@ -96,7 +96,7 @@ async function module() {
   return { passed: 1, failed: 0, output: "" };
 }
 
-/** Every script parses, the package can be imported where there is no browser, and the lock names no server. */
+/** Every script parses, those that `module` has built too; the package can be imported where there is no browser, and the lock names no server. */
 async function scripts() {
   const faults = [];
   const examples = readdirSync(join(ROOT, "examples"), { withFileTypes: true }).filter((entry) => entry.isDirectory()).map(({ name }) => `examples/${name}`);
