@@ -18,13 +18,14 @@ mod request;
 mod start;
 mod task;
 mod text;
+mod tiles;
 mod vision;
 
 use std::cell::{OnceCell, RefCell};
 
 pub use decode::{Decoder, Half, Network, VaePart, vae_plan};
 pub use denoise::{Denoiser, UnetPart, step_coefficients};
-pub use needs::{Budget, Needs, Survey};
+pub use needs::{Budget, Needs, Savings, Survey};
 pub use networks::{Job, Networks, denoise_plan};
 pub use origin::{Additions, FileIn, Origin};
 pub use parts::{LoadOptions, read_json};
@@ -46,6 +47,7 @@ use crate::shape::nchw;
 use crate::weights::Lora;
 use conditions::Reading;
 use course::Course;
+use decode::decoding_work;
 use preview::Colours;
 use start::{Draws, Start};
 use task::Task;
@@ -69,6 +71,10 @@ pub struct Pipeline {
     /// Whether an empty negative prompt stands for zeros (SDXL).
     zeros_for_empty_prompt: bool,
     target: Target,
+    /// What is given up, since the device has too little memory.
+    savings: Savings,
+    /// Where the text encoders are, if not on the device, and what their plans are recorded for.
+    reader: Option<(Device, Target)>,
     /// How the networks and the autoencoder are stored.
     pub formats: [Format; 2],
     /// The sessions of the last size, kept because people draw many pictures of one size.
@@ -82,6 +88,17 @@ impl Pipeline {
     /// The text encoders: one, or SDXL's two.
     fn texts(&self) -> impl Iterator<Item = &TextPart> {
         [Some(&self.text), self.text_2.as_ref()].into_iter().flatten()
+    }
+
+    /// The device of the text encoders, given that of the rest.
+    fn reader<'a>(&'a self, device: &'a Device) -> (&'a Device, &'a Target) {
+        self.reader.as_ref().map_or((device, &self.target), |(device, target)| (device, target))
+    }
+
+    /// Sentences about what differs from what was asked for.
+    pub fn warnings(&self) -> Vec<String> {
+        let text = "the text encoder runs on the CPU, where prompts take longer: the device has too little memory for it";
+        self.reader.iter().map(|_| text.to_owned()).collect()
     }
 
     /// Replaces the model's own scheduler.
@@ -102,18 +119,20 @@ impl Pipeline {
         let (job, target) = (task.job, &self.target);
         // The last sessions are taken out while they work: a second call meanwhile makes its own.
         let kept = self.denoiser.take().filter(|d| d.job == job);
-        let kept_decoder = self.decoder.take().filter(|d| d.size == job.size);
+        let kept_decoder = self.decoder.take().filter(|d| d.tiles.size == job.size);
         // Both plans are checked before either takes memory.
         let plan = kept.is_none().then(|| self.unet.plan(device, target, job)).transpose()?;
-        let decoder_plan = kept_decoder
+        let decoding = kept_decoder
             .is_none()
-            .then(|| self.vae.plan(device, target, Half::Decoder, 1, job.size))
+            .then(|| self.vae.decoding(device, target, job.size, self.savings.tiles))
             .transpose()?;
         let denoise_plan = plan.as_ref().or(kept.as_ref().map(Denoiser::plan)).expect("one of both");
-        let decode_plan =
-            decoder_plan.as_ref().or(kept_decoder.as_ref().map(Decoder::plan)).expect("one of both");
-        let work = self.work(&task, &readings, denoise_plan, decode_plan, watch);
+        let kept_decoding = kept_decoder.as_ref().map(|decoder| (&decoder.tiles, decoder.plan()));
+        let (tiles, decode_plan) =
+            decoding.as_ref().map(|(tiles, plan)| (tiles, plan)).or(kept_decoding).expect("one of both");
+        let work = self.work(&task, &readings, denoise_plan, decoding_work(tiles, decode_plan), watch);
         let texts = readings.iter().flatten().map(|reading| &reading.plan);
+        let texts = texts.filter(|_| self.reader.is_none());
         let plans: Vec<&Plan> = texts.chain([denoise_plan, decode_plan]).collect();
         let course = Course::new(watch, device.uncompiled(&plans) > 0, work);
         let compiled = |done, count| course.compile(done, count);
@@ -122,8 +141,8 @@ impl Pipeline {
             (_, Some(plan)) => self.unet.denoiser(device, plan, job).await?,
             (kept, None) => kept.expect("no plan was needed"),
         };
-        let decoder = match (kept_decoder, decoder_plan) {
-            (_, Some(plan)) => self.vae.decoder(device, plan, job.size).await?,
+        let decoder = match (kept_decoder, decoding) {
+            (_, Some(decoding)) => self.vae.decoder(device, target, decoding).await?,
             (kept, None) => kept.expect("no plan was needed"),
         };
         let report = self.draw(device, request, &task, readings, &denoiser, &decoder, watch, &course).await;
@@ -138,11 +157,11 @@ impl Pipeline {
         task: &Task,
         readings: &[Vec<Reading<'_>>],
         denoising: &Plan,
-        decoding: &Plan,
+        decoding: f64,
         watch: &Watch<'_>,
     ) -> f64 {
         let text: f64 = readings.iter().flatten().map(|reading| reading.plan.work("text")).sum();
-        let (steps, decoding) = (task.schedule.steps.len() as f64, decoding.work("vae"));
+        let steps = task.schedule.steps.len() as f64;
         let previews = (steps - 1.0) * self.preview_work(watch, decoding);
         text + steps * step_work(denoising) + previews + f64::from(task.job.images) * decoding
     }
@@ -177,7 +196,15 @@ impl Pipeline {
         course.finish();
         let timings =
             Timings { text: encoded - begun, denoise: denoised - encoded, decode: now() - denoised };
-        let warnings = task.warnings.clone();
+        let mut warnings = task.warnings.clone();
+        if decoder.tiles.count() > 1 {
+            let [height, width] =
+                decoder.tiles.tile.map(|side| side as usize * self.vae.config.spatial_factor());
+            warnings.push(format!(
+                "the picture was decoded in {} tiles of {width}x{height}: the device has too little memory for one piece",
+                decoder.tiles.count()
+            ));
+        }
         Ok(Report { images, warnings, steps: task.schedule.steps.len(), timings, unsafe_images })
     }
 
@@ -215,7 +242,7 @@ impl Pipeline {
             };
             denoiser.advance(device, step, task.guidance, noise.as_deref(), &watch.cancel).await?;
             if shown {
-                let progress = course.part(stage, self.preview_work(watch, decoder.plan().work("vae")));
+                let progress = course.part(stage, self.preview_work(watch, decoder.work()));
                 self.preview(device, task, denoiser, decoder, before, i, watch, &progress).await?;
             }
             if let Some(surroundings) = &start.surroundings {
@@ -246,7 +273,7 @@ impl Pipeline {
         let mut images = vec![];
         let mut floats = vec![];
         for latent in latents.chunks_exact(task.channels * task.pixels()) {
-            let progress = course.part(Stage::Decode, decoder.plan().work("vae"));
+            let progress = course.part(Stage::Decode, decoder.work());
             let rgba = decoder.decode(device, latent, &watch.cancel, &progress).await?;
             images.push(Image { width, height, rgba });
             if watch.dump.is_some() {

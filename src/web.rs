@@ -20,7 +20,7 @@ use crate::host::Cancel;
 use crate::kernels::VARIANTS;
 use crate::model::config::ModelIndex;
 use crate::pipeline::{
-    Budget, Image, LoadOptions, Pipeline, Preview, Report, Stage, Survey, Watch, read_json,
+    Budget, Image, LoadOptions, Pipeline, Preview, Report, Savings, Stage, Survey, Watch, read_json,
 };
 use crate::plan::Target;
 use crate::quant::Format;
@@ -52,7 +52,7 @@ impl Generator {
     /// `options`: device, weights, decoderWeights, activations, imageInput; controls, adapters, ipAdapter and safetyChecker, lists of
     /// sources; singleFile, loras and embeddings, lists of `{ source, path, scale }`; adapter and software, what the
     /// browser tells of the GPU; gather, which starts threads; and cancelled, a function that is asked at least once a MiB
-    /// whether to end it all with "cancelled". `progress` gets a stage, the fraction of the whole that is done, from 0 to
+    /// whether to end it all with "cancelled"; and lean, to give up what costs more than smaller weights. `progress` gets a stage, the fraction of the whole that is done, from 0 to
     /// 1 and never going back, and two numbers: of "download" the bytes of all files that were read so far and that are
     /// expected, which headers correct; of "compile", which only a GPU has, kernels that are done and all of them. The last
     /// fraction is 1.
@@ -76,6 +76,11 @@ impl Generator {
     /// "gpu" or "cpu".
     pub fn device(&self) -> String {
         self.device.kind().to_owned()
+    }
+
+    /// Sentences about what differs from what was asked for.
+    pub fn warnings(&self) -> Vec<String> {
+        self.pipeline.warnings()
     }
 
     /// The manifest of the pack that was kept, if one was.
@@ -117,6 +122,9 @@ impl Generator {
         load.encoder = options.flag("imageInput")?;
         load.budget = budget(options)?;
         load.size = options.size()?;
+        if options.flag("lean")? {
+            load.savings = Savings::ALL;
+        }
         let keeper: Option<Keeper> = options.get("keeper").map(JsCast::unchecked_into);
         let folder = keeper.as_ref().map(Keeper::folder);
         let keeping = keeper.map(|keeper| Rc::new(Keeping::new(keeper)));
@@ -213,7 +221,8 @@ impl Generator {
 }
 
 /// What a model needs, before its weights are read: for each of "f32", "f16", "q8" and "q4" an object of bytes
-/// `{ weights, activations, rows }`, and `fitting`, the one that "auto" takes. Rows of tokens are not on the device.
+/// `{ weights, activations, rows }`; `fitting`, the one that "auto" takes; and `savings`, what else is given up for
+/// `memory`: "text" and "tiles". Rows of tokens are not on the device.
 #[wasm_bindgen]
 pub async fn estimate(source: Source, options: JsValue) -> std::result::Result<JsValue, JsValue> {
     needs(&source, &Options(options)).await.map_err(to_js)
@@ -230,11 +239,17 @@ async fn needs(source: &Source, options: &Options) -> Result<JsValue> {
     // What a GPU does best has two bytes, and a CPU has four.
     let half = options.text("device")?.as_deref() != Some("cpu");
     let target = Target::new(if half { Elem::F16 } else { Elem::F32 });
-    let mut fields = vec![("fitting", JsValue::from(survey.fit(&load, &target)?.format.map(|f| f.as_str())))];
+    let fitting = survey.fit(&load, half, &target)?;
+    let (format, savings) =
+        fitting.map_or((load.weights, load.savings), |needs| (needs.format, needs.savings));
+    let savings =
+        [("text", savings.text), ("tiles", savings.tiles)].into_iter().filter(|(_, given_up)| *given_up);
+    let savings: Array = savings.map(|(name, _)| JsValue::from(name)).collect();
+    let mut fields = vec![("fitting", format.as_str().into()), ("savings", savings.into())];
     for format in Format::ALL {
         let decoder = load.decoder.unwrap_or(format.of_autoencoder());
-        let needs = survey.needs(format, decoder, load.encoder, &target, load.size)?;
-        let bytes = [needs.weights, needs.activations, needs.rows].map(|bytes| JsValue::from(bytes as f64));
+        let needs = survey.needs(format, decoder, load.encoder, Savings::default(), &target, load.size)?;
+        let bytes = [needs.weights, needs.activations, needs.beside].map(|bytes| JsValue::from(bytes as f64));
         let [weights, activations, rows] = bytes;
         let entry = object(&[("weights", weights), ("activations", activations), ("rows", rows)]);
         fields.push((format.as_str(), entry));

@@ -1,16 +1,23 @@
 //! What a model needs is known before it is loaded, and weights are chosen that fit.
 
+use std::cell::RefCell;
+
 use pollster::block_on;
 use tintype::device::Device;
 use tintype::error::Code;
+use tintype::host::Cancel;
 use tintype::model::config::ModelIndex;
-use tintype::pipeline::{Budget, LoadOptions, Pipeline, Survey};
+use tintype::pipeline::{
+    Budget, Half, LoadOptions, Origin, Pipeline, Report, Request, Savings, Survey, VaePart, Watch,
+};
 use tintype::plan::Target;
 use tintype::quant::Format;
 use tintype::shape::Elem;
 use tintype::weights::{DiskFolder, Hooks};
 
 use crate::cli::failure;
+use crate::fidelity::psnr;
+use crate::harness::on_device;
 use crate::models::folder::{golden, here};
 
 const MEGA: u64 = 1_000_000;
@@ -31,26 +38,50 @@ fn options(weights: &str, mega: u64, firm: bool) -> LoadOptions {
 #[test]
 fn the_best_weights_that_fit() {
     let (survey, target) = (sd_turbo(), Target::new(Elem::F16));
-    let fit = |mega, firm| survey.fit(&options("auto", mega, firm), &target);
+    let fit =
+        |mega, firm| survey.fit(&options("auto", mega, firm), true, &target).map(|needs| needs.unwrap());
     for (mega, format) in [(4000, Format::F16), (2000, Format::Q8), (1200, Format::Q4)] {
         let needs = fit(mega, true).unwrap();
-        assert_eq!(needs.format, Some(format), "{mega} MB");
+        assert_eq!((needs.format, needs.savings), (format, Savings::default()), "{mega} MB");
         assert!(needs.total() <= mega * MEGA && needs.size == [512, 512], "{needs:?}");
         // Rows of 1024: of tokens in halves, of positions in full.
-        assert_eq!(needs.rows, 49408 * 1024 * 2 + 77 * 1024 * 4);
+        assert_eq!(needs.beside, 49408 * 1024 * 2 + 77 * 1024 * 4);
     }
     let e = fit(500, true).unwrap_err();
     assert!(e.code == Code::LimitTooLow && e.message.contains("q4") && e.message.contains("500 MB"), "{e}");
     // A guess refuses nothing.
-    assert_eq!(fit(500, false).unwrap().format, Some(Format::Q4));
+    let guessed = fit(500, false).unwrap();
+    assert_eq!((guessed.format, guessed.savings), (Format::Q4, Savings::default()));
     // What was asked for is not changed.
-    let e = survey.fit(&options("f16", 1200, true), &target).unwrap_err();
+    let fit_as = |options: &LoadOptions| survey.fit(options, true, &target);
+    let e = fit_as(&options("f16", 1200, true)).unwrap_err();
     assert!(e.message.contains("weights of f16"), "{e}");
-    assert_eq!(survey.fit(&options("q8", 10, false), &target).unwrap().format, Some(Format::Q8));
+    assert_eq!(fit_as(&options("q8", 10, false)).unwrap().unwrap().format, Format::Q8);
     // A larger picture leaves less for weights.
-    assert_eq!(fit(2500, true).unwrap().format, Some(Format::Q8));
+    assert_eq!(fit(2500, true).unwrap().format, Format::Q8);
     let large = LoadOptions { size: Some([1024, 1024]), ..options("auto", 2500, true) };
-    assert_eq!(survey.fit(&large, &target).unwrap().format, Some(Format::Q4));
+    assert_eq!(fit_as(&large).unwrap().unwrap().format, Format::Q4);
+    assert_eq!(survey.fit(&LoadOptions { budget: None, ..large }, true, &target).unwrap(), None);
+}
+
+#[test]
+fn what_is_given_up_when_the_smallest_weights_are_too_large() {
+    let (survey, target) = (sd_turbo(), Target::new(Elem::F16));
+    let fit = |mega, gpu| survey.fit(&options("auto", mega, true), gpu, &target).map(|needs| needs.unwrap());
+    let q4 = fit(1200, true).unwrap();
+    let text = fit(1100, true).unwrap();
+    assert_eq!((text.format, text.savings), (Format::Q4, Savings { text: true, tiles: false }));
+    // The encoder is somewhere, and its activations are not on the device.
+    assert_eq!(text.weights + text.beside, q4.weights + q4.beside);
+    assert!(text.weights + 150 * MEGA < q4.weights && text.activations < q4.activations);
+    let all = fit(800, true).unwrap();
+    assert_eq!((all.format, all.savings), (Format::Q4, Savings::ALL));
+    // A quarter of the picture at a time, most of what it takes.
+    assert!(all.weights == text.weights && 3 * all.activations < text.activations, "{all:?} {text:?}");
+    assert_eq!(fit(700, true).unwrap_err().code, Code::LimitTooLow);
+    // A CPU has nothing beside it.
+    let cpu = fit(1000, false).unwrap();
+    assert_eq!(cpu.savings, Savings { text: false, tiles: true });
 }
 
 #[test]
@@ -64,6 +95,94 @@ fn the_needs_are_those_of_what_is_loaded() {
         assert_eq!(load(&options("auto", 0, false)).unwrap(), [Format::Q4, Format::Q8]);
         assert_eq!(load(&options("q8", 0, true)).unwrap_err().code, Code::LimitTooLow);
     }
+}
+
+/// A picture, the latents that were decoded, `[h, w, C]`, and what was made of them, `[H, W, 3]` in [0, 1].
+fn draw(device: &Device, pipeline: &Pipeline, request: &Request) -> (Report, Vec<f32>, Vec<f32>) {
+    let dumped = RefCell::new(vec![]);
+    let dump =
+        |_: &str, [_, c, h, w]: [usize; 4], values: Vec<f32>| dumped.borrow_mut().push((c, h * w, values));
+    let watch = Watch { cancel: Cancel::default(), progress: &|_, _| {}, preview: None, dump: Some(&dump) };
+    let report = block_on(pipeline.generate(device, request, &watch)).unwrap();
+    let mut dumped = dumped.into_inner();
+    let (.., image) = dumped.pop().unwrap();
+    let (channels, pixels, latents) = dumped.pop().unwrap();
+    let rows = (0..pixels).flat_map(|i| (0..channels).map(move |c| c * pixels + i));
+    (report, rows.map(|i| latents[i]).collect(), image)
+}
+
+#[test]
+fn a_picture_in_tiles_is_made_of_pictures_of_its_parts() {
+    let folder = DiskFolder::new(golden("sd-turbo-like"));
+    let options = LoadOptions { savings: Savings::ALL, ..LoadOptions::parse("f32", "f32").unwrap() };
+    let pipeline = block_on(Pipeline::load(&Device::Cpu, &folder, &options, Hooks::NONE)).unwrap();
+    let request = Request { size: Some([512, 256]), steps: Some(1), ..Request::new("a lighthouse", 4) };
+    let (report, latents, image) = draw(&Device::Cpu, &pipeline, &request);
+    assert!(report.warnings.iter().any(|w| w.contains("3 tiles of 256x256")), "{:?}", report.warnings);
+    // Of 64 columns of cells a tile has 32. The left and the right one are 16 columns away from the one between them.
+    let origin = Origin::of(&folder);
+    let load = VaePart::load(&Device::Cpu, &origin, "vae", Format::F32, Hooks::NONE, &[Half::Decoder]);
+    let vae = block_on(load).unwrap();
+    let session =
+        block_on(vae.session(&Device::Cpu, &Target::new(Elem::F32), Half::Decoder, 1, [32, 32])).unwrap();
+    for (first, own) in [(0, 0..128), (32, 128..256)] {
+        let cut: Vec<f32> =
+            (0..32).flat_map(|y| &latents[(y * 64 + first) * 4..][..32 * 4]).copied().collect();
+        session.write(&Device::Cpu, "input", &cut);
+        block_on(session.run(&Device::Cpu, "vae", &Cancel::default(), &|_| {})).unwrap();
+        let tile = block_on(session.read(&Device::Cpu, "sample")).unwrap();
+        for (y, x) in (0..256).flat_map(|y| own.clone().map(move |x| (y, x))) {
+            let [wanted, found] =
+                [&tile[(y * 256 + x) * 3..][..3], &image[(y * 512 + first * 8 + x) * 3..][..3]];
+            // Divided by the weight that it was multiplied with.
+            let close = |(a, b): (&f32, &f32)| ((a / 2.0 + 0.5).clamp(0.0, 1.0) - b).abs() < 1e-5;
+            assert!(wanted.iter().zip(found).all(close), "{y} {x}: {wanted:?} {found:?}");
+        }
+    }
+    // The bytes are those of the floats.
+    let levels = report.images[0].rgba.chunks_exact(4).flat_map(|pixel| &pixel[..3]);
+    assert!(levels.zip(&image).all(|(&level, v)| (f32::from(level) - v * 255.0).abs() <= 0.501));
+    assert_eq!((report.images[0].width, report.images[0].height), (512, 256));
+}
+
+#[test]
+fn a_picture_in_tiles_is_nearly_that_in_one_piece() {
+    let folder = DiskFolder::new(here("models/builtin"));
+    let draw = |savings| {
+        let options = LoadOptions { savings, ..LoadOptions::parse("f32", "f32").unwrap() };
+        let pipeline = block_on(Pipeline::load(&Device::Cpu, &folder, &options, Hooks::NONE)).unwrap();
+        let request =
+            Request { size: Some([512, 512]), steps: Some(1), ..Request::new("the sea at night", 4) };
+        let (mut report, ..) = draw(&Device::Cpu, &pipeline, &request);
+        report.images.remove(0).rgba
+    };
+    let psnr = psnr(&draw(Savings::default()), &draw(Savings { text: false, tiles: true }));
+    assert!((30.0..100.0).contains(&psnr), "{psnr} dB");
+}
+
+#[test]
+fn a_text_encoder_beside_the_gpu_reads_the_same() {
+    on_device(|device| {
+        for model in ["sd-turbo-like", "sdxl-like"] {
+            let folder = DiskFolder::new(golden(model));
+            let load = |savings| {
+                let options = LoadOptions { savings, ..LoadOptions::parse("f32", "f32").unwrap() };
+                block_on(Pipeline::load(device, &folder, &options, Hooks::NONE)).unwrap()
+            };
+            let request = Request { steps: Some(1), ..Request::new("a lighthouse", 4) };
+            let [(report, wanted), (beside, found)] = [false, true].map(|text| {
+                let pipeline = load(Savings { text, tiles: false });
+                assert_eq!(pipeline.warnings().len(), usize::from(text));
+                let (report, latents, _) = draw(device, &pipeline, &request);
+                (report, latents)
+            });
+            // Two devices differ by rounding alone.
+            let far = wanted.iter().zip(&found).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(far < 1e-3, "{model}: {far}");
+            assert!(far > 0.0, "{model}: both on the same device?");
+            assert_eq!(report.warnings, beside.warnings);
+        }
+    });
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 import { describe, invalid } from "./errors.js";
 import { gather, isFiles } from "./files.js";
-import { repositoryOf } from "./models.js";
+import { named } from "./models.js";
 import type { Address, BundledModel, Component, CreateOptions, EstimateOptions, LoraSource } from "./types.js";
 
 const HUB = "https://huggingface.co/";
@@ -37,6 +37,8 @@ export interface Settings extends Record<string, unknown> {
   /** The folder's address; nothing of files that were chosen. */
   base?: string;
   repository?: Repository | null;
+  /** Of a named model's files at the revision that is known: SHA-256 by path. */
+  hashes?: Readonly<Record<string, string>>;
   files?: Record<string, File> | null;
   bundled?: { url: string; files: BundledModel["files"] } | null;
   headers: Record<string, string>;
@@ -73,8 +75,9 @@ export async function settingsOf({ model = "builtin", signal, onProgress, fetch,
 }
 
 /** Where a model is, and the module. */
-export async function placeOf(options: EstimateOptions): Promise<Pick<Settings, "base" | "repository" | "files" | "bundled" | "wasmUrl">> {
-  const model = repositoryOf(options.model ?? "builtin");
+export async function placeOf(options: EstimateOptions): Promise<Pick<Settings, "base" | "repository" | "hashes" | "files" | "bundled" | "wasmUrl">> {
+  const known = named(options.model);
+  const model = known?.repo ?? options.model ?? "builtin";
   const wasmUrl = moduleOf(options.wasmUrl);
   // A drop can be read only now, before anything is waited for.
   if (isFiles(model) && !isBundled(model)) return { files: await gather(model), wasmUrl };
@@ -87,11 +90,12 @@ export async function placeOf(options: EstimateOptions): Promise<Pick<Settings, 
   }
   const [, repo, pinned] = typeof model === "string" ? (REPO.exec(model) ?? []) : [];
   if (!repo) return { base: folder("model", model, MODEL).href, wasmUrl };
+  const revision = String(options.revision ?? pinned ?? known?.revision ?? "main");
   if (options.baseUrl !== undefined) return { base: new URL(`${repo}/`, folder("baseUrl", options.baseUrl, "a URL")).href, wasmUrl };
   const hub = folder("hub", options.hub ?? HUB, "a URL");
-  const revision = String(options.revision ?? pinned ?? "main");
   const base = new URL(`${repo}/resolve/${encodeURIComponent(revision)}/`, hub).href;
-  return { base, repository: { hub: hub.href, repo, revision }, wasmUrl };
+  const hashes = revision === known?.revision ? known.sha256 : undefined;
+  return { base, repository: { hub: hub.href, repo, revision }, hashes, wasmUrl };
 }
 
 /** The URL that an option names; relative ones belong to the page. */
@@ -108,7 +112,7 @@ export function addressOf(key: string, value: unknown, wanted = "a URL"): URL {
 export const isBundled = (model: unknown): model is BundledModel =>
   typeof model === "object" && model !== null && "files" in model && "url" in model && model.url instanceof URL;
 
-const isRepository = (model: unknown) => typeof repositoryOf(model) === "string" && REPO.test(repositoryOf(model) as string);
+const isRepository = (model: unknown) => typeof model === "string" && (named(model) !== undefined || REPO.test(model));
 
 /** Whether a model is loaded as it is: what is merged or put together is not kept. */
 const isPlain = ({ loras, singleFile, components }: CreateOptions) =>

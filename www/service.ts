@@ -81,20 +81,24 @@ class Service {
     const { signal } = (this.#abort = new AbortController());
     const net = this.#net(body.base, body.headers, body.fetch, signal);
     const tell: Tell = (stage, fraction, a, b) => news({ stage, fraction, a, b });
-    // Where nobody said how weights are stored, smaller ones are tried before the GPU's memory is too small.
+    // Before the GPU's memory is too small, smaller weights are tried where nobody said how they are stored, and then to do
+    // with less of it.
     const { weights = "auto" } = body;
     const formats = weights === "auto" ? [weights, "q8", "q4"] : [weights];
+    const attempts = [...formats.map((weights) => ({ weights, lean: false })), { weights: formats.at(-1), lean: true }];
     const warnings: string[] = [];
-    for (const [at, weights] of formats.entries()) {
+    for (const [at, { weights, lean }] of attempts.entries()) {
       try {
-        const loaded = await this.#loadAs({ ...body, weights }, net, tell, signal);
-        warnings.push(...loaded.warnings);
+        const loaded = await this.#loadAs({ ...body, weights, lean }, net, tell, signal);
+        warnings.push(...loaded.warnings, ...loaded.generator.warnings());
         this.#generator = loaded.generator;
         break;
       } catch (error) {
         const { code, message } = error as Failure;
-        if (code !== "out-of-memory" || at + 1 === formats.length || signal.aborted) throw error;
-        warnings.push(`the device had too little memory for weights as ${weights}, ${formats[at + 1]} was tried: ${message}`);
+        const next = attempts[at + 1];
+        if (code !== "out-of-memory" || !next || signal.aborted) throw error;
+        const instead = next.lean ? "less was tried on it" : `${next.weights} was tried`;
+        warnings.push(`the device had too little memory for weights as ${weights}, ${instead}: ${message}`);
       } finally {
         rest();
       }
@@ -103,7 +107,7 @@ class Service {
     return { device: this.#generator!.device(), adapter: this.#generator!.adapter(), weights: this.#generator!.weights(), warnings };
   }
 
-  async #loadAs({ base, repository, files, bundled, components, headers, fetch, cache, offline, wasmUrl, ...options }: Body, net: Net, tell: Tell, signal: AbortSignal): Promise<Loaded> {
+  async #loadAs({ base, repository, hashes, files, bundled, components, headers, fetch, cache, offline, wasmUrl, ...options }: Body, net: Net, tell: Tell, signal: AbortSignal): Promise<Loaded> {
     const additions: Record<string, unknown> = {};
     for (const key of ["controls", "adapters", "ipAdapter", "safetyChecker"]) {
       additions[key] = (options[key] as string[]).map((address) => new Source(address, { net }));
@@ -127,7 +131,7 @@ class Service {
       }
       // Other scales of LoRAs are merged into the model's own weights.
       const keep = (options.loras as unknown[]).length > 0;
-      const source = folderOf({ base, repository, files }, { keep, components, net });
+      const source = folderOf({ base, repository, hashes, files }, { keep, components, net });
       if (!cache && !offline) return { generator: await make(source, tell), warnings: [] };
       const load = (folder: ModelFolder, keeper: ModelKeeper | undefined, kept: boolean) =>
         make(folder, kept ? (stage, ...rest) => tell(verified(stage), ...rest) : tell, keeper);
@@ -144,10 +148,10 @@ class Service {
     return this.#generator!.generate({ ...request, preview: preview ? show : undefined }, tell);
   }
 
-  async #estimate({ base, repository, files, bundled, headers, fetch, wasmUrl, ...options }: Body): Promise<object> {
+  async #estimate({ base, repository, hashes, files, bundled, headers, fetch, wasmUrl, ...options }: Body): Promise<object> {
     const net = this.#net(base, headers ?? {}, fetch, this.#abort.signal);
     const { estimate } = await load(this.fatal, wasmUrl);
-    const source = bundled ? new Bundle(bundled, net) : folderOf({ base, repository, files }, { net });
+    const source = bundled ? new Bundle(bundled, net) : folderOf({ base, repository, hashes, files }, { net });
     if (source instanceof Bundle) await source.fetch(() => {});
     return estimate(source, { ...options, memoryGuess });
   }
@@ -186,8 +190,8 @@ class Service {
 }
 
 /** The model's own folder. */
-const folderOf = ({ base, repository, files }: Pick<Settings, "base" | "repository" | "files">, { net, ...options }: { net: Net; keep?: boolean; components?: Settings["components"] }): ModelFolder =>
-  files ? new Files(files) : new Source(base!, { ...options, net, hub: repository ? new Hub(repository, net) : null });
+const folderOf = ({ base, repository, hashes, files }: Pick<Settings, "base" | "repository" | "hashes" | "files">, { net, ...options }: { net: Net; keep?: boolean; components?: Settings["components"] }): ModelFolder =>
+  files ? new Files(files) : new Source(base!, { ...options, net, hashes, hub: repository ? new Hub(repository, net) : null });
 
 /** What tells the kept model of a load from others. */
 function factsOf(model: string, { weights = "auto", decoderWeights, imageInput, memory, width, height }: Record<string, unknown>): Facts {

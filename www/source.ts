@@ -12,6 +12,8 @@ const BLOB_BYTES = 16 << 20;
 interface SourceOptions {
   keep?: boolean;
   components?: Record<string, string>;
+  /** What is known of the model's files beforehand: SHA-256 by path, in hexadecimal digits. */
+  hashes?: Readonly<Record<string, string>>;
   net?: Net;
   hub?: Hub | null;
 }
@@ -21,14 +23,16 @@ export class Source implements ModelFolder {
   /** The hub that has the model, which knows more of it than its address. */
   #hub: Hub | null;
   #net: Net;
+  #hashes: Map<string, string>;
   /** Folders that take the place of the model's own, by the name of the component. */
   #components: Map<string, string>;
   /** Weights that were read to their end, by path, for a source that keeps them: they may be wanted again. */
   #kept: Map<string, Blob> | null;
 
-  constructor(base: string, { keep = false, components = {}, net = new Net(), hub = null }: SourceOptions = {}) {
+  constructor(base: string, { keep = false, components = {}, hashes = {}, net = new Net(), hub = null }: SourceOptions = {}) {
     [this.#base, this.#net, this.#hub] = [base, net, hub];
     this.#components = new Map(Object.entries(components));
+    this.#hashes = new Map(Object.entries(hashes));
     this.#kept = keep ? new Map() : null;
   }
 
@@ -37,7 +41,7 @@ export class Source implements ModelFolder {
   }
 
   sha256(path: string): string | null {
-    return this.#own(path) ? null : (this.#hub?.sha256(path) ?? null);
+    return this.#own(path) ? null : (this.#hashes.get(path) ?? this.#hub?.sha256(path) ?? null);
   }
 
   async open(path: string, begin = 0, fresh = false): Promise<ModelFile | null> {

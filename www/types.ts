@@ -32,7 +32,7 @@ export interface CreateOptions {
    * comes as a module, such as that of `tintype/builtin`.
    */
   model?: "builtin" | (string & {}) | URL | FileList | readonly File[] | FileSystemDirectoryHandle | DataTransfer | BundledModel;
-  /** A branch, a tag or a commit of the repository; by default "main". */
+  /** A branch, a tag or a commit of the repository; by default "main", or the commit that the list `models` names. */
   revision?: string;
   /** The address of the hub, or of a mirror that answers as it does; by default that of Hugging Face. */
   hub?: Address;
@@ -84,8 +84,10 @@ export interface CreateOptions {
    */
   weights?: "auto" | "f32" | "f16" | "q8" | "q4";
   /**
-   * Bytes that weights and activations may take; what needs more is refused with code "limit-too-low". By default it is
-   * guessed from what the browser tells of the device, and nothing is refused.
+   * Bytes that weights and activations may take on the device. Where the smallest `weights` need more, text encoders run
+   * on the CPU, and if that is not enough, pictures are decoded in tiles, whose seams may show; warnings say so. What needs
+   * more still is refused with code "limit-too-low". By default it is guessed from what the browser tells of the device,
+   * only weights are chosen by it, and nothing is refused.
    */
   memory?: number;
   /** The size of the pictures that `memory` is for; by default what the model was trained for. */
@@ -266,8 +268,11 @@ export interface Need {
   rows: number;
 }
 
-/** By how weights are stored, and which of them "auto" takes. */
-export type Estimate = Record<"f32" | "f16" | "q8" | "q4", Need> & { fitting: "f16" | "q8" | "q4" };
+/**
+ * By how weights are stored; which of them "auto" takes; and what else is given up for `memory`: "text", that the text
+ * encoders are on the device, "tiles", that a picture is decoded in one piece.
+ */
+export type Estimate = Record<"f32" | "f16" | "q8" | "q4", Need> & { fitting: "f16" | "q8" | "q4"; savings: ("text" | "tiles")[] };
 
 /** A model that is kept on this device. */
 export interface KeptModel {
@@ -288,6 +293,10 @@ export interface NamedModel {
   readonly name: string;
   /** Its repository of the hub. */
   readonly repo: string;
+  /** The commit that is taken where no `revision` is named. */
+  readonly revision: string;
+  /** SHA-256 of files of that commit, by path, in hexadecimal digits: what differs is refused with code "integrity". */
+  readonly sha256?: Readonly<Record<string, string>>;
   readonly license: string;
   /** Whether the licence lets it be used for money, under its conditions. */
   readonly commercial: boolean;

@@ -21,14 +21,14 @@ impl Pipeline {
     ) -> Result<()> {
         match device {
             Device::Gpu(_) => {
-                let plans = self.usual_plans()?;
+                let plans = self.usual_plans(device)?;
                 device.compile(&plans.iter().collect::<Vec<_>>(), progress, cancelled).await
             }
             Device::Cpu => Ok(()),
         }
     }
 
-    fn usual_plans(&self) -> Result<Vec<Plan>> {
+    fn usual_plans(&self, device: &Device) -> Result<Vec<Plan>> {
         let (target, factor) = (&self.target, self.vae.config.spatial_factor());
         // A size that no request may have is refused by the first one.
         let Ok([width, height]) = Request::default().size(self.default_size(), factor) else {
@@ -40,11 +40,13 @@ impl Pipeline {
         let job = Job { images: 1, guided, size, tokens: self.text.tokenizer.length() as u32 };
         let state = self.hidden_state(0)?;
         let mut plans = vec![];
-        for text in self.texts() {
+        for text in self.texts().filter(|_| self.reader.is_none()) {
             plans.push(text_plan(&text.network.encoder, target, job.rows() as usize, state));
         }
         plans.push(denoise_plan(&self.unet.networks, target, job));
-        plans.push(self.vae.recorded(target, Half::Decoder, 1, size));
+        // What no device of this kind can hold is refused by the first picture.
+        let decoding = self.vae.decoding(device, target, size, self.savings.tiles);
+        plans.extend(decoding.map(|(_, plan)| plan));
         if self.vae.has(Half::Encoder) {
             plans.push(self.vae.recorded(target, Half::Encoder, 1, pixels));
         }

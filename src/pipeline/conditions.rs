@@ -59,6 +59,7 @@ impl Pipeline {
         task: &'a Task,
     ) -> Result<Vec<Vec<Reading<'a>>>> {
         let (state, usual) = (self.hidden_state(request.clip_skip)?, self.hidden_state(0)?);
+        let (device, target) = self.reader(device);
         let negatives = if task.job.guided && state != usual { task.job.images as usize } else { 0 };
         let mut all = vec![];
         for (text, rows) in self.texts().zip(&task.prompts) {
@@ -67,7 +68,7 @@ impl Pipeline {
             for (rows, state) in [(negative, usual), (rows, state)].into_iter().filter(|(r, _)| !r.is_empty())
             {
                 let chunks = rows.iter().map(Vec::len).sum();
-                let plan = text.network.plan(device, &self.target, chunks, state)?;
+                let plan = text.network.plan(device, target, chunks, state)?;
                 readings.push(Reading { text, rows, plan });
             }
             all.push(readings);
@@ -85,6 +86,7 @@ impl Pipeline {
         watch: &Watch<'_>,
         course: &Course<'_>,
     ) -> Result<Conditions> {
+        let (device, _) = self.reader(device);
         let mut encoders = vec![];
         for readings in readings {
             let mut all: Option<Encoded> = None;

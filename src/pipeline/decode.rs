@@ -1,9 +1,12 @@
 //! Latents to pictures, and pictures to latents.
 
+use std::cell::RefCell;
+
 use super::origin::Origin;
 use super::read_json;
+use super::tiles::{Mosaic, Tiles, levels};
 use crate::device::{Device, Session, Weights};
-use crate::error::Result;
+use crate::error::{Code, Result};
 use crate::host::Cancel;
 use crate::model::config::VaeConfig;
 use crate::model::vae::Posterior;
@@ -103,10 +106,51 @@ impl VaePart {
         vae_plan(self.network(half), &self.config, target, images, size)
     }
 
-    /// The decoder of one picture of this latent size, from its plan.
-    pub async fn decoder(&self, device: &Device, plan: Plan, size: [u32; 2]) -> Result<Decoder> {
-        let session = Session::new(device, plan, &self.weights).await?;
-        Ok(Decoder { size, session, coefficients: coefficients(&self.config, self.network(Half::Decoder)) })
+    /// The plan of the decoder for one picture of this latent size, in one piece if the device can hold it, and if
+    /// memory is not `short`; otherwise in tiles.
+    pub fn decoding(
+        &self,
+        device: &Device,
+        target: &Target,
+        size: [u32; 2],
+        short: bool,
+    ) -> Result<(Tiles, Plan)> {
+        let mut refused = None;
+        for tiles in Tiles::choices(size, short) {
+            match self.plan(device, target, Half::Decoder, 1, tiles.tile) {
+                Ok(plan) => return Ok((tiles, plan)),
+                Err(error) => _ = refused.get_or_insert(error),
+            }
+        }
+        Err(refused.expect("at least one choice"))
+    }
+
+    /// The decoder of one picture, from [`Self::decoding`]; of smaller tiles if the device's memory is full.
+    pub async fn decoder(
+        &self,
+        device: &Device,
+        target: &Target,
+        (tiles, plan): (Tiles, Plan),
+    ) -> Result<Decoder> {
+        let coefficients = coefficients(&self.config, self.network(Half::Decoder));
+        let session = Session::new(device, plan, &self.weights).await;
+        let (tiles, session) = match session {
+            Err(error) if error.code == Code::OutOfMemory => {
+                let (smaller, plan) = self.decoding(device, target, tiles.size, true)?;
+                if smaller.count() <= tiles.count() {
+                    return Err(error);
+                }
+                (smaller, Session::new(device, plan, &self.weights).await?)
+            }
+            session => (tiles, session?),
+        };
+        Ok(Decoder {
+            tiles,
+            session,
+            coefficients,
+            factor: self.config.spatial_factor(),
+            blended: RefCell::default(),
+        })
     }
 
     /// One half alone for this batch and input size, with its coefficients set.
@@ -146,12 +190,23 @@ impl VaePart {
 
 /// A decoder ready for one latent size.
 pub struct Decoder {
-    pub size: [u32; 2],
+    pub tiles: Tiles,
+    /// Of one tile.
     session: Session,
     coefficients: [f32; 4],
+    /// Pixels for each cell along one side.
+    factor: usize,
+    /// The last picture, if it came in tiles.
+    blended: RefCell<Vec<f32>>,
 }
 
 impl Decoder {
+    /// Executed FLOPs of a picture.
+    pub fn work(&self) -> f64 {
+        decoding_work(&self.tiles, self.session.plan())
+    }
+
+    /// Of one tile.
     pub fn plan(&self) -> &Plan {
         self.session.plan()
     }
@@ -164,18 +219,49 @@ impl Decoder {
         cancel: &Cancel,
         progress: &dyn Fn(f64),
     ) -> Result<Vec<u8>> {
+        if self.tiles.count() == 1 {
+            self.run(device, latent, cancel, progress).await?;
+            let mut rgba = self.session.read_bytes(device, "pixels").await?;
+            rgba.truncate(self.session.plan().outputs["sample"].shape.rows() as usize * 4);
+            return Ok(rgba);
+        }
+        let count = self.tiles.count();
+        let mut mosaic = Mosaic::new(&self.tiles, self.factor);
+        for i in 0..count {
+            let progress = |fraction: f64| progress((i as f64 + fraction) / count as f64);
+            self.run(device, &self.tiles.cut(latent, i), cancel, &progress).await?;
+            mosaic.lay(i, &self.session.read(device, "sample").await?);
+        }
+        let blended = mosaic.finish();
+        let rgba = levels(&blended);
+        self.blended.replace(blended);
+        Ok(rgba)
+    }
+
+    async fn run(
+        &self,
+        device: &Device,
+        latent: &[f32],
+        cancel: &Cancel,
+        progress: &dyn Fn(f64),
+    ) -> Result<()> {
         self.session.write(device, "coefficients", &self.coefficients);
         self.session.write(device, "input", latent);
-        self.session.run(device, "vae", cancel, progress).await?;
-        let mut rgba = self.session.read_bytes(device, "pixels").await?;
-        rgba.truncate(self.session.plan().outputs["sample"].shape.rows() as usize * 4);
-        Ok(rgba)
+        self.session.run(device, "vae", cancel, progress).await
     }
 
     /// The last picture as the network made it, `[H, W, 3]` in about [-1, 1].
     pub async fn sample(&self, device: &Device) -> Result<Vec<f32>> {
-        self.session.read(device, "sample").await
+        match self.tiles.count() {
+            1 => self.session.read(device, "sample").await,
+            _ => Ok(self.blended.borrow().clone()),
+        }
     }
+}
+
+/// Executed FLOPs of a picture whose tiles are decoded by one plan.
+pub(super) fn decoding_work(tiles: &Tiles, plan: &Plan) -> f64 {
+    tiles.count() as f64 * plan.work("vae")
 }
 
 /// What happens to an input first: a, b of `a x + b`.

@@ -61,14 +61,23 @@ impl Pipeline {
         }
         let survey = Survey::of(folder, &index).await?;
         // What is stored already decides how the model's own networks are stored.
-        let (format, decoder) = match &pack {
-            Some(pack) => (pack.weights, pack.decoder),
-            None => {
-                let fitting = survey.fit(options, &target)?;
-                let format = fitting.format.unwrap_or(options.weights);
-                (format, options.decoder.unwrap_or(format.of_autoencoder()))
-            }
+        let stored = pack.as_ref().map(|pack| LoadOptions {
+            auto: false,
+            weights: pack.weights,
+            decoder: Some(pack.decoder),
+            ..options.clone()
+        });
+        let options = stored.as_ref().unwrap_or(options);
+        let gpu = matches!(device, Device::Gpu(_));
+        let fitting = survey.fit(options, gpu, &target)?;
+        let (format, savings) =
+            fitting.map_or((options.weights, options.savings), |needs| (needs.format, needs.savings));
+        let decoder = options.decoder.unwrap_or(format.of_autoencoder());
+        let reader = match savings.text && gpu {
+            true => Some((Device::Cpu, Device::Cpu.target("auto")?)),
+            false => None,
         };
+        let text_device = reader.as_ref().map_or(device, |(reader, _)| reader);
         let single = match additions.single_file {
             Some(file) => Some(Single::open(file).await?),
             None => None,
@@ -82,11 +91,12 @@ impl Pipeline {
         let scales: Vec<f32> = additions.loras.iter().map(|(_, scale)| *scale).collect();
         check_scales(&scales)?;
         let origin = Origin::new(folder, single, pack.as_ref(), &loras, &scales);
-        let mut text = TextPart::load(device, &origin, "tokenizer", "text_encoder", format, hooks).await?;
+        let mut text =
+            TextPart::load(text_device, &origin, "tokenizer", "text_encoder", format, hooks).await?;
         let mut text_2 = match two {
-            true => {
-                Some(TextPart::load(device, &origin, "tokenizer_2", "text_encoder_2", format, hooks).await?)
-            }
+            true => Some(
+                TextPart::load(text_device, &origin, "tokenizer_2", "text_encoder_2", format, hooks).await?,
+            ),
             false => None,
         };
         for file in &additions.embeddings {
@@ -130,6 +140,8 @@ impl Pipeline {
             latent_consistency: index.class_name.starts_with("LatentConsistencyModel"),
             zeros_for_empty_prompt: index.flag("force_zeros_for_empty_prompt", true),
             target,
+            savings,
+            reader,
             formats: [format, decoder],
             denoiser: None.into(),
             decoder: None.into(),
@@ -197,14 +209,16 @@ impl Pipeline {
         };
         let origin = Origin::new(folder, single, None, &self.loras, scales);
         let mut touched = vec![];
-        for merged in self.texts().map(|text| &text.network.merged).chain([&self.unet.merged]) {
+        let (reader, _) = self.reader(device);
+        let texts = self.texts().map(|text| (reader, &text.network.merged));
+        for (device, merged) in texts.chain([(device, &self.unet.merged)]) {
             if !merged.touched(&origin)?.is_empty() {
-                touched.push(merged);
+                touched.push((device, merged));
             }
         }
-        let meter = Meter::new(touched.iter().map(|merged| merged.part()).collect());
+        let meter = Meter::new(touched.iter().map(|(_, merged)| merged.part()).collect());
         let report = |read, total| meter.report(read, total, hooks.progress);
-        for merged in touched {
+        for (device, merged) in touched {
             merged.merge(device, &origin, Hooks { progress: &report, ..hooks }).await?;
         }
         self.lora_scales.replace(Some(scales.to_vec()));

@@ -2,7 +2,8 @@
 //! weights that fit.
 
 use super::plans::{read, record};
-use super::{LoadOptions, read_json};
+use super::tiles::Tiles;
+use super::{LoadOptions, Planned, read_json};
 use crate::error::{Code, Error, Result};
 use crate::model::config::{ModelIndex, NetworkConfig};
 use crate::plan::Target;
@@ -25,14 +26,37 @@ pub struct Budget {
     pub firm: bool,
 }
 
-/// Bytes that one picture takes, without guidance.
+/// What is given up where the smallest weights are too large for a device.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Savings {
+    /// The text encoders are on the CPU: prompts take longer.
+    pub text: bool,
+    /// Pictures are decoded in small tiles: seams may show.
+    pub tiles: bool,
+}
+
+impl Savings {
+    pub const ALL: Savings = Savings { text: true, tiles: true };
+
+    /// These, and then more, one after the other. A CPU has nothing beside it.
+    fn ladder(self, gpu: bool) -> Vec<Savings> {
+        let text = Savings { text: gpu, ..self };
+        let mut rungs =
+            vec![Savings { text: self.text && gpu, ..self }, text, Savings { tiles: true, ..text }];
+        rungs.dedup();
+        rungs
+    }
+}
+
+/// Bytes that one picture takes, without guidance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Needs {
-    pub format: Option<Format>,
+    pub format: Format,
+    pub savings: Savings,
     /// On the device.
     pub weights: u64,
-    /// Rows of tokens, beside the device: in the program's own memory.
-    pub rows: u64,
+    /// Beside the device, in the program's own memory: rows of tokens, and text encoders that run on the CPU.
+    pub beside: u64,
     /// Of all networks together, each of which keeps its own.
     pub activations: u64,
     pub size: [usize; 2],
@@ -42,6 +66,21 @@ impl Needs {
     /// On the device.
     pub fn total(&self) -> u64 {
         self.weights + self.activations
+    }
+
+    /// A network, which is on the device unless it is `beside` it.
+    fn add(&mut self, planned: &Planned, beside: bool) {
+        for spec in &planned.declarations.specs {
+            let place = match spec.layout {
+                Layout::Table { .. } => &mut self.beside,
+                _ if beside => &mut self.beside,
+                _ => &mut self.weights,
+            };
+            *place += spec.layout.bytes() as u64;
+        }
+        if !beside {
+            self.activations += planned.plan.summary().peak_bytes;
+        }
     }
 }
 
@@ -67,6 +106,7 @@ impl Survey {
         format: Format,
         decoder: Format,
         encoder: bool,
+        savings: Savings,
         target: &Target,
         size: Option<[usize; 2]>,
     ) -> Result<Needs> {
@@ -74,44 +114,52 @@ impl Survey {
             Some(size) => size,
             None => self.size()?,
         };
-        let mut needs = Needs { format: Some(format), size, ..Needs::default() };
-        for (stored, of_autoencoder) in [(format, false), (decoder, true)] {
-            for planned in record(self.networks()?, stored, target, size)? {
-                if (planned.component == "vae") != of_autoencoder || (planned.name == "encoder" && !encoder) {
-                    continue;
-                }
-                for spec in &planned.declarations.specs {
-                    match spec.layout {
-                        Layout::Table { .. } => needs.rows += spec.layout.bytes() as u64,
-                        _ => needs.weights += spec.layout.bytes() as u64,
-                    }
-                }
-                needs.activations += planned.plan.summary().peak_bytes;
+        let mut needs = Needs { format, savings, weights: 0, beside: 0, activations: 0, size };
+        for planned in record(self.networks()?, format, target, size)? {
+            if planned.component.starts_with("text_encoder") {
+                needs.add(&planned, savings.text);
+            } else if planned.component != "vae" {
+                needs.add(&planned, false);
             }
+        }
+        let mut autoencoder = |name: &str, size| -> Result<()> {
+            let halves = record(self.autoencoder()?, decoder, target, size)?;
+            halves.iter().filter(|half| half.name == name).for_each(|half| needs.add(half, false));
+            Ok(())
+        };
+        autoencoder("decoder", if savings.tiles { self.tile(size)? } else { size })?;
+        if encoder {
+            autoencoder("encoder", size)?;
         }
         Ok(needs)
     }
 
-    /// The best weights that fit a budget; the smallest if it is a guess and none do.
-    pub fn fit(&self, options: &LoadOptions, target: &Target) -> Result<Needs> {
+    /// The best that fits a budget: weights of fewer bits first, then savings, which cost more. The smallest weights
+    /// without savings if the budget is a guess and nothing fits; nothing if there is no budget.
+    pub fn fit(&self, options: &LoadOptions, gpu: bool, target: &Target) -> Result<Option<Needs>> {
+        let Some(budget) = options.budget else { return Ok(None) };
         let formats =
             if options.auto { &[Format::F16, Format::Q8, Format::Q4][..] } else { &[options.weights] };
-        let Some(budget) = options.budget else {
-            return Ok(Needs { format: Some(formats[0]), ..Needs::default() });
-        };
-        let mut least = None;
-        for &format in formats {
+        let savings = options.savings.ladder(gpu);
+        let needs = |format: Format, savings| {
             let decoder = options.decoder.unwrap_or(format.of_autoencoder());
-            let needs = self.needs(format, decoder, options.encoder, target, options.size)?;
+            self.needs(format, decoder, options.encoder, savings, target, options.size)
+        };
+        let smallest = formats[formats.len() - 1];
+        let rungs = formats.iter().map(|&format| (format, savings[0]));
+        let rungs = rungs.chain(savings[1..].iter().map(|&savings| (smallest, savings)));
+        let mut least = None;
+        for (format, savings) in rungs {
+            let needs = needs(format, savings)?;
             if needs.total() <= budget.bytes {
-                return Ok(needs);
+                return Ok(Some(needs));
             }
             least = Some(needs);
         }
-        let least = least.expect("at least one format");
         if !budget.firm {
-            return Ok(least);
+            return Ok(Some(needs(smallest, savings[0])?));
         }
+        let least = least.expect("at least one format");
         let [weights, activations, allowed] =
             [least.weights, least.activations, budget.bytes].map(|bytes| bytes.div_ceil(1_000_000));
         let [width, height] = least.size;
@@ -120,9 +168,24 @@ impl Survey {
             format!(
                 "the model needs {weights} MB for weights of {} and {activations} MB for a picture of {width}x{height}, \
                  memory allows {allowed} MB",
-                least.format.map_or("", Format::as_str)
+                least.format.as_str()
             ),
         ))
+    }
+
+    fn autoencoder(&self) -> Result<Vec<(&'static str, NetworkConfig)>> {
+        Ok(self.networks()?.into_iter().filter(|(component, _)| *component == "vae").collect())
+    }
+
+    /// The pixels of a small tile, width and height, of a picture.
+    fn tile(&self, [width, height]: [usize; 2]) -> Result<[usize; 2]> {
+        let factor = match self.autoencoder()?.first() {
+            Some((_, NetworkConfig::Vae(config))) => config.spatial_factor(),
+            _ => return Ok([width, height]),
+        };
+        let cells = [height, width].map(|side| (side / factor) as u32);
+        let [height, width] = Tiles::choices(cells, true)[0].tile.map(|side| side as usize * factor);
+        Ok([width, height])
     }
 
     pub(super) fn networks(&self) -> Result<Vec<(&'static str, NetworkConfig)>> {

@@ -1,6 +1,6 @@
 //! What every part of a pipeline needs while it loads.
 
-use super::Budget;
+use super::{Budget, Savings};
 use crate::error::{Error, Result};
 use crate::quant::Format;
 use crate::weights::Folder;
@@ -21,6 +21,8 @@ pub struct LoadOptions {
     pub activations: String,
     /// Whether the autoencoder's encoder is loaded too: for requests with an image.
     pub encoder: bool,
+    /// What is given up in any case; a budget may ask for more.
+    pub savings: Savings,
 }
 
 impl LoadOptions {
@@ -39,6 +41,7 @@ impl LoadOptions {
             decoder: None,
             activations: activations.to_owned(),
             encoder: false,
+            savings: Savings::default(),
         })
     }
 

@@ -7,7 +7,7 @@
 use super::denoise::Denoiser;
 use super::request::{Image, Watch};
 use super::task::Task;
-use super::{Decoder, Half, Pipeline, VaePart};
+use super::{Decoder, Pipeline, VaePart};
 use crate::device::Device;
 use crate::error::Result;
 use crate::host::Cancel;
@@ -96,8 +96,7 @@ async fn decoded(
     cancel: &Cancel,
 ) -> Result<Vec<[f64; 3]>> {
     let size = [CELLS as u32; 2];
-    let plan = vae.plan(device, target, Half::Decoder, 1, size)?;
-    let decoder = vae.decoder(device, plan, size).await?;
+    let decoder = vae.decoder(device, target, vae.decoding(device, target, size, false)?).await?;
     decoder.decode(device, latents, cancel, &|_| {}).await?;
     Ok(averages(&decoder.sample(device).await?, vae.config.spatial_factor()))
 }
@@ -177,7 +176,7 @@ mod tests {
     use pollster::block_on;
 
     use super::*;
-    use crate::pipeline::Origin;
+    use crate::pipeline::{Half, Origin};
     use crate::quant::Format;
     use crate::shape::Elem;
     use crate::weights::{DiskFolder, Hooks};

@@ -32,7 +32,9 @@ const draw = (page, options) =>
 
 test("a repository of the hub", { timeout: 300_000 }, async (t) => {
   const { page, served } = await open(t);
-  const site = await hub(t, { "house/builtin": FOLDER, "house/kl": join(GOLDEN, "models/sd-turbo-like") });
+  const [kl, tiny] = ["sd-turbo-like", "sdxs-like"].map((name) => join(GOLDEN, "models", name));
+  const named = { "stabilityai/sd-turbo": kl, "IDKiro/sdxs-512-dreamshaper": tiny };
+  const site = await hub(t, { "house/builtin": FOLDER, "house/kl": kl, ...named });
   const { url, log, faults } = site;
   const model = { model: "house/builtin", hub: url, cache: false };
   const { pixels } = await draw(page, {});
@@ -74,6 +76,17 @@ test("a repository of the hub", { timeout: 300_000 }, async (t) => {
     site.api = null;
     assert.deepEqual(await draw(page, { ...model, revision: "v2" }), { pixels });
     assert.ok(log.filter(({ resolved }) => resolved).every(({ revision }) => revision === "v2"));
+  });
+  await t.test("a named model is at its commit, and its files have the hashes of the list", async () => {
+    again();
+    site.api = null;
+    // The files of a small model of that shape, which are not those of the list.
+    assert.ok((await draw(page, { ...model, model: "sdxs" })).pixels);
+    assert.ok(log.filter(({ resolved }) => resolved).every(({ revision }) => revision === "76f720262bb051da75666b22c902a78c8e16c763"));
+    const { code, message } = await draw(page, { ...model, model: "sd-turbo" });
+    assert.ok(code === "integrity" && message.includes("vae/diffusion_pytorch_model.fp16.safetensors"), `${code}: ${message}`);
+    // Another revision has other files.
+    assert.ok((await draw(page, { ...model, model: "sd-turbo", revision: "main" })).pixels);
   });
   await t.test("what nobody wants is not fetched where no hash asks for it", async () => {
     again();

@@ -100,7 +100,7 @@ pub async fn run(options: &Options) -> Result<bool> {
     if let Some(path) = &options.dump {
         write_dump(path, &dumped.borrow())?;
     }
-    for warning in &report.warnings {
+    for warning in pipeline.warnings().iter().chain(&report.warnings) {
         eprintln!("tintype: {warning}");
     }
     if report.unsafe_images.contains(&true) {
