@@ -1,6 +1,6 @@
 """Stage 1: the text encoder, a CLIPTextModel of 3 layers of 160, taught alone and then frozen.
 
-    python text_encoder.py --dir runs --steps 300
+    python text_encoder.py --dir runs --steps 1500       again to continue, with a lower learning rate
 
 Learnt together with the U-Net, the words take thousands of costly steps to mean anything. Alone it takes
 minutes: from every state after the caption's end, linear heads must tell everything that the caption says. The heads are thrown away; the U-Net's cross-attention finds the same directions.
@@ -41,21 +41,24 @@ def main():
     p.add_argument("--dir", type=Path, default=Path("runs"))
     p.add_argument("--steps", type=int, default=1500)
     p.add_argument("--batch", type=int, default=32)
+    p.add_argument("--lr", type=float, default=2e-3)
     p.add_argument("--threads", type=int, default=2, help="1 is faster when the machine is busy")
     o = p.parse_args()
     torch.set_num_threads(o.threads)
     torch.manual_seed(0)
     words = CLIPTokenizerFast.from_pretrained(o.dir / "tokenizer")
     text = build(words)
+    if (file := o.dir / "text_encoder.pt").exists():
+        text.load_state_dict(torch.load(file))
     heads = torch.nn.ModuleDict({f: torch.nn.Linear(WIDTH, len(v)) for f, v in FIELDS.items()})
     weights = [*text.parameters(), *heads.parameters()]
     opt = torch.optim.AdamW(weights, 1e-3, weight_decay=0.01, fused=True)
     rng, start = random.Random(11), time.time()
     for step in range(1, o.steps + 1):
         for g in opt.param_groups:
-            g["lr"] = 2e-3 * min(1, step / 50) * 0.5 * (1 + math.cos(math.pi * step / (o.steps + 1)))
+            g["lr"] = o.lr * min(1, step / 50) * 0.5 * (1 + math.cos(math.pi * step / (o.steps + 1)))
         things = [world.sample(rng) for _ in range(o.batch)]
-        ids = tokenizer.encode(words, [world.caption(rng, t) for t in things])
+        ids = tokenizer.encode(words, [rng.choice((world.caption, world.loosely))(rng, t) for t in things])
         after = ids == words.eos_token_id                     # the end and the padding, which is the same token
         states = text(ids).last_hidden_state[after]
         row = after.nonzero()[:, 0]
@@ -72,7 +75,7 @@ def main():
         if step % 50 == 0:
             print(f"{step} {(time.time() - start) / 60:.1f} min  loss {loss:.3f}  "
                   + "  ".join(f"{f} {100 * r:.1f}" for f, r in right.items()), flush=True)
-    torch.save(text.state_dict(), o.dir / "text_encoder.pt")
+    torch.save(text.state_dict(), file)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ TIMES = ("day", "dusk", "night")
 GROUNDS = ("hills", "sea", "mountains")
 SKIES = ("none", "sun", "moon", "stars")
 KINDS = ("single", "count", "pair", "scene")
+SHARES = (.34, .14, .28, .24)                              # of the kinds, among the pictures of the training
 
 SKY = {"day": (150, 208, 248), "dusk": (250, 168, 116), "night": (26, 32, 78)}
 GROUND = {
@@ -136,7 +137,7 @@ def coloured(rng, held=False, shapes=tuple(SHAPES)):
 
 def sample(rng, held=False, kind=None):
     """What is to be seen. With `held` the first object is one of those that are held out."""
-    kind = kind or rng.choices(KINDS, (.46, .16, .16, .22))[0]
+    kind = kind or rng.choices(KINDS, SHARES)[0]
     if kind == "scene":
         return scene(rng, held)
     shape, colour = coloured(rng, held)
@@ -234,6 +235,49 @@ def of_scene(rng, thing):
     under = rng.choice((f" under {sky}", f" and {sky}", f", with {sky}")) if sky else ""
     return rng.choice((f"{obj} {link} {ground} {time}{under}", f"{obj} {link} {ground}{under}, {time}",
                        f"a picture of {obj} {link} {ground} {time}{under}", f"{time}, {obj} {link} {ground}{under}"))
+
+
+FILLERS = ("please draw me can you show i want make a the of some this that it is are which and with one there nice very "
+           "simple cute bit colored colour color image drawing illustration flat style in for my").split()
+
+
+def loosely(rng, thing):
+    """What people type: the same in any order and with other words between, of which none matters."""
+    pick = rng.choice
+    parts = []
+    if thing["kind"] == "scene":
+        if thing["shape"] != "none":
+            parts.append(pick((f"{thing['colour']} {thing['shape']}", f"{thing['shape']} in {thing['colour']}")))
+        parts += [pick(GROUND_WORDS[thing["ground"]]), pick(TIME_WORDS[thing["time"]])]
+        if thing["sky"] != "none":
+            parts.append(pick(SKY_WORDS[thing["sky"]]))
+    else:
+        colour, shape = thing["colour"], thing["shape"]
+        if thing["kind"] == "single":
+            size = pick(SIZE_WORDS[thing["size"]])
+            parts.append(pick((f"{size} {colour} {shape}", f"{size} {shape} in {colour}", f"{colour} {shape}, {size}", f"{shape} is {colour} and {size}")))
+            parts.append(pick(PLACE_WORDS[thing["place"]]))
+        elif thing["kind"] == "count":
+            number, shapes = NUMBERS[thing["count"]], plural(shape)
+            parts.append(pick((f"{number} {colour} {shapes}", f"{number} {shapes} in {colour}", f"{colour} {shapes}, {number} of them")))
+        else:
+            one, two = f"{colour} {shape}", f"{thing['colour2']} {thing['shape2']}"
+            beside = {"left": ("beside", "next to"), "above": ("on top of",), "below": ("beneath",)}.get(thing["relation"], ())
+            sides = {"left": ("left", "right"), "right": ("right", "left"), "above": ("top", "bottom"), "below": ("bottom", "top")}[thing["relation"]]
+            parts.append(pick((*(f"{one} {r} {two}" for r in (*RELATION_WORDS[thing["relation"]], *beside)),
+                               f"{one} {sides[0]}, {two} {sides[1]}", f"{sides[0]} {one} {sides[1]} {two}")))
+        default = default_background([colour, thing.get("colour2", colour)])
+        if thing["background"] != default or rng.random() < 0.6:
+            parts.append(pick((f"{thing['background']} background", f"on {thing['background']}", f"background in {thing['background']}")))
+    parts = [part for part in parts if part]
+    rng.shuffle(parts)
+    words = pick((", ", " ", " and ", ". ", ": ")).join(parts).split()
+    noise = pick((0, 0, 0.1, 0.25))
+    for at in range(len(words), -1, -1):
+        if rng.random() < noise:
+            junk = "".join(rng.choices("abcdefghiklmnoprstuvwy", k=rng.randint(2, 8)))
+            words.insert(at, pick(FILLERS) if rng.random() < 0.7 else junk)
+    return " ".join(words)
 
 
 def heldout_list():

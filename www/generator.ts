@@ -102,6 +102,11 @@ export class ImageGenerator implements AsyncDisposable {
     }
   }
 
+  /** What `create` was asked for: a name, a repository or an address; "files" of files. */
+  get model(): string {
+    return nameOf(this.#options.model ?? "builtin");
+  }
+
   /** How the networks' weights are stored. */
   get weights(): Facts["weights"] {
     return this.#facts.weights;
@@ -218,10 +223,10 @@ export class ImageGenerator implements AsyncDisposable {
   }
 
   #picture(prompt: string, { width, height, rgba, seed, steps, unsafe }: Drawn, options: GenerateOptions): Promise<Picture> {
-    const { model, revision } = this.#options;
+    const { revision } = this.#options;
     const { weights, device, adapter } = this.#facts;
     const { activations } = this.#settings;
-    const about = { model: nameOf(model ?? "builtin"), revision, weights, activations, device, adapter };
+    const about = { model: this.model, revision, weights, activations, device, adapter };
     return pictureOf({ width, height, data: rgba }, { seed, unsafe }, textsOf(prompt, seed, [width, height], { steps, ...options }, about));
   }
 

@@ -4,8 +4,7 @@
 
 import type { NamedModel } from "./types.js";
 
-/** Those that `create` takes by their names. None of them is taken unless it is named. `commercial` false: not to be used for money without asking those who made it. `size` is a side in pixels. */
-export const models: readonly NamedModel[] = [
+const known: NamedModel[] = [
   { name: "sdxs", repo: "IDKiro/sdxs-512-dreamshaper", license: "openrail++", commercial: true, bytes: 1_760_000_000, steps: 1, guidance: 1, size: 512, revision: "76f720262bb051da75666b22c902a78c8e16c763" },
   { name: "lcm-dreamshaper", repo: "SimianLuo/LCM_Dreamshaper_v7", license: "mit", commercial: true, bytes: 4_270_000_000, steps: 4, guidance: 8, size: 512, revision: "a85df6a8bd976cdd08b4fd8f3b73f229c9e54df5" },
   { name: "bk-sdm-tiny", repo: "nota-ai/bk-sdm-tiny", license: "creativeml-openrail-m", commercial: true, bytes: 1_060_000_000, steps: 25, guidance: 7.5, size: 512, revision: "0364108e53b7f7f4d2585e817a0b7a83dc261cfa" },
@@ -28,7 +27,10 @@ export const models: readonly NamedModel[] = [
       "unet/diffusion_pytorch_model.fp16.safetensors": "48fa46161a745f48d4054df3fe13804ee255486bca893403b60373c188fd1bdb",
     },
   },
-].map((model) => Object.freeze(model));
+];
+
+/** Those that `create` takes by their names. None of them is taken unless it is named. `commercial` false: not to be used for money without asking those who made it. `size` is a side in pixels. */
+export const models: readonly NamedModel[] = known.map((model) => Object.freeze(model));
 
 /** The entry of a name. */
 export const named = (model: unknown): NamedModel | undefined => models.find(({ name }) => name === model);
