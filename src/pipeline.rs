@@ -201,7 +201,7 @@ impl Pipeline {
             let [height, width] =
                 decoder.tiles.tile.map(|side| side as usize * self.vae.config.spatial_factor());
             warnings.push(format!(
-                "the picture was decoded in {} tiles of {width}x{height}: the device has too little memory for one piece",
+                "the picture was decoded in {} tiles of {width}x{height}: one piece takes more than the device can hold",
                 decoder.tiles.count()
             ));
         }

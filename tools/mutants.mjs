@@ -8,6 +8,7 @@ import { execFileSync } from "node:child_process";
 import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import * as find from "./find.mjs";
+import { mutants as all } from "./mutant-list.mjs";
 import { setup } from "./setup.mjs";
 import { Plain, ROOT, main, run, say, seconds } from "./shell.mjs";
 
@@ -33,8 +34,7 @@ const CHECKS = {
 
 main(async () => {
   const words = process.argv.slice(2);
-  const all = parse(readFileSync(join(ROOT, "tests/mutants.txt"), "utf8"));
-  const mutants = all.filter((m) => words.length === 0 || words.some((word) => `${m.file} ${m.check}`.includes(word)));
+  const mutants = all().filter((m) => words.length === 0 || words.some((word) => `${m.file} ${m.check}`.includes(word)));
   if (mutants.length === 0) throw new Plain("No mutant matches.");
   await setup(["vulkan", "lavapipe", "swiftshader"]);
   copyTree();
@@ -63,37 +63,6 @@ main(async () => {
 });
 
 const name = ({ line, file, check }) => `mutants.txt:${line} ${file} (${check})`;
-
-/** Entries are blocks of `key: value` lines with empty lines between; values are exact text, unquoted. */
-function parse(text) {
-  const mutants = [];
-  let entry = null;
-  for (const [at, line] of text.split("\n").entries()) {
-    if (line.startsWith("#")) continue;
-    if (line.trim() === "") {
-      entry = null;
-      continue;
-    }
-    const [, key, value] = line.match(/^(file|find|replace|check): ?(.*)$/) ?? [];
-    if (!key) throw new Plain(`tests/mutants.txt:${at + 1}: wanted file:, find:, replace: or check:, found "${line}".`);
-    if (!entry) mutants.push((entry = { line: at + 1 }));
-    entry[key] = value;
-  }
-  for (const mutant of mutants) validate(mutant);
-  return mutants;
-}
-
-/** The text must stand exactly once in the file, and not in a comment: else the edit proves nothing. */
-function validate(mutant) {
-  const wrong = (what) => new Plain(`tests/mutants.txt:${mutant.line}: ${what}`);
-  for (const key of ["file", "find", "replace", "check"]) if (mutant[key] === undefined) throw wrong(`${key}: is missing.`);
-  if (!(mutant.check.split(" ")[0] in CHECKS)) throw wrong(`check: must begin with ${Object.keys(CHECKS).join(" or ")}.`);
-  if (!existsSync(join(ROOT, mutant.file))) throw wrong(`there is no ${mutant.file}.`);
-  const text = readFileSync(join(ROOT, mutant.file), "utf8");
-  const parts = text.split(mutant.find);
-  if (parts.length !== 2) throw wrong(`"${mutant.find}" is ${parts.length - 1} times in ${mutant.file}, wanted once.`);
-  if (/\/\/|^\s*#\s/.test(parts[0].slice(parts[0].lastIndexOf("\n") + 1))) throw wrong("the text stands in a comment.");
-}
 
 async function withEdit({ file, find: text, replace }, work) {
   const path = join(TREE, file);

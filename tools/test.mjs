@@ -8,6 +8,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { build } from "./build.mjs";
 import * as find from "./find.mjs";
+import { mutants } from "./mutant-list.mjs";
 import { TEST, setup } from "./setup.mjs";
 import { Plain, ROOT, main, run, say, seconds } from "./shell.mjs";
 
@@ -96,7 +97,7 @@ async function module() {
   return { passed: 1, failed: 0, output: "" };
 }
 
-/** Every script parses, those that `module` has built too; the package can be imported where there is no browser, and the lock names no server. */
+/** Every script parses, those that `module` has built too; the package can be imported where there is no browser, the lock names no server, and every mutant fits the code. */
 async function scripts() {
   const faults = [];
   const examples = readdirSync(join(ROOT, "examples"), { withFileTypes: true }).filter((entry) => entry.isDirectory()).map(({ name }) => `examples/${name}`);
@@ -111,5 +112,10 @@ async function scripts() {
   const error = await ImageGenerator.create().catch((error) => error);
   if (error.code !== "no-browser") faults.push(`ImageGenerator.create outside a browser: wanted no-browser, found ${error}`);
   if (/"resolved"/.test(readFileSync(join(ROOT, "package-lock.json"), "utf8"))) faults.push("package-lock.json names addresses");
-  return { passed: files.length + 2 - faults.length, failed: faults.length, output: faults.join("\n") };
+  try {
+    mutants();
+  } catch (error) {
+    faults.push(error.message);
+  }
+  return { passed: files.length + 3 - faults.length, failed: faults.length, output: faults.join("\n") };
 }
