@@ -55,8 +55,7 @@ const draw = (page, options) =>
     const { warnings } = generator;
     const picture = await generator.generate("a red circle on blue", { seed: 5, steps: 1, width: 64, height: 64 });
     generator.dispose();
-    const digest = await crypto.subtle.digest("SHA-256", picture.toImageData().data);
-    return { pixels: Array.from(new Uint8Array(digest)).join(), warnings, took };
+    return { pixels: await digest(picture), warnings, took };
   }, options);
 
 /** All files in the origin's private folder, and their bytes. */

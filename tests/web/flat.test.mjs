@@ -9,12 +9,11 @@ const MODEL = "/golden/models/sdxs-like/";
 const ABORTS = 100;
 const PICTURES = 200;
 
-/** Sets up the page: `digest` of a picture, and rejections that nobody has caught. */
+/** Sets up the page: rejections that nobody has caught. */
 const prepare = (page) =>
   page.evaluate(() => {
     window.unhandled = [];
     addEventListener("unhandledrejection", ({ reason }) => window.unhandled.push(String(reason)));
-    window.digest = async (picture) => Array.from(new Uint8Array(await crypto.subtle.digest("SHA-256", picture.toImageData().data))).join();
     let state = 7;
     window.random = () => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0) / 2 ** 32;
   });
@@ -25,7 +24,7 @@ async function abortAll([model, device, aborts]) {
   const options = { model, device, worker: device === "gpu" ? false : true };
   const generator = await ImageGenerator.create(options);
   const draw = (signal) => generator.generate("a boat", { seed: 2, steps: 3, width: 64, height: 64, ...(signal ? { signal } : {}) });
-  const before = await window.digest(await draw());
+  const before = await digest(await draw());
   const held = window.gauge?.gpu;
   const works = [(signal) => ImageGenerator.create({ ...options, signal }), draw];
   const took = [];
@@ -50,7 +49,7 @@ async function abortAll([model, device, aborts]) {
       end.dispose?.();
     }
   }
-  const same = (await window.digest(await draw())) === before;
+  const same = (await digest(await draw())) === before;
   // What was aborted ends a little later than its promise.
   for (let wait = 0; window.gauge && window.gauge.gpu > held && wait < 100; wait++) await new Promise((wake) => setTimeout(wake, 50));
   const after = window.gauge?.gpu;

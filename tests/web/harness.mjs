@@ -15,6 +15,11 @@ export const manifest = () => {
   return JSON.parse(text.replace(/: (-?Infinity|NaN)\b/g, ": null").replace(/\[-?Infinity\b/g, "[null"));
 };
 
+/** What pages have of these tests: `digest`, which tells pictures apart. */
+const SCRIPT = `<script>
+  const digest = async (picture) => Array.from(new Uint8Array(await crypto.subtle.digest("SHA-256", picture.toImageData().data))).join();
+</script>`;
+
 /** The bytes of a file of a golden model. */
 export const golden = (path) => readFileSync(join(GOLDEN, "models", path));
 
@@ -39,7 +44,7 @@ export async function cpuName(page, { isolated = false, relaxed = true }) {
 async function site({ isolated = false }) {
   const served = new Map();
   const answer = (path, response, request) => {
-    if (path === "/tests/blank.html") return reply(response, "<!doctype html><title>test</title>", "text/html");
+    if (path === "/tests/blank.html") return reply(response, `<!doctype html><title>test</title>${SCRIPT}`, "text/html");
     if (!served.has(path)) return false;
     const body = served.get(path);
     if (typeof body === "function") body(response, request);
@@ -77,7 +82,7 @@ export async function openFirefox(t, options = {}) {
   const { served, server } = await site(options);
   t.after(() => server.close());
   const page = new Page();
-  served.set("/tests/work.html", (response) => reply(response, PAGE, "text/html"));
+  served.set("/tests/work.html", (response) => reply(response, PAGE + SCRIPT, "text/html"));
   served.set("/tests/work", (response, request) => page.receive(request, response));
   const firefox = launchFirefox(`${server.url}/tests/work.html`);
   t.after(() => firefox.close());

@@ -22,7 +22,6 @@ async function opened(t, options) {
     window.unhandled = [];
     addEventListener("unhandledrejection", ({ reason }) => window.unhandled.push(String(reason)));
     const orders = new BroadcastChannel("harm");
-    const digest = async (picture) => Array.from(new Uint8Array(await crypto.subtle.digest("SHA-256", picture.toImageData().data))).join();
     Object.assign(window, {
       make: async (options) => (await import("/index.js")).ImageGenerator.create(options),
       draw: async (generator, options = {}) => digest(await generator.generate("a red circle on blue", { seed: 3, steps: 2, width: 64, height: 64, ...options })),

@@ -23,8 +23,7 @@ const draw = (page, options) =>
       const generator = await ImageGenerator.create({ model: "/models/builtin/", device: "cpu", ...options });
       const picture = await generator.generate("a red circle on blue", { seed: 5, steps: 1 });
       generator.dispose();
-      const digest = await crypto.subtle.digest("SHA-256", picture.toImageData().data);
-      return { pixels: Array.from(new Uint8Array(digest)).join() };
+      return { pixels: await digest(picture) };
     } catch (error) {
       return { code: error.code ?? error.name, message: error.message };
     }
@@ -208,7 +207,6 @@ test("the caller's own fetch", { timeout: 120_000 }, async (t) => {
     const generator = await ImageGenerator.create({ ...model, fetch: mirror });
     const picture = await generator.generate("a red circle on blue", { seed: 5, steps: 1 });
     generator.dispose();
-    const digest = await crypto.subtle.digest("SHA-256", picture.toImageData().data);
     const broken = async () => { throw new Error("the mirror is away"); };
     const failed = await ImageGenerator.create({ ...model, fetch: broken }).catch(({ code, message }) => ({ code, message }));
     // What it does ends with the loading.
@@ -217,7 +215,7 @@ test("the caller's own fetch", { timeout: 120_000 }, async (t) => {
       const slow = (_, { signal }) => new Promise(() => (signal.addEventListener("abort", () => resolve("ended")), abort.abort("mine")));
       ImageGenerator.create({ ...model, fetch: slow, signal: abort.signal }).catch(() => {});
     });
-    return { drawn: Array.from(new Uint8Array(digest)).join(), asked, failed, aborted: await ended };
+    return { drawn: await digest(picture), asked, failed, aborted: await ended };
   }, url);
   assert.equal(drawn, pixels);
   assert.ok(asked.length > 5 && asked.every((address) => address.startsWith("http://mirror.invalid/")));
@@ -271,8 +269,7 @@ test("files that are chosen", { timeout: 120_000 }, async (t) => {
     const generator = await ImageGenerator.create({ device: "cpu", model: ${options} });
     const picture = await generator.generate("a red circle on blue", { seed: 5, steps: 1 });
     generator.dispose();
-    const digest = await crypto.subtle.digest("SHA-256", picture.toImageData().data);
-    return Array.from(new Uint8Array(digest)).join();
+    return await digest(picture);
   })().catch((error) => error.code + ": " + error.message)`);
 
   await page.setInputFiles("input", FOLDER);
@@ -314,8 +311,7 @@ test("files that are chosen", { timeout: 120_000 }, async (t) => {
   const name = await page.evaluate(async () => {
     const generator = await window.result;
     const picture = await generator.generate("a red circle on blue", { seed: 5, steps: 1 });
-    const digest = await crypto.subtle.digest("SHA-256", picture.toImageData().data);
-    return Array.from(new Uint8Array(digest)).join();
+    return await digest(picture);
   });
   assert.equal(name, pixels);
 });

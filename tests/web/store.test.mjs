@@ -18,8 +18,7 @@ const draw = (page, options) =>
       const generator = await ImageGenerator.create({ model: "/models/builtin/", device: "cpu", weights: "q8", ...options });
       const picture = await generator.generate("a red circle on blue", { seed: 5, steps: 1 });
       generator.dispose();
-      const digest = await crypto.subtle.digest("SHA-256", picture.toImageData().data);
-      return { pixels: Array.from(new Uint8Array(digest)).join(), warnings: generator.warnings };
+      return { pixels: await digest(picture), warnings: generator.warnings };
     } catch (error) {
       return { code: error.code ?? error.name, message: error.message };
     }
