@@ -166,7 +166,7 @@ fn a_text_encoder_beside_the_gpu_reads_the_same() {
         for model in ["sd-turbo-like", "sdxl-like"] {
             let folder = DiskFolder::new(golden(model));
             let load = |savings| {
-                let options = LoadOptions { savings, ..LoadOptions::parse("f32", "f32").unwrap() };
+                let options = LoadOptions { savings, ..LoadOptions::parse("f32", "f16").unwrap() };
                 block_on(Pipeline::load(device, &folder, &options, Hooks::NONE)).unwrap()
             };
             let request = Request { steps: Some(1), ..Request::new("a lighthouse", 4) };
@@ -176,9 +176,10 @@ fn a_text_encoder_beside_the_gpu_reads_the_same() {
                 let (report, latents, _) = draw(device, &pipeline, &request);
                 (report, latents)
             });
-            // Two devices differ by rounding alone.
+            // The CPU does not round to halves, whose step is 2^-11 of a value; hundreds of them are added up.
             let far = wanted.iter().zip(&found).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-            assert!(far < 1e-3, "{model}: {far}");
+            let most = wanted.iter().fold(0.0, |most: f32, v| most.max(v.abs()));
+            assert!(far < 0.02 * most, "{model}: {far} of {most}");
             assert!(far > 0.0, "{model}: both on the same device?");
             assert_eq!(report.warnings, beside.warnings);
         }

@@ -176,6 +176,16 @@ mod tests {
     }
 
     #[test]
+    fn neighbours_fade_into_one_another() {
+        let tiles = Tiles::new([16, 28], 16);
+        let mut mosaic = Mosaic::new(&tiles, 1);
+        (0..2).for_each(|i| mosaic.lay(i, &[i as f32; 16 * 16 * 3]));
+        let picture = mosaic.finish();
+        let line: Vec<f32> = picture[..28 * 3].chunks_exact(3).map(|pixel| pixel[0]).collect();
+        assert_eq!(line, [vec![0.0; 12], vec![0.125, 0.375, 0.625, 0.875], vec![1.0; 12]].concat());
+    }
+
+    #[test]
     fn the_whole_comes_first_where_there_is_room() {
         let sides = |size, short| Tiles::choices(size, short).iter().map(|t| t.tile).collect::<Vec<_>>();
         assert_eq!(sides([128, 96], false), [[128, 96], [64, 64], [32, 32], [16, 16]]);
