@@ -51,7 +51,8 @@ struct DeviceOptions {
     /// f16, and f32 to verify
     #[arg(long)]
     weights: Option<String>,
-    /// What weights and activations may take on the device, in MB; what needs more is refused
+    /// What weights and activations may take on the device, in MB: where the smallest weights need more, text encoders run
+    /// on the CPU, then pictures are decoded in tiles; what needs more still is refused
     #[arg(long, value_name = "MB")]
     memory: Option<u64>,
     /// How the autoencoder's weights are stored; by default as --weights, or q8 for q4
