@@ -56,7 +56,7 @@ impl Tiles {
 fn begins(whole: u32, tile: u32) -> Vec<u32> {
     let (overlap, rest) = (tile / OVERLAP, whole - tile);
     let more = rest.div_ceil(tile - overlap);
-    (0..=more).map(|i| if more == 0 { 0 } else { (i * rest + more / 2) / more }).collect()
+    (0..=more).map(|i| (i * rest + more / 2).checked_div(more).unwrap_or(0)).collect()
 }
 
 /// The picture that decoded tiles are laid into.
