@@ -7,6 +7,8 @@
 const SIDES: [u32; 3] = [64, 32, 16];
 /// Tiles are at most this large where memory is short.
 pub const SMALL: u32 = 32;
+/// More tiles than these take longer than anybody waits, and the picture more memory than there may be.
+const MOST: usize = 64;
 /// What neighbours have in common at least, of a side: diffusers' `tile_overlap_factor` is a quarter, too.
 const OVERLAP: u32 = 4;
 
@@ -35,7 +37,8 @@ impl Tiles {
         let sides = [u32::MAX].into_iter().chain(SIDES).filter(|&side| !short || side <= SMALL);
         let mut choices: Vec<Tiles> = sides.map(|side| Tiles::new(size, side)).collect();
         choices.dedup();
-        choices
+        choices.retain(|tiles| tiles.count() <= MOST);
+        if choices.is_empty() { vec![Tiles::new(size, u32::MAX)] } else { choices }
     }
 
     pub fn count(&self) -> usize {
@@ -188,9 +191,12 @@ mod tests {
     #[test]
     fn the_whole_comes_first_where_there_is_room() {
         let sides = |size, short| Tiles::choices(size, short).iter().map(|t| t.tile).collect::<Vec<_>>();
-        assert_eq!(sides([128, 96], false), [[128, 96], [64, 64], [32, 32], [16, 16]]);
+        assert_eq!(sides([128, 96], false), [[128, 96], [64, 64], [32, 32]]);
         assert_eq!(sides([64, 64], false), [[64, 64], [32, 32], [16, 16]]);
         assert_eq!(sides([64, 64], true), [[32, 32], [16, 16]]);
         assert_eq!(sides([8, 8], false), [[8, 8]]);
+        // Too many of them are none.
+        assert_eq!(sides([512, 512], false), [[512, 512]]);
+        assert_eq!(sides([512, 512], true), [[512, 512]]);
     }
 }

@@ -16,7 +16,7 @@ export const manifest = () => {
 };
 
 /** What pages have of these tests: `digest`, which tells pictures apart. */
-const SCRIPT = `<script>
+export const SCRIPT = `<script>
   const digest = async (picture) => Array.from(new Uint8Array(await crypto.subtle.digest("SHA-256", picture.toImageData().data))).join();
 </script>`;
 

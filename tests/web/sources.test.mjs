@@ -6,7 +6,7 @@ import { mkdtempSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { GOLDEN, open, script } from "./harness.mjs";
+import { GOLDEN, SCRIPT, open, script } from "./harness.mjs";
 import { COMMIT, begun, cut, hub, random } from "./hub.mjs";
 import { ROOT } from "../../tools/shell.mjs";
 
@@ -260,7 +260,7 @@ test("a load that is aborted at any moment", { timeout: 120_000 }, async (t) => 
 
 test("files that are chosen", { timeout: 120_000 }, async (t) => {
   const { page, served } = await open(t);
-  const input = '<!doctype html><input type="file" webkitdirectory><p id="place">drop here</p>';
+  const input = '<!doctype html><input type="file" webkitdirectory><p id="place">drop here</p>' + SCRIPT;
   served.set("/input.html", (response) => response.writeHead(200, { "Content-Type": "text/html" }).end(input));
   await page.goto(new URL("/input.html", page.url()).href);
   const { pixels } = await draw(page, {});
