@@ -71,8 +71,8 @@ pub struct Pipeline {
     /// Whether an empty negative prompt stands for zeros (SDXL).
     zeros_for_empty_prompt: bool,
     target: Target,
-    /// What is given up, since the device has too little memory.
-    savings: Savings,
+    /// Whether pictures are decoded in small tiles, since the device has too little memory.
+    small_tiles: bool,
     /// Where the text encoders are, if not on the device, and what their plans are recorded for.
     reader: Option<(Device, Target)>,
     /// How the networks and the autoencoder are stored.
@@ -124,7 +124,7 @@ impl Pipeline {
         let plan = kept.is_none().then(|| self.unet.plan(device, target, job)).transpose()?;
         let decoding = kept_decoder
             .is_none()
-            .then(|| self.vae.decoding(device, target, job.size, self.savings.tiles))
+            .then(|| self.vae.decoding(device, target, job.size, self.small_tiles))
             .transpose()?;
         let denoise_plan = plan.as_ref().or(kept.as_ref().map(Denoiser::plan)).expect("one of both");
         let kept_decoding = kept_decoder.as_ref().map(|decoder| (&decoder.tiles, decoder.plan()));

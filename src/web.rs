@@ -51,9 +51,9 @@ pub struct Generator {
 impl Generator {
     /// `options`: device, weights, decoderWeights, activations, imageInput; controls, adapters, ipAdapter and safetyChecker, lists of
     /// sources; singleFile, loras and embeddings, lists of `{ source, path, scale }`; adapter and software, what the
-    /// browser tells of the GPU; gather, which starts threads; and cancelled, a function that is asked at least once a MiB
-    /// whether to end it all with "cancelled"; and lean, to give up what costs more than smaller weights. `progress` gets a stage, the fraction of the whole that is done, from 0 to
-    /// 1 and never going back, and two numbers: of "download" the bytes of all files that were read so far and that are
+    /// browser tells of the GPU; lean, to give up what costs more than smaller weights; gather, which starts threads; and
+    /// cancelled, a function that is asked at least once a MiB whether to end it all with "cancelled". `progress` gets a
+    /// stage, the fraction of the whole that is done, from 0 to 1 and never going back, and two numbers: of "download" the bytes of all files that were read so far and that are
     /// expected, which headers correct; of "compile", which only a GPU has, kernels that are done and all of them. The last
     /// fraction is 1.
     pub async fn create(

@@ -52,6 +52,8 @@ fn the_best_weights_that_fit() {
     // A guess refuses nothing.
     let guessed = fit(500, false).unwrap();
     assert_eq!((guessed.format, guessed.savings), (Format::Q4, Savings::default()));
+    // Nor does it give up anything but bits of weights, even where that would fit.
+    assert_eq!(fit(1100, false).unwrap().savings, Savings::default());
     // What was asked for is not changed.
     let fit_as = |options: &LoadOptions| survey.fit(options, true, &target);
     let e = fit_as(&options("f16", 1200, true)).unwrap_err();

@@ -90,9 +90,9 @@ export async function placeOf(options: EstimateOptions): Promise<Pick<Settings, 
   }
   const [, repo, pinned] = typeof model === "string" ? (REPO.exec(model) ?? []) : [];
   if (!repo) return { base: folder("model", model, MODEL).href, wasmUrl };
-  const revision = String(options.revision ?? pinned ?? known?.revision ?? "main");
   if (options.baseUrl !== undefined) return { base: new URL(`${repo}/`, folder("baseUrl", options.baseUrl, "a URL")).href, wasmUrl };
   const hub = folder("hub", options.hub ?? HUB, "a URL");
+  const revision = String(options.revision ?? pinned ?? known?.revision ?? "main");
   const base = new URL(`${repo}/resolve/${encodeURIComponent(revision)}/`, hub).href;
   const hashes = revision === known?.revision ? known.sha256 : undefined;
   return { base, repository: { hub: hub.href, repo, revision }, hashes, wasmUrl };

@@ -45,7 +45,7 @@ impl Pipeline {
         }
         plans.push(denoise_plan(&self.unet.networks, target, job));
         // What no device of this kind can hold is refused by the first picture.
-        let decoding = self.vae.decoding(device, target, size, self.savings.tiles);
+        let decoding = self.vae.decoding(device, target, size, self.small_tiles);
         plans.extend(decoding.map(|(_, plan)| plan));
         if self.vae.has(Half::Encoder) {
             plans.push(self.vae.recorded(target, Half::Encoder, 1, pixels));

@@ -140,7 +140,7 @@ impl Pipeline {
             latent_consistency: index.class_name.starts_with("LatentConsistencyModel"),
             zeros_for_empty_prompt: index.flag("force_zeros_for_empty_prompt", true),
             target,
-            savings,
+            small_tiles: savings.tiles,
             reader,
             formats: [format, decoder],
             denoiser: None.into(),

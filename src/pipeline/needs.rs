@@ -134,8 +134,8 @@ impl Survey {
         Ok(needs)
     }
 
-    /// The best that fits a budget: weights of fewer bits first, then savings, which cost more. The smallest weights
-    /// without savings if the budget is a guess and nothing fits; nothing if there is no budget.
+    /// The best that fits a budget: weights of fewer bits first, then savings, which cost more. A guess chooses weights
+    /// alone, the smallest if none fit; without a budget there is nothing to choose.
     pub fn fit(&self, options: &LoadOptions, gpu: bool, target: &Target) -> Result<Option<Needs>> {
         let Some(budget) = options.budget else { return Ok(None) };
         let formats =
@@ -147,7 +147,8 @@ impl Survey {
         };
         let smallest = formats[formats.len() - 1];
         let rungs = formats.iter().map(|&format| (format, savings[0]));
-        let rungs = rungs.chain(savings[1..].iter().map(|&savings| (smallest, savings)));
+        let more = if budget.firm { &savings[1..] } else { &[] };
+        let rungs = rungs.chain(more.iter().map(|&savings| (smallest, savings)));
         let mut least = None;
         for (format, savings) in rungs {
             let needs = needs(format, savings)?;
@@ -156,10 +157,10 @@ impl Survey {
             }
             least = Some(needs);
         }
-        if !budget.firm {
-            return Ok(Some(needs(smallest, savings[0])?));
-        }
         let least = least.expect("at least one format");
+        if !budget.firm {
+            return Ok(Some(least));
+        }
         let [weights, activations, allowed] =
             [least.weights, least.activations, budget.bytes].map(|bytes| bytes.div_ceil(1_000_000));
         let [width, height] = least.size;

@@ -6,7 +6,7 @@
 /// Sides of tiles in cells of the latents, the best first.
 const SIDES: [u32; 3] = [64, 32, 16];
 /// Tiles are at most this large where memory is short.
-pub const SMALL: u32 = 32;
+const SMALL: u32 = 32;
 /// More tiles than these take longer than anybody waits, and the picture more memory than there may be.
 const MOST: usize = 64;
 /// What neighbours have in common at least, of a side: diffusers' `tile_overlap_factor` is a quarter, too.
