@@ -17,6 +17,8 @@ pub enum Code {
     NotFound,
     /// What was read is not what its hash says.
     Integrity,
+    /// A network computed values that are infinite or not a number, and no image can come of them.
+    NotFinite,
     /// The server wants credentials, or a licence to be accepted.
     Access,
     /// The network or the disk failed while reading.
@@ -43,6 +45,7 @@ impl Code {
             Code::Unsupported => "unsupported",
             Code::NotFound => "not-found",
             Code::Integrity => "integrity",
+            Code::NotFinite => "not-finite",
             Code::Access => "access",
             Code::Network => "network",
             Code::NoAdapter => "no-adapter",

@@ -76,6 +76,7 @@ pub mod rng;
 pub mod schedule;
 pub mod shape;
 pub mod tokenizer;
+pub mod warning;
 #[cfg(target_arch = "wasm32")]
 mod web;
 pub mod weights;

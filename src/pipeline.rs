@@ -44,6 +44,7 @@ use crate::plan::{Plan, Target};
 use crate::quant::Format;
 use crate::schedule;
 use crate::shape::nchw;
+use crate::warning::{Topic, Warning};
 use crate::weights::Lora;
 use conditions::Reading;
 use course::Course;
@@ -75,6 +76,7 @@ pub struct Pipeline {
     small_tiles: bool,
     /// Where the text encoders are, if not on the device, and what their plans are recorded for.
     reader: Option<(Device, Target)>,
+    warnings: Vec<Warning>,
     /// How the networks and the autoencoder are stored.
     pub formats: [Format; 2],
     /// The sessions of the last size, kept because people draw many pictures of one size.
@@ -95,10 +97,9 @@ impl Pipeline {
         self.reader.as_ref().map_or((device, &self.target), |(device, target)| (device, target))
     }
 
-    /// Sentences about what differs from what was asked for.
-    pub fn warnings(&self) -> Vec<String> {
-        let text = "the text encoder runs on the CPU, where prompts take longer: the device has too little memory for it";
-        self.reader.iter().map(|_| text.to_owned()).collect()
+    /// What of the loading differs from what was asked for.
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warnings
     }
 
     /// Replaces the model's own scheduler.
@@ -200,9 +201,10 @@ impl Pipeline {
         if decoder.tiles.count() > 1 {
             let [height, width] =
                 decoder.tiles.tile.map(|side| side as usize * self.vae.config.spatial_factor());
-            warnings.push(format!(
-                "the picture was decoded in {} tiles of {width}x{height}: one piece takes more than the device can hold",
-                decoder.tiles.count()
+            let tiles = decoder.tiles.count();
+            warnings.push(Warning::new(
+                Topic::Memory,
+                format!("the picture was decoded in {tiles} tiles of {width}x{height}: one piece takes more than the device can hold"),
             ));
         }
         Ok(Report { images, warnings, steps: task.schedule.steps.len(), timings, unsafe_images })

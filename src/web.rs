@@ -25,6 +25,7 @@ use crate::pipeline::{
 use crate::plan::Target;
 use crate::quant::Format;
 use crate::shape::Elem;
+use crate::warning::Warning;
 use crate::weights::{Folder, Hooks, INDEX, Keeping, Manifest};
 use request::Options;
 pub use source::Source;
@@ -78,9 +79,9 @@ impl Generator {
         self.device.kind().to_owned()
     }
 
-    /// Sentences about what differs from what was asked for.
-    pub fn warnings(&self) -> Vec<String> {
-        self.pipeline.warnings()
+    /// What of the loading differs from what was asked for, as `{ code, message }`.
+    pub fn warnings(&self) -> Array {
+        warnings(self.pipeline.warnings())
     }
 
     /// The manifest of the pack that was kept, if one was.
@@ -145,6 +146,7 @@ impl Generator {
             },
             cancelled: &cancelled,
             keeping: keeping.as_deref(),
+            warn: &|_| {},
         };
         let pipeline =
             Pipeline::load_with(&device, &sources.model, &sources.additions(), &load, hooks).await?;
@@ -188,6 +190,7 @@ impl Generator {
                 },
                 cancelled: &|| cancel.is_cancelled(),
                 keeping: None,
+                warn: &|_| {},
             };
             let Sources { model, .. } = &self.sources;
             let additions = self.sources.additions();
@@ -337,17 +340,22 @@ fn answer(report: &Report, seed: u64) -> JsValue {
         ("denoise", (timings.denoise * 1e3).into()),
         ("decode", (timings.decode * 1e3).into()),
     ]);
-    let warnings: Array = report.warnings.iter().map(|w| JsValue::from(w.as_str())).collect();
     object(&[
         ("width", (image.width as f64).into()),
         ("height", (image.height as f64).into()),
         ("rgba", Uint8ClampedArray::from(image.rgba.as_slice()).into()),
         ("seed", (seed as f64).into()),
         ("steps", (report.steps as f64).into()),
-        ("warnings", warnings.into()),
+        ("warnings", warnings(&report.warnings).into()),
         ("unsafe", report.unsafe_images.first().copied().unwrap_or(false).into()),
         ("timings", milliseconds),
     ])
+}
+
+fn warnings(warnings: &[Warning]) -> Array {
+    let each =
+        |w: &Warning| object(&[("code", w.code.as_str().into()), ("message", w.message.as_str().into())]);
+    warnings.iter().map(each).collect()
 }
 
 fn object(fields: &[(&str, JsValue)]) -> JsValue {

@@ -200,7 +200,7 @@ fn an_overlong_prompt_is_drawn_and_told() {
     assert!(said.starts_with("tintype: the prompt has ") && said.contains("75 count; left out: "), "{said}");
     assert!(said.trim_end().ends_with("the end of it"), "{said}");
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert!(report["warnings"][0].as_str().is_some_and(|w| said.contains(w)), "{report}");
+    assert!(report["warnings"][0]["message"].as_str().is_some_and(|w| said.contains(w)), "{report}");
     assert!(png.exists());
 }
 

@@ -120,7 +120,11 @@ fn a_picture_in_tiles_is_made_of_pictures_of_its_parts() {
     let pipeline = block_on(Pipeline::load(&Device::Cpu, &folder, &options, Hooks::NONE)).unwrap();
     let request = Request { size: Some([512, 256]), steps: Some(1), ..Request::new("a lighthouse", 4) };
     let (report, latents, image) = draw(&Device::Cpu, &pipeline, &request);
-    assert!(report.warnings.iter().any(|w| w.contains("3 tiles of 256x256")), "{:?}", report.warnings);
+    assert!(
+        report.warnings.iter().any(|w| w.message.contains("3 tiles of 256x256")),
+        "{:?}",
+        report.warnings
+    );
     // Of 64 columns of cells a tile has 32. The left and the right one are 16 columns away from the one between them.
     let origin = Origin::of(&folder);
     let load = VaePart::load(&Device::Cpu, &origin, "vae", Format::F32, Hooks::NONE, &[Half::Decoder]);

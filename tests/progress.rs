@@ -110,7 +110,7 @@ fn a_load_can_be_cancelled() {
             read.set(now);
         };
         let cancelled = || read.get() >= share;
-        let hooks = Hooks { progress: &progress, cancelled: &cancelled, keeping: None };
+        let hooks = Hooks { progress: &progress, cancelled: &cancelled, ..Hooks::NONE };
         let e = block_on(Pipeline::load(&Device::Cpu, &folder, &options, hooks)).err();
         assert_eq!(e.map(|e| e.code), Some(Code::Cancelled), "from {share} bytes on");
     }

@@ -131,7 +131,7 @@ async function resultOf(generated: Generated, { warnings, response }: Pick<Image
   const about = pictures.map(({ seed, width, height, unsafe }) => ({ seed, width, height, unsafe }));
   return {
     images,
-    warnings: [...warnings, ...generated.warnings.map((message) => ({ type: "other" as const, message }))],
+    warnings: [...warnings, ...generated.warnings.map(({ message }) => ({ type: "other" as const, message }))],
     providerMetadata: { tintype: { images: about, steps, timings: { ...timings }, device, adapter } },
     response,
   };

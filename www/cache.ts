@@ -1,5 +1,6 @@
 // Loading a model with what is kept of it: from there if it is whole, else from its source, and kept on the way.
 
+import type { Warning } from "./errors.js";
 import type { ModelFolder, ModelKeeper } from "./folder.js";
 import type { Failure } from "./net.js";
 import type { Generator } from "./runtime.js";
@@ -17,7 +18,7 @@ export interface Facts extends Record<string, unknown> {
 /** What a load has come to. */
 export interface Loaded {
   generator: Generator;
-  warnings: string[];
+  warnings: Warning[];
 }
 
 interface Load {
@@ -31,7 +32,7 @@ interface Load {
 }
 
 export async function loadKept({ facts, source, offline, load }: Load): Promise<Loaded> {
-  const warnings: string[] = [];
+  const warnings: Warning[] = [];
   const store = await openStore();
   await store?.sweep().catch(() => {});
   const key = await keyOf(facts);
@@ -42,7 +43,7 @@ export async function loadKept({ facts, source, offline, load }: Load): Promise<
     } catch (error) {
       const { code, message } = error as Failure;
       if (offline || !DAMAGED.includes(code)) throw error;
-      warnings.push(`what was kept of ${facts.model} is damaged, it was fetched again: ${message}`);
+      warnings.push({ code: "cache", message: `what was kept of ${facts.model} is damaged, it was fetched again: ${message}` });
     } finally {
       kept.release();
     }
@@ -60,7 +61,7 @@ export async function loadKept({ facts, source, offline, load }: Load): Promise<
     await write.commit(manifest);
   } catch (error) {
     await write.abandon();
-    warnings.push(`the model is not kept on this device: ${(error as Error).message}`);
+    warnings.push({ code: "cache", message: `the model is not kept on this device: ${(error as Error).message}` });
   }
   return { generator, warnings };
 }

@@ -14,6 +14,8 @@ export type ErrorCode =
   | "not-found"
   /** What was read is not what its hash says: a file is damaged, and was so a second time. */
   | "integrity"
+  /** A network computed values that are infinite or not a number, and no image can come of them. */
+  | "not-finite"
   /** `offline` is set, and the model is not kept on this device. */
   | "offline"
   /** The server wants credentials, or a licence to be accepted first. */
@@ -37,6 +39,31 @@ export type ErrorCode =
   | "disposed"
   /** A mistake of Tintype's own. The next call loads the model anew. */
   | "internal";
+
+/** What a warning is about. */
+export type WarningCode =
+  /** A value of a file, or one that a network computed, is infinite or not a number. */
+  | "not-finite"
+  /** A network was computed in another precision than was asked for, or in one that costs quality. */
+  | "precision"
+  /** Something was given up because the device has too little memory. */
+  | "memory"
+  /** Part of a prompt was left out, or was read in another way than its syntax suggests. */
+  | "prompt"
+  /** Part of a file, or a whole file, was not used. */
+  | "unused"
+  /** Two sources of the model's configuration disagree, or one was replaced by a usual value. */
+  | "configuration"
+  /** A file could not be compared with a published hash. */
+  | "unverified"
+  /** The model is not kept on this device, or was fetched again. */
+  | "cache";
+
+/** What a caller should know beside a result: `code` for programs, `message` a sentence for people. */
+export interface Warning {
+  readonly code: WarningCode;
+  readonly message: string;
+}
 
 /** What went wrong: `code` for programs, `message` a sentence for people. */
 export class TintypeError extends Error {

@@ -4,7 +4,7 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 
 import { unlessAborted } from "./abort.js";
-import { TintypeError, invalid } from "./errors.js";
+import { TintypeError, invalid, type Warning } from "./errors.js";
 import { openCache } from "./kept.js";
 import { Log } from "./log.js";
 import { offer } from "./net.js";
@@ -19,7 +19,7 @@ interface Facts {
   device: "gpu" | "cpu";
   adapter: string;
   weights: "f32" | "f16" | "q8" | "q4";
-  warnings: string[];
+  warnings: Warning[];
 }
 
 /** What a service answers to a request. */
@@ -29,7 +29,7 @@ interface Drawn {
   rgba: Pixels["data"];
   seed: number;
   steps: number;
-  warnings: string[];
+  warnings: Warning[];
   unsafe: boolean;
   timings: Generated["timings"];
 }
@@ -122,8 +122,8 @@ export class ImageGenerator implements AsyncDisposable {
     return this.#facts.adapter;
   }
 
-  /** Sentences about the loading, such as why the model is not kept on this device. */
-  get warnings(): readonly string[] {
+  /** What a caller should know of the loading, such as why the model is not kept on this device. */
+  get warnings(): readonly Warning[] {
     return this.#facts.warnings;
   }
 
@@ -185,7 +185,7 @@ export class ImageGenerator implements AsyncDisposable {
     this.#facts = await remote.call<Facts>("create", body, { listen, transfer: lent ? [lent.port] : [] }).catch((error) => this.#failed(error));
     const { weights, device, adapter, warnings } = this.#facts;
     this.#log.info(`loaded ${nameOf(this.#options.model)} as ${weights} on ${device} (${adapter}) in ${Math.round(performance.now() - begin)} ms`);
-    for (const warning of warnings) this.#log.warn(warning);
+    for (const { message } of warnings) this.#log.warn(message);
   }
 
   /** Draws the pictures of a request, after loading the model if it was lost. */
@@ -214,7 +214,7 @@ export class ImageGenerator implements AsyncDisposable {
       pictures.push(await this.#picture(String(request.prompt), drawn, options));
     }
     const [{ steps, warnings }] = all as [Drawn];
-    for (const warning of warnings) this.#log.warn(warning);
+    for (const { message } of warnings) this.#log.warn(message);
     const sum = (stage: keyof Generated["timings"]) => all.reduce((sum, { timings }) => sum + timings[stage], 0);
     const timings = { text: sum("text"), denoise: sum("denoise"), decode: sum("decode") };
     this.#log.debug(`drew ${count} in ${JSON.stringify(timings)} ms`);

@@ -5,6 +5,7 @@
 import { Bundle } from "./bundle.js";
 import { loadKept, whetherKept, type Facts, type Loaded } from "./cache.js";
 import { rest } from "./download.js";
+import type { Warning } from "./errors.js";
 import { Files } from "./files.js";
 import type { ModelFolder, ModelKeeper } from "./folder.js";
 import { Hub } from "./hub.js";
@@ -86,7 +87,7 @@ class Service {
     const { weights = "auto" } = body;
     const formats = weights === "auto" ? [weights, "q8", "q4"] : [weights];
     const attempts = [...formats.map((weights) => ({ weights, lean: false })), { weights: formats.at(-1), lean: true }];
-    const warnings: string[] = [];
+    const warnings: Warning[] = [];
     for (const [at, { weights, lean }] of attempts.entries()) {
       try {
         const loaded = await this.#loadAs({ ...body, weights, lean }, net, tell, signal);
@@ -98,7 +99,7 @@ class Service {
         const next = attempts[at + 1];
         if (code !== "out-of-memory" || !next || signal.aborted) throw error;
         const instead = next.lean ? "less was tried on it" : `${next.weights} was tried`;
-        warnings.push(`the device had too little memory for weights as ${weights}, ${instead}: ${message}`);
+        warnings.push({ code: "memory", message: `the device had too little memory for weights as ${weights}, ${instead}: ${message}` });
       } finally {
         rest();
       }

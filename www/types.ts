@@ -1,6 +1,6 @@
 // What callers say and get: the options, the results, the news on the way.
 
-import type { ErrorCode } from "./errors.js";
+import type { ErrorCode, Warning } from "./errors.js";
 
 /**
  * News of a call. `fraction` is the share of the whole call that is done, from 0 to 1, and never goes back. Loading comes
@@ -228,8 +228,8 @@ export interface Generated extends Picture {
   readonly pictures: readonly Picture[];
   /** How often the U-Net was asked for a picture. */
   readonly steps: number;
-  /** Sentences about what was left out, such as the end of an overlong prompt. */
-  readonly warnings: readonly string[];
+  /** What was left out, such as the end of an overlong prompt. */
+  readonly warnings: readonly Warning[];
   /** Milliseconds, of all pictures together. */
   readonly timings: Readonly<Record<"text" | "denoise" | "decode", number>>;
   readonly device: "gpu" | "cpu";

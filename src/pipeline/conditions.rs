@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::model::clip::HiddenState;
 use crate::plan::Plan;
 use crate::prompt::{self, Chunk};
+use crate::warning::Warning;
 
 /// Prompts that a text encoder reads at once.
 pub(super) struct Reading<'a> {
@@ -26,7 +27,7 @@ impl Pipeline {
         &self,
         request: &Request,
         guided: bool,
-        warnings: &mut Vec<String>,
+        warnings: &mut Vec<Warning>,
     ) -> Vec<Vec<Vec<Chunk>>> {
         let mut encoders = vec![(&self.text, None, None)];
         if let Some(text_2) = &self.text_2 {

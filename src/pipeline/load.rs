@@ -1,6 +1,6 @@
 //! Loading: a folder, and what comes with it, to parts that fit each other.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 
 use super::meter::{Meter, expected};
 use super::origin::{Origin, Single};
@@ -12,6 +12,7 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::model::config::ModelIndex;
 use crate::schedule;
+use crate::warning::{Topic, Warning};
 use crate::weights::{Embedding, Folder, Hooks, Lora, MANIFEST, MARK, Manifest};
 
 impl Pipeline {
@@ -85,7 +86,15 @@ impl Pipeline {
         let meter = Meter::new(expected(&survey, pack.as_ref(), single.as_ref(), additions).await?);
         let tell = hooks.progress;
         let report = |read, total| meter.report(read, total, tell);
-        let hooks = Hooks { progress: &report, ..hooks };
+        let told = RefCell::new(vec![]);
+        let warn = |warning| told.borrow_mut().push(warning);
+        let hooks = Hooks { progress: &report, warn: &warn, ..hooks };
+        if reader.is_some() {
+            warn(Warning::new(
+                Topic::Memory,
+                "the text encoder runs on the CPU, where prompts take longer: the device has too little memory for it",
+            ));
+        }
         let two = index.class("text_encoder_2").is_some();
         let loras = read_loras(additions, two, hooks).await?;
         let scales: Vec<f32> = additions.loras.iter().map(|(_, scale)| *scale).collect();
@@ -142,6 +151,7 @@ impl Pipeline {
             target,
             small_tiles: savings.tiles,
             reader,
+            warnings: told.take(),
             formats: [format, decoder],
             denoiser: None.into(),
             decoder: None.into(),

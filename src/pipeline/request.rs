@@ -5,6 +5,7 @@ use serde::Serialize;
 use crate::error::{Error, Result};
 use crate::host::Cancel;
 use crate::image::Picture;
+use crate::warning::Warning;
 
 /// The longest side of a picture, in pixels; the GPU's limits come earlier on most devices.
 const MAX_SIDE: usize = 8192;
@@ -262,8 +263,8 @@ pub struct Image {
 #[derive(Clone, Debug)]
 pub struct Report {
     pub images: Vec<Image>,
-    /// Sentences about what was left out, such as the end of an overlong prompt.
-    pub warnings: Vec<String>,
+    /// What was left out, such as the end of an overlong prompt.
+    pub warnings: Vec<Warning>,
     pub steps: usize,
     pub timings: Timings,
     /// For each picture, whether the safety checker found it unsafe; empty if it was not asked.

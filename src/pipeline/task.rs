@@ -6,6 +6,7 @@ use super::{Half, Pipeline};
 use crate::error::{Error, Result};
 use crate::prompt::Chunk;
 use crate::schedule::{self, Schedule};
+use crate::warning::Warning;
 
 pub struct Task {
     pub job: Job,
@@ -20,8 +21,8 @@ pub struct Task {
     pub channels: usize,
     /// For each text encoder the chunks of every row that the U-Net sees.
     pub prompts: Vec<Vec<Vec<Chunk>>>,
-    /// Sentences about what was left out, such as the end of an overlong prompt.
-    pub warnings: Vec<String>,
+    /// What was left out, such as the end of an overlong prompt.
+    pub warnings: Vec<Warning>,
 }
 
 impl Task {

@@ -11,6 +11,7 @@ use crate::plan::{Plan, Recorder, Target};
 use crate::prompt::{self, Chunk};
 use crate::quant::Format;
 use crate::tokenizer::{Files, Tokenizer};
+use crate::warning::{Topic, Warning};
 use crate::weights::{Declarations, Folder, Hooks, join};
 
 /// A tokenizer and its text encoder.
@@ -67,17 +68,19 @@ impl TextPart {
         Ok(())
     }
 
-    /// A prompt as chunks of tokens: one, without weights, unless it is `weighted`. A sentence about what was left out
+    /// A prompt as chunks of tokens: one, without weights, unless it is `weighted`. What was left out
     /// goes to `warnings`, once.
-    pub fn chunks(&self, prompt: &str, weighted: bool, warnings: &mut Vec<String>) -> Vec<Chunk> {
+    pub fn chunks(&self, prompt: &str, weighted: bool, warnings: &mut Vec<Warning>) -> Vec<Chunk> {
         if weighted {
             return prompt::chunks(&self.tokenizer, &prompt::parse(prompt));
         }
         let encoded = self.tokenizer.encode(prompt);
         if let Some(rest) = encoded.overflow {
             let limit = self.tokenizer.length() - 2;
-            let warning =
-                format!("the prompt has {} tokens, {limit} count; left out: {rest}", encoded.tokens);
+            let warning = Warning::new(
+                Topic::Prompt,
+                format!("the prompt has {} tokens, {limit} count; left out: {rest}", encoded.tokens),
+            );
             if !warnings.contains(&warning) {
                 warnings.push(warning);
             }

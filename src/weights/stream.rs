@@ -9,6 +9,7 @@ use super::safetensors::{Dtype, Header, MAX_HEADER_BYTES, TensorInfo};
 use super::source::{ByteStream, Folder, join};
 use crate::error::{Code, Error, Result};
 use crate::host::breathe;
+use crate::warning::Warning;
 
 /// A slab has at most this many bytes of f32, unless [`SLAB_ROWS`] rows (or one longer row) have more.
 pub const SLAB_BYTES: usize = 8 << 20;
@@ -41,10 +42,13 @@ pub struct Hooks<'a> {
     pub cancelled: &'a dyn Fn() -> bool,
     /// Takes what is read, to write a pack of it.
     pub keeping: Option<&'a Keeping>,
+    /// Is told what a caller should know of the files, beside what is an error.
+    pub warn: &'a dyn Fn(Warning),
 }
 
 impl Hooks<'_> {
-    pub const NONE: Hooks<'static> = Hooks { progress: &|_, _| {}, cancelled: &|| false, keeping: None };
+    pub const NONE: Hooks<'static> =
+        Hooks { progress: &|_, _| {}, cancelled: &|| false, keeping: None, warn: &|_| {} };
 }
 
 /// What was read.

@@ -68,7 +68,7 @@ async function inChromium(t, { folder, hashes }, picture, group, tell) {
   const [path] = Object.keys(hashes).filter((name) => name.startsWith("unet/"));
   faults.set(path, failing());
   const load = await measured(create, options);
-  if (load.warnings.length > 0) throw new Error(`the load warns: ${load.warnings.join("; ")}`);
+  if (load.warnings.length > 0) throw new Error(`the load warns: ${JSON.stringify(load.warnings)}`);
   const fetched = log.filter(({ sent }) => sent !== undefined);
   const found = { load: { ...load, stages: stages(load) }, fetched };
   if (picture) {

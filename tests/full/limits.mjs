@@ -30,7 +30,7 @@ export function wrong(group, found) {
   for (const [when, { heap, device, warnings }] of Object.entries({ "the load": load, "the load of what was kept": again })) {
     must(heap < HEAP, `the worker's heap in ${when}: ${megabytes(heap)}, wanted less than ${megabytes(HEAP)}`);
     must(device === group.device, `${when}: it drew on ${device}`);
-    must(warnings.length === 0, `${when}: ${warnings}`);
+    must(warnings.length === 0, `${when}: ${JSON.stringify(warnings)}`);
   }
   const most = WASM + (group.device === "cpu" ? kept : 0);
   for (const { wasm } of [load, again]) must(wasm < most, `the module's memory: ${megabytes(wasm)}, wanted less than ${megabytes(most)}`);

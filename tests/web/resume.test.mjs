@@ -168,7 +168,7 @@ test("a pack that is kept", { timeout: 300_000 }, async (t) => {
     assert.ok(offline.code === "integrity" && offline.message.includes(`${PACKED}: chunk 1 of`), offline.message);
     again();
     const repaired = await draw(page, model);
-    assert.ok(repaired.pixels === pixels && repaired.warnings[0].includes("damaged"), JSON.stringify(repaired));
+    assert.ok(repaired.pixels === pixels && repaired.warnings[0].message.includes("damaged"), JSON.stringify(repaired));
     assert.equal(begin(), CHUNK);
     assert.deepEqual(await draw(page, { ...model, offline: true }), whole);
   });
@@ -312,7 +312,7 @@ test("a full disk in the middle", { timeout: 120_000 }, async (t) => {
     fails(how);
     const drawn = await draw(page, { cache: true, weights: "q8" });
     assert.equal(drawn.pixels, pixels, how);
-    assert.ok(drawn.warnings.length === 1 && drawn.warnings[0].includes(why), `${how}: ${drawn.warnings}`);
+    assert.ok(drawn.warnings.length === 1 && drawn.warnings[0].message.includes(why), `${how}: ${JSON.stringify(drawn.warnings)}`);
     assert.equal(await folders(page), 0);
   }
   // Once full, and then no more: what could not be written is written later.

@@ -136,7 +136,7 @@ test("a tab that is closed during the write", { timeout: 120_000 }, async (t) =>
   faults.clear();
   assert.equal((await draw(other, { ...model, offline: true })).code, "offline");
   const { pixels, warnings } = await draw(other, model);
-  assert.ok(pixels && warnings.length === 0, String(warnings));
+  assert.ok(pixels && warnings.length === 0, JSON.stringify(warnings));
   log.length = 0;
   assert.equal((await draw(other, { ...model, offline: true })).pixels, pixels);
   assert.equal(log.length, 0);
@@ -165,7 +165,7 @@ test("where nothing can be kept", { timeout: 300_000 }, async (t) => {
     await quota(3_000_000);
     const full = await draw(page, model);
     assert.equal(full.pixels, pixels);
-    assert.ok(full.warnings.length === 1 && full.warnings[0].includes("not kept"), String(full.warnings));
+    assert.ok(full.warnings.length === 1 && full.warnings[0].message.includes("not kept"), JSON.stringify(full.warnings));
     assert.deepEqual(await cache(page, "list"), []);
     await quota();
     assert.deepEqual(await draw(page, model), { pixels, warnings: [] });
@@ -252,7 +252,7 @@ test("memory", { timeout: 120_000 }, async (t) => {
       // What has no shader-f16 keeps activations in twice as many bytes.
     }, { weights: "q4", memory: memory + q4.activations - 200_000 });
     assert.deepEqual(drawn[0].warnings, []);
-    assert.match(drawn[1].warnings.join(), /^the text encoder runs on the CPU/);
+    assert.match(drawn[1].warnings.map(({ message }) => message).join(), /^the text encoder runs on the CPU/);
     const far = drawn[0].data.filter((level, i) => Math.abs(level - drawn[1].data[i]) > 1).length;
     assert.ok(far < 0.001 * drawn[0].data.length, `${far} levels differ`);
   });

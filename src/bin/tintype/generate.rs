@@ -10,6 +10,7 @@ use tintype::device::Device;
 use tintype::error::{Error, Result};
 use tintype::host::{Cancel, now};
 use tintype::pipeline::{LoadOptions, Pipeline, Report, Request, Seeds, Stage, Watch};
+use tintype::warning::Warning;
 use tintype::weights::{DiskFolder, Hooks};
 
 use crate::picture::{write_png, write_whole};
@@ -100,13 +101,14 @@ pub async fn run(options: &Options) -> Result<bool> {
     if let Some(path) = &options.dump {
         write_dump(path, &dumped.borrow())?;
     }
-    for warning in pipeline.warnings().iter().chain(&report.warnings) {
+    let warnings: Vec<&Warning> = pipeline.warnings().iter().chain(&report.warnings).collect();
+    for warning in &warnings {
         eprintln!("tintype: {warning}");
     }
     if report.unsafe_images.contains(&true) {
         eprintln!("tintype: the safety checker found the picture unsafe");
     }
-    tell(options, &device, &report, seed, loaded);
+    tell(options, &device, &report, &warnings, seed, loaded);
     Ok(true)
 }
 
@@ -128,7 +130,7 @@ async fn load_model(device: &Device, options: &Options, load: &LoadOptions, bar:
     Pipeline::load_with(device, &model, &folders.additions(), load, hooks).await
 }
 
-fn tell(options: &Options, device: &Device, report: &Report, seed: u64, loaded: f64) {
+fn tell(options: &Options, device: &Device, report: &Report, warnings: &[&Warning], seed: u64, loaded: f64) {
     let (image, t) = (&report.images[0], report.timings);
     if options.json {
         let value = json!({
@@ -136,7 +138,7 @@ fn tell(options: &Options, device: &Device, report: &Report, seed: u64, loaded: 
             "width": image.width, "height": image.height,
             "device": device.kind(), "adapter": device.name(),
             "timings": {"load": loaded, "text": t.text, "denoise": t.denoise, "decode": t.decode},
-            "warnings": report.warnings, "unsafe": report.unsafe_images,
+            "warnings": warnings, "unsafe": report.unsafe_images,
         });
         crate::say(value);
         return;
