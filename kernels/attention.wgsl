@@ -30,6 +30,7 @@ fn attention(@builtin(global_invocation_id) id: vec3<u32>) {
     let last = end - 1u;
     var largest = NEVER;
     var sum = 0.0;
+    var scores = vec4<f32>();
     for (var s = 0u; s < end; s += 4u) {
         let key = min(vec4<u32>(s, s + 1u, s + 2u, s + 3u), vec4<u32>(last));
         let k_row = (image * p.keys + key) * p.k_stride + p.k_at + at;
@@ -44,6 +45,7 @@ fn attention(@builtin(global_invocation_id) id: vec3<u32>) {
                 dot(a, decode(k[k_row.w + j])),
             );
         }
+        scores += score;
         score = select(vec4<f32>(NEVER), score, vec4<u32>(s, s + 1u, s + 2u, s + 3u) < vec4<u32>(end));
         let peak = max(largest, max(max(score.x, score.y), max(score.z, score.w)));
         let shrink = exp(max(largest - peak, -87.0));
@@ -59,6 +61,7 @@ fn attention(@builtin(global_invocation_id) id: vec3<u32>) {
         }
     }
 
+    sum = unless_odd(sum, dot(scores, vec4<f32>(1.0)));
     let y_row = ((image * p.queries + t) * p.heads) * p.head + at;
     for (var c = 0u; c < p.head; c++) {
         y[y_row + c] = encode(acc[c] / sum);

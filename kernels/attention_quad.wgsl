@@ -34,6 +34,7 @@ fn attention_quad(@builtin(global_invocation_id) id: vec3<u32>) {
     }
     var largest = vec4<f32>(NEVER);
     var sum = vec4<f32>();
+    var scores = vec4<f32>();
     for (var s = 0u; s <= last; s += 8u) {
         let key0 = vec4<u32>(s, s + 1u, s + 2u, s + 3u);
         let key1 = key0 + 4u;
@@ -49,6 +50,7 @@ fn attention_quad(@builtin(global_invocation_id) id: vec3<u32>) {
             score0 += a * mat4x4<f32>(decode(k[k0.x + c]), decode(k[k0.y + c]), decode(k[k0.z + c]), decode(k[k0.w + c]));
             score1 += a * mat4x4<f32>(decode(k[k1.x + c]), decode(k[k1.y + c]), decode(k[k1.z + c]), decode(k[k1.w + c]));
         }
+        scores += ((score0[0] + score0[1]) + (score0[2] + score0[3])) + ((score1[0] + score1[1]) + (score1[2] + score1[3]));
         // The last key that each query sees.
         let end = select(vec4<u32>(last), min(query, vec4<u32>(last)), causal);
         score0 = mat4x4<f32>(
@@ -84,6 +86,9 @@ fn attention_quad(@builtin(global_invocation_id) id: vec3<u32>) {
         }
     }
 
+    sum = vec4<f32>(
+        unless_odd(sum.x, scores.x), unless_odd(sum.y, scores.y), unless_odd(sum.z, scores.z), unless_odd(sum.w, scores.w),
+    );
     let y_row = (image * p.queries + query) * p.heads * p.head + at;
     for (var c = 0u; c < p.head; c++) {
         let rows = transpose(acc[c]);

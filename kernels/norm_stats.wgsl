@@ -1,9 +1,10 @@
 // norm_stats: mean and sum of squared deviations of every channel over one slab of pixels; the first
 // third of a group norm. Per channel, not per group, since a group may cross the seam of a skip
 // connection. Two passes over the slab, because E[x^2] - E[x]^2 cancels when the mean is large.
+// Counts what is wrong with the values (lib/watch.wgsl).
 // Grid: x = channels / 4, y = images * slabs.
 // Twin: tests/twin/norm_stats.rs
-//# use elem
+//# use elem watch
 
 struct Params {
     first: u32,
@@ -18,7 +19,8 @@ struct Params {
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> x1: array<Elem>;              // [images, pixels, channels1]
 @group(0) @binding(2) var<storage, read> x2: array<Elem>;              // [images, pixels, channels2]
-@group(0) @binding(3) var<storage, read_write> stats: array<vec4<f32>>; // [images, slabs, channels, 2]
+@group(0) @binding(3) var<storage, read_write> watch: array<atomic<u32>, 4>;
+@group(0) @binding(4) var<storage, read_write> stats: array<vec4<f32>>; // [images, slabs, channels, 2]
 
 fn load(pixel: u32, c: u32) -> vec4<f32> {
     if c < p.channels1 {
@@ -39,8 +41,18 @@ fn norm_stats(@builtin(global_invocation_id) id: vec3<u32>) {
     let begin = row % p.slabs * p.slab;
     let end = min(begin + p.slab, p.pixels);
     var sum = vec4<f32>();
+    var worst = vec4<u32>();
     for (var i = begin; i < end; i++) {
-        sum += load(image * p.pixels + i, c);
+        let v = load(image * p.pixels + i, c);
+        sum += v;
+        worst = max(worst, magnitude(v));
+    }
+    if faulty(worst) {
+        var found = vec2<u32>();
+        for (var i = begin; i < end; i++) {
+            found += faults(magnitude(load(image * p.pixels + i, c)));
+        }
+        count_faults(found);
     }
     let mean = sum / f32(end - begin);
     var squares = vec4<f32>();

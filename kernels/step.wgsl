@@ -3,9 +3,10 @@
 //   p = clamp(a * x + b * m, -clip, clip)
 //   x' = c * p + d * x + e * m + f * noise + g1 * b1 + g2 * b2 + g3 * b3
 // Before that, if s is not 0, the prediction of the step before becomes b1, b1 becomes b2, b2 becomes b3.
+// Counts what is wrong with the model output (lib/watch.wgsl).
 // Grid: x = 1, y = elements of x.
 // Twin: tests/twin/step.rs
-//# use elem
+//# use elem watch
 
 const GUIDED: u32 = 1u;
 
@@ -19,8 +20,9 @@ struct Params {
 @group(0) @binding(1) var<storage, read> coefficients: array<vec4<f32>>; // [3]: a b clip g, c d e f, g1 g2 g3 s
 @group(0) @binding(2) var<storage, read> model: array<Elem>;              // [count] or [2 * count]
 @group(0) @binding(3) var<storage, read> noise: array<vec4<f32>>;         // [count]
-@group(0) @binding(4) var<storage, read_write> x: array<vec4<f32>>;       // [count]
-@group(0) @binding(5) var<storage, read_write> predictions: array<vec4<f32>>; // [4 * count]: p, b1, b2, b3
+@group(0) @binding(4) var<storage, read_write> watch: array<atomic<u32>, 4>;
+@group(0) @binding(5) var<storage, read_write> x: array<vec4<f32>>;       // [count]
+@group(0) @binding(6) var<storage, read_write> predictions: array<vec4<f32>>; // [4 * count]: p, b1, b2, b3
 
 @compute @workgroup_size(1, 64)
 fn step(@builtin(global_invocation_id) id: vec3<u32>) {
@@ -32,9 +34,13 @@ fn step(@builtin(global_invocation_id) id: vec3<u32>) {
     let l = coefficients[1];
     let before = coefficients[2];
     var m = decode(model[i]);
+    var found = faults(magnitude(m));
     if (p.flags & GUIDED) != 0u {
-        m += k.w * (decode(model[p.count + i]) - m);
+        let prompted = decode(model[p.count + i]);
+        found += faults(magnitude(prompted));
+        m += k.w * (prompted - m);
     }
+    count_faults(found);
     let at = vec3<u32>(1u, 2u, 3u) * p.count + i;
     if before.w != 0.0 {
         predictions[at.z] = predictions[at.y];

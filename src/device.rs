@@ -9,7 +9,7 @@ use crate::error::{Code, Error, Result};
 use crate::gpu;
 use crate::gpu::Gpu;
 use crate::host::Cancel;
-use crate::plan::{Block, Limits, Plan, Target};
+use crate::plan::{Block, Faults, Limits, Plan, Target, WATCH};
 use crate::shape::Elem;
 use crate::weights::{Checkpoint, Declarations, Folder, Handle, Hooks, Table};
 
@@ -260,6 +260,36 @@ impl Session {
                 gpu.settle(session.read_bytes(gpu, name).await).await
             }
             (Session::Cpu(session), _) => Ok(session.read_bytes(name)),
+            _ => panic!("a session of another device"),
+        }
+    }
+
+    /// Sets the counters of what is wrong with a network's values to zero.
+    pub fn reset_watch(&self, device: &Device) {
+        if self.plan().inputs.contains_key(WATCH) {
+            self.write(device, WATCH, &[0.0; 4]);
+        }
+    }
+
+    /// Reads as [`Self::read`], and what was wrong with the network's values since [`Self::reset_watch`], in one turn.
+    pub async fn read_watched(&self, device: &Device, name: &str) -> Result<(Vec<f32>, Faults)> {
+        match (self, device) {
+            (Session::Gpu(session), Device::Gpu(gpu)) => {
+                let (bytes, faults) = gpu.settle(session.read_watched(gpu, name).await).await?;
+                Ok((gpu::decode(session.plan.named(name), &bytes), faults))
+            }
+            (Session::Cpu(session), _) => Ok((session.read(name), session.faults())),
+            _ => panic!("a session of another device"),
+        }
+    }
+
+    /// Reads as [`Self::read_bytes`], and as [`Self::read_watched`].
+    pub async fn read_bytes_watched(&self, device: &Device, name: &str) -> Result<(Vec<u8>, Faults)> {
+        match (self, device) {
+            (Session::Gpu(session), Device::Gpu(gpu)) => {
+                gpu.settle(session.read_watched(gpu, name).await).await
+            }
+            (Session::Cpu(session), _) => Ok((session.read_bytes(name), session.faults())),
             _ => panic!("a session of another device"),
         }
     }

@@ -11,5 +11,6 @@ mod wait;
 mod weights;
 
 pub use context::{AdapterInfo, Gpu};
+pub use readback::decode;
 pub use session::Session;
 pub use weights::GpuWeights;

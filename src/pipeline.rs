@@ -13,6 +13,7 @@ mod origin;
 mod parts;
 mod pictures;
 mod plans;
+mod precision;
 mod preview;
 mod request;
 mod start;
@@ -21,7 +22,7 @@ mod text;
 mod tiles;
 mod vision;
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 
 pub use decode::{Decoder, Half, Network, VaePart, vae_plan};
 pub use denoise::{Denoiser, UnetPart, step_coefficients};
@@ -37,10 +38,10 @@ pub use text::{TextNetwork, TextPart, text_plan};
 pub use vision::{Encoded, SafetyPart, Verdict, VisionPart, prompt_embeds};
 
 use crate::device::Device;
-use crate::error::Result;
+use crate::error::{Code, Result};
 use crate::host::now;
 pub use crate::model::clip::HiddenState;
-use crate::plan::{Plan, Target};
+use crate::plan::{Faults, Plan, Target};
 use crate::quant::Format;
 use crate::schedule;
 use crate::shape::nchw;
@@ -49,9 +50,11 @@ use crate::weights::Lora;
 use conditions::Reading;
 use course::Course;
 use decode::decoding_work;
+use precision::{Part, Precision};
 use preview::Colours;
 use start::{Draws, Start};
 use task::Task;
+use tiles::Tiles;
 
 /// A loaded model on a device.
 pub struct Pipeline {
@@ -71,7 +74,7 @@ pub struct Pipeline {
     latent_consistency: bool,
     /// Whether an empty negative prompt stands for zeros (SDXL).
     zeros_for_empty_prompt: bool,
-    target: Target,
+    precision: Precision,
     /// Whether pictures are decoded in small tiles, since the device has too little memory.
     small_tiles: bool,
     /// Where the text encoders are, if not on the device, and what their plans are recorded for.
@@ -94,7 +97,8 @@ impl Pipeline {
 
     /// The device of the text encoders, given that of the rest.
     fn reader<'a>(&'a self, device: &'a Device) -> (&'a Device, &'a Target) {
-        self.reader.as_ref().map_or((device, &self.target), |(device, target)| (device, target))
+        let target = self.precision.target(Part::Text);
+        self.reader.as_ref().map_or((device, target), |(device, target)| (device, target))
     }
 
     /// What of the loading differs from what was asked for.
@@ -116,22 +120,48 @@ impl Pipeline {
     pub async fn generate(&self, device: &Device, request: &Request, watch: &Watch<'_>) -> Result<Report> {
         self.check_loras()?;
         let task = self.task(request)?;
-        let readings = self.readings(device, request, &task)?;
-        let (job, target) = (task.job, &self.target);
+        let last = Cell::new(0.0f64);
+        let progress = |stage, fraction| {
+            last.set(last.get().max(fraction));
+            (watch.progress)(stage, last.get());
+        };
+        let watch = Watch { cancel: watch.cancel.clone(), progress: &progress, ..*watch };
+        // At most once more for each network that halves do not suffice for.
+        loop {
+            if let Some(report) = self.attempt(device, request, &task, &watch).await? {
+                return Ok(report);
+            }
+        }
+    }
+
+    /// None if it has to be done again, with a network in f32.
+    async fn attempt(
+        &self,
+        device: &Device,
+        request: &Request,
+        task: &Task,
+        watch: &Watch<'_>,
+    ) -> Result<Option<Report>> {
+        let readings = self.readings(device, request, task)?;
+        let (job, precision) = (task.job, &self.precision);
+        let target = |part| precision.target(part);
         // The last sessions are taken out while they work: a second call meanwhile makes its own.
         let kept = self.denoiser.take().filter(|d| d.job == job);
         let kept_decoder = self.decoder.take().filter(|d| d.tiles.size == job.size);
         // Both plans are checked before either takes memory.
-        let plan = kept.is_none().then(|| self.unet.plan(device, target, job)).transpose()?;
+        let plan = kept.is_none().then(|| self.unet.plan(device, target(Part::Denoiser), job)).transpose();
+        let plan = plan.map_err(|error| precision.explain(Part::Denoiser, error))?;
         let decoding = kept_decoder
             .is_none()
-            .then(|| self.vae.decoding(device, target, job.size, self.small_tiles))
+            .then(|| self.vae.decoding(device, target(Part::Decoder), job.size, self.small_tiles))
             .transpose()?;
         let denoise_plan = plan.as_ref().or(kept.as_ref().map(Denoiser::plan)).expect("one of both");
         let kept_decoding = kept_decoder.as_ref().map(|decoder| (&decoder.tiles, decoder.plan()));
         let (tiles, decode_plan) =
             decoding.as_ref().map(|(tiles, plan)| (tiles, plan)).or(kept_decoding).expect("one of both");
-        let work = self.work(&task, &readings, denoise_plan, decoding_work(tiles, decode_plan), watch);
+        let room = precision.check(Part::Denoiser, denoise_plan, &[decode_plan]);
+        room.map_err(|error| precision.explain(Part::Denoiser, error))?;
+        let work = self.work(task, &readings, denoise_plan, decoding_work(tiles, decode_plan), watch);
         let texts = readings.iter().flatten().map(|reading| &reading.plan);
         let texts = texts.filter(|_| self.reader.is_none());
         let plans: Vec<&Plan> = texts.chain([denoise_plan, decode_plan]).collect();
@@ -139,17 +169,36 @@ impl Pipeline {
         let compiled = |done, count| course.compile(done, count);
         device.compile(&plans, &compiled, &|| watch.cancel.is_cancelled()).await?;
         let denoiser = match (kept, plan) {
-            (_, Some(plan)) => self.unet.denoiser(device, plan, job).await?,
+            (_, Some(plan)) => {
+                let denoiser = self.unet.denoiser(device, plan, job).await;
+                denoiser.map_err(|error| precision.explain(Part::Denoiser, error))?
+            }
             (kept, None) => kept.expect("no plan was needed"),
         };
-        let decoder = match (kept_decoder, decoding) {
-            (_, Some(decoding)) => self.vae.decoder(device, target, decoding).await?,
+        let mut decoder = Some(match (kept_decoder, decoding) {
+            (_, Some(decoding)) => self.decoder(device, job.size, decoding).await?,
             (kept, None) => kept.expect("no plan was needed"),
-        };
-        let report = self.draw(device, request, &task, readings, &denoiser, &decoder, watch, &course).await;
-        self.denoiser.replace(Some(denoiser));
-        self.decoder.replace(Some(decoder));
+        });
+        let report =
+            self.draw(device, request, task, readings, &denoiser, &mut decoder, watch, &course).await;
+        if !matches!(report, Ok(None)) {
+            self.denoiser.replace(Some(denoiser));
+            self.decoder.replace(decoder);
+        }
         report
+    }
+
+    /// The decoder of one picture; in halves where f32 that its configuration wants has no room.
+    async fn decoder(&self, device: &Device, size: [u32; 2], decoding: (Tiles, Plan)) -> Result<Decoder> {
+        let precision = &self.precision;
+        match self.vae.decoder(device, precision.target(Part::Decoder), decoding).await {
+            Err(error) if error.code == Code::OutOfMemory && precision.lower(Part::Decoder) => {
+                let target = precision.target(Part::Decoder);
+                let decoding = self.vae.decoding(device, target, size, self.small_tiles)?;
+                self.vae.decoder(device, target, decoding).await
+            }
+            decoder => decoder,
+        }
     }
 
     /// Executed FLOPs of a request.
@@ -178,19 +227,22 @@ impl Pipeline {
         task: &Task,
         readings: Vec<Vec<Reading<'_>>>,
         denoiser: &Denoiser,
-        decoder: &Decoder,
+        decoder: &mut Option<Decoder>,
         watch: &Watch<'_>,
         course: &Course<'_>,
-    ) -> Result<Report> {
+    ) -> Result<Option<Report>> {
         let begun = now();
-        let conditions = self.conditions(device, request, task, readings, watch, course).await?;
+        let Some(conditions) = self.conditions(device, request, task, readings, watch, course).await? else {
+            return Ok(None);
+        };
         denoiser.set_conditions(device, &conditions, &watch.cancel).await?;
         self.show_pictures(device, request, task, denoiser, watch).await?;
         let encoded = now();
         let mut draws = Draws::new(request.seeds.all(), task);
         let start = self.start(device, request, task, &mut draws, watch).await?;
-        let sessions = (denoiser, decoder);
+        let sessions = (denoiser, decoder.as_ref().expect("a decoder"));
         let latents = self.denoise(device, request, task, sessions, start, draws, watch, course).await?;
+        let Some(latents) = latents else { return Ok(None) };
         let denoised = now();
         let mut images = self.decode(device, task, decoder, &latents, watch, course).await?;
         let unsafe_images = self.check_safety(device, request, &mut images, watch).await?;
@@ -198,19 +250,21 @@ impl Pipeline {
         let timings =
             Timings { text: encoded - begun, denoise: denoised - encoded, decode: now() - denoised };
         let mut warnings = task.warnings.clone();
-        if decoder.tiles.count() > 1 {
-            let [height, width] =
-                decoder.tiles.tile.map(|side| side as usize * self.vae.config.spatial_factor());
-            let tiles = decoder.tiles.count();
+        warnings.extend(self.precision.warnings());
+        let tiles = &decoder.as_ref().expect("the decoder that was used").tiles;
+        if tiles.count() > 1 {
+            let [height, width] = tiles.tile.map(|side| side as usize * self.vae.config.spatial_factor());
+            let tiles = tiles.count();
             warnings.push(Warning::new(
                 Topic::Memory,
                 format!("the picture was decoded in {tiles} tiles of {width}x{height}: one piece takes more than the device can hold"),
             ));
         }
-        Ok(Report { images, warnings, steps: task.schedule.steps.len(), timings, unsafe_images })
+        Ok(Some(Report { images, warnings, steps: task.schedule.steps.len(), timings, unsafe_images }))
     }
 
-    /// From the first sample to latents, `[N, h, w, C]`. After the first sample's draws come those that the steps want.
+    /// From the first sample to latents, `[N, h, w, C]`. After the first sample's draws come those that the steps want. None
+    /// if it has to be done again in f32.
     #[expect(
         clippy::too_many_arguments,
         reason = "one run's whole state; a struct of it would be used here alone"
@@ -225,7 +279,7 @@ impl Pipeline {
         mut draws: Draws,
         watch: &Watch<'_>,
         course: &Course<'_>,
-    ) -> Result<Vec<f32>> {
+    ) -> Result<Option<Vec<f32>>> {
         denoiser.start(device, &start.latents);
         if let Some(channels) = &start.channels {
             denoiser.set_channels(device, channels);
@@ -258,11 +312,49 @@ impl Pipeline {
                 dump(&format!("latents.{i}"), [task.job.images as usize, task.channels, h, w], latents);
             }
         }
-        denoiser.latents(device).await
+        let (latents, faults) = denoiser.result(device).await?;
+        let elem = self.precision.target(Part::Denoiser).elem;
+        let halves = steps.len() as u64 * denoiser.watched_halves();
+        Ok((!self.precision.again(Part::Denoiser, elem, faults, halves)?).then_some(latents))
     }
 
-    /// One picture after the other, so that a batch takes the memory of one.
+    /// One picture after the other, so that a batch takes the memory of one; all of them again, by another decoder, if they
+    /// have to be decoded in f32.
     async fn decode(
+        &self,
+        device: &Device,
+        task: &Task,
+        decoder: &mut Option<Decoder>,
+        latents: &[f32],
+        watch: &Watch<'_>,
+        course: &Course<'_>,
+    ) -> Result<Vec<Image>> {
+        let precision = &self.precision;
+        loop {
+            let elem = precision.target(Part::Decoder).elem;
+            let current = decoder.as_ref().expect("a decoder");
+            let (images, faults) = self.decode_by(device, task, current, latents, watch, course).await?;
+            let halves = u64::from(task.job.images) * current.watched_halves();
+            if !precision.again(Part::Decoder, elem, faults, halves)? {
+                return Ok(images);
+            }
+            // Its memory is wanted.
+            decoder.take();
+            let target = precision.target(Part::Decoder);
+            let exact = async {
+                let decoding = self.vae.decoding(device, target, task.job.size, self.small_tiles)?;
+                let decoding = match precision.check(Part::Decoder, &decoding.1, &[]) {
+                    Ok(()) => decoding,
+                    Err(_) => self.vae.decoding(device, target, task.job.size, true)?,
+                };
+                precision.check(Part::Decoder, &decoding.1, &[])?;
+                self.vae.decoder(device, target, decoding).await
+            };
+            *decoder = Some(exact.await.map_err(|error| precision.explain(Part::Decoder, error))?);
+        }
+    }
+
+    async fn decode_by(
         &self,
         device: &Device,
         task: &Task,
@@ -270,14 +362,16 @@ impl Pipeline {
         latents: &[f32],
         watch: &Watch<'_>,
         course: &Course<'_>,
-    ) -> Result<Vec<Image>> {
+    ) -> Result<(Vec<Image>, Faults)> {
         let (count, width, height) = (task.job.images as usize, task.width, task.height);
         let mut images = vec![];
         let mut floats = vec![];
+        let mut faults = Faults::default();
         for latent in latents.chunks_exact(task.channels * task.pixels()) {
             let progress = course.part(Stage::Decode, decoder.work());
-            let rgba = decoder.decode(device, latent, &watch.cancel, &progress).await?;
+            let (rgba, found) = decoder.decode(device, latent, &watch.cancel, &progress).await?;
             images.push(Image { width, height, rgba });
+            faults = faults.and(found);
             if watch.dump.is_some() {
                 floats.extend(decoder.sample(device).await?.iter().map(|v| (v / 2.0 + 0.5).clamp(0.0, 1.0)));
             }
@@ -285,7 +379,7 @@ impl Pipeline {
         if let Some(dump) = watch.dump {
             dump("image", [count, height, width, 3], floats);
         }
-        Ok(images)
+        Ok((images, faults))
     }
 }
 

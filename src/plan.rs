@@ -3,6 +3,7 @@
 
 mod memory;
 mod print;
+mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -13,6 +14,7 @@ use crate::shape::{Elem, Shape};
 use crate::weights::Handle;
 
 pub use print::Summary;
+pub use watch::{Faults, WATCH};
 
 /// What a plan is recorded for.
 #[derive(Clone, Debug)]
@@ -197,6 +199,16 @@ impl Plan {
         found.unwrap_or_else(|| panic!("the plan has no output {name}"))
     }
 
+    /// Halves that the kernels of a section look at for what is wrong with them; 0 if the plan has no such section.
+    pub fn watched_halves(&self, section: &str) -> u64 {
+        let Some(watch) = self.inputs.get(WATCH) else { return 0 };
+        let steps =
+            self.sections.iter().filter(|s| s.name == section).flat_map(|s| &self.steps[s.steps.clone()]);
+        let watched = steps.filter(|s| tensors_of(s, Access::ReadWrite).any(|t| t == watch.id));
+        let read = watched.flat_map(|s| tensors_of(s, Access::Read)).map(|id| self.tensors[id.0 as usize]);
+        read.filter(|t| t.elem != Elem::F32).map(|t| t.shape.fours() * 4).sum()
+    }
+
     /// Bytes that a step reads and writes.
     pub fn bytes_moved(&self, step: &Step) -> u64 {
         let bytes = |b: &Binding| match b {
@@ -240,6 +252,14 @@ impl Recorder {
         let t = self.tensor_of(shape, elem);
         assert!(self.inputs.insert(name.to_owned(), t).is_none(), "two inputs {name}");
         t
+    }
+
+    /// What kernels count wrong values in. An input, since the caller sets it to zero.
+    pub fn watch(&mut self) -> Tensor {
+        match self.inputs.get(WATCH) {
+            Some(watch) => *watch,
+            None => self.input(WATCH, Shape::new(1, 1, 1, 4), Elem::F32),
+        }
     }
 
     /// A tensor that the caller reads after a run.

@@ -225,7 +225,7 @@ impl Generator {
 
 /// What a model needs, before its weights are read: for each of "f32", "f16", "q8" and "q4" an object of bytes
 /// `{ weights, activations, rows }`; `fitting`, the one that "auto" takes; and `savings`, what else is given up for
-/// `memory`: "text" and "tiles". Rows of tokens are not on the device.
+/// `memory`: "text", "tiles" and "halves". Rows of tokens are not on the device.
 #[wasm_bindgen]
 pub async fn estimate(source: Source, options: JsValue) -> std::result::Result<JsValue, JsValue> {
     needs(&source, &Options(options)).await.map_err(to_js)
@@ -245,8 +245,9 @@ async fn needs(source: &Source, options: &Options) -> Result<JsValue> {
     let fitting = survey.fit(&load, half, &target)?;
     let (format, savings) =
         fitting.map_or((load.weights, load.savings), |needs| (needs.format, needs.savings));
-    let savings =
-        [("text", savings.text), ("tiles", savings.tiles)].into_iter().filter(|(_, given_up)| *given_up);
+    let savings = [("text", savings.text), ("tiles", savings.tiles), ("halves", savings.halves)]
+        .into_iter()
+        .filter(|(_, given_up)| *given_up);
     let savings: Array = savings.map(|(name, _)| JsValue::from(name)).collect();
     let mut fields = vec![("fitting", format.as_str().into()), ("savings", savings.into())];
     for format in Format::ALL {

@@ -72,7 +72,7 @@ fn what_is_given_up_when_the_smallest_weights_are_too_large() {
     let fit = |mega, gpu| survey.fit(&options("auto", mega, true), gpu, &target).map(|needs| needs.unwrap());
     let q4 = fit(1200, true).unwrap();
     let text = fit(1100, true).unwrap();
-    assert_eq!((text.format, text.savings), (Format::Q4, Savings { text: true, tiles: false }));
+    assert_eq!((text.format, text.savings), (Format::Q4, Savings { text: true, ..Savings::default() }));
     // The encoder is somewhere, and its activations are not on the device.
     assert_eq!(text.weights + text.beside, q4.weights + q4.beside);
     assert!(text.weights + 150 * MEGA < q4.weights && text.activations < q4.activations);
@@ -83,7 +83,7 @@ fn what_is_given_up_when_the_smallest_weights_are_too_large() {
     assert_eq!(fit(700, true).unwrap_err().code, Code::LimitTooLow);
     // A CPU has nothing beside it.
     let cpu = fit(1000, false).unwrap();
-    assert_eq!(cpu.savings, Savings { text: false, tiles: true });
+    assert_eq!(cpu.savings, Savings { tiles: true, ..Savings::default() });
 }
 
 #[test]
@@ -162,7 +162,7 @@ fn a_picture_in_tiles_is_nearly_that_in_one_piece() {
         let (mut report, ..) = draw(&Device::Cpu, &pipeline, &request);
         report.images.remove(0).rgba
     };
-    let psnr = psnr(&draw(Savings::default()), &draw(Savings { text: false, tiles: true }));
+    let psnr = psnr(&draw(Savings::default()), &draw(Savings { tiles: true, ..Savings::default() }));
     assert!((30.0..100.0).contains(&psnr), "{psnr} dB");
 }
 
@@ -177,7 +177,7 @@ fn a_text_encoder_beside_the_gpu_reads_the_same() {
             };
             let request = Request { steps: Some(1), ..Request::new("a lighthouse", 4) };
             let [(report, wanted), (beside, found)] = [false, true].map(|text| {
-                let pipeline = load(Savings { text, tiles: false });
+                let pipeline = load(Savings { text, ..Savings::default() });
                 assert_eq!(pipeline.warnings().len(), usize::from(text));
                 let (report, latents, _) = draw(device, &pipeline, &request);
                 (report, latents)

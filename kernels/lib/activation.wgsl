@@ -49,12 +49,19 @@ fn gelu(v: vec4<f32>) -> vec4<f32> {
     return 0.5 * v * (1.0 + erf(v * 0.7071067811865476));
 }
 
+// What is not a number stays so, where a maximum may make zero of it: bits of negative numbers lie between two bounds.
+fn relu(v: vec4<f32>) -> vec4<f32> {
+    let bits = bitcast<vec4<u32>>(v);
+    let negative = bits - vec4<u32>(0x80000000u) <= vec4<u32>(0x7f800000u);
+    return select(v, vec4<f32>(), negative);
+}
+
 fn activate(kind: u32, v: vec4<f32>) -> vec4<f32> {
     switch kind {
         case 1u: { return silu(v); }
         case 2u: { return gelu(v); }
         case 3u: { return v * sigmoid(1.702 * v); }
-        case 4u: { return max(v, vec4<f32>(0.0)); }
+        case 4u: { return relu(v); }
         case 5u: { return 3.0 * precise_tanh(v / 3.0); }
         case 6u: { return 2.0 * v - 1.0; }
         case 7u: { return 0.5 * v * (1.0 + precise_tanh(0.7978845608028654 * (v + 0.044715 * v * v * v))); }

@@ -25,3 +25,10 @@ struct Params {
 @group(0) @binding(2) var<storage, read> k: array<Elem>;               // [images, keys, k_stride]
 @group(0) @binding(3) var<storage, read> v: array<Elem>;               // [images, keys, v_stride]
 @group(0) @binding(4) var<storage, read_write> y: array<Elem>;         // [images, queries, heads * head]
+
+// The sum of a query's weights, but no number where the sum of its scores is not finite: the largest of scores and the
+// bounds of the exponential would hide it.
+fn unless_odd(sum: f32, scores: f32) -> f32 {
+    let bits = bitcast<u32>(scores);
+    return select(sum, bitcast<f32>(bits | 0x7fc00000u), (bits & 0x7f800000u) == 0x7f800000u);
+}

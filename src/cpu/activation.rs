@@ -6,7 +6,8 @@ pub fn activate(kind: u32, values: &mut [f32]) {
         1 => |v| v * sigmoid(v),
         2 => gelu,
         3 => |v| v * sigmoid(1.702 * v),
-        4 => |v| v.max(0.0),
+        // What is not a number stays so.
+        4 => |v| if v <= 0.0 { 0.0 } else { v },
         5 => |v| 3.0 * (v / 3.0).tanh(),
         6 => |v| 2.0 * v - 1.0,
         7 => |v| 0.5 * v * (1.0 + (0.797_884_6 * (v + 0.044715 * v * v * v)).tanh()),

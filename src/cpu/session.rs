@@ -7,7 +7,7 @@ use std::rc::Rc;
 use super::{Weights, attention, conv, elementwise, matmul, norm};
 use crate::error::Result;
 use crate::host::{Cancel, breathe, now};
-use crate::plan::{Binding, Plan, Step, Tensor};
+use crate::plan::{Binding, Faults, Plan, Step, Tensor, WATCH};
 
 pub struct Session {
     pub plan: Plan,
@@ -56,6 +56,12 @@ impl Session {
         bytemuck::cast_slice(buffer)[..tensor.bytes() as usize].to_vec()
     }
 
+    /// What was wrong with the values since the counters were set to zero.
+    pub fn faults(&self) -> Faults {
+        let watched = self.plan.inputs.get(WATCH).map(|t| self.buffers.borrow()[self.buffer(t)][0].to_bits());
+        Faults::stored([watched.unwrap_or(0), 0])
+    }
+
     /// Runs a section. `progress` gets the fraction of its work that is done, from 0 to 1.
     pub async fn run(&self, section: &str, cancel: &Cancel, progress: &dyn Fn(f64)) -> Result<()> {
         let steps = &self.plan.steps[self.plan.section(section)];
@@ -94,12 +100,13 @@ impl Session {
         let p = &step.params[..];
         let kernel = step.variant.get().kernel;
         if kernel == "step" {
-            let sample = at(3).expect("a sample");
+            let sample = at(4).expect("a sample");
             let mut x = std::mem::take(&mut buffers[sample]);
             let [k, model, noise] = [0, 1, 2].map(|i| &buffers[at(i).expect("a tensor")][..]);
             elementwise::step(p, k, model, noise, &mut x, &mut y);
             buffers[sample] = x;
             buffers[written] = y;
+            self.watch(step, &mut buffers);
             return;
         }
         let read = |i: usize| at(i).map_or(&[][..], |b| &buffers[b][..]);
@@ -135,7 +142,31 @@ impl Session {
             "multiply_add" => elementwise::multiply_add(read(0), out),
             other => panic!("the kernel {other} has no CPU form"),
         }
+        // Statistics are finite where every value is.
+        let suspect = kernel == "image" || kernel == "norm_stats" && !out.iter().all(|v| v.is_finite());
         buffers[written] = y;
+        if suspect {
+            self.watch(step, &mut buffers);
+        }
+    }
+
+    /// Counts what is wrong with the values that a step has read.
+    fn watch(&self, step: &Step, buffers: &mut [Vec<f32>]) {
+        let (inputs, watch): (&[usize], usize) = match step.variant.get().kernel {
+            "norm_stats" => (&[0, 1], 2),
+            "image" => (&[0], 1),
+            "step" => (&[1], 3),
+            other => panic!("the kernel {other} watches nothing"),
+        };
+        let tensor = |i: usize| match step.bindings[i] {
+            Binding::Tensor(id) => Some(&self.plan.tensors[id.0 as usize]),
+            _ => None,
+        };
+        let values = |t: &Tensor| &buffers[self.buffer(t)][..t.shape.fours() as usize * 4];
+        let faults = inputs.iter().filter_map(|&i| tensor(i)).map(|t| Faults::of(values(t), false));
+        let found = faults.fold(Faults::default(), Faults::and).not_finite;
+        let counter = &mut buffers[self.buffer(tensor(watch).expect("counters"))][0];
+        *counter = f32::from_bits(counter.to_bits().saturating_add(found));
     }
 
     fn buffer(&self, tensor: &Tensor) -> usize {

@@ -35,10 +35,20 @@ pub fn decode(tensor: &Tensor, bytes: &[u8]) -> Vec<f32> {
 impl Gpu {
     /// The first `size` bytes of a buffer.
     pub(super) async fn read(&self, buffer: &wgpu::Buffer, size: u64) -> Result<Vec<u8>> {
+        self.read_together(&[(buffer, size)]).await
+    }
+
+    /// The first bytes of several buffers, one behind the other, in one turn.
+    pub(super) async fn read_together(&self, parts: &[(&wgpu::Buffer, u64)]) -> Result<Vec<u8>> {
+        let size = parts.iter().map(|(_, size)| size).sum();
         let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
         let staging = self.allocate(|| self.buffer("readback", size, usage)).await?;
         let mut encoder = self.device.create_command_encoder(&Default::default());
-        encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, size);
+        let mut at = 0;
+        for (buffer, size) in parts {
+            encoder.copy_buffer_to_buffer(buffer, 0, &staging, at, *size);
+            at += size;
+        }
         self.queue.submit([encoder.finish()]);
         let (sender, mapped) = signal();
         staging.map_async(wgpu::MapMode::Read, .., move |result| sender.send(result));

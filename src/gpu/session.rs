@@ -10,7 +10,7 @@ use super::{Gpu, GpuWeights, readback};
 use crate::error::Result;
 use crate::host::{Cancel, now};
 use crate::kernels::Access;
-use crate::plan::{Binding, Plan, Tensor};
+use crate::plan::{Binding, Faults, Plan, Tensor, WATCH};
 
 /// A dispatch longer than this is cut into bands, so that no watchdog and no user waits for it.
 const BAND_SECONDS: f64 = 0.05;
@@ -128,6 +128,19 @@ impl Session {
     pub async fn read_bytes(&self, gpu: &Gpu, name: &str) -> Result<Vec<u8>> {
         let tensor = self.plan.named(name);
         gpu.read(self.buffer(tensor), tensor.bytes()).await
+    }
+
+    /// The stored bytes of an output, and what was wrong with the values since the counters were set to zero.
+    pub async fn read_watched(&self, gpu: &Gpu, name: &str) -> Result<(Vec<u8>, Faults)> {
+        let tensor = self.plan.named(name);
+        let Some(watch) = self.plan.inputs.get(WATCH) else {
+            return Ok((self.read_bytes(gpu, name).await?, Faults::default()));
+        };
+        let parts = [tensor, watch].map(|t| (self.buffer(t), t.bytes()));
+        let mut bytes = gpu.read_together(&parts).await?;
+        let counters = bytes.split_off(tensor.bytes() as usize);
+        let words = [0, 4].map(|at| u32::from_le_bytes(counters[at..at + 4].try_into().expect("four bytes")));
+        Ok((bytes, Faults::stored(words)))
     }
 
     /// Fills every buffer with NaN, so that a test sees what is read before it was written.

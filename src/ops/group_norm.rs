@@ -30,11 +30,12 @@ pub fn group_norm(
     let elem = x.elem.as_str();
 
     let stats = r.tensor_of(Shape::new(images, slabs, 2, shape.c), Elem::F32);
+    let watch = r.watch();
     let params = NormStatsParams { first: 0, images, pixels, channels1, channels2, slabs, slab };
     r.step(Step {
         variant: find("norm_stats", elem),
         params: bytemuck::bytes_of(&params).to_vec(),
-        bindings: vec![x.into(), x2.into(), stats.into()],
+        bindings: vec![x.into(), x2.into(), watch.into(), stats.into()],
         threads: [channels, images * slabs],
         cost: Cost { model_flops: 0, executed_flops: 16 * shape.fours() },
     });

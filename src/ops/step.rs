@@ -22,11 +22,19 @@ pub fn step(
     assert!(predictions.shape.fours() == 4 * count, "{} for {}", predictions.shape, sample.shape);
     let guided = model.shape.fours() == 2 * count;
     assert!(guided || model.shape.fours() == count, "{} for {}", model.shape, sample.shape);
+    let watch = r.watch();
     let params = StepParams { first: 0, count: count as u32, flags: if guided { GUIDED } else { 0 } };
     r.step(Step {
         variant: find("step", model.elem.as_str()),
         params: bytemuck::bytes_of(&params).to_vec(),
-        bindings: vec![coefficients.into(), model.into(), noise.into(), sample.into(), predictions.into()],
+        bindings: vec![
+            coefficients.into(),
+            model.into(),
+            noise.into(),
+            watch.into(),
+            sample.into(),
+            predictions.into(),
+        ],
         threads: [1, params.count],
         cost: Cost { model_flops: 0, executed_flops: 68 * count },
     });

@@ -1,6 +1,7 @@
 //! Compiling ahead, so that the first picture does not pause.
 
 use super::networks::{Job, denoise_plan};
+use super::precision::Part;
 use super::request::Request;
 use super::text::text_plan;
 use super::vision::vision_plan;
@@ -29,7 +30,8 @@ impl Pipeline {
     }
 
     fn usual_plans(&self, device: &Device) -> Result<Vec<Plan>> {
-        let (target, factor) = (&self.target, self.vae.config.spatial_factor());
+        let factor = self.vae.config.spatial_factor();
+        let target = |part| self.precision.target(part);
         // A size that no request may have is refused by the first one.
         let Ok([width, height]) = Request::default().size(self.default_size(), factor) else {
             return Ok(vec![]);
@@ -41,16 +43,17 @@ impl Pipeline {
         let state = self.hidden_state(0)?;
         let mut plans = vec![];
         for text in self.texts().filter(|_| self.reader.is_none()) {
-            plans.push(text_plan(&text.network.encoder, target, job.rows() as usize, state));
+            plans.push(text_plan(&text.network.encoder, target(Part::Text), job.rows() as usize, state));
         }
-        plans.push(denoise_plan(&self.unet.networks, target, job));
+        plans.push(denoise_plan(&self.unet.networks, target(Part::Denoiser), job));
         // What no device of this kind can hold is refused by the first picture.
-        let decoding = self.vae.decoding(device, target, size, self.small_tiles);
+        let decoding = self.vae.decoding(device, target(Part::Decoder), size, self.small_tiles);
         plans.extend(decoding.map(|(_, plan)| plan));
         if self.vae.has(Half::Encoder) {
-            plans.push(self.vae.recorded(target, Half::Encoder, 1, pixels));
+            plans.push(self.vae.recorded(target(Part::Encoder), Half::Encoder, 1, pixels));
         }
         let safety = self.safety.as_ref().map(|safety| safety.vision());
+        let target = self.precision.asked();
         plans.extend(self.vision.iter().chain(safety).map(|vision| vision_plan(&vision.encoder, target, 1)));
         Ok(plans)
     }

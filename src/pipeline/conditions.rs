@@ -3,6 +3,7 @@
 use super::Pipeline;
 use super::course::Course;
 use super::denoise::Conditions;
+use super::precision::Part;
 use super::request::{Request, Stage, Watch};
 use super::task::Task;
 use super::text::{Encoded, TextPart};
@@ -77,7 +78,7 @@ impl Pipeline {
         Ok(all)
     }
 
-    /// Encodes the prompts.
+    /// Encodes the prompts. None if that has to be done again in f32.
     pub(super) async fn conditions(
         &self,
         device: &Device,
@@ -86,8 +87,9 @@ impl Pipeline {
         readings: Vec<Vec<Reading<'_>>>,
         watch: &Watch<'_>,
         course: &Course<'_>,
-    ) -> Result<Conditions> {
-        let (device, _) = self.reader(device);
+    ) -> Result<Option<Conditions>> {
+        let (device, target) = self.reader(device);
+        let elem = target.elem;
         let mut encoders = vec![];
         for readings in readings {
             let mut all: Option<Encoded> = None;
@@ -112,12 +114,16 @@ impl Pipeline {
                 encoded.pooled[..pooled].fill(0.0);
             }
         }
-        Ok(Conditions {
+        let looked_at = encoded.states.len() as u64;
+        if self.precision.again(Part::Text, elem, encoded.faults, looked_at)? {
+            return Ok(None);
+        }
+        Ok(Some(Conditions {
             text: encoded.states,
             pooled: encoded.pooled,
             sizes: request.sizes.numbers(task.height, task.width),
             guidance: task.guidance,
-        })
+        }))
     }
 
     pub(super) fn hidden_state(&self, clip_skip: usize) -> Result<HiddenState> {

@@ -12,7 +12,7 @@ use crate::model::config::VaeConfig;
 use crate::model::vae::Posterior;
 use crate::model::{taesd, vae};
 use crate::ops::{self, Activation};
-use crate::plan::{Plan, Recorder, Target};
+use crate::plan::{Faults, Plan, Recorder, Target};
 use crate::quant::Format;
 use crate::shape::{Elem, Shape};
 use crate::weights::{Declarations, Folder, Hooks, join};
@@ -211,31 +211,41 @@ impl Decoder {
         self.session.plan()
     }
 
-    /// `latent` is `[h, w, C]`. Returns rgba bytes.
+    /// `latent` is `[h, w, C]`. Returns rgba bytes, and what was wrong with the network's values.
     pub async fn decode(
         &self,
         device: &Device,
         latent: &[f32],
         cancel: &Cancel,
         progress: &dyn Fn(f64),
-    ) -> Result<Vec<u8>> {
+    ) -> Result<(Vec<u8>, Faults)> {
+        self.session.reset_watch(device);
         if self.tiles.count() == 1 {
             self.run(device, latent, cancel, progress).await?;
-            let mut rgba = self.session.read_bytes(device, "pixels").await?;
+            let (mut rgba, faults) = self.session.read_bytes_watched(device, "pixels").await?;
             rgba.truncate(self.session.plan().outputs["sample"].shape.rows() as usize * 4);
-            return Ok(rgba);
+            return Ok((rgba, faults));
         }
+        let mut faults = Faults::default();
         let count = self.tiles.count();
         let mut mosaic = Mosaic::new(&self.tiles, self.factor);
         for i in 0..count {
             let progress = |fraction: f64| progress((i as f64 + fraction) / count as f64);
             self.run(device, &self.tiles.cut(latent, i), cancel, &progress).await?;
-            mosaic.lay(i, &self.session.read(device, "sample").await?);
+            let (sample, found) = self.session.read_watched(device, "sample").await?;
+            mosaic.lay(i, &sample);
+            // The counters go on from tile to tile.
+            faults = found;
         }
         let blended = mosaic.finish();
         let rgba = levels(&blended);
         self.blended.replace(blended);
-        Ok(rgba)
+        Ok((rgba, faults))
+    }
+
+    /// Halves of a picture that the network's kernels look at for what is wrong with them.
+    pub fn watched_halves(&self) -> u64 {
+        self.tiles.count() as u64 * self.session.plan().watched_halves("vae")
     }
 
     async fn run(

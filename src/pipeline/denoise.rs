@@ -11,7 +11,7 @@ use crate::model::controlnet::ControlNet;
 use crate::model::ip_adapter::IpAdapter;
 use crate::model::t2i_adapter::T2iAdapter;
 use crate::model::unet::Unet;
-use crate::plan::{Plan, Target};
+use crate::plan::{Faults, Plan, Target};
 use crate::quant::Format;
 use crate::schedule::Step;
 use crate::weights::{Checkpoint, Declarations, Folder, Hooks, join};
@@ -188,6 +188,7 @@ impl Denoiser {
     /// Sets the first sample, `[N, h, w, C]`.
     pub fn start(&self, device: &Device, sample: &[f32]) {
         self.session.write(device, "latents", sample);
+        self.session.reset_watch(device);
         self.session.write(device, "predictions", &vec![0.0; 4 * sample.len()]);
         self.session.write(device, "noise", &vec![0.0; sample.len()]);
     }
@@ -239,6 +240,18 @@ impl Denoiser {
         // Those of earlier steps follow.
         predictions.truncate(predictions.len() / 4);
         Ok(predictions)
+    }
+
+    /// The last sample, `[N, h, w, C]`, and what was wrong with values since the first one.
+    pub async fn result(&self, device: &Device) -> Result<(Vec<f32>, Faults)> {
+        let (latents, faults) = self.session.read_watched(device, "latents").await?;
+        let faults = faults.and(Faults::of(&latents, false));
+        Ok((latents, faults))
+    }
+
+    /// Halves of a step that the networks' kernels look at for what is wrong with them.
+    pub fn watched_halves(&self) -> u64 {
+        ["control", "unet", "step"].map(|section| self.plan().watched_halves(section)).iter().sum()
     }
 
     /// The current sample, `[N, h, w, C]`.

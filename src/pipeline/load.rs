@@ -4,6 +4,7 @@ use std::cell::{OnceCell, RefCell};
 
 use super::meter::{Meter, expected};
 use super::origin::{Origin, Single};
+use super::precision::{Precision, halves_after_all};
 use super::{
     Additions, Half, LoadOptions, Pipeline, SafetyPart, Survey, TextPart, UnetPart, VaePart, VisionPart,
     read_json,
@@ -73,6 +74,9 @@ impl Pipeline {
         let fitting = survey.fit(options, gpu, &target)?;
         let (format, savings) =
             fitting.map_or((options.weights, options.savings), |needs| (needs.format, needs.savings));
+        let firm = options.budget.filter(|budget| budget.firm);
+        let room = fitting.zip(firm).map(|(needs, budget)| budget.bytes.saturating_sub(needs.weights));
+        let precision = Precision::new(device, &options.activations, room)?;
         let decoder = options.decoder.unwrap_or(format.of_autoencoder());
         let reader = match savings.text && gpu {
             true => Some((Device::Cpu, Device::Cpu.target("auto")?)),
@@ -89,6 +93,12 @@ impl Pipeline {
         let told = RefCell::new(vec![]);
         let warn = |warning| told.borrow_mut().push(warning);
         let hooks = Hooks { progress: &report, warn: &warn, ..hooks };
+        if survey.upcasts(precision.asked())? {
+            match savings.halves {
+                true => warn(halves_after_all("autoencoder")),
+                false => precision.configure(),
+            }
+        }
         if reader.is_some() {
             warn(Warning::new(
                 Topic::Memory,
@@ -148,7 +158,7 @@ impl Pipeline {
             scheduler,
             latent_consistency: index.class_name.starts_with("LatentConsistencyModel"),
             zeros_for_empty_prompt: index.flag("force_zeros_for_empty_prompt", true),
-            target,
+            precision,
             small_tiles: savings.tiles,
             reader,
             warnings: told.take(),

@@ -5,9 +5,10 @@ use super::plans::{read, record};
 use super::tiles::Tiles;
 use super::{LoadOptions, Planned, read_json};
 use crate::error::{Code, Error, Result};
-use crate::model::config::{ModelIndex, NetworkConfig};
+use crate::model::config::{ModelIndex, NetworkConfig, VaeConfig};
 use crate::plan::Target;
 use crate::quant::Format;
+use crate::shape::Elem;
 use crate::weights::{Folder, Layout, join};
 
 /// The networks of a model that are loaded, and the usual class of each.
@@ -33,16 +34,19 @@ pub struct Savings {
     pub text: bool,
     /// Pictures are decoded in small tiles: seams may show.
     pub tiles: bool,
+    /// An autoencoder whose configuration wants f32 is in halves: its values may not fit.
+    pub halves: bool,
 }
 
 impl Savings {
-    pub const ALL: Savings = Savings { text: true, tiles: true };
+    pub const ALL: Savings = Savings { text: true, tiles: true, halves: false };
 
-    /// These, and then more, one after the other. A CPU has nothing beside it.
-    fn ladder(self, gpu: bool) -> Vec<Savings> {
+    /// These, and then more, one after the other. A CPU has nothing beside it; not every autoencoder is `upcast`.
+    fn ladder(self, gpu: bool, upcast: bool) -> Vec<Savings> {
         let text = Savings { text: gpu, ..self };
-        let mut rungs =
-            vec![Savings { text: self.text && gpu, ..self }, text, Savings { tiles: true, ..text }];
+        let tiles = Savings { tiles: true, ..text };
+        let halves = Savings { halves: upcast, ..tiles };
+        let mut rungs = vec![Savings { text: self.text && gpu, ..self }, text, tiles, halves];
         rungs.dedup();
         rungs
     }
@@ -87,6 +91,8 @@ impl Needs {
 /// The configurations of a model's networks.
 pub struct Survey {
     configs: Vec<(&'static str, Vec<u8>)>,
+    /// Whether diffusers' pipeline obeys `force_upcast` of an autoencoder: those of SDXL do.
+    obeys_upcast: bool,
 }
 
 impl Survey {
@@ -97,7 +103,16 @@ impl Survey {
                 configs.push((component, read_json(folder, &join(component, "config.json")).await?));
             }
         }
-        Ok(Survey { configs })
+        Ok(Survey { configs, obeys_upcast: index.class_name.contains("XL") })
+    }
+
+    /// Whether the autoencoder computes in f32 where the rest is in halves.
+    pub fn upcasts(&self, target: &Target) -> Result<bool> {
+        let wants = match self.autoencoder()?.first() {
+            Some((_, NetworkConfig::Vae(VaeConfig::Kl(config)))) => config.force_upcast,
+            _ => false,
+        };
+        Ok(wants && self.obeys_upcast && target.elem != Elem::F32)
     }
 
     /// With networks stored as `format` and the autoencoder as `decoder`, at `size` (width, height) or the model's own.
@@ -122,8 +137,11 @@ impl Survey {
                 needs.add(&planned, false);
             }
         }
+        let upcast = self.upcasts(target)? && !savings.halves;
+        let elem = if upcast { Elem::F32 } else { target.elem };
+        let target = Target { elem, ..target.clone() };
         let mut autoencoder = |name: &str, size| -> Result<()> {
-            let halves = record(self.autoencoder()?, decoder, target, size)?;
+            let halves = record(self.autoencoder()?, decoder, &target, size)?;
             halves.iter().filter(|half| half.name == name).for_each(|half| needs.add(half, false));
             Ok(())
         };
@@ -140,7 +158,7 @@ impl Survey {
         let Some(budget) = options.budget else { return Ok(None) };
         let formats =
             if options.auto { &[Format::F16, Format::Q8, Format::Q4][..] } else { &[options.weights] };
-        let savings = options.savings.ladder(gpu);
+        let savings = options.savings.ladder(gpu, self.upcasts(target)?);
         let needs = |format: Format, savings| {
             let decoder = options.decoder.unwrap_or(format.of_autoencoder());
             self.needs(format, decoder, options.encoder, savings, target, options.size)

@@ -39,7 +39,7 @@ impl Pipeline {
             embeds = vec![0.0; vision.encoder.config.projection_dim];
             if let Some((picture, _)) = &request.image_prompt {
                 let pixels = vision.pixels(picture);
-                let encoded = vision.encode(device, &self.target, &pixels, &watch.cancel).await?;
+                let encoded = vision.encode(device, self.precision.asked(), &pixels, &watch.cancel).await?;
                 embeds = encoded.image_embeds;
             }
             embeds = prompt_embeds(&embeds.repeat(task.job.images as usize), task.job.guided);
@@ -97,7 +97,7 @@ impl Pipeline {
         for image in &*images {
             pictures.push(Picture::new(image.width, image.height, 4, &image.rgba)?);
         }
-        let verdicts = safety.check(device, &self.target, &pictures, &watch.cancel).await?;
+        let verdicts = safety.check(device, self.precision.asked(), &pictures, &watch.cancel).await?;
         for (image, verdict) in images.iter_mut().zip(&verdicts) {
             if verdict.flagged && request.safety == Safety::Block {
                 image.rgba.chunks_exact_mut(4).for_each(|pixel| pixel[..3].fill(0));

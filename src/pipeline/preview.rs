@@ -5,6 +5,7 @@
 //! fitted, once for each loaded model and not before the first preview, to what its own decoder makes of a little noise.
 
 use super::denoise::Denoiser;
+use super::precision::Part;
 use super::request::{Image, Watch};
 use super::task::Task;
 use super::{Decoder, Pipeline, VaePart};
@@ -62,7 +63,7 @@ impl Pipeline {
             VaeConfig::Tiny(_) => Image {
                 width: task.width,
                 height: task.height,
-                rgba: decoder.decode(device, &latents, &watch.cancel, progress).await?,
+                rgba: decoder.decode(device, &latents, &watch.cancel, progress).await?.0,
             },
             VaeConfig::Kl(_) => {
                 let [height, width] = task.job.size.map(|side| side as usize);
@@ -81,7 +82,8 @@ impl Pipeline {
         }
         let channels = self.vae.config.latent_channels();
         let latents = noise(0, channels, COARSE);
-        let cells = decoded(&self.vae, device, &self.target, &latents, cancel).await?;
+        let cells =
+            decoded(&self.vae, device, self.precision.target(Part::Decoder), &latents, cancel).await?;
         // Another call may have been faster: its fit is the same.
         Ok(self.colours.get_or_init(|| Colours::fit(&latents, channels, &cells)))
     }

@@ -5,14 +5,16 @@ mod hole;
 mod noise;
 mod picture;
 
+use super::precision::Part;
 use super::request::{Request, Watch};
 use super::task::Task;
 use super::{Half, Pipeline};
 use crate::device::Device;
-use crate::error::Result;
+use crate::error::{Code, Result};
 use crate::image::{Filter, Picture};
+use crate::plan::Faults;
 use crate::rng::Generator;
-use crate::shape::nhwc;
+use crate::shape::{Elem, nhwc};
 pub use hole::Surroundings;
 
 /// The first sample, and what an inpainting needs beside it.
@@ -77,11 +79,25 @@ impl Source<'_> {
     async fn encoded(&self, pixels: &[f32], draws: &mut Draws) -> Result<Vec<f32>> {
         let Source { pipeline, device, task, watch } = self;
         let size = [task.height as u32, task.width as u32];
-        let session = pipeline.vae.session(device, &pipeline.target, Half::Encoder, 1, size).await?;
-        session.write(device, "input", pixels);
-        session.run(device, "vae", &watch.cancel, &|_| {}).await?;
-        let latents = pipeline.vae.latents(&session.read(device, "sample").await?, || draws.each());
-        Ok(draws.spread(latents))
+        let (vae, precision) = (&pipeline.vae, &pipeline.precision);
+        loop {
+            let target = precision.target(Part::Encoder);
+            let session = match vae.session(device, target, Half::Encoder, 1, size).await {
+                Ok(session) => session,
+                Err(error) if error.code == Code::OutOfMemory && precision.lower(Part::Encoder) => continue,
+                Err(error) => return Err(precision.explain(Part::Encoder, error)),
+            };
+            session.reset_watch(device);
+            session.write(device, "input", pixels);
+            session.run(device, "vae", &watch.cancel, &|_| {}).await?;
+            let (sample, faults) = session.read_watched(device, "sample").await?;
+            let faults = faults.and(Faults::of(&sample, target.elem != Elem::F32));
+            let halves = session.plan().watched_halves("vae") + sample.len() as u64;
+            if !precision.again(Part::Encoder, target.elem, faults, halves)? {
+                let latents = vae.latents(&sample, || draws.each());
+                return Ok(draws.spread(latents));
+            }
+        }
     }
 }
 

@@ -7,9 +7,10 @@ use crate::error::{Error, Result};
 use crate::host::Cancel;
 use crate::model::clip::{HiddenState, TextEncoder};
 use crate::model::config::ClipTextConfig;
-use crate::plan::{Plan, Recorder, Target};
+use crate::plan::{Faults, Plan, Recorder, Target};
 use crate::prompt::{self, Chunk};
 use crate::quant::Format;
+use crate::shape::Elem;
 use crate::tokenizer::{Files, Tokenizer};
 use crate::warning::{Topic, Warning};
 use crate::weights::{Declarations, Folder, Hooks, join};
@@ -103,19 +104,23 @@ impl TextPart {
         let session = Session::new(device, plan, &network.merged.weights).await?;
         session.write(device, "embeddings", &network.embeddings(&ids)?);
         session.run(device, "text", cancel, progress).await?;
+        let halves = session.plan().named("hidden_state").elem != Elem::F32;
         let mut states = session.read(device, "hidden_state").await?;
+        let mut faults = Faults::of(&states, halves);
         let each = states.chunks_exact_mut(self.tokenizer.length() * width);
         for (hidden, chunk) in each.zip(prompts.iter().flatten()) {
             prompt::weigh(hidden, &chunk.weights);
         }
         let mut pooled = vec![];
         if let Some(dim) = network.encoder.config.projection_dim {
-            let all = network.text_embeds(&session.read(device, "last_hidden_state").await?, &ids);
+            let last = session.read(device, "last_hidden_state").await?;
+            faults = faults.and(Faults::of(&last, halves));
+            let all = network.text_embeds(&last, &ids);
             // A prompt's first chunk speaks for it.
             let step = prompts.first().map_or(1, Vec::len);
             pooled = all.chunks_exact(dim).step_by(step).flatten().copied().collect();
         }
-        Ok(Encoded { states, width, pooled })
+        Ok(Encoded { states, width, pooled, faults })
     }
 }
 
@@ -126,6 +131,8 @@ pub struct Encoded {
     pub width: usize,
     /// `[prompts, projection_dim]`; empty if the encoder has no projection.
     pub pooled: Vec<f32>,
+    /// What was wrong with the values that the network made.
+    pub faults: Faults,
 }
 
 impl Encoded {
@@ -135,6 +142,7 @@ impl Encoded {
             states: [self.states, other.states].concat(),
             width: self.width,
             pooled: [self.pooled, other.pooled].concat(),
+            faults: self.faults.and(other.faults),
         }
     }
 
@@ -142,7 +150,12 @@ impl Encoded {
     pub fn beside(self, other: Encoded) -> Encoded {
         let rows = self.states.chunks_exact(self.width).zip(other.states.chunks_exact(other.width));
         let states = rows.flat_map(|(a, b)| a.iter().chain(b)).copied().collect();
-        Encoded { states, width: self.width + other.width, pooled: [self.pooled, other.pooled].concat() }
+        Encoded {
+            states,
+            width: self.width + other.width,
+            pooled: [self.pooled, other.pooled].concat(),
+            faults: self.faults.and(other.faults),
+        }
     }
 }
 

@@ -86,7 +86,10 @@ pub async fn run(options: &Options) -> Result<bool> {
     })?;
     let dumped = RefCell::new(vec![]);
     let dump = |name: &str, shape: [usize; 4], values: Vec<f32>| {
-        dumped.borrow_mut().push((name.to_owned(), shape, values))
+        let mut dumped = dumped.borrow_mut();
+        // What is computed again replaces what was there.
+        dumped.retain(|(other, ..): &(String, _, _)| other != name);
+        dumped.push((name.to_owned(), shape, values));
     };
     let watch = Watch {
         cancel: Cancel::default(),
