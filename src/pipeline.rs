@@ -244,7 +244,7 @@ impl Pipeline {
         let latents = self.denoise(device, request, task, sessions, start, draws, watch, course).await?;
         let Some(latents) = latents else { return Ok(None) };
         let denoised = now();
-        let mut images = self.decode(device, task, decoder, &latents, watch, course).await?;
+        let mut images = self.decode(device, task, (denoiser, decoder), &latents, watch, course).await?;
         let unsafe_images = self.check_safety(device, request, &mut images, watch).await?;
         course.finish();
         let timings =
@@ -324,7 +324,7 @@ impl Pipeline {
         &self,
         device: &Device,
         task: &Task,
-        decoder: &mut Option<Decoder>,
+        (denoiser, decoder): (&Denoiser, &mut Option<Decoder>),
         latents: &[f32],
         watch: &Watch<'_>,
         course: &Course<'_>,
@@ -343,11 +343,11 @@ impl Pipeline {
             let target = precision.target(Part::Decoder);
             let exact = async {
                 let decoding = self.vae.decoding(device, target, task.job.size, self.small_tiles)?;
-                let decoding = match precision.check(Part::Decoder, &decoding.1, &[]) {
+                let decoding = match precision.check(Part::Decoder, &decoding.1, &[denoiser.plan()]) {
                     Ok(()) => decoding,
                     Err(_) => self.vae.decoding(device, target, task.job.size, true)?,
                 };
-                precision.check(Part::Decoder, &decoding.1, &[])?;
+                precision.check(Part::Decoder, &decoding.1, &[denoiser.plan()])?;
                 self.vae.decoder(device, target, decoding).await
             };
             *decoder = Some(exact.await.map_err(|error| precision.explain(Part::Decoder, error))?);

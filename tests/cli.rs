@@ -198,7 +198,7 @@ fn an_overlong_prompt_is_drawn_and_told() {
     let output = success(&[&args[..], &["--json"]].concat());
     let said = text(&output.stderr);
     assert!(said.starts_with("tintype: the prompt has ") && said.contains("75 count; left out: "), "{said}");
-    assert!(said.trim_end().ends_with("the end of it"), "{said}");
+    assert!(said.trim_end().ends_with("the end of it (prompt)"), "{said}");
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert!(report["warnings"][0]["message"].as_str().is_some_and(|w| said.contains(w)), "{report}");
     assert!(png.exists());

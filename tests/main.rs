@@ -10,6 +10,7 @@ mod models;
 mod ops;
 mod pack;
 mod plans;
+mod precision;
 mod preview;
 mod progress;
 mod session;

@@ -12,6 +12,7 @@ mod mean;
 mod multiply_add;
 mod scale;
 mod step;
+mod watch;
 
 use tintype::ops::Activation;
 
