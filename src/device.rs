@@ -200,7 +200,7 @@ impl Weights {
         }
     }
 
-    pub fn table(&self, handle: Handle) -> &Table {
+    pub fn table(&self, handle: Handle) -> Rc<Table> {
         match self {
             Weights::Gpu(weights) => weights.table(handle),
             Weights::Cpu(weights) => weights.table(handle),

@@ -178,6 +178,7 @@ impl Generator {
     async fn draw(&self, options: &Options, progress: &Function) -> Result<JsValue> {
         let progress = Progress::new(progress);
         let merged = Cell::new(0.0);
+        let merging = RefCell::new(vec![]);
         let cancel = Cancel::default();
         self.cancel.replace(cancel.clone());
         let (seed, request) = request::request(&self.pipeline, options)?;
@@ -190,7 +191,7 @@ impl Generator {
                 },
                 cancelled: &|| cancel.is_cancelled(),
                 keeping: None,
-                warn: &|_| {},
+                warn: &|warning| merging.borrow_mut().push(warning),
             };
             let Sources { model, .. } = &self.sources;
             let additions = self.sources.additions();
@@ -218,7 +219,8 @@ impl Generator {
         };
         let preview: Option<&Preview<'_>> = if preview.is_some() { Some(&show) } else { None };
         let watch = Watch { cancel, progress: &progress, preview, dump: None };
-        let report = self.pipeline.generate(&self.device, &request, &watch).await?;
+        let mut report = self.pipeline.generate(&self.device, &request, &watch).await?;
+        report.warnings.splice(..0, merging.take());
         Ok(answer(&report, seed))
     }
 }

@@ -16,6 +16,7 @@ mod fill;
 mod index;
 mod lora;
 mod merge;
+mod number;
 mod original;
 mod pack;
 mod piece;

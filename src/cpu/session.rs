@@ -131,9 +131,9 @@ impl Session {
             }
             "attention" => attention::run(p, read(0), read(1), read(2), out),
             "norm_stats" => norm::stats(p, [read(0), read(1)], out),
-            "norm_scale" => norm::scale(p, read(0), vectors(1), out),
+            "norm_scale" => norm::scale(p, read(0), &vectors(1), out),
             "norm_apply" => norm::apply(p, [read(0), read(1)], read(2), out),
-            "layer_norm" => norm::layer(p, read(0), vectors(1), out),
+            "layer_norm" => norm::layer(p, read(0), &vectors(1), out),
             "add" => elementwise::add(p, read(0), read(1), read(2), out),
             "scale" => elementwise::scale(p, read(0), read(1), out),
             "image" => elementwise::image(p, read(0), out),

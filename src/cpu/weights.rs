@@ -12,14 +12,14 @@ use crate::weights::{Checkpoint, Declarations, Folder, Handle, Hooks, Layout, Pi
 
 /// What a model's handles were filled with.
 pub struct Weights {
-    blobs: HashMap<Handle, Blob>,
+    blobs: RefCell<HashMap<Handle, Blob>>,
 }
 
+/// Shared with whoever computes with it, since another may take its place meanwhile.
 enum Blob {
-    /// May be replaced while sessions share the weights.
-    Matrix(RefCell<Rc<Dense>>),
-    Vectors(Vec<f32>),
-    Table(Table),
+    Matrix(Rc<Dense>),
+    Vectors(Rc<Vec<f32>>),
+    Table(Rc<Table>),
 }
 
 /// A matrix, `[taps * inputs, outputs]`, and its bias.
@@ -43,7 +43,7 @@ impl Weights {
         checkpoints: &[Checkpoint<'_, F>],
         hooks: Hooks<'_>,
     ) -> Result<Weights> {
-        let mut weights = Weights { blobs: HashMap::new() };
+        let weights = Weights { blobs: RefCell::default() };
         let mut pieces = Pieces::new(declarations);
         for (source, checkpoint) in checkpoints.iter().enumerate() {
             let mut insert = |piece: Piece<'_>| {
@@ -57,7 +57,7 @@ impl Weights {
         Ok(weights)
     }
 
-    /// Streams matrices again. Sessions see them from their next step on.
+    /// Streams handles again. Sessions see them from their next step on.
     pub async fn reload<F: Folder>(
         &self,
         declarations: &Declarations,
@@ -68,12 +68,8 @@ impl Weights {
         let mut pieces = Pieces::new(declarations);
         for (source, checkpoint) in checkpoints.iter().enumerate() {
             let mut replace = |piece: Piece<'_>| {
-                let Some((handle, blob)) = pieces.add(piece) else { return Ok(()) };
-                match (&self.blobs[&handle], declarations.specs[handle.0 as usize].layout) {
-                    (Blob::Matrix(dense), Layout::Matrix(matrix)) => {
-                        dense.replace(Rc::new(Dense::new(&matrix, blob)));
-                    }
-                    (_, layout) => panic!("{layout:?} is no matrix"),
+                if let Some((handle, blob)) = pieces.add(piece) {
+                    self.insert(declarations, handle, blob);
                 }
                 Ok(())
             };
@@ -89,7 +85,7 @@ impl Weights {
         declarations: &Declarations,
         blobs: impl IntoIterator<Item = (Handle, Vec<u8>)>,
     ) -> Weights {
-        let mut weights = Weights { blobs: HashMap::new() };
+        let weights = Weights { blobs: RefCell::default() };
         for (handle, blob) in blobs {
             weights.insert(declarations, handle, blob);
         }
@@ -97,34 +93,34 @@ impl Weights {
     }
 
     /// The vectors of a norm.
-    pub fn vectors(&self, handle: Handle) -> &[f32] {
-        match &self.blobs[&handle] {
-            Blob::Vectors(values) => values,
+    pub fn vectors(&self, handle: Handle) -> Rc<Vec<f32>> {
+        match &self.blobs.borrow()[&handle] {
+            Blob::Vectors(values) => values.clone(),
             _ => panic!("{handle:?} is no vectors"),
         }
     }
 
-    pub fn table(&self, handle: Handle) -> &Table {
-        match &self.blobs[&handle] {
-            Blob::Table(table) => table,
+    pub fn table(&self, handle: Handle) -> Rc<Table> {
+        match &self.blobs.borrow()[&handle] {
+            Blob::Table(table) => table.clone(),
             _ => panic!("{handle:?} is no table"),
         }
     }
 
     pub fn matrix(&self, handle: Handle) -> Rc<Dense> {
-        match &self.blobs[&handle] {
-            Blob::Matrix(dense) => dense.borrow().clone(),
+        match &self.blobs.borrow()[&handle] {
+            Blob::Matrix(dense) => dense.clone(),
             _ => panic!("{handle:?} is no matrix"),
         }
     }
 
-    fn insert(&mut self, declarations: &Declarations, handle: Handle, blob: Vec<u8>) {
+    fn insert(&self, declarations: &Declarations, handle: Handle, blob: Vec<u8>) {
         let made = match declarations.specs[handle.0 as usize].layout {
-            Layout::Matrix(matrix) => Blob::Matrix(RefCell::new(Rc::new(Dense::new(&matrix, blob)))),
-            Layout::Vectors { .. } => Blob::Vectors(bytemuck::pod_collect_to_vec(&blob)),
-            Layout::Table { format, width, .. } => Blob::Table(Table::new(format, width, blob)),
+            Layout::Matrix(matrix) => Blob::Matrix(Rc::new(Dense::new(&matrix, blob))),
+            Layout::Vectors { .. } => Blob::Vectors(Rc::new(bytemuck::pod_collect_to_vec(&blob))),
+            Layout::Table { format, width, .. } => Blob::Table(Rc::new(Table::new(format, width, blob))),
         };
-        self.blobs.insert(handle, made);
+        self.blobs.borrow_mut().insert(handle, made);
     }
 }
 

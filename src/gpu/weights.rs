@@ -1,5 +1,6 @@
 //! The handles' blobs on the GPU, and the tables that stay on the CPU.
 
+use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
@@ -15,7 +16,8 @@ const FLUSH_BYTES: u64 = 64 << 20;
 pub struct GpuWeights {
     /// Shared with the sessions that read them.
     blobs: Vec<Option<Rc<Buffer>>>,
-    tables: HashMap<Handle, Table>,
+    /// Shared too, since another may take a table's place.
+    tables: RefCell<HashMap<Handle, Rc<Table>>>,
 }
 
 /// Writes blobs.
@@ -27,7 +29,7 @@ struct Upload<'a> {
 
 impl GpuWeights {
     fn empty(declarations: &Declarations) -> GpuWeights {
-        GpuWeights { blobs: declarations.specs.iter().map(|_| None).collect(), tables: HashMap::new() }
+        GpuWeights { blobs: declarations.specs.iter().map(|_| None).collect(), tables: RefCell::default() }
     }
 
     /// Streams checkpoints into the handles: as many as the declarations have sources.
@@ -71,10 +73,12 @@ impl GpuWeights {
         handles: &HashSet<Handle>,
         hooks: Hooks<'_>,
     ) -> Result<()> {
-        let mut upload = Upload { gpu, pending: 0 };
+        let (mut upload, mut tables) = (Upload { gpu, pending: 0 }, Pieces::new(declarations));
         for (source, checkpoint) in checkpoints.iter().enumerate() {
             let mut replace = |piece: Piece<'_>| {
-                upload.write(self.blob(piece.handle), piece.at, piece.bytes);
+                if !self.take_table(&mut tables, declarations, piece) {
+                    upload.write(self.blob(piece.handle), piece.at, piece.bytes);
+                }
                 gpu.check()
             };
             if declarations.any_of(source, handles) {
@@ -100,8 +104,8 @@ impl GpuWeights {
         weights
     }
 
-    pub fn table(&self, handle: Handle) -> &Table {
-        &self.tables[&handle]
+    pub fn table(&self, handle: Handle) -> Rc<Table> {
+        self.tables.borrow()[&handle].clone()
     }
 
     pub(super) fn blob(&self, handle: Handle) -> &Rc<Buffer> {
@@ -116,18 +120,26 @@ impl GpuWeights {
         piece: Piece<'_>,
         size: usize,
     ) {
-        let at = piece.handle.0 as usize;
-        if let Layout::Table { format, width, .. } = declarations.specs[at].layout {
-            if let Some((handle, blob)) = tables.add(piece) {
-                self.tables.insert(handle, Table::new(format, width, blob));
-            }
+        if self.take_table(tables, declarations, piece) {
             return;
         }
+        let at = piece.handle.0 as usize;
         let buffer = self.blobs[at].get_or_insert_with(|| {
             let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
             Rc::new(upload.gpu.buffer("weights", size as u64, usage))
         });
         upload.write(buffer, piece.at, piece.bytes);
+    }
+
+    /// Takes a piece if it is a table's.
+    fn take_table(&self, tables: &mut Pieces<'_>, declarations: &Declarations, piece: Piece<'_>) -> bool {
+        let Layout::Table { format, width, .. } = declarations.specs[piece.handle.0 as usize].layout else {
+            return false;
+        };
+        if let Some((handle, blob)) = tables.add(piece) {
+            self.tables.borrow_mut().insert(handle, Rc::new(Table::new(format, width, blob)));
+        }
+        true
     }
 }
 

@@ -220,8 +220,8 @@ impl TextNetwork {
     /// The projected pooled states, `[prompts, projection_dim]`, from the last hidden states.
     pub fn text_embeds(&self, last: &[f32], ids: &[Vec<u32>]) -> Vec<f32> {
         let projection = self.encoder.text_projection().expect("an encoder with a projection");
-        let (matrix, width) =
-            (self.merged.weights.table(projection).values(), self.encoder.config.hidden_size);
+        let (table, width) = (self.merged.weights.table(projection), self.encoder.config.hidden_size);
+        let matrix = table.values();
         let pooled = self.encoder.pooled(last, ids);
         let dot = |row: &[f32], vector: &[f32]| row.iter().zip(vector).map(|(a, b)| a * b).sum::<f32>();
         pooled

@@ -67,9 +67,9 @@ impl VisionPart {
         let plan = vision_plan(encoder, target, images);
         plan.check("image encoder", &device.limits())?;
         let session = Session::new(device, plan, &self.weights).await?;
-        let [class, positions] = encoder.tables().map(|t| self.weights.table(t).values());
+        let [class, positions] = encoder.tables().map(|t| self.weights.table(t));
         session.write(device, "patches", &encoder.patches(pixels));
-        session.write(device, "embeddings", &encoder.embeddings(images, class, positions));
+        session.write(device, "embeddings", &encoder.embeddings(images, class.values(), positions.values()));
         session.run(device, "vision", cancel, &|_| {}).await?;
         let all = session.read(device, "image_embeds").await?;
         let width = encoder.config.projection_dim;
@@ -251,8 +251,8 @@ impl SafetyPart {
         mut score: impl FnMut(f32, f32) -> f32,
     ) -> Vec<Similarity> {
         let [embeds, thresholds] =
-            [concepts.embeds, concepts.thresholds].map(|t| self.vision.weights.table(t).values());
-        let each = embeds.chunks_exact(image.len()).zip(thresholds);
+            [concepts.embeds, concepts.thresholds].map(|t| self.vision.weights.table(t));
+        let each = embeds.values().chunks_exact(image.len()).zip(thresholds.values());
         each.map(|(concept, &threshold)| {
             let cosine = cosine(image, concept);
             Similarity { cosine, score: score(cosine, threshold) }

@@ -89,7 +89,10 @@ impl<'a, F: Folder> Checkpoint<'a, F> {
             }
             upload(piece)
         };
-        let merge = Merge::new(declarations, source, self.component, self.loras)?;
+        let mut merge = Merge::new(declarations, source, self.component, self.loras)?;
+        let warnings = std::mem::take(&mut merge.warnings);
+        // Whoever reads a part again was told before.
+        warnings.into_iter().filter(|_| only.is_none()).for_each(hooks.warn);
         let mut filler = Filler::new(declarations, source, &mut pass).merging(merge);
         if let Some(handles) = only {
             filler = filler.only(handles);

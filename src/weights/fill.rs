@@ -21,8 +21,6 @@ pub struct Filler<'a> {
     /// Which handles are filled.
     wanted: Vec<bool>,
     merge: Merge<'a>,
-    /// Rows that something was added to.
-    merged: Vec<f32>,
     /// Checkpoint name -> handle and part.
     by_name: HashMap<&'a str, (usize, usize)>,
     /// The name under which each part was found.
@@ -54,18 +52,8 @@ impl<'a> Filler<'a> {
         }
         let missing = declarations.specs.iter().map(|s| s.parts.len()).collect();
         let waiting = vec![vec![]; declarations.specs.len()];
-        let (merge, merged, found) = (Merge::default(), vec![], HashMap::new());
-        Filler {
-            declarations,
-            wanted,
-            merge,
-            merged,
-            by_name,
-            found,
-            waiting,
-            missing,
-            upload: Box::new(upload),
-        }
+        let (merge, found) = (Merge::default(), HashMap::new());
+        Filler { declarations, wanted, merge, by_name, found, waiting, missing, upload: Box::new(upload) }
     }
 
     /// Adds LoRAs to the rows before they are stored.
@@ -125,17 +113,27 @@ impl Sink for Filler<'_> {
     }
 
     fn slab(&mut self, info: &TensorInfo, first_row: usize, rows: usize, data: &[f32]) -> Result<()> {
-        let (h, p) = self.by_name[info.name.as_str()];
+        let at = self.by_name[info.name.as_str()];
+        let mut merge = std::mem::take(&mut self.merge);
         let row_len = data.len() / rows;
-        let mut merged = std::mem::take(&mut self.merged);
-        let data = if self.merge.has((h, p)) {
-            merged.clear();
-            merged.extend_from_slice(data);
-            self.merge.add((h, p), first_row, row_len, &mut merged);
-            &merged[..]
-        } else {
-            data
-        };
+        let merged = merge.slab(at, first_row, row_len, data, &mut |first_row, data| {
+            self.store(at, first_row, data, row_len, info.rows())
+        });
+        self.merge = merge;
+        merged
+    }
+}
+
+impl Filler<'_> {
+    /// Stores rows of a tensor which has `all` of them.
+    fn store(
+        &mut self,
+        (h, p): (usize, usize),
+        first_row: usize,
+        data: &[f32],
+        row_len: usize,
+        all: usize,
+    ) -> Result<()> {
         let spec = &self.declarations.specs[h];
         let (part, handle) = (&spec.parts[p], Handle(h as u32));
         let plain = plain(spec);
@@ -155,8 +153,7 @@ impl Sink for Filler<'_> {
                 }
             }
         }
-        self.merged = merged;
-        if first_row + rows == info.rows() {
+        if first_row + data.len() / row_len == all {
             self.missing[h] -= 1;
             if self.missing[h] == 0 {
                 let rest = std::mem::take(&mut self.waiting[h]);

@@ -1,34 +1,64 @@
 //! LoRAs matched against what a network declares, and added to rows of weights as they stream.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::declare::{Declarations, Handle, Part, Role};
-use super::lora::{Adapter, Lora, Module};
+use super::declare::{Declarations, Handle, Layout};
+use super::lora::{Adapter, Axis, Delta, Lora, Magnitude, Module, Strength};
 use super::original::unet_modules;
-use crate::error::{Error, Result};
+use super::stream::slab_rows;
+use crate::error::{Code, Error, Result};
+use crate::quant::Format;
+use crate::warning::{Topic, Warning};
 
-/// Rows that share one look at `down`, and columns that stay in the nearest cache meanwhile.
+/// Rows that share one look at the thin matrices.
 const ROWS: usize = 8;
-const COLUMNS: usize = 512;
 
-/// What is added to the tensors of one source: to each, by its handle and part, these modules in order.
+/// The handle and the part of it that a tensor of the checkpoint is.
+type At = (usize, usize);
+
+/// What is added to the tensors of one source: to each these terms in order.
 #[derive(Default)]
 pub struct Merge<'a> {
-    terms: BTreeMap<(usize, usize), Vec<Term<'a>>>,
+    targets: BTreeMap<At, Target<'a>>,
+    /// Rows that something is added to: those of a slab, or all of a tensor.
+    rows: Vec<f32>,
+    /// What of the LoRAs is not used.
+    pub warnings: Vec<Warning>,
+}
+
+/// A tensor that something is added to.
+struct Target<'a> {
+    name: String,
+    shape: Vec<usize>,
+    format: Format,
+    terms: Vec<Term<'a>>,
 }
 
 struct Term<'a> {
-    module: &'a Module,
-    /// The scale of the caller times that of the module.
-    factor: f32,
+    file: &'a str,
+    tensor: &'a str,
+    delta: &'a dyn Delta,
+    strength: Strength,
+    magnitude: Option<(&'a Magnitude, Axis)>,
+}
+
+/// A module of a network.
+#[derive(Clone, Default)]
+struct Place {
+    /// With dots.
+    path: String,
+    weight: Option<At>,
+    bias: Option<At>,
 }
 
 impl<'a> Merge<'a> {
-    /// Matches the modules that are for this component. A module that the source has no weight for is an
-    /// error, unless it adds nothing: kohya's files have modules of layers that no gradient reached, such as
-    /// the last one of SDXL's first text encoder, which is not run.
+    /// Matches the modules that are for this component.
+    ///
+    /// Errors: a LoRA of which no module is in the network, shapes that are not those of the weights, and values that are
+    /// not finite.
     pub fn new(
         declarations: &Declarations,
         source: usize,
@@ -39,111 +69,275 @@ impl<'a> Merge<'a> {
         if adapters.is_empty() {
             return Ok(merge);
         }
-        let weights = weights(declarations, source, component);
-        for Adapter { lora, scale } in adapters {
-            for module in lora.modules.iter().filter(|m| m.component == component) {
-                let Some(&at) = weights.get(&module.path) else {
-                    if module.is_nothing() {
-                        continue;
-                    }
-                    return Err(unmatched(lora, module, component));
-                };
-                check(lora, module, &declarations.specs[at.0].parts[at.1])?;
-                let terms = merge.terms.entry(at).or_default();
-                // Adding zeros would not be nothing: it makes a positive zero of a negative one.
-                if *scale != 0.0 {
-                    terms.push(Term { module, factor: scale * module.factor });
-                }
-            }
+        let places = places(declarations, source, component);
+        for adapter in adapters {
+            let file = |e: Error| Error::new(e.code, format!("{}: {}", adapter.lora.file, e.message));
+            merge.adapter(declarations, &places, component, adapter).map_err(file)?;
         }
         Ok(merge)
     }
 
+    fn adapter(
+        &mut self,
+        declarations: &Declarations,
+        places: &Places,
+        component: &str,
+        adapter: &Adapter<'a>,
+    ) -> Result<()> {
+        let mine = |m: &&Module| m.component == component;
+        let modules = || adapter.lora.modules.iter().filter(mine);
+        // As diffusers: of a file that has blocks under both namings, the original ones do not count.
+        let both = [&OURS, &THEIRS].map(|names| modules().any(|m| names.iter().any(|n| m.path.contains(n))));
+        let (mut reached, mut lost) = (HashMap::<At, &str>::new(), vec![]);
+        for own in [true, false] {
+            for module in modules().filter(|m| places.ours.contains_key(&m.path) == own) {
+                let place = places.ours.get(&module.path).or(places.theirs.get(&module.path));
+                let mut met = false;
+                let parts = place.map_or([None; 2], |place| [place.weight, place.bias]);
+                for (at, delta) in parts.into_iter().zip([&module.weight, &module.bias]) {
+                    let (Some(at), Some(delta)) = (at, delta) else { continue };
+                    let again = reached.get(&at);
+                    if let (Some(other), true) = (again, own) {
+                        return Err(Error::model(format!("{other} and {} are for one module", module.name)));
+                    }
+                    let left_out = both == [true, true] && THEIRS.iter().any(|n| module.path.contains(n));
+                    met |= again.is_some() || !left_out;
+                    if again.is_none() && !left_out {
+                        reached.insert(at, &module.name);
+                        let path = &place.expect("a place").path;
+                        self.term(declarations, at, path, adapter, module, delta)?;
+                    }
+                }
+                if !met && !module.is_nothing() {
+                    lost.push(&module.name);
+                }
+            }
+        }
+        match lost.first() {
+            Some(first) if reached.is_empty() => Err(Error::model(format!(
+                "{first} is for a module that the {component} does not have, and so are the others: is the LoRA for \
+                 another family of models?"
+            ))),
+            Some(first) => {
+                self.warnings.push(Warning::new(
+                    Topic::Unused,
+                    format!(
+                        "{}: {} of its {} modules for the {component} are not used, the first is {first}: the \
+                         {component} has no such module",
+                        adapter.lora.file,
+                        lost.len(),
+                        modules().count(),
+                    ),
+                ));
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn term(
+        &mut self,
+        declarations: &Declarations,
+        at: At,
+        path: &str,
+        adapter: &Adapter<'a>,
+        module: &'a Module,
+        delta: &'a Arc<dyn Delta>,
+    ) -> Result<()> {
+        let spec = &declarations.specs[at.0];
+        let part = &spec.parts[at.1];
+        delta.check(&part.shape, &part.names[0])?;
+        let is_weight = module.weight.as_ref().is_some_and(|weight| Arc::ptr_eq(weight, delta));
+        let magnitude = module.magnitude.as_ref().filter(|_| is_weight);
+        let magnitude = magnitude.map(|m| Ok((&**m, m.axis(&part.shape, &part.names[0])?))).transpose()?;
+        if is_weight && magnitude.is_none() && adapter.lora.settings.is_dora(module.component) {
+            return Err(Error::model(format!(
+                "{}: use_dora is true in the header, but the module has no lora_magnitude_vector",
+                module.name
+            )));
+        }
+        let factor = factor(adapter.lora, module, path, delta.rank())?;
+        let target = self.targets.entry(at).or_insert_with(|| Target {
+            name: part.names[0].clone(),
+            shape: part.shape.clone(),
+            format: match spec.layout {
+                Layout::Matrix(matrix) => matrix.format,
+                Layout::Table { format, .. } => format,
+                Layout::Vectors { .. } => Format::F32,
+            },
+            terms: vec![],
+        });
+        // Adding zeros would not be nothing: it makes a positive zero of a negative one.
+        if adapter.scale == 0.0 {
+            return Ok(());
+        }
+        if let Some(tensor) = &module.flawed {
+            return Err(Error::new(
+                Code::NotFinite,
+                format!("{tensor} holds values that are infinite or not a number: no image can come of them"),
+            ));
+        }
+        target.terms.push(Term {
+            file: &adapter.lora.file,
+            tensor: &module.name,
+            delta: &**delta,
+            strength: Strength { factor, scale: adapter.scale },
+            magnitude,
+        });
+        Ok(())
+    }
+
     /// The handles that a module is for, whatever its scale is.
     pub fn handles(&self) -> impl Iterator<Item = Handle> {
-        self.terms.keys().map(|(handle, _)| Handle(*handle as u32))
+        self.targets.keys().map(|(handle, _)| Handle(*handle as u32))
     }
 
     /// Whether there is anything to add to this handle and part.
-    pub fn has(&self, at: (usize, usize)) -> bool {
-        self.terms.get(&at).is_some_and(|terms| !terms.is_empty())
+    pub fn has(&self, at: At) -> bool {
+        self.targets.get(&at).is_some_and(|target| !target.terms.is_empty())
     }
 
-    /// Adds to rows `first_row..` of the weight of this handle and part, `[rows, row_len]`. Each row's sums are
-    /// made alone and in one order, so that the slabs do not show in them.
-    pub fn add(&self, at: (usize, usize), first_row: usize, row_len: usize, data: &mut [f32]) {
-        for term in self.terms.get(&at).into_iter().flatten() {
-            let rows = data.par_chunks_mut(ROWS * row_len).enumerate();
-            rows.for_each(|(i, rows)| term.add(first_row + i * ROWS, row_len, rows));
+    /// Hands rows `first_row..` of a tensor on with what is added to them. One tensor at most is held back until it is
+    /// whole: that of a DoRA which measures inputs.
+    pub fn slab(
+        &mut self,
+        at: At,
+        first_row: usize,
+        row_len: usize,
+        data: &[f32],
+        next: &mut dyn FnMut(usize, &[f32]) -> Result<()>,
+    ) -> Result<()> {
+        let Some(target) = self.targets.get(&at).filter(|target| !target.terms.is_empty()) else {
+            return next(first_row, data);
+        };
+        if first_row == 0 || !target.is_whole() {
+            self.rows.clear();
         }
+        self.rows.extend_from_slice(data);
+        if !target.is_whole() {
+            target.add(first_row, row_len, &mut self.rows)?;
+            return next(first_row, &self.rows);
+        }
+        if self.rows.len() == target.shape[0] * row_len {
+            target.add(0, row_len, &mut self.rows)?;
+            let step = slab_rows(row_len);
+            for (i, rows) in self.rows.chunks(step * row_len).enumerate() {
+                next(i * step, rows)?;
+            }
+            self.rows = vec![];
+        }
+        Ok(())
+    }
+
+    /// Adds to rows `first_row..` of the weight of this handle and part, `[rows, row_len]`; to all of them at once where
+    /// a DoRA measures inputs.
+    pub fn add(&self, at: At, first_row: usize, row_len: usize, data: &mut [f32]) -> Result<()> {
+        self.targets.get(&at).map_or(Ok(()), |target| target.add(first_row, row_len, data))
+    }
+}
+
+impl Target<'_> {
+    fn is_whole(&self) -> bool {
+        self.terms.iter().any(|term| matches!(term.magnitude, Some((_, Axis::Inputs))))
+    }
+
+    /// Errors: `NotFinite` where values come of it that cannot be stored.
+    fn add(&self, first_row: usize, row_len: usize, data: &mut [f32]) -> Result<()> {
+        // What rounds to infinity, of halves and of the scales of codes.
+        let limit = match self.format {
+            Format::F32 | Format::Q8 => f32::MAX,
+            Format::F16 => 65519.0,
+            Format::Q4 => 7.0 * 65519.0,
+        };
+        let worst = |data: &[f32]| data.par_iter().copied().find_any(|v| !(v.abs() <= limit));
+        if worst(data).is_some() {
+            // The checkpoint's own fault.
+            self.terms.iter().for_each(|term| term.add(&self.shape, first_row, row_len, data));
+            return Ok(());
+        }
+        for term in &self.terms {
+            term.add(&self.shape, first_row, row_len, data);
+            if let Some(value) = worst(data) {
+                return Err(Error::new(
+                    Code::NotFinite,
+                    format!(
+                        "{}: {} makes the value {value} in {}, which {} cannot hold: alpha over the rank is {}, the \
+                         scale {}",
+                        term.file,
+                        term.tensor,
+                        self.name,
+                        self.format.as_str(),
+                        term.strength.factor,
+                        term.strength.scale
+                    ),
+                ));
+            }
+        }
+        Ok(())
     }
 }
 
 impl Term<'_> {
-    /// W += factor * up @ down
-    fn add(&self, first_row: usize, row_len: usize, data: &mut [f32]) {
-        let (rank, up, down) = (self.module.rank(), &self.module.up.values, &self.module.down.values);
-        let mut sums = [0f32; COLUMNS];
-        for begin in (0..row_len).step_by(COLUMNS) {
-            let columns = begin..(begin + COLUMNS).min(row_len);
-            for (row, weights) in (first_row..).zip(data.chunks_exact_mut(row_len)) {
-                let sums = &mut sums[..columns.len()];
-                sums.fill(0.0);
-                for (u, down) in up[row * rank..][..rank].iter().zip(down.chunks_exact(row_len)) {
-                    for (sum, d) in sums.iter_mut().zip(&down[columns.clone()]) {
-                        *sum += u * d;
-                    }
-                }
-                for (weight, sum) in weights[columns.clone()].iter_mut().zip(sums) {
-                    *weight += self.factor * *sum;
-                }
-            }
+    fn add(&self, shape: &[usize], first_row: usize, row_len: usize, data: &mut [f32]) {
+        if let Some((magnitude, axis)) = self.magnitude {
+            return magnitude.merge(axis, self.delta, self.strength, shape, first_row, data);
         }
+        let factor = self.strength.scale * self.strength.factor;
+        let rows = data.par_chunks_mut(ROWS * row_len).enumerate();
+        rows.for_each(|(i, rows)| self.delta.add(factor, first_row + i * ROWS, row_len, rows));
     }
 }
 
-/// The weights of a source by their modules' paths with underscores: ours, and those of the original U-Net,
-/// which kohya's scripts use for SDXL.
-fn weights(declarations: &Declarations, source: usize, component: &str) -> HashMap<String, (usize, usize)> {
-    let mut paths: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+/// Alpha over the rank: of the module's own tensor, else of the file's header, else 1.
+fn factor(lora: &Lora, module: &Module, path: &str, rank: Option<usize>) -> Result<f32> {
+    Ok(match (rank, module.alpha) {
+        (None, _) => 1.0,
+        (Some(rank), Some(alpha)) => alpha / rank as f32,
+        (Some(rank), None) => {
+            lora.settings.factor(module.component, path, rank, &module.name)?.unwrap_or(1.0)
+        }
+    })
+}
+
+/// How the paths of blocks begin, ours and those of the original U-Net.
+const OURS: [&str; 3] = ["down_blocks", "mid_block", "up_blocks"];
+const THEIRS: [&str; 3] = ["input_blocks", "middle_block", "output_blocks"];
+
+/// The modules of a source by their paths with underscores.
+struct Places {
+    ours: HashMap<String, Place>,
+    /// Of the original U-Net, which kohya's scripts use for SDXL.
+    theirs: HashMap<String, Place>,
+}
+
+fn places(declarations: &Declarations, source: usize, component: &str) -> Places {
+    let mut places: BTreeMap<&str, Place> = BTreeMap::new();
     for (handle, spec) in declarations.specs.iter().enumerate().filter(|(_, spec)| spec.source == source) {
         for (index, part) in spec.parts.iter().enumerate() {
-            if matches!(part.role, Role::Weight { .. }) {
-                let names = part.names.iter().filter_map(|name| name.strip_suffix(".weight"));
-                paths.extend(names.map(|path| (path, (handle, index))));
+            for name in &part.names {
+                let Some((path, end)) = name.rsplit_once('.') else { continue };
+                let place = places.entry(path).or_default();
+                place.path = path.to_owned();
+                match end {
+                    "weight" => place.weight = Some((handle, index)),
+                    "bias" => place.bias = Some((handle, index)),
+                    _ => {}
+                }
             }
         }
     }
-    let mut flat: HashMap<String, (usize, usize)> = HashMap::new();
+    let mut theirs = HashMap::new();
     if component == "unet" {
-        let originals = unet_modules(paths.keys().copied());
-        flat.extend(originals.into_iter().map(|(original, path)| (original.replace('.', "_"), paths[path])));
+        let originals = unet_modules(places.keys().copied());
+        theirs
+            .extend(originals.into_iter().map(|(name, path)| (name.replace('.', "_"), places[path].clone())));
     }
-    flat.extend(paths.into_iter().map(|(path, at)| (path.replace('.', "_"), at)));
-    flat
-}
-
-/// Against the shape of the weight.
-fn check(lora: &Lora, module: &Module, part: &Part) -> Result<()> {
-    let down = [&[module.rank()][..], &part.shape[1..]].concat();
-    let up = vec![part.shape[0], module.rank()];
-    for (tensor, wanted) in [(&module.down, down), (&module.up, up)] {
-        // A 1x1 convolution is a linear layer: what is beyond two dimensions may be ones or absent.
-        let same = (0..tensor.shape.len().max(wanted.len()))
-            .all(|i| tensor.shape.get(i).unwrap_or(&1) == wanted.get(i).unwrap_or(&1));
-        if !same {
-            return Err(Error::model(format!(
-                "{}: {}: {} asks for the shape {wanted:?}, the file has {:?}",
-                lora.file, tensor.name, part.names[0], tensor.shape
-            )));
-        }
+    let mut ours = HashMap::new();
+    for (path, place) in places {
+        // Files of transformers 5 leave the model inside the model out.
+        let short = path.strip_prefix("text_model.").map(|path| path.replace('.', "_"));
+        ours.extend(short.map(|short| (short, place.clone())));
+        ours.insert(path.replace('.', "_"), place);
     }
-    Ok(())
-}
-
-fn unmatched(lora: &Lora, module: &Module, component: &str) -> Error {
-    Error::model(format!(
-        "{}: {} is for a module that the {component} does not have: is the LoRA for another family of models?",
-        lora.file, module.down.name
-    ))
+    Places { ours, theirs }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
+use std::marker::PhantomData;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
@@ -114,7 +115,7 @@ impl Header {
     /// Errors are `InvalidModel`: JSON that is damaged, a tensor named twice, ranges that overlap,
     /// leave a hole, contradict the shape, or do not end where the file does.
     pub fn parse(json: &[u8], data_len: Option<u64>, file: &str) -> Result<Header> {
-        let Entries(entries) = serde_json::from_slice(json)
+        let Entries(entries) = serde_json::from_slice::<Entries<Value>>(json)
             .map_err(|e| Error::model(format!("{file}: the safetensors header is not valid JSON: {e}")))?;
         let mut header = Header { tensors: Vec::new(), metadata: BTreeMap::new() };
         let mut seen = HashSet::new();
@@ -215,20 +216,20 @@ impl TensorInfo {
     }
 }
 
-/// The header as written: a JSON map would silently keep the last of two equal names.
-struct Entries(Vec<(String, Value)>);
+/// An object as written: a JSON map would silently keep the last of two equal names, and lose the order.
+pub(super) struct Entries<V>(pub Vec<(String, V)>);
 
-impl<'de> Deserialize<'de> for Entries {
+impl<'de, V: Deserialize<'de>> Deserialize<'de> for Entries<V> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        struct Each;
-        impl<'de> Visitor<'de> for Each {
-            type Value = Entries;
+        struct Each<V>(PhantomData<V>);
+        impl<'de, V: Deserialize<'de>> Visitor<'de> for Each<V> {
+            type Value = Entries<V>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object with an entry for each tensor")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Entries, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Self::Value, A::Error> {
                 let mut entries = Vec::new();
                 while let Some(entry) = map.next_entry()? {
                     entries.push(entry);
@@ -236,6 +237,6 @@ impl<'de> Deserialize<'de> for Entries {
                 Ok(Entries(entries))
             }
         }
-        deserializer.deserialize_map(Each)
+        deserializer.deserialize_map(Each(PhantomData))
     }
 }

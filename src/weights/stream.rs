@@ -1,9 +1,10 @@
 //! Files of a component -> slabs of f32: found, read strictly forward, converted, handed on.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::checked::Checked;
 use super::index::Index;
+use super::number::{bf16_to_f32, f16_to_f32, is_number, number};
 use super::pack::Keeping;
 use super::safetensors::{Dtype, Header, MAX_HEADER_BYTES, TensorInfo};
 use super::source::{ByteStream, Folder, join};
@@ -22,6 +23,11 @@ const PIECE_BYTES: usize = 1 << 20;
 
 /// Takes the tensors of a component, under the names they have in the file.
 pub trait Sink {
+    /// The strings of a file's header, before its tensors are asked for.
+    fn metadata(&mut self, _: &BTreeMap<String, String>) -> Result<()> {
+        Ok(())
+    }
+
     /// Whether the tensor is to be delivered. Asked once for each tensor, for all of a file before
     /// any of its data is read: here is the place to refuse a wrong shape.
     fn wants(&mut self, info: &TensorInfo) -> Result<bool>;
@@ -206,10 +212,11 @@ impl<'a> Reader<'a> {
         if let Some(name) = names.iter().find(|name| !self.found.contains_key(*name)) {
             return Err(Error::model(format!("{path} has no tensor '{name}', but the index says so")));
         }
+        sink.metadata(&header.metadata).map_err(|e| in_file(e, path))?;
         let mut wanted = Vec::new();
         for info in &header.tensors {
             let wants = sink.wants(info).map_err(|e| in_file(e, path))?;
-            if wants && !matches!(info.dtype, Dtype::F32 | Dtype::F16 | Dtype::Bf16) {
+            if wants && !matches!(info.dtype, Dtype::F32 | Dtype::F16 | Dtype::Bf16) && !is_number(info) {
                 return Err(Error::unsupported(format!(
                     "{path}: tensor '{}' is {}, supported are F32, F16 and BF16",
                     info.name, info.dtype
@@ -236,6 +243,14 @@ impl<'a> Reader<'a> {
     ) -> Result<()> {
         if info.begin == info.end {
             return Ok(());
+        }
+        if is_number(info) {
+            let mut bytes = [0; 8];
+            let bytes = &mut bytes[..(info.end - info.begin) as usize];
+            self.fill(file, bytes, path, info).await?;
+            let value = number(&info.dtype, bytes).expect("a type that was asked for");
+            self.done.non_finite += u64::from(!value.is_finite());
+            return sink.slab(info, 0, 1, &[value]).map_err(|e| in_file(e, path));
         }
         let row_len = info.row_len();
         let step = slab_rows(row_len);
@@ -356,7 +371,7 @@ pub(super) async fn read_header(file: &mut impl ByteStream, path: &str) -> Resul
 }
 
 /// Rows of a slab, for rows of `row_len` elements.
-fn slab_rows(row_len: usize) -> usize {
+pub(super) fn slab_rows(row_len: usize) -> usize {
     let fit = SLAB_BYTES / 4 / row_len;
     if fit == 0 { 1 } else { (fit / SLAB_ROWS * SLAB_ROWS).max(SLAB_ROWS) }
 }
@@ -366,23 +381,5 @@ fn in_file(e: Error, path: &str) -> Error {
     match e.code {
         Code::InvalidModel | Code::Unsupported => Error::new(e.code, format!("{path}: {}", e.message)),
         _ => e,
-    }
-}
-
-/// Written without branches, for wasm too: the multiplication moves the exponent from bias 15 to
-/// bias 127 and makes normal numbers of subnormal ones, exactly; only infinity and NaN need a hand.
-pub(super) fn f16_to_f32(halves: &[u16], floats: &mut [f32]) {
-    let scale = f32::from_bits((127 + 127 - 15) << 23); // 2^112
-    for (half, float) in halves.iter().zip(floats) {
-        let h = u32::from(u16::from_le(*half));
-        let magnitude = (f32::from_bits((h & 0x7fff) << 13) * scale).to_bits();
-        let special = if h & 0x7c00 == 0x7c00 { 0x7f80_0000 } else { 0 };
-        *float = f32::from_bits(magnitude | special | (h & 0x8000) << 16);
-    }
-}
-
-pub(super) fn bf16_to_f32(halves: &[u16], floats: &mut [f32]) {
-    for (half, float) in halves.iter().zip(floats) {
-        *float = f32::from_bits(u32::from(u16::from_le(*half)) << 16);
     }
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use pollster::block_on;
 
-use super::stream::{bf16_to_f32, f16_to_f32};
+use super::number::{bf16_to_f32, f16_to_f32};
 use super::*;
 use crate::error::Code::{self, Cancelled, InvalidModel, Unsupported};
 use crate::error::{Error, Result};
@@ -189,7 +189,7 @@ fn early_end_without_a_length_names_the_tensor() {
 
 #[test]
 fn element_types() {
-    let json = r#"{"ids": {"dtype": "I64", "shape": [1], "data_offsets": [0, 8]},
+    let json = r#"{"ids": {"dtype": "I32", "shape": [2], "data_offsets": [0, 8]},
         "new": {"dtype": "F8_E4M3", "shape": [3], "data_offsets": [8, 11]},
         "bf": {"dtype": "BF16", "shape": [2], "data_offsets": [11, 15]},
         "h": {"dtype": "F16", "shape": [2], "data_offsets": [15, 19]},
@@ -216,7 +216,7 @@ fn element_types() {
     assert_eq!(sink.0.tensors["bf"], [1.5, f32::NEG_INFINITY]);
     assert_eq!(sink.0.tensors["h"], [2f32.powi(-24), 1.0]);
     assert_eq!(sink.0.tensors["f"], [1.0 / 3.0]);
-    for (name, dtype) in [("ids", "I64"), ("new", "F8_E4M3")] {
+    for (name, dtype) in [("ids", "I32"), ("new", "F8_E4M3")] {
         let mut sink = Floats(Keep::default(), name);
         let e = read(&mut sink).unwrap_err();
         assert_eq!(e.code, Unsupported);

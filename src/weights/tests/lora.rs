@@ -9,29 +9,59 @@ fn read(tensors: &[(&str, &[usize], &[f32])]) -> Result<Lora> {
 }
 
 #[test]
-fn names_of_every_kind() {
+fn names_of_every_naming() {
     const UNET: &str = "down_blocks_0_attentions_1_transformer_blocks_0_attn1_to_out_0";
     const DOTS: &str = "down_blocks.0.attentions.1.transformer_blocks.0.attn1";
     const TEXT: &str = "text_model_encoder_layers_3_self_attn_out_proj";
     const LAYER: &str = "text_model.encoder.layers.3.self_attn";
+    let kohya = [".lora_down.weight", ".lora_up.weight"];
+    let peft = [".lora_A.weight", ".lora_B.weight"];
+    let named = [".lora_A.default.weight", ".lora_B.default.weight"];
+    let old = ["_lora.down.weight", "_lora.up.weight"];
+    let dots = [".lora.down.weight", ".lora.up.weight"];
+    let linear = [".lora_linear_layer.down.weight", ".lora_linear_layer.up.weight"];
     let cases = [
-        (format!("lora_unet_{UNET}.lora_%.weight"), "unet", UNET),
-        (format!("unet.{DOTS}.to_out.0.lora.%.weight"), "unet", UNET),
-        (format!("unet.{DOTS}.processor.to_out_lora.%.weight"), "unet", UNET),
-        (format!("{DOTS}.processor.to_out_lora.%.weight"), "unet", UNET),
-        (format!("lora_te_{TEXT}.lora_%.weight"), "text_encoder", TEXT),
-        (format!("lora_te1_{TEXT}.lora_%.weight"), "text_encoder", TEXT),
-        (format!("lora_te2_{TEXT}.lora_%.weight"), "text_encoder_2", TEXT),
-        (format!("text_encoder.{LAYER}.to_out_lora.%.weight"), "text_encoder", TEXT),
-        (format!("text_encoder.{LAYER}.out_proj.lora_linear_layer.%.weight"), "text_encoder", TEXT),
-        (format!("text_encoder_2.{LAYER}.out_proj.lora.%.weight"), "text_encoder_2", TEXT),
+        (format!("lora_unet_{UNET}"), kohya, "unet", UNET),
+        (format!("lycoris_{UNET}"), kohya, "unet", UNET),
+        (format!("lycoris_unet_{UNET}"), kohya, "unet", UNET),
+        (format!("unet.{DOTS}.to_out.0"), dots, "unet", UNET),
+        (format!("unet.{DOTS}.to_out.0"), [".lora_A", ".lora_B"], "unet", UNET),
+        (format!("unet.{DOTS}.processor.to_out"), old, "unet", UNET),
+        (format!("{DOTS}.processor.to_out"), old, "unet", UNET),
+        (format!("{DOTS}.to_out.0"), peft, "unet", UNET),
+        (format!("base_model.model.{DOTS}.to_out.0"), named, "unet", UNET),
+        (format!("base_model.model.unet.{DOTS}.to_out.0"), peft, "unet", UNET),
+        (format!("unet.base_model.model.{DOTS}.to_out.0"), peft, "unet", UNET),
+        (format!("diffusion_model.{DOTS}.to_out.0"), peft, "unet", UNET),
+        (format!("lora_te_{TEXT}"), kohya, "text_encoder", TEXT),
+        (format!("lora_te1_{TEXT}"), kohya, "text_encoder", TEXT),
+        (format!("lora_te2_{TEXT}"), kohya, "text_encoder_2", TEXT),
+        (format!("lycoris_te2_{TEXT}"), kohya, "text_encoder_2", TEXT),
+        (format!("text_encoder.{LAYER}.to_out"), old, "text_encoder", TEXT),
+        (format!("text_encoder.{LAYER}.out_proj"), linear, "text_encoder", TEXT),
+        (format!("text_encoder_2.{LAYER}.out_proj"), dots, "text_encoder_2", TEXT),
+        (format!("base_model.model.{LAYER}.out_proj"), peft, "text_encoder", TEXT),
+        (format!("text_encoders.clip_g.transformer.{LAYER}.out_proj"), kohya, "text_encoder_2", TEXT),
+        (
+            "text_encoder.encoder.layers.3.self_attn.out_proj".to_owned(),
+            linear,
+            "text_encoder",
+            "encoder_layers_3_self_attn_out_proj",
+        ),
+        (
+            "base_model.model.encoder.layers.3.mlp.fc1".to_owned(),
+            peft,
+            "text_encoder",
+            "encoder_layers_3_mlp_fc1",
+        ),
+        ("lora_te2_text_projection".to_owned(), kohya, "text_encoder_2", "text_projection"),
     ];
-    for (name, component, path) in cases {
-        let [down, up] = ["down", "up"].map(|half| name.replace('%', half));
+    for (name, ends, component, path) in cases {
+        let [down, up] = ends.map(|end| format!("{name}{end}"));
         let lora = read(&[(&down, &[2, 3], &[1.0; 6]), (&up, &[4, 2], &[2.0; 8])]).unwrap();
         let [module] = &lora.modules[..] else { panic!("{name}: {} modules", lora.modules.len()) };
         assert_eq!((module.component, module.path.as_str()), (component, path), "{name}");
-        assert_eq!((module.down.values[0], module.up.values[0], module.factor), (1.0, 2.0, 1.0), "{name}");
+        assert!(module.weight.is_some() && module.alpha.is_none(), "{name}");
         lora.check_components(&["unet", "text_encoder", "text_encoder_2"]).unwrap();
         let e = lora.check_components(&["vae"]).unwrap_err();
         assert!([FILE, down.as_str(), component, "vae"].iter().all(|w| e.message.contains(w)), "{e}");
@@ -39,27 +69,17 @@ fn names_of_every_kind() {
 }
 
 #[test]
-fn alpha_is_over_the_rank() {
-    for alpha in ["unet.a.alpha", "lora_unet_a.alpha"] {
-        let lora = read(&[
-            ("unet.a.lora_A.weight", &[4, 1], &[1.0; 4]),
-            ("unet.a.lora_B.weight", &[1, 4], &[1.0; 4]),
-            (alpha, &[], &[2.0]),
-        ]);
-        assert_eq!(lora.unwrap().modules[0].factor, 0.5);
-    }
-}
-
-#[test]
 fn half_pairs_wrong_shapes_and_relatives() {
     const A: &str = "unet.a.lora_A.weight";
     const B: &str = "unet.a.lora_B.weight";
+    const OTHER: &str = "lora_unet_a.lora_down.weight";
     type Case<'a> = (&'a [(&'a str, &'a [usize], &'a [f32])], Code, &'a [&'a str]);
-    let cases: [Case<'_>; 11] = [
+    let cases: [Case<'_>; 21] = [
         (&[], InvalidModel, &["no LoRA"]),
         (&[(A, &[1, 1], &[1.0])], InvalidModel, &[A, "other"]),
         (&[(B, &[1, 1], &[1.0])], InvalidModel, &[B, "other"]),
-        (&[("unet.a.alpha", &[], &[1.0])], InvalidModel, &["unet.a.alpha", "both"]),
+        (&[("unet.a.alpha", &[], &[1.0])], InvalidModel, &["unet.a.alpha", "missing"]),
+        (&[("unet.a.dora_scale", &[1], &[1.0])], InvalidModel, &["unet.a.dora_scale", "missing"]),
         (&[(A, &[2], &[1.0; 2]), (B, &[1, 2], &[1.0; 2])], InvalidModel, &[A, "[rank, inputs]", "[2]"]),
         (&[(A, &[2, 1], &[1.0; 2]), (B, &[2, 1], &[1.0; 2])], InvalidModel, &[B, "[outputs, 2]", "[2, 1]"]),
         (
@@ -67,17 +87,34 @@ fn half_pairs_wrong_shapes_and_relatives() {
             InvalidModel,
             &[B, "[outputs, 1, 1, 1]", "[1, 1, 3, 3]"],
         ),
-        (
-            &[(A, &[1, 1], &[1.0]), ("lora_unet_a.lora_down.weight", &[1], &[1.0])],
-            InvalidModel,
-            &[A, "one module"],
-        ),
+        (&[(A, &[1, 1], &[1.0]), (OTHER, &[1], &[1.0])], InvalidModel, &[A, "one module"]),
         (
             &[(A, &[1, 1], &[1.0]), (B, &[1, 1], &[1.0]), ("unet.a.alpha", &[2], &[1.0; 2])],
             InvalidModel,
             &["unet.a.alpha", "one number", "[2]"],
         ),
-        (&[("lora_unet_a.hada_w1_a", &[1], &[1.0])], Unsupported, &["lora_unet_a.hada_w1_a"]),
+        (
+            &[(A, &[1, 1], &[1.0]), (B, &[1, 1], &[1.0]), ("unet.a.diff", &[1, 1], &[1.0])],
+            InvalidModel,
+            &["unet.a.diff", "another kind"],
+        ),
+        (
+            &[("lora_unet_a.hada_w1_a", &[1, 1], &[1.0])],
+            InvalidModel,
+            &["lora_unet_a.hada_w1_a", "hada_w1_b"],
+        ),
+        (&[("lora_unet_a.lokr_w1", &[1, 1], &[1.0])], InvalidModel, &["lokr_w2_a"]),
+        (
+            &[("lora_unet_a.lokr_w1", &[0, 1], &[]), ("lora_unet_a.lokr_w2", &[1, 1], &[1.0])],
+            InvalidModel,
+            &["[0, 1]"],
+        ),
+        (&[("lora_unet_a.oft_blocks", &[1], &[1.0])], Unsupported, &["lora_unet_a.oft_blocks", "OFT"]),
+        (&[("unet.a.oft_R.default.weight", &[1], &[1.0])], Unsupported, &["OFT"]),
+        (&[("lora_unet_a.a1.weight", &[1], &[1.0])], Unsupported, &["lora_unet_a.a1.weight", "GLoRA"]),
+        (&[("lora_unet_a.on_input", &[1], &[1.0])], Unsupported, &["lora_unet_a.on_input", "IA3"]),
+        (&[("unet.a.ia3_l.weight", &[1], &[1.0])], Unsupported, &["IA3"]),
+        (&[("unet.a.lora_embedding_A.weight", &[1], &[1.0])], Unsupported, &["embedding"]),
         (&[("model.weight", &[1], &[1.0])], InvalidModel, &["model.weight", "not a tensor that a LoRA has"]),
     ];
     for (tensors, code, words) in cases {
@@ -85,6 +122,67 @@ fn half_pairs_wrong_shapes_and_relatives() {
         assert_eq!(e.code, code, "{e}");
         assert!(words.iter().chain(&[FILE]).all(|w| e.message.contains(w)), "{words:?}: {e}");
     }
+}
+
+/// What is merged of tensors into zeros of this shape, with this scale.
+fn merged(tensors: &[(&str, &[usize], &[f32])], shape: &[usize], scale: f32) -> Result<Vec<f32>> {
+    let lora = read(tensors)?;
+    let mut d = Declarations::new(crate::quant::Format::F32);
+    let parts = weight_and_bias("a", shape.to_vec(), true, Rows::From(0), Columns::Same);
+    let row_len: usize = shape[1..].iter().product();
+    d.matrix(shape[0] as u32, shape[1] as u32, row_len as u32 / shape[1] as u32, parts);
+    let merge = Merge::new(&d, 0, "unet", &[Adapter { lora: &lora, scale }])?;
+    let mut data = vec![0.0; shape[0] * row_len];
+    merge.add((0, 0), 0, row_len, &mut data)?;
+    Ok(data)
+}
+
+#[test]
+fn alpha_is_over_the_rank() {
+    for alpha in ["unet.a.alpha", "lora_unet_a.alpha"] {
+        for shape in [&[][..], &[1]] {
+            let tensors: [(&str, &[usize], &[f32]); 3] = [
+                ("unet.a.lora_A.weight", &[4, 1], &[1.0; 4]),
+                ("unet.a.lora_B.weight", &[1, 4], &[1.0; 4]),
+                (alpha, shape, &[2.0]),
+            ];
+            assert_eq!(merged(&tensors, &[1, 1], 1.0).unwrap(), [2.0]);
+        }
+    }
+    // Of LoKr the rank is that of the second matrix, and two whole matrices have none.
+    let (one, alpha) = (("unet.a.lokr_w1", &[1, 1][..], &[1.0][..]), ("unet.a.alpha", &[][..], &[8.0][..]));
+    let thin = [("unet.a.lokr_w2_a", &[1, 2][..], &[1.0; 2][..]), ("unet.a.lokr_w2_b", &[2, 1], &[1.0; 2])];
+    assert_eq!(merged(&[one, thin[0], thin[1], alpha], &[1, 1], 1.0).unwrap(), [8.0]);
+    assert_eq!(merged(&[one, ("unet.a.lokr_w2", &[1, 1], &[3.0]), alpha], &[1, 1], 1.0).unwrap(), [3.0]);
+    assert_eq!(merged(&[("unet.a.diff", &[1, 1], &[3.0]), alpha], &[1, 1], 0.5).unwrap(), [1.5]);
+}
+
+/// What is not finite, or becomes so, is an error that names the file and the tensor; not where it does not count.
+#[test]
+fn what_is_not_finite_is_named() {
+    const A: &str = "unet.a.lora_A.weight";
+    const B: &str = "unet.a.lora_B.weight";
+    const ALPHA: &str = "unet.a.alpha";
+    for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let flawed: [(&str, [(&str, &[usize], &[f32]); 3]); 3] = [
+            (A, [(A, &[1, 2], &[1.0, value]), (B, &[1, 1], &[1.0]), (ALPHA, &[], &[1.0])]),
+            (B, [(A, &[1, 2], &[1.0, 1.0]), (B, &[1, 1], &[value]), (ALPHA, &[], &[1.0])]),
+            (ALPHA, [(A, &[1, 2], &[1.0, 1.0]), (B, &[1, 1], &[1.0]), (ALPHA, &[], &[value])]),
+        ];
+        for (name, tensors) in flawed {
+            let e = merged(&tensors, &[1, 2], 1.0).unwrap_err();
+            assert_eq!(e.code, Code::NotFinite, "{e}");
+            assert!([FILE, name].iter().all(|w| e.message.contains(w)), "{e}");
+            assert_eq!(merged(&tensors, &[1, 2], 0.0).unwrap(), [0.0, 0.0]);
+        }
+    }
+    // Each value is finite, what comes of them is not.
+    let tensors: [(&str, &[usize], &[f32]); 3] =
+        [(A, &[1, 2], &[1.0, 1e20]), (B, &[1, 1], &[1e10]), (ALPHA, &[], &[1e10])];
+    let e = merged(&tensors, &[1, 2], 1.0).unwrap_err();
+    assert_eq!(e.code, Code::NotFinite, "{e}");
+    assert!([FILE, "unet.a.", "a.weight", "inf", "10000000000"].iter().all(|w| e.message.contains(w)), "{e}");
+    assert!(merged(&tensors, &[1, 2], 1e-10).is_ok());
 }
 
 /// However the rows come, in however many slabs, each gets the same bits.
@@ -111,7 +209,7 @@ fn slabs_do_not_show() {
     for step in [1, 5, 8, ROWS] {
         let mut data = weights.clone();
         for (i, rows) in data.chunks_mut(step * WIDTH).enumerate() {
-            merge.add((0, 0), i * step, WIDTH, rows);
+            merge.add((0, 0), i * step, WIDTH, rows).unwrap();
         }
         assert!(data == wanted, "slabs of {step}");
     }

@@ -141,7 +141,7 @@ pub fn merge_lora(files: &Files) -> Result<()> {
             spec.parts.iter().enumerate().filter(|(i, _)| merge.has((handle.0 as usize, *i)))
         {
             let row_len = wanted.shape[1..].iter().product();
-            merge.add((handle.0 as usize, part), 0, row_len, &mut vec![0.0; wanted.shape[0] * row_len]);
+            merge.add((handle.0 as usize, part), 0, row_len, &mut vec![0.0; wanted.shape[0] * row_len])?;
         }
     }
     Ok(())
