@@ -9,6 +9,8 @@ pub type Result<T> = std::result::Result<T, Error>;
 pub enum Code {
     /// An argument of the caller's is out of its range.
     InvalidOption,
+    /// What was given as a picture cannot be decoded.
+    InvalidImage,
     /// A file of the model is damaged or contradicts its configuration.
     InvalidModel,
     /// The model asks for something that is not built yet.
@@ -41,6 +43,7 @@ impl Code {
     pub fn as_str(self) -> &'static str {
         match self {
             Code::InvalidOption => "invalid-option",
+            Code::InvalidImage => "invalid-image",
             Code::InvalidModel => "invalid-model",
             Code::Unsupported => "unsupported",
             Code::NotFound => "not-found",
@@ -91,8 +94,70 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({})", self.message, self.code.as_str())
+        write!(f, "{} ({})", shown(&self.message), self.code.as_str())
     }
 }
 
 impl std::error::Error for Error {}
+
+/// The most characters of a message that anybody is shown.
+const LONGEST: usize = 500;
+
+/// A message as people and programs see it: [`plain`], and of a long one the middle is left out, since its beginning tells
+/// where something is wrong and its end what was found.
+pub fn shown(message: &str) -> String {
+    let message = plain(message);
+    let length = message.chars().count();
+    if length <= LONGEST {
+        return message;
+    }
+    let (gap, end) = (" ... ", LONGEST / 3);
+    let begin = LONGEST - end - gap.len();
+    let head: String = message.chars().take(begin).collect();
+    head + gap + &message.chars().skip(length - end).collect::<String>()
+}
+
+/// A text without the characters that a terminal obeys, which names in a file may hold: they are escaped, and ends of
+/// lines are spaces.
+pub fn plain(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' | '\r' | '\t' => plain.push(' '),
+            // The latter end lines, or turn the direction of what follows.
+            '\0'..='\x1f' | '\x7f'..='\u{9f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+                plain.extend(c.escape_unicode());
+            }
+            c => plain.push(c),
+        }
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_cut_in_the_middle() {
+        let message = |name: usize| format!("file: {}: wanted 1, found 2", "\u{e9}".repeat(name));
+        assert_eq!(shown(&message(475)), message(475));
+        assert_eq!(message(475).chars().count(), 500);
+        for name in [476, 100_000] {
+            let cut = shown(&message(name));
+            assert_eq!(cut.chars().count(), 500);
+            assert!(cut.starts_with("file: \u{e9}") && cut.ends_with("\u{e9}: wanted 1, found 2"), "{cut}");
+            assert!(cut.contains("\u{e9} ... \u{e9}"), "{cut}");
+        }
+    }
+
+    #[test]
+    fn no_terminal_obeys_a_message() {
+        let name = "a\u{1b}[31mb\r\nc\u{7}\u{9b}2Jd\u{7f}\u{202e}e\u{2066}\u{2029}\0";
+        let wanted = r"a\u{1b}[31mb  c\u{7}\u{9b}2Jd\u{7f}\u{202e}e\u{2066}\u{2029}\u{0}";
+        assert_eq!(plain(name), wanted);
+        assert_eq!(Error::model(name).to_string(), format!("{wanted} (invalid-model)"));
+        let letters = "caf\u{e9} \u{732b} \u{1f431} \u{5d0}\u{200f} e\u{301}";
+        assert_eq!(shown(letters), letters);
+    }
+}

@@ -19,13 +19,17 @@
 //! at +-[`LIMIT`].
 //!
 //! Two things differ from the web UI: a backslash that is not before a bracket is text, where it is lost
-//! there; and `BREAK` breaks within brackets too. Its prompt editing, `[from:to:when]`, is not known here.
+//! there; and `BREAK` breaks within brackets too. Its prompt editing, `[from:to:when]`, is not known here: what
+//! [`foreign`] finds of such syntax is a warning.
 //!
 //! A prompt without brackets is one piece of weight 1, and without `BREAK` and with no more tokens than fit,
 //! that is one chunk, whose ids are those of [`Tokenizer::encode`]. A prompt with brackets that should be
 //! text is not for [`parse`].
 
+mod foreign;
+
 use crate::tokenizer::{Tokenizer, is_word};
+pub use foreign::foreign;
 
 /// A stretch of a prompt and how much it counts.
 #[derive(Clone, Debug, PartialEq)]

@@ -15,7 +15,7 @@ use js_sys::{Array, Error as JsError, Function, Object, Reflect, Uint8ClampedArr
 use wasm_bindgen::prelude::*;
 
 use crate::device::{Device, Known};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 use crate::host::Cancel;
 use crate::kernels::VARIANTS;
 use crate::model::config::ModelIndex;
@@ -92,7 +92,7 @@ impl Generator {
     /// Why the model was not kept, where it should have been.
     #[wasm_bindgen(js_name = notKept)]
     pub fn not_kept(&self) -> Option<String> {
-        self.kept.as_ref()?.as_ref().err().map(|e| e.message.clone())
+        self.kept.as_ref()?.as_ref().err().map(|e| shown(&e.message))
     }
 
     /// Ends the run that goes on, between two submits.
@@ -357,7 +357,7 @@ fn answer(report: &Report, seed: u64) -> JsValue {
 
 fn warnings(warnings: &[Warning]) -> Array {
     let each =
-        |w: &Warning| object(&[("code", w.code.as_str().into()), ("message", w.message.as_str().into())]);
+        |w: &Warning| object(&[("code", w.code.as_str().into()), ("message", shown(&w.message).into())]);
     warnings.iter().map(each).collect()
 }
 
@@ -370,7 +370,7 @@ fn object(fields: &[(&str, JsValue)]) -> JsValue {
 }
 
 fn to_js(error: Error) -> JsValue {
-    let object = JsError::new(&error.message);
+    let object = JsError::new(&shown(&error.message));
     Reflect::set(&object, &"code".into(), &error.code.as_str().into()).expect("an error takes any field");
     object.into()
 }

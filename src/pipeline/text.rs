@@ -69,22 +69,23 @@ impl TextPart {
         Ok(())
     }
 
-    /// A prompt as chunks of tokens: one, without weights, unless it is `weighted`. What was left out
-    /// goes to `warnings`, once.
+    /// A prompt as chunks of tokens: one, without weights, unless it is `weighted`. What was left out, and what
+    /// other tools would not have read as words, goes to `warnings`, once.
     pub fn chunks(&self, prompt: &str, weighted: bool, warnings: &mut Vec<Warning>) -> Vec<Chunk> {
+        let mut warn = |message: String| {
+            let warning = Warning::new(Topic::Prompt, message);
+            if !warnings.contains(&warning) {
+                warnings.push(warning);
+            }
+        };
+        prompt::foreign(prompt, weighted).into_iter().for_each(&mut warn);
         if weighted {
             return prompt::chunks(&self.tokenizer, &prompt::parse(prompt));
         }
         let encoded = self.tokenizer.encode(prompt);
         if let Some(rest) = encoded.overflow {
             let limit = self.tokenizer.length() - 2;
-            let warning = Warning::new(
-                Topic::Prompt,
-                format!("the prompt has {} tokens, {limit} count; left out: {rest}", encoded.tokens),
-            );
-            if !warnings.contains(&warning) {
-                warnings.push(warning);
-            }
+            warn(format!("the prompt has {} tokens, {limit} count; left out: {rest}", encoded.tokens));
         }
         vec![Chunk { weights: vec![1.0; encoded.ids.len()], ids: encoded.ids }]
     }

@@ -9,6 +9,8 @@ use tintype::error::{Error, Result};
 use tintype::pipeline::plans;
 use tintype::weights::DiskFolder;
 
+use crate::output::Output;
+
 #[derive(Args)]
 pub struct Options {
     /// sd-turbo, sd15, sdxl, taesd, or a folder in the diffusers layout, of which only config.json files are read;
@@ -43,6 +45,7 @@ pub struct Options {
 
 pub async fn run(options: &Options) -> Result<bool> {
     let claims = options.assert.as_deref().map(claims).transpose()?;
+    let json = options.json.as_deref().map(|path| Output::new("--json", path)).transpose()?;
     let mut settings = vec![open(&options.device, "given").await?];
     if let Some(versus) = &options.versus {
         settings.push(open(&changed(&options.device, versus)?, versus).await?);
@@ -67,10 +70,8 @@ pub async fn run(options: &Options) -> Result<bool> {
             }
         })
         .await?;
-    if let Some(path) = &options.json {
-        let text = serde_json::to_string_pretty(&report).expect("figures are JSON");
-        fs::write(path, text)
-            .map_err(|e| Error::option(format!("could not write {}: {e}", path.display())))?;
+    if let Some(json) = json {
+        json.write(serde_json::to_string_pretty(&report).expect("figures are JSON").as_bytes())?;
     }
     let broken = claims.map_or(Ok(vec![]), |claims| report.broken(&claims))?;
     broken.iter().for_each(|sentence| crate::say(format_args!("broken: {sentence}")));

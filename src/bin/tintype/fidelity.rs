@@ -14,6 +14,7 @@ use tintype::pipeline::{Image, LoadOptions, Pipeline, Request, Watch};
 use tintype::quant::Format;
 use tintype::weights::{DiskFolder, Folder, Hooks};
 
+use crate::output::Output;
 use crate::picture::write_png;
 
 #[derive(Args)]
@@ -70,7 +71,7 @@ async fn run_on<F: Folder>(folder: &F, options: &Options) -> Result<bool> {
                 let folder = pictures.join(name);
                 fs::create_dir_all(&folder)
                     .map_err(|e| Error::option(format!("--pictures: {}: {e}", folder.display())))?;
-                write_png(&folder.join(format!("{i:03}.png")), &image)?;
+                write_png(&Output::new("--pictures", &folder.join(format!("{i:03}.png")))?, &image)?;
             }
             match wanted.get(i) {
                 Some(wanted) => psnr.push(decibels(&wanted.rgba, &image.rgba)),

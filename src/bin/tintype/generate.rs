@@ -13,7 +13,8 @@ use tintype::pipeline::{LoadOptions, Pipeline, Report, Request, Seeds, Stage, Wa
 use tintype::warning::Warning;
 use tintype::weights::{DiskFolder, Hooks};
 
-use crate::picture::{write_png, write_whole};
+use crate::output::Output;
+use crate::picture::write_png;
 
 #[derive(Args)]
 pub struct Options {
@@ -31,7 +32,7 @@ pub struct Options {
     #[arg(long)]
     seed: Option<u64>,
     /// Of the picture, in pixels; by default what the model was trained for
-    #[arg(long, value_name = "WxH", value_parser = crate::parse_size)]
+    #[arg(long, value_name = "WxH", value_parser = crate::parse_size, allow_hyphen_values = true)]
     size: Option<[usize; 2]>,
     /// euler, euler-ancestral, heun, lcm, tcd, ddim, pndm, dpm++ or flow-euler; by default the model's own
     #[arg(long)]
@@ -64,13 +65,7 @@ pub struct Options {
 }
 
 pub async fn run(options: &Options) -> Result<bool> {
-    let (device, mut load) = options.device.open("f16").await?;
-    load.encoder = options.inputs.encodes();
-    load.size = options.size;
-    let bar = Bar::new();
-    let begun = now();
-    let pipeline = load_model(&device, options, &load, &bar).await?;
-    let loaded = now() - begun;
+    let (out, dump_to) = outputs(options)?;
     let seed = options.seed.unwrap_or_else(random_seed);
     let request = options.inputs.add_to(Request {
         negative_prompt: options.negative.clone(),
@@ -84,6 +79,13 @@ pub async fn run(options: &Options) -> Result<bool> {
         weighted: options.weighted,
         ..Request::new(&options.prompt, seed)
     })?;
+    let (device, mut load) = options.device.open("f16").await?;
+    load.encoder = options.inputs.encodes();
+    load.size = options.size;
+    let bar = Bar::new();
+    let begun = now();
+    let pipeline = load_model(&device, options, &load, &bar).await?;
+    let loaded = now() - begun;
     let dumped = RefCell::new(vec![]);
     let dump = |name: &str, shape: [usize; 4], values: Vec<f32>| {
         let mut dumped = dumped.borrow_mut();
@@ -95,24 +97,39 @@ pub async fn run(options: &Options) -> Result<bool> {
         cancel: Cancel::default(),
         progress: &|stage, fraction| bar.show(&words(stage), fraction),
         preview: None,
-        dump: options.dump.is_some().then_some(&dump),
+        dump: dump_to.is_some().then_some(&dump),
     };
     let report = pipeline.generate(&device, &request, &watch).await;
     bar.clear();
     let report = report?;
-    write_png(&options.out, &report.images[0])?;
-    if let Some(path) = &options.dump {
-        write_dump(path, &dumped.borrow())?;
+    write_png(&out, &report.images[0])?;
+    if let Some(dump) = dump_to {
+        dump.write(&safetensors(&dumped.borrow()))?;
     }
     let warnings: Vec<&Warning> = pipeline.warnings().iter().chain(&report.warnings).collect();
     for warning in &warnings {
-        eprintln!("tintype: {warning}");
+        crate::tell(format_args!("tintype: {warning}"));
     }
     if report.unsafe_images.contains(&true) {
-        eprintln!("tintype: the safety checker found the picture unsafe");
+        crate::tell("tintype: the safety checker found the picture unsafe");
     }
     tell(options, &device, &report, &warnings, seed, loaded);
     Ok(true)
+}
+
+/// Where the picture and the dump go: two places that can be written.
+fn outputs(options: &Options) -> Result<(Output, Option<Output>)> {
+    let out = Output::new("--out", &options.out)?;
+    let dump = options.dump.as_deref().map(|path| Output::new("--dump", path)).transpose()?;
+    if let Some(dump) = dump.as_ref().filter(|dump| dump.is(&out)) {
+        return Err(Error::option(format!("--dump: wanted another file than --out's, found {dump}")));
+    }
+    if let Some(taken) =
+        [Some(&out), dump.as_ref()].into_iter().flatten().find(|o| options.json && o.is_stdout())
+    {
+        return Err(Error::option(format!("--json: wanted stdout for itself, found {taken} as an output")));
+    }
+    Ok((out, dump))
 }
 
 async fn load_model(device: &Device, options: &Options, load: &LoadOptions, bar: &Bar) -> Result<Pipeline> {
@@ -146,7 +163,7 @@ fn tell(options: &Options, device: &Device, report: &Report, warnings: &[&Warnin
         crate::say(value);
         return;
     }
-    eprintln!(
+    crate::tell(format_args!(
         "{}: {}x{}, seed {seed}, {} steps on {}; load {loaded:.2} s, text {:.2} s, denoise {:.2} s, decode {:.2} s",
         options.out.display(),
         image.width,
@@ -156,7 +173,7 @@ fn tell(options: &Options, device: &Device, report: &Report, warnings: &[&Warnin
         t.text,
         t.denoise,
         t.decode
-    );
+    ));
 }
 
 fn words(stage: Stage) -> String {
@@ -187,21 +204,23 @@ impl Bar {
     pub fn show(&self, what: &str, fraction: f64) {
         if self.on {
             let filled = (fraction.clamp(0.0, 1.0) * 30.0) as usize;
-            eprint!("\r\x1b[K{what:<20} [{:<30}] {:>3.0} %", "=".repeat(filled), fraction * 100.0);
+            let mut stderr = std::io::stderr();
+            let bar = "=".repeat(filled);
             // Nothing is lost when a progress bar cannot be written.
-            let _ = std::io::stderr().flush();
+            let _ = write!(stderr, "\r\x1b[K{what:<20} [{bar:<30}] {:>3.0} %", fraction * 100.0);
+            let _ = stderr.flush();
         }
     }
 
     pub fn clear(&self) {
         if self.on {
-            eprint!("\r\x1b[K");
+            let _ = write!(std::io::stderr(), "\r\x1b[K");
         }
     }
 }
 
 /// A safetensors file of f32 tensors.
-fn write_dump(path: &Path, tensors: &[(String, [usize; 4], Vec<f32>)]) -> Result<()> {
+fn safetensors(tensors: &[(String, [usize; 4], Vec<f32>)]) -> Vec<u8> {
     let mut header = serde_json::Map::new();
     let mut end = 0;
     for (name, shape, values) in tensors {
@@ -215,5 +234,5 @@ fn write_dump(path: &Path, tensors: &[(String, [usize; 4], Vec<f32>)]) -> Result
     for (_, _, values) in tensors {
         bytes.extend_from_slice(bytemuck::cast_slice(values));
     }
-    write_whole(path, &bytes)
+    bytes
 }

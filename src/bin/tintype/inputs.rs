@@ -8,7 +8,7 @@ use tintype::error::{Error, Result};
 use tintype::pipeline::{Additions, ControlInput, FileIn, Request, Safety};
 use tintype::weights::DiskFolder;
 
-use crate::picture::read_png;
+use crate::picture::read_image;
 
 #[derive(Args)]
 pub struct Inputs {
@@ -19,15 +19,15 @@ pub struct Inputs {
     #[arg(long, value_name = "FILE")]
     lora: Vec<PathBuf>,
     /// How much each LoRA counts [default: 1]
-    #[arg(long, value_name = "SCALE", allow_negative_numbers = true)]
+    #[arg(long, value_name = "SCALE")]
     lora_scale: Vec<f32>,
     /// A learned token's .safetensors (textual inversion); may be given several times
     #[arg(long, value_name = "FILE")]
     embedding: Vec<PathBuf>,
-    /// A PNG to begin from (image to image)
+    /// A PNG, JPEG or WebP to begin from (image to image)
     #[arg(long, value_name = "FILE")]
     image: Option<PathBuf>,
-    /// A PNG whose white parts are made anew (inpainting)
+    /// A picture whose white parts are made anew (inpainting)
     #[arg(long, value_name = "FILE", requires = "image")]
     mask: Option<PathBuf>,
     /// How much of the image is noise at first: above 0 to 1; by default 0.8, with a mask 1
@@ -36,7 +36,7 @@ pub struct Inputs {
     /// A ControlNet's folder; may be given several times
     #[arg(long, value_name = "DIR")]
     control: Vec<PathBuf>,
-    /// What the ControlNet sees, one PNG for each
+    /// What the ControlNet sees, one picture for each
     #[arg(long, value_name = "FILE")]
     control_image: Vec<PathBuf>,
     /// How much each ControlNet counts [default: 1]
@@ -54,7 +54,7 @@ pub struct Inputs {
     /// A T2I-Adapter's folder; may be given several times
     #[arg(long, value_name = "DIR")]
     t2i_adapter: Vec<PathBuf>,
-    /// What the T2I-Adapter sees, one PNG for each
+    /// What the T2I-Adapter sees, one picture for each
     #[arg(long, value_name = "FILE")]
     t2i_image: Vec<PathBuf>,
     /// How much each T2I-Adapter counts [default: 1]
@@ -63,7 +63,7 @@ pub struct Inputs {
     /// An IP-Adapter's folder: ip-adapter.safetensors and image_encoder
     #[arg(long, value_name = "DIR", requires = "image_prompt")]
     ip_adapter: Option<PathBuf>,
-    /// A PNG as a prompt, for the IP-Adapter
+    /// A picture as a prompt, for the IP-Adapter
     #[arg(long, value_name = "FILE", requires = "ip_adapter")]
     image_prompt: Option<PathBuf>,
     /// How much the image prompt counts
@@ -150,14 +150,14 @@ impl Inputs {
 
     /// The request with its pictures.
     pub fn add_to(&self, request: Request) -> Result<Request> {
-        let read = |path: &Option<PathBuf>| path.as_deref().map(read_png).transpose();
+        let read = |path: &Option<PathBuf>| path.as_deref().map(read_image).transpose();
         let controls = pairs("control", "control", &self.control, &self.control_image, &self.control_scale)?;
         let controls = controls.into_iter().map(|(path, scale)| {
-            let picture = read_png(path)?;
+            let picture = read_image(path)?;
             Ok(ControlInput { picture, scale, start: self.control_start, end: self.control_end })
         });
         let adapters = pairs("t2i-adapter", "t2i", &self.t2i_adapter, &self.t2i_image, &self.t2i_scale)?;
-        let adapters = adapters.into_iter().map(|(path, scale)| Ok((read_png(path)?, scale)));
+        let adapters = adapters.into_iter().map(|(path, scale)| Ok((read_image(path)?, scale)));
         Ok(Request {
             image: read(&self.image)?,
             mask: read(&self.mask)?,

@@ -1,23 +1,27 @@
 //! The native command: draw, verify against reference results, print plans.
 
 mod bench;
+mod building;
 mod builtin;
 mod fidelity;
 mod generate;
 mod inputs;
+mod output;
 mod pack;
 mod picture;
 mod plan;
 mod verify;
 
 use std::fmt::Display;
-use std::io::Write;
+use std::io::{self, Write};
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
 use clap::error::ErrorKind;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use serde_json::json;
 use tintype::device::Device;
-use tintype::error::Result;
+use tintype::error::{Error, Result, plain, shown};
 use tintype::pipeline::{Budget, LoadOptions};
 
 /// Pictures from words, on your own GPU.
@@ -83,7 +87,8 @@ impl DeviceOptions {
 }
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let parsed = command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => return refuse(&error),
     };
@@ -95,14 +100,39 @@ fn main() -> ExitCode {
         Command::Fidelity(options) => pollster::block_on(fidelity::run(&options)),
         Command::Bench(options) => pollster::block_on(bench::run(&options)),
     };
-    match result {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("tintype: {error}");
-            ExitCode::FAILURE
-        }
+    match (result, LOST.get()) {
+        (Err(error), _) => fail(&error),
+        (_, Some(error)) => fail(&Error::network(format!("cannot write stdout: {error}"))),
+        (Ok(true), None) => ExitCode::SUCCESS,
+        (Ok(false), None) => ExitCode::FAILURE,
     }
+}
+
+/// What a negative number is worth, the option says that it is given to.
+fn command() -> clap::Command {
+    Cli::command().mut_subcommands(|command| {
+        command.mut_args(|arg| {
+            let takes_value = arg.get_action().takes_values();
+            arg.allow_negative_numbers(takes_value)
+        })
+    })
+}
+
+/// Tells what went wrong, to programs too where they asked for JSON.
+fn fail(error: &Error) -> ExitCode {
+    tell(format_args!("tintype: {error}"));
+    if wants_json() {
+        say(json!({"error": {"code": error.code.as_str(), "message": shown(&error.message)}}));
+    }
+    ExitCode::FAILURE
+}
+
+/// Whether results are to be JSON on stdout, told by the arguments alone, which may be wrong. To measure, `--json` names
+/// a file.
+fn wants_json() -> bool {
+    let mut arguments = std::env::args_os().skip(1).take_while(|argument| argument != "--");
+    arguments.next().is_some_and(|command| command != "bench")
+        && arguments.any(|argument| argument == "--json")
 }
 
 /// Help goes out as it is; a mistake is told in one sentence and exits with 1, as every other error does.
@@ -116,13 +146,25 @@ fn refuse(error: &clap::Error) -> ExitCode {
     let text = error.to_string();
     // Hints about the usage follow behind an empty line.
     let sentence = text.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ");
-    eprintln!("tintype: {}", sentence.split_whitespace().collect::<Vec<_>>().join(" "));
-    ExitCode::FAILURE
+    fail(&Error::option(sentence.split_whitespace().collect::<Vec<_>>().join(" ")))
 }
 
-/// A line on stdout. That nobody reads it any more (`tintype plan | head -1`) is no error.
-fn say(line: impl Display) {
-    let _ = writeln!(std::io::stdout(), "{line}");
+/// What became of stdout, if not all was written to it.
+static LOST: OnceLock<io::Error> = OnceLock::new();
+
+/// Lines on stdout. That nobody reads them any more (`tintype plan | head -1`) is no error.
+fn say(lines: impl Display) {
+    let lines: Vec<String> = lines.to_string().split('\n').map(plain).collect();
+    if let Err(e) = writeln!(io::stdout(), "{}", lines.join("\n"))
+        && e.kind() != io::ErrorKind::BrokenPipe
+    {
+        let _ = LOST.set(e);
+    }
+}
+
+/// A line on stderr. Where that is closed or full there is nobody to tell.
+fn tell(line: impl Display) {
+    let _ = writeln!(io::stderr(), "{}", plain(&line.to_string()));
 }
 
 /// "512x256" to width and height.

@@ -11,8 +11,8 @@ use tintype::error::{Error, Result};
 use tintype::pipeline::{LoadOptions, Pipeline};
 use tintype::weights::{DiskFolder, DiskKeep, Folder, Hooks, Keeping, MANIFEST, Manifest, Recorded};
 
+use crate::building::{Building, checked};
 use crate::generate::Bar;
-use crate::picture::write_whole;
 
 #[derive(Args)]
 pub struct Options {
@@ -37,7 +37,7 @@ pub struct Options {
     /// The model's licence
     #[arg(long)]
     license: Option<String>,
-    /// A new folder for the pack
+    /// A new or an empty folder for the pack
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
 }
@@ -53,19 +53,16 @@ async fn pack<F: Folder>(folder: F, options: &Options) -> Result<bool> {
     let mut load = LoadOptions::parse(&options.weights, "auto")?;
     load.decoder = LoadOptions::decoder(options.decoder_weights.as_deref())?;
     load.encoder = options.image_input;
-    let out = options.out.display();
-    if options.out.join(MANIFEST).exists() {
-        return Err(Error::option(format!("--out: wanted a new folder, {out} has a pack already")));
-    }
+    checked("--out", &options.out)?;
     if Manifest::of(&folder).await?.is_some() {
         return Err(Error::option(format!("--model: wanted a checkpoint, {} is a pack", folder.describe())));
     }
-    fs::create_dir_all(&options.out).map_err(|e| Error::option(format!("--out: {out}: {e}")))?;
+    let building = Building::new("--out", &options.out)?;
     let bar = Bar::new();
     let progress = |read: u64, total: Option<u64>| {
         bar.show("packing", total.map_or(0.0, |t| read as f64 / t.max(1) as f64));
     };
-    let keeping = Rc::new(Keeping::new(DiskKeep::new(&options.out)));
+    let keeping = Rc::new(Keeping::new(DiskKeep::new(&building.folder)));
     let recorded = Recorded::new(folder, Some(keeping.clone()));
     let hooks = Hooks { progress: &progress, keeping: Some(&keeping), ..Hooks::NONE };
     // Loading is what packs: the model is refused here if it could not be loaded later.
@@ -80,10 +77,12 @@ async fn pack<F: Folder>(folder: F, options: &Options) -> Result<bool> {
         decoder,
         files: BTreeMap::new(),
     };
-    let manifest = keeping.finish(&DiskFolder::new(&options.out), manifest).await?;
-    // Last, and whole: without it the folder is no pack.
-    write_whole(&options.out.join(MANIFEST), manifest.to_json().as_bytes())?;
+    let manifest = keeping.finish(&DiskFolder::new(&building.folder), manifest).await?;
+    fs::write(building.folder.join(MANIFEST), manifest.to_json())
+        .map_err(|e| Error::network(format!("cannot write {MANIFEST}: {e}")))?;
+    building.finish("--out")?;
     let bytes: u64 = manifest.files.values().map(|file| file.bytes).sum();
-    eprintln!("{out}: {} files, {:.1} MB", manifest.files.len() + 1, bytes as f64 / 1e6);
+    let (out, files) = (options.out.display(), manifest.files.len() + 1);
+    crate::tell(format_args!("{out}: {files} files, {:.1} MB", bytes as f64 / 1e6));
     Ok(true)
 }

@@ -1,31 +1,105 @@
-//! PNG files in and out, and files that are never left half-written.
+//! Pictures in and out: PNG, JPEG and WebP files are read, PNG files are written.
 
+use std::fmt::Display;
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{self, Cursor, Read};
 use std::path::Path;
 
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, RgbImage};
 use tintype::error::{Code, Error, Result};
 use tintype::image::Picture;
 use tintype::pipeline::Image;
 
-/// A PNG of any kind, without its alpha, in eight bits.
-pub fn read_png(path: &Path) -> Result<Picture> {
-    let failed = |e: &dyn std::fmt::Display| Error::model(format!("{}: {e}", path.display()));
+use crate::output::Output;
+
+/// The most pixels of a picture that is read: those that Pillow refuses to go beyond.
+const MOST_PIXELS: u64 = 178_956_970;
+
+/// The most bytes of a picture's file.
+const MOST_BYTES: u64 = 1 << 30;
+
+/// A picture as viewers show it, upright, without its alpha, in eight bits. What the file is, its bytes tell, not its name.
+pub fn read_image(path: &Path) -> Result<Picture> {
+    let failed = |e: &dyn Display| Error::new(Code::InvalidImage, format!("{}: {e}", path.display()));
     let file = File::open(path).map_err(|e| Error::not_found(format!("{}: {e}", path.display())))?;
-    let mut decoder = png::Decoder::new(BufReader::new(file));
-    decoder.set_transformations(png::Transformations::normalize_to_color8());
-    let mut reader = decoder.read_info().map_err(|e| failed(&e))?;
-    let mut bytes = vec![0; reader.output_buffer_size().ok_or_else(|| failed(&"too large"))?];
-    let info = reader.next_frame(&mut bytes).map_err(|e| failed(&e))?;
-    bytes.truncate(info.buffer_size());
-    let channels = info.color_type.samples();
-    if channels < 3 {
-        bytes = bytes.chunks_exact(channels).flat_map(|grey| [grey[0]; 3]).collect();
-    }
-    Picture::new(info.width as usize, info.height as usize, channels.max(3), &bytes)
+    let (format, bytes) = read(file).map_err(|e| failed(&e))?;
+    let image = match format {
+        ImageFormat::Png => png(&bytes),
+        other => decode(&bytes, other),
+    };
+    let image = image.map_err(|e| failed(&e))?;
+    Picture::new(image.width() as usize, image.height() as usize, 3, &image)
 }
 
-pub fn write_png(path: &Path, image: &Image) -> Result<()> {
+/// A file's bytes, if it is a picture of a known format.
+fn read(mut file: File) -> std::result::Result<(ImageFormat, Vec<u8>), String> {
+    // What is no picture may have no end.
+    let mut bytes = vec![];
+    let said = |e: io::Error| e.to_string();
+    file.by_ref().take(64).read_to_end(&mut bytes).map_err(said)?;
+    let format = match image::guess_format(&bytes) {
+        Ok(format @ (ImageFormat::Png | ImageFormat::Jpeg | ImageFormat::WebP)) => format,
+        Ok(other) => return Err(format!("wanted a PNG, JPEG or WebP, found {other:?}")),
+        Err(_) => return Err("wanted a PNG, JPEG or WebP, found none of them".to_owned()),
+    };
+    file.take(MOST_BYTES).read_to_end(&mut bytes).map_err(said)?;
+    if bytes.len() as u64 > MOST_BYTES {
+        return Err(format!("wanted at most {MOST_BYTES} bytes, found more"));
+    }
+    Ok((format, bytes))
+}
+
+fn check_size(width: u32, height: u32) -> std::result::Result<(), String> {
+    if u64::from(width) * u64::from(height) > MOST_PIXELS {
+        return Err(format!("wanted at most {MOST_PIXELS} pixels, found {width}x{height}"));
+    }
+    Ok(())
+}
+
+fn png(bytes: &[u8]) -> std::result::Result<RgbImage, String> {
+    let mut decoder = png::Decoder::new(Cursor::new(bytes));
+    decoder.set_transformations(png::Transformations::normalize_to_color8());
+    // Nothing of them is used, and little can become much.
+    decoder.set_ignore_text_chunk(true);
+    decoder.set_ignore_iccp_chunk(true);
+    let said = |e: png::DecodingError| e.to_string();
+    let mut reader = decoder.read_info().map_err(said)?;
+    let (width, height) = reader.info().size();
+    check_size(width, height)?;
+    let mut bytes = vec![0; reader.output_buffer_size().ok_or("too large")?];
+    let info = reader.next_frame(&mut bytes).map_err(said)?;
+    bytes.truncate(info.buffer_size());
+    let rgb = match info.color_type.samples() {
+        1 => bytes.iter().flat_map(|&grey| [grey; 3]).collect(),
+        2 => bytes.chunks_exact(2).flat_map(|pixel| [pixel[0]; 3]).collect(),
+        3 => bytes,
+        _ => bytes.chunks_exact(4).flat_map(|pixel| [pixel[0], pixel[1], pixel[2]]).collect(),
+    };
+    // The orientation may stand behind the pixels; where nothing can be read any more there is none.
+    let _ = reader.finish();
+    let exif = reader.info().exif_metadata.as_deref();
+    let orientation = exif.and_then(Orientation::from_exif_chunk).unwrap_or(Orientation::NoTransforms);
+    let image = RgbImage::from_raw(width, height, rgb).ok_or("wanted as many pixels as it says")?;
+    Ok(upright(image.into(), orientation))
+}
+
+/// A JPEG or a WebP.
+fn decode(bytes: &[u8], format: ImageFormat) -> std::result::Result<RgbImage, String> {
+    let said = |e: image::ImageError| e.to_string();
+    let mut decoder = ImageReader::with_format(Cursor::new(bytes), format).into_decoder().map_err(said)?;
+    let (width, height) = decoder.dimensions();
+    check_size(width, height)?;
+    let orientation = decoder.orientation().map_err(said)?;
+    Ok(upright(DynamicImage::from_decoder(decoder).map_err(said)?, orientation))
+}
+
+fn upright(mut image: DynamicImage, orientation: Orientation) -> RgbImage {
+    image.apply_orientation(orientation);
+    image.into_rgb8()
+}
+
+pub fn write_png(output: &Output, image: &Image) -> Result<()> {
     let rgb: Vec<u8> = image.rgba.chunks_exact(4).flat_map(|p| [p[0], p[1], p[2]]).collect();
     let mut bytes = vec![];
     let mut encoder = png::Encoder::new(&mut bytes, image.width as u32, image.height as u32);
@@ -35,18 +109,6 @@ pub fn write_png(path: &Path, image: &Image) -> Result<()> {
         writer.write_image_data(&rgb)?;
         writer.finish()
     });
-    encoded.map_err(|e| Error::new(Code::Internal, format!("cannot encode {}: {e}", path.display())))?;
-    write_whole(path, &bytes)
-}
-
-/// Writes beside the target first, so that nothing half-made is ever left under its name, nor elsewhere.
-pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(".partial");
-    let written = std::fs::write(&partial, bytes).and_then(|()| std::fs::rename(&partial, path));
-    written.map_err(|e| {
-        // Where nothing could be written there is nothing to remove.
-        let _ = std::fs::remove_file(&partial);
-        Error::network(format!("cannot write {}: {e}", path.display()))
-    })
+    encoded.map_err(|e| Error::new(Code::Internal, format!("cannot encode the picture: {e}")))?;
+    output.write(&bytes)
 }

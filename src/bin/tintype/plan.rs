@@ -53,7 +53,7 @@ pub async fn run(options: &Options) -> Result<bool> {
         _ => plans(&DiskFolder::new(model), format, &target, options.size).await?,
     };
     for sentence in left_out {
-        eprintln!("tintype: left out: {sentence}");
+        crate::tell(format_args!("tintype: left out: {sentence}"));
     }
     if options.json {
         crate::say(as_json(&networks));

@@ -12,7 +12,7 @@ use tintype::shape::Elem;
 use tintype::weights::{DiskFolder, Folder, Hooks};
 
 use super::{Bench, Check};
-use crate::picture::read_png;
+use crate::picture::read_image;
 
 /// The arguments that a request can express, and two that only repeat what `image_inputs` says.
 const KNOWN: [&str; 25] = [
@@ -158,7 +158,7 @@ pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
         for (image, png) in report.images.iter().zip(pngs) {
             let path = bench.root.join(png.as_str().unwrap_or_default());
             let rgb = image.rgba.chunks_exact(4).flat_map(|p| &p[..3]);
-            let off = rgb.zip(&read_png(&path)?.rgb).filter(|(a, b)| a.abs_diff(**b) > 1).count();
+            let off = rgb.zip(&read_image(&path)?.rgb).filter(|(a, b)| a.abs_diff(**b) > 1).count();
             let total = image.width * image.height * 3;
             checks.push(Check::below(
                 "pixels off by more than one level",

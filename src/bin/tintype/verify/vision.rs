@@ -11,7 +11,7 @@ use tintype::plan::Recorder;
 use tintype::weights::{Checkpoint, Declarations, DiskFolder, Hooks};
 
 use super::{Bench, Check};
-use crate::picture::read_png;
+use crate::picture::read_image;
 
 /// Where the IP-Adapter and its encoder lie below the models, and the picture that they see: the case of the
 /// embeddings names neither.
@@ -102,5 +102,5 @@ async fn load(bench: &Bench, folder: &DiskFolder, component: &str) -> Result<Vis
 
 /// A PNG below the reference set.
 pub fn picture(bench: &Bench, path: &str) -> Result<Picture> {
-    read_png(&bench.root.join(path))
+    read_image(&bench.root.join(path))
 }
