@@ -14,26 +14,25 @@ pub(super) struct Sources {
     single_file: Vec<File>,
     loras: Vec<File>,
     embeddings: Vec<File>,
-    controls: Vec<Place>,
+    controls: Vec<File>,
     adapters: Vec<Place>,
-    ip_adapter: Vec<Place>,
+    ip_adapter: Vec<File>,
     safety_checker: Vec<Place>,
 }
 
 impl Sources {
     pub fn new(model: Place, options: &Options) -> Result<Sources> {
-        let [controls, adapters, ip_adapter, safety_checker] =
-            ["controls", "adapters", "ipAdapter", "safetyChecker"].map(|key| folders(options, key));
-        let [single_file, loras, embeddings] =
-            ["singleFile", "loras", "embeddings"].map(|key| files(options, key));
+        let [adapters, safety_checker] = ["adapters", "safetyChecker"].map(|key| folders(options, key));
+        let [single_file, loras, embeddings, controls, ip_adapter] =
+            ["singleFile", "loras", "embeddings", "controls", "ipAdapter"].map(|key| files(options, key));
         Ok(Sources {
             model,
             single_file: single_file?,
             loras: loras?,
             embeddings: embeddings?,
-            controls,
+            controls: controls?,
             adapters,
-            ip_adapter,
+            ip_adapter: ip_adapter?,
             safety_checker,
         })
     }
@@ -43,15 +42,15 @@ impl Sources {
             single_file: self.single_file.first().map(File::place),
             loras: self.loras.iter().map(|file| (file.place(), file.scale)).collect(),
             embeddings: self.embeddings.iter().map(File::place).collect(),
-            controls: self.controls.iter().collect(),
+            controls: self.controls.iter().map(File::place).collect(),
             adapters: self.adapters.iter().collect(),
-            ip_adapter: self.ip_adapter.first(),
+            ip_adapter: self.ip_adapter.first().map(File::place),
             safety_checker: self.safety_checker.first(),
         }
     }
 }
 
-/// A file beside the model.
+/// A file beside the model, or a folder and no path.
 struct File {
     source: Place,
     path: String,

@@ -4,7 +4,11 @@
 //! shows in those names. [`Renamed`] goes the other way while a file streams: it renames, takes q, k and v out of
 //! the matrix that OpenCLIP keeps them in, and turns a matrix that was stored the other way round.
 
+mod controlnet;
+
 use std::collections::HashMap;
+
+pub use controlnet::control_place;
 
 use super::declare::Declarations;
 use super::safetensors::{Header, TensorInfo};
@@ -22,6 +26,10 @@ pub enum Names {
     Clip,
     /// OpenCLIP, as SD 2.x and SDXL's second encoder have it.
     OpenClip,
+    /// The original ControlNet.
+    ControlNet,
+    /// Ours: nothing is renamed.
+    Ours,
 }
 
 /// Where a component is in a single file.
@@ -98,6 +106,8 @@ impl Names {
                 whole([name.to_owned()].into_iter().chain(short).collect())
             }
             Names::OpenClip => open_clip(&path),
+            Names::ControlNet => whole(controlnet::control(&path, count).into_iter().collect()),
+            Names::Ours => whole(vec![name.to_owned()]),
         }
     }
 }
@@ -117,22 +127,27 @@ pub(super) fn unet_modules<'a>(ours: impl Iterator<Item = &'a str> + Clone) -> V
 }
 
 /// What the original numbers depend on.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Count {
     /// Resnets of one down block.
     layers: usize,
     /// Up blocks.
     levels: usize,
+    /// Convolutions of a ControlNet's picture between the first and the last.
+    pictures: usize,
 }
 
 impl Count {
     fn of<'a>(names: impl Iterator<Item = &'a str>) -> Count {
-        let mut count = Count { layers: 0, levels: 0 };
+        let mut count = Count::default();
         for name in names {
             let path: Vec<&str> = name.split('.').collect();
             match path[..] {
                 ["down_blocks", _, "resnets", i, ..] => count.layers = count.layers.max(after(i)),
                 ["decoder", "up_blocks", i, ..] => count.levels = count.levels.max(after(i)),
+                ["controlnet_cond_embedding", "blocks", i, ..] => {
+                    count.pictures = count.pictures.max(after(i));
+                }
                 _ => {}
             }
         }
@@ -274,7 +289,7 @@ fn open_clip(path: &[&str]) -> Vec<(String, Piece)> {
 /// Hands the tensors of a single file on under our names.
 pub struct Renamed<'a> {
     sink: &'a mut dyn Sink,
-    prefix: &'static str,
+    place: Place,
     table: HashMap<String, Vec<(String, Piece)>>,
     /// What is wanted of each tensor of the file, as the sink knows it.
     wanted: HashMap<String, Vec<(TensorInfo, Piece)>>,
@@ -286,7 +301,7 @@ impl<'a> Renamed<'a> {
     /// For the declarations of one source, which the sink is filled for.
     pub fn new(sink: &'a mut dyn Sink, place: Place, declarations: &Declarations, source: usize) -> Self {
         let table = place.names.table(declarations, source);
-        Renamed { sink, prefix: place.prefix, table, wanted: HashMap::new(), columns: vec![] }
+        Renamed { sink, place, table, wanted: HashMap::new(), columns: vec![] }
     }
 }
 
@@ -313,8 +328,18 @@ impl Piece {
 
 impl Sink for Renamed<'_> {
     fn wants(&mut self, info: &TensorInfo) -> Result<bool> {
-        let name = info.name.strip_prefix(self.prefix);
-        let Some(ours) = name.and_then(|name| self.table.get(name)) else { return Ok(false) };
+        let name = info.name.strip_prefix(self.place.prefix);
+        let Some(ours) = name.and_then(|name| self.table.get(name)) else {
+            // Such a file is one network, which another tensor would make another one.
+            let whole = matches!(self.place.names, Names::ControlNet | Names::Ours);
+            return match name {
+                Some(_) if whole => Err(Error::unsupported(format!(
+                    "tensor {} is none of the {} that this model's U-Net takes",
+                    info.name, self.place.component
+                ))),
+                _ => Ok(false),
+            };
+        };
         let mut wanted = vec![];
         for (name, piece) in ours {
             let ours = TensorInfo { name: name.clone(), shape: piece.shape(info)?, ..info.clone() };
