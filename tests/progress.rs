@@ -68,7 +68,7 @@ fn a_load_counts_all_files_together() {
     let additions = Additions {
         loras: vec![(FileIn { folder: &loras, path }, 1.0)],
         controls: vec![FileIn::whole(a)],
-        adapters: vec![b],
+        adapters: vec![FileIn::whole(b)],
         ip_adapter: Some(FileIn::whole(c)),
         safety_checker: Some(d),
         ..Additions::default()

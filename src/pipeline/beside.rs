@@ -3,8 +3,8 @@
 use super::networks::Networks;
 use super::{FileIn, read_json};
 use crate::error::{Error, Result};
-use crate::model::config::{ControlNetConfig, IpAdapterConfig};
-use crate::weights::{Checkpoint, Folder, Header, Names, Place, control_place, header};
+use crate::model::config::{ClipVisionConfig, ControlNetConfig, IpAdapterConfig, T2iAdapterConfig};
+use crate::weights::{Checkpoint, Folder, Header, Names, Place, control_place, header, t2i_place};
 
 /// The stem of the files of a folder that has one network.
 pub(super) const STEM: &str = "diffusion_pytorch_model";
@@ -22,16 +22,21 @@ pub(super) async fn control<'a, F: Folder>(
     } else {
         let header = header(folder, path).await?;
         let place = place_of_control(&header, path)?;
-        let of = |name: &str| place.shape(&header, name);
         let attends = |name: &str| name.starts_with(place.prefix) && name.ends_with("attn2.to_k.weight");
         let keys = header.tensors.iter().find(|t| attends(&t.name));
         let context = keys.and_then(|t| t.shape.get(1)).copied();
-        let config = ControlNetConfig::of_copy(&networks.config, of, context, path)?;
+        let config =
+            ControlNetConfig::of_copy(&networks.config, |name| place.shape_of(&header, name), context, path)?;
         (config, Checkpoint::single(folder, path, place))
     };
-    let place = if path.is_empty() { folder.describe() } else { path.to_owned() };
-    networks.check_control(&config).map_err(|e| Error::new(e.code, format!("{place}: {}", e.message)))?;
+    networks.check_control(&config).map_err(|e| of(file, e))?;
     Ok((config, checkpoint))
+}
+
+/// An error about a network as a whole.
+fn of<F: Folder>(file: FileIn<'_, F>, e: Error) -> Error {
+    let place = if file.path.is_empty() { file.folder.describe() } else { file.path.to_owned() };
+    Error::new(e.code, format!("{place}: {}", e.message))
 }
 
 fn place_of_control(header: &Header, path: &str) -> Result<Place> {
@@ -49,20 +54,58 @@ fn place_of_control(header: &Header, path: &str) -> Result<Place> {
         )));
     }
     control_place(header).ok_or_else(|| {
-        let first = header.tensors.first().map_or("none at all", |t| &t.name);
-        Error::model(format!(
-            "{path}: wanted the tensors of a ControlNet, one of control_model.input_hint_block.0.weight and \
-             controlnet_cond_embedding.conv_in.weight, found {first}"
-        ))
+        no_such(
+            header,
+            path,
+            "ControlNet",
+            "input_hint_block.0.weight or controlnet_cond_embedding.conv_in.weight",
+        )
     })
 }
 
-/// An IP-Adapter, and where its tensors are. Its image encoder lies beside its file.
+fn no_such(header: &Header, path: &str, what: &str, tensors: &str) -> Error {
+    let first = header.tensors.first().map_or("none at all", |t| &t.name);
+    Error::model(format!(
+        "{path}: wanted a {what}, which has the tensor {tensors}, found {first} and no such one"
+    ))
+}
+
+/// A T2I-Adapter that fits, and where its tensors are.
+pub(super) async fn t2i_adapter<'a, F: Folder>(
+    file: FileIn<'a, F>,
+    networks: &Networks,
+) -> Result<(T2iAdapterConfig, Checkpoint<'a, F>)> {
+    let FileIn { folder, path } = file;
+    let (config, checkpoint) = if path.is_empty() {
+        let json = read_json(folder, "config.json").await?;
+        (T2iAdapterConfig::from_json(&json, "config.json")?, Checkpoint::new(folder, "", STEM))
+    } else {
+        let header = header(folder, path).await?;
+        let place = t2i_place(&header).ok_or_else(|| {
+            no_such(
+                &header,
+                path,
+                "T2I-Adapter",
+                "body.0.block1.weight or adapter.body.0.resnets.0.block1.weight",
+            )
+        })?;
+        let config = T2iAdapterConfig::of_shapes(|name| place.shape_of(&header, name), path)?;
+        (config, Checkpoint::single(folder, path, place))
+    };
+    networks.check_adapter(&config).map_err(|e| of(file, e))?;
+    Ok((config, checkpoint))
+}
+
+/// An IP-Adapter that fits, and where its tensors are. Its image encoder lies beside its file.
 pub(super) async fn ip_adapter<'a, F: Folder>(
     file: FileIn<'a, F>,
+    networks: &Networks,
+    encoder: &ClipVisionConfig,
 ) -> Result<(IpAdapterConfig, Checkpoint<'a, F>)> {
     let path = if file.path.is_empty() { "ip-adapter.safetensors" } else { file.path };
-    let config = IpAdapterConfig::from_header(&header(file.folder, path).await?, path)?;
-    let place = Place { component: "IP-Adapter", prefix: "", names: Names::Ours };
+    let header = header(file.folder, path).await?;
+    let config = IpAdapterConfig::from_header(&header, path)?;
+    config.check(&header, path, networks.config.cross_attention_dim, encoder)?;
+    let place = Place::of_network("IP-Adapter", "", Names::Ours);
     Ok((config, Checkpoint::single(file.folder, path, place)))
 }

@@ -7,7 +7,7 @@ use super::read_json;
 use crate::device::{Device, Session};
 use crate::error::Result;
 use crate::host::Cancel;
-use crate::model::config::{ClipVisionConfig, T2iAdapterConfig, TextTime, UnetConfig};
+use crate::model::config::{ClipVisionConfig, TextTime, UnetConfig};
 use crate::model::controlnet::ControlNet;
 use crate::model::ip_adapter::IpAdapter;
 use crate::model::t2i_adapter::T2iAdapter;
@@ -15,7 +15,7 @@ use crate::model::unet::Unet;
 use crate::plan::{Plan, Target};
 use crate::quant::Format;
 use crate::schedule::Step;
-use crate::weights::{Checkpoint, Declarations, Folder, Hooks, join};
+use crate::weights::{Declarations, Folder, Hooks, join};
 
 pub struct UnetPart {
     pub networks: Networks,
@@ -56,16 +56,14 @@ impl UnetPart {
             networks.controls.push(ControlNet::declare(&mut d, &config));
             beside.push(checkpoint);
         }
-        for &folder in &additions.adapters {
-            let config =
-                T2iAdapterConfig::from_json(&read_json(folder, "config.json").await?, "config.json")?;
-            networks.check_adapter(&config)?;
+        for &file in &additions.adapters {
+            let (config, checkpoint) = beside::t2i_adapter(file, &networks).await?;
             d.next_source();
             networks.adapters.push(T2iAdapter::declare(&mut d, &config));
-            beside.push(Checkpoint::new(folder, "", STEM));
+            beside.push(checkpoint);
         }
         if let Some((file, encoder)) = additions.ip_adapter.zip(encoder) {
-            let (config, checkpoint) = beside::ip_adapter(file).await?;
+            let (config, checkpoint) = beside::ip_adapter(file, &networks, encoder).await?;
             d.next_source();
             let width = networks.config.cross_attention_dim as u32;
             let adapter = IpAdapter::declare(&mut d, &networks.unet, width, config, encoder);

@@ -3,9 +3,9 @@
 
 use std::cell::RefCell;
 
-use super::origin::{Additions, FileIn, Single};
+use super::origin::{Additions, Single};
 use super::plans::{parameters, read};
-use super::{Survey, read_json};
+use super::{FileIn, Survey, read_json};
 use crate::error::Result;
 use crate::model::config::{ControlNetConfig, IpAdapterConfig, NetworkConfig, UnetConfig};
 use crate::model::ip_adapter::IpAdapter;
@@ -134,8 +134,9 @@ pub(super) async fn expected<F: Folder>(
         let config = if path.is_empty() { config(folder, "", "ControlNetModel").await } else { copy };
         parts.push(beside(config));
     }
-    for folder in &additions.adapters {
-        parts.push(beside(config(folder, "", "T2IAdapter").await));
+    for FileIn { folder, path } in &additions.adapters {
+        let config = if path.is_empty() { config(folder, "", "T2IAdapter").await } else { None };
+        parts.push(beside(config));
     }
     if additions.ip_adapter.is_some() {
         parts.push(Part::of_values(ip_adapter.unwrap_or(0)));

@@ -40,7 +40,8 @@ pub struct Additions<'a, F> {
     pub embeddings: Vec<FileIn<'a, F>>,
     /// Folders ([`FileIn::whole`]), or files under the original names or diffusers'.
     pub controls: Vec<FileIn<'a, F>>,
-    pub adapters: Vec<&'a F>,
+    /// The same of T2I-Adapters.
+    pub adapters: Vec<FileIn<'a, F>>,
     /// The file of an IP-Adapter, or a folder with `ip-adapter.safetensors`; beside either lies `image_encoder`.
     pub ip_adapter: Option<FileIn<'a, F>>,
     pub safety_checker: Option<&'a F>,

@@ -1,6 +1,6 @@
 //! Where the files of a generator are: folders and files that www/source.ts reads.
 
-use js_sys::{Array, Reflect, Uint8Array};
+use js_sys::{Reflect, Uint8Array};
 use wasm_bindgen::prelude::*;
 
 use super::request::Options;
@@ -15,25 +15,23 @@ pub(super) struct Sources {
     loras: Vec<File>,
     embeddings: Vec<File>,
     controls: Vec<File>,
-    adapters: Vec<Place>,
+    adapters: Vec<File>,
     ip_adapter: Vec<File>,
-    safety_checker: Vec<Place>,
+    safety_checker: Vec<File>,
 }
 
 impl Sources {
     pub fn new(model: Place, options: &Options) -> Result<Sources> {
-        let [adapters, safety_checker] = ["adapters", "safetyChecker"].map(|key| folders(options, key));
-        let [single_file, loras, embeddings, controls, ip_adapter] =
-            ["singleFile", "loras", "embeddings", "controls", "ipAdapter"].map(|key| files(options, key));
+        let files = |key| files(options, key);
         Ok(Sources {
             model,
-            single_file: single_file?,
-            loras: loras?,
-            embeddings: embeddings?,
-            controls: controls?,
-            adapters,
-            ip_adapter: ip_adapter?,
-            safety_checker,
+            single_file: files("singleFile")?,
+            loras: files("loras")?,
+            embeddings: files("embeddings")?,
+            controls: files("controls")?,
+            adapters: files("adapters")?,
+            ip_adapter: files("ipAdapter")?,
+            safety_checker: files("safetyChecker")?,
         })
     }
 
@@ -43,9 +41,9 @@ impl Sources {
             loras: self.loras.iter().map(|file| (file.place(), file.scale)).collect(),
             embeddings: self.embeddings.iter().map(File::place).collect(),
             controls: self.controls.iter().map(File::place).collect(),
-            adapters: self.adapters.iter().collect(),
+            adapters: self.adapters.iter().map(File::place).collect(),
             ip_adapter: self.ip_adapter.first().map(File::place),
-            safety_checker: self.safety_checker.first(),
+            safety_checker: self.safety_checker.first().map(|file| &file.source),
         }
     }
 }
@@ -61,12 +59,6 @@ impl File {
     fn place(&self) -> FileIn<'_, Place> {
         FileIn { folder: &self.source, path: &self.path }
     }
-}
-
-/// Folders that the worker made of addresses.
-fn folders(options: &Options, key: &str) -> Vec<Place> {
-    let value = options.get(key).unwrap_or_default();
-    Array::from(&value).iter().map(|source| place(source.unchecked_into())).collect()
 }
 
 /// Files that the worker made of addresses: where they are, and how strongly each counts.

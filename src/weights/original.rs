@@ -5,10 +5,13 @@
 //! the matrix that OpenCLIP keeps them in, and turns a matrix that was stored the other way round.
 
 mod controlnet;
+mod t2i_adapter;
+mod whole;
 
 use std::collections::HashMap;
 
 pub use controlnet::control_place;
+pub use t2i_adapter::t2i_place;
 
 use super::declare::Declarations;
 use super::safetensors::{Header, TensorInfo};
@@ -26,8 +29,10 @@ pub enum Names {
     Clip,
     /// OpenCLIP, as SD 2.x and SDXL's second encoder have it.
     OpenClip,
-    /// The original ControlNet.
-    ControlNet,
+    /// The original ControlNet, where the last convolution over the picture has this number.
+    ControlNet { last: usize },
+    /// The original T2I-Adapter.
+    T2iAdapter { light: bool },
     /// Ours: nothing is renamed.
     Ours,
 }
@@ -106,7 +111,10 @@ impl Names {
                 whole([name.to_owned()].into_iter().chain(short).collect())
             }
             Names::OpenClip => open_clip(&path),
-            Names::ControlNet => whole(controlnet::control(&path, count).into_iter().collect()),
+            Names::ControlNet { last } => {
+                whole(controlnet::control(&path, count, last).into_iter().collect())
+            }
+            Names::T2iAdapter { light } => whole(t2i_adapter::t2i(&path, light).into_iter().collect()),
             Names::Ours => whole(vec![name.to_owned()]),
         }
     }
@@ -127,27 +135,22 @@ pub(super) fn unet_modules<'a>(ours: impl Iterator<Item = &'a str> + Clone) -> V
 }
 
 /// What the original numbers depend on.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Count {
     /// Resnets of one down block.
     layers: usize,
     /// Up blocks.
     levels: usize,
-    /// Convolutions of a ControlNet's picture between the first and the last.
-    pictures: usize,
 }
 
 impl Count {
     fn of<'a>(names: impl Iterator<Item = &'a str>) -> Count {
-        let mut count = Count::default();
+        let mut count = Count { layers: 0, levels: 0 };
         for name in names {
             let path: Vec<&str> = name.split('.').collect();
             match path[..] {
                 ["down_blocks", _, "resnets", i, ..] => count.layers = count.layers.max(after(i)),
                 ["decoder", "up_blocks", i, ..] => count.levels = count.levels.max(after(i)),
-                ["controlnet_cond_embedding", "blocks", i, ..] => {
-                    count.pictures = count.pictures.max(after(i));
-                }
                 _ => {}
             }
         }
@@ -329,22 +332,16 @@ impl Piece {
 impl Sink for Renamed<'_> {
     fn wants(&mut self, info: &TensorInfo) -> Result<bool> {
         let name = info.name.strip_prefix(self.place.prefix);
-        let Some(ours) = name.and_then(|name| self.table.get(name)) else {
-            // Such a file is one network, which another tensor would make another one.
-            let whole = matches!(self.place.names, Names::ControlNet | Names::Ours);
-            return match name {
-                Some(_) if whole => Err(Error::unsupported(format!(
-                    "tensor {} is none of the {} that this model's U-Net takes",
-                    info.name, self.place.component
-                ))),
-                _ => Ok(false),
-            };
-        };
+        let Some(ours) = name.and_then(|name| self.table.get(name)) else { return self.unknown(info) };
         let mut wanted = vec![];
         for (name, piece) in ours {
             let ours = TensorInfo { name: name.clone(), shape: piece.shape(info)?, ..info.clone() };
             let wants = self.sink.wants(&ours);
-            if wants.map_err(|e| Error::new(e.code, format!("{}, here {}", info.name, e.message)))? {
+            let named = |e: Error| match info.name == ours.name {
+                true => e,
+                false => Error::new(e.code, format!("{}, here {}", info.name, e.message)),
+            };
+            if wants.map_err(named)? {
                 wanted.push((ours, *piece));
             }
         }

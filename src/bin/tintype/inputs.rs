@@ -51,8 +51,8 @@ pub struct Inputs {
     /// Let the ControlNets guess what the picture is, even without a prompt
     #[arg(long)]
     guess_mode: bool,
-    /// A T2I-Adapter's folder; may be given several times
-    #[arg(long, value_name = "DIR")]
+    /// A T2I-Adapter's folder, or its .safetensors; may be given several times
+    #[arg(long, value_name = "PATH")]
     t2i_adapter: Vec<PathBuf>,
     /// What the T2I-Adapter sees, one PNG for each
     #[arg(long, value_name = "FILE")]
@@ -83,7 +83,7 @@ pub struct Folders {
     loras: Vec<(FileOnDisk, f32)>,
     embeddings: Vec<FileOnDisk>,
     controls: Vec<FileOnDisk>,
-    adapters: Vec<DiskFolder>,
+    adapters: Vec<FileOnDisk>,
     ip_adapter: Option<FileOnDisk>,
     safety_checker: Option<DiskFolder>,
 }
@@ -120,7 +120,7 @@ impl Folders {
             loras: self.loras.iter().map(|(file, scale)| (file.file(), *scale)).collect(),
             embeddings: self.embeddings.iter().map(FileOnDisk::file).collect(),
             controls: self.controls.iter().map(FileOnDisk::file).collect(),
-            adapters: self.adapters.iter().collect(),
+            adapters: self.adapters.iter().map(FileOnDisk::file).collect(),
             ip_adapter: self.ip_adapter.as_ref().map(FileOnDisk::file),
             safety_checker: self.safety_checker.as_ref(),
         }
@@ -129,15 +129,15 @@ impl Folders {
 
 impl Inputs {
     pub fn folders(&self) -> Result<Folders> {
-        let all = |paths: &[PathBuf]| paths.iter().map(DiskFolder::new).collect();
+        let all = |paths: &[PathBuf]| paths.iter().map(FileOnDisk::or_folder).collect::<Result<Vec<_>>>();
         let file = |path: &PathBuf| FileOnDisk::new(path);
         let loras = scaled("lora", "lora", &self.lora, &self.lora_scale)?;
         Ok(Folders {
             single_file: self.single_file.as_ref().map(file).transpose()?,
             loras: loras.map(|(path, scale)| Ok((file(path)?, scale))).collect::<Result<_>>()?,
             embeddings: self.embedding.iter().map(file).collect::<Result<_>>()?,
-            controls: self.control.iter().map(FileOnDisk::or_folder).collect::<Result<_>>()?,
-            adapters: all(&self.t2i_adapter),
+            controls: all(&self.control)?,
+            adapters: all(&self.t2i_adapter)?,
             ip_adapter: self.ip_adapter.as_ref().map(FileOnDisk::or_folder).transpose()?,
             safety_checker: self.safety_checker.as_ref().map(DiskFolder::new),
         })

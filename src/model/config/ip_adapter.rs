@@ -1,5 +1,6 @@
 //! What the file of an IP-Adapter says of itself: it has no configuration, but names and shapes.
 
+use super::ClipVisionConfig;
 use crate::error::{Error, Result};
 use crate::weights::Header;
 
@@ -77,6 +78,38 @@ impl IpAdapterConfig {
         }
         let heads = matrix("layers.0.0.to_q.weight", Self::HEAD)? / Self::HEAD;
         Ok(IpAdapterConfig::Plus { queries, width, heads, depth, inner: matrix("layers.0.1.1.weight", 4)? })
+    }
+
+    /// Whether the file is for a U-Net whose context is `context` wide, and for this image encoder: published adapters
+    /// for SDXL come with one of two.
+    pub fn check(
+        self,
+        header: &Header,
+        file: &str,
+        context: usize,
+        encoder: &ClipVisionConfig,
+    ) -> Result<()> {
+        let (norm, first) = match self {
+            IpAdapterConfig::Plain => ("image_proj.norm.weight", "image_proj.proj.weight"),
+            IpAdapterConfig::Full { .. } => ("image_proj.proj.3.weight", "image_proj.proj.0.weight"),
+            IpAdapterConfig::Plus { .. } => ("image_proj.norm_out.weight", "image_proj.proj_in.weight"),
+        };
+        let (seen, says) = match self.sees_states() {
+            true => (encoder.hidden_size, "image_encoder/config.json: hidden_size"),
+            false => (encoder.projection_dim, "image_encoder/config.json: projection_dim"),
+        };
+        for (name, key, wanted) in
+            [(norm, "unet/config.json: cross_attention_dim", context), (first, says, seen)]
+        {
+            let tensor = header.tensors.iter().find(|t| t.name == name);
+            if let Some(found) = tensor.and_then(|t| t.shape.last()).filter(|found| **found != wanted) {
+                return Err(Error::model(format!(
+                    "{file}: the IP-Adapter is for another model or image encoder: {name} is for {found} channels, but \
+                     {key} is {wanted}"
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// Whether it sees the states before the encoder's last layer, rather than the image embedding.

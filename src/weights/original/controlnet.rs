@@ -3,41 +3,27 @@
 use super::{Count, Names, Place, unet};
 use crate::weights::safetensors::Header;
 
-/// Where a ControlNet may be in a file, with a tensor by which it is known.
-const PLACES: [(&str, Names, &str); 3] = [
-    ("control_model.", Names::ControlNet, "input_hint_block.0.weight"),
-    ("", Names::ControlNet, "input_hint_block.0.weight"),
-    ("", Names::Ours, "controlnet_cond_embedding.conv_in.weight"),
-];
-
 /// Where a file holds a ControlNet, if it does.
 pub fn control_place(header: &Header) -> Option<Place> {
-    let has = |name: String| header.tensors.iter().any(|t| t.name == name);
-    let found = PLACES.iter().find(|(prefix, _, known)| has(format!("{prefix}{known}")));
-    found.map(|&(prefix, names, _)| Place { component: "ControlNet", prefix, names })
-}
-
-impl Place {
-    /// The shape of a tensor of ours, as long as its name depends on no other tensor.
-    pub fn shape<'h>(&self, header: &'h Header, ours: &str) -> Option<&'h [usize]> {
-        let (original, _) = self.names.original(ours, Count::default()).into_iter().next()?;
-        let name = format!("{}{original}", self.prefix);
-        header.tensors.iter().find(|t| t.name == name).map(|t| &t.shape[..])
+    let has = |name: &str| header.tensors.iter().any(|t| t.name == name);
+    if has("controlnet_cond_embedding.conv_in.weight") {
+        return Some(Place::of_network("ControlNet", "", Names::Ours));
     }
+    // The picture's convolutions are numbered with the activations between them.
+    let picture = |prefix: &str, i: usize| has(&format!("{prefix}input_hint_block.{i}.weight"));
+    let prefix = ["control_model.", ""].into_iter().find(|prefix| picture(prefix, 0))?;
+    let last = (0..).step_by(2).take_while(|&i| picture(prefix, i)).last()?;
+    Some(Place::of_network("ControlNet", prefix, Names::ControlNet { last }))
 }
 
-/// The down path and the middle are those of the U-Net. The picture's convolutions are numbered with what lies between
-/// them.
-pub(super) fn control(path: &[&str], count: Count) -> Option<String> {
-    let number = |i: &str| i.parse::<usize>().ok();
+/// The down path and the middle are those of the U-Net.
+pub(super) fn control(path: &[&str], count: Count, last: usize) -> Option<String> {
     Some(match path {
         ["controlnet_cond_embedding", "conv_in", end] => format!("input_hint_block.0.{end}"),
         ["controlnet_cond_embedding", "blocks", i, end] => {
-            format!("input_hint_block.{}.{end}", 2 * number(i)? + 2)
+            format!("input_hint_block.{}.{end}", 2 * i.parse::<usize>().ok()? + 2)
         }
-        ["controlnet_cond_embedding", "conv_out", end] => {
-            format!("input_hint_block.{}.{end}", 2 * count.pictures + 2)
-        }
+        ["controlnet_cond_embedding", "conv_out", end] => format!("input_hint_block.{last}.{end}"),
         ["controlnet_down_blocks", i, end] => format!("zero_convs.{i}.0.{end}"),
         ["controlnet_mid_block", end] => format!("middle_block_out.0.{end}"),
         _ => unet(path, count)?.into_iter().next()?,

@@ -122,7 +122,7 @@ pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
                 request.image = None;
             }
             name if name.contains("t2i-adapter") => {
-                additions.adapters.push(folder);
+                additions.adapters.push(FileIn { folder, path });
                 let scale = case["args"]["adapter_conditioning_scale"].as_f64().unwrap_or(1.0) as f32;
                 request.adapters.push((picture(bench, &case["image_input"])?, scale));
             }
