@@ -16,7 +16,7 @@ mod step;
 pub use add::add;
 pub use attention::Attention;
 pub use conv::Conv;
-pub use copy::copy;
+pub use copy::{copy, join};
 pub use group_norm::group_norm;
 pub use image::image;
 pub use layer_norm::layer_norm;

@@ -1,5 +1,6 @@
 //! Text and images to images: load a model folder, then turn requests into pictures.
 
+mod beside;
 mod compile;
 mod conditions;
 mod course;
@@ -35,7 +36,7 @@ pub use request::{
     ControlInput, Image, Preview, Report, Request, Safety, Seeds, Sizes, Stage, Timings, Watch,
 };
 pub use text::{TextNetwork, TextPart, text_plan};
-pub use vision::{Encoded, SafetyPart, Verdict, VisionPart, prompt_embeds};
+pub use vision::{Encoded, ImagePrompt, SafetyPart, Verdict, VisionPart};
 
 use crate::device::Device;
 use crate::error::{Code, Result};

@@ -33,6 +33,7 @@ pub use fill::Filler;
 pub use lora::{Adapter, Lora};
 pub use merge::Merge;
 pub use original::{Names, Place, Renamed, places};
+pub use original::{control_place, t2i_place};
 #[cfg(not(target_arch = "wasm32"))]
 pub use pack::DiskKeep;
 pub use pack::{CHUNK_BYTES, INDEX, Keep, Keeping, Listed, MANIFEST, MARK, Manifest, Recorded, packed};

@@ -1,5 +1,6 @@
 mod additions;
 mod bench;
+mod beside;
 mod cli;
 mod errors;
 mod extras;

@@ -67,14 +67,16 @@ fn a_load_counts_all_files_together() {
     let [folder, a, b, c, d] = &folders;
     let additions = Additions {
         loras: vec![(FileIn { folder: &loras, path }, 1.0)],
-        controls: vec![a],
-        adapters: vec![b],
-        ip_adapter: Some(c),
+        controls: vec![FileIn::whole(a)],
+        adapters: vec![FileIn::whole(b)],
+        ip_adapter: Some(FileIn::whole(c)),
         safety_checker: Some(d),
         ..Additions::default()
     };
-    let known =
-        [&model, &control, &adapter, &ip_adapter, &safety, &lora.join(path)].map(|p| data(p)).iter().sum();
+    // Files of other IP-Adapters lie there too.
+    let image = ["image_encoder", "ip-adapter.safetensors"].map(|name| data(&ip_adapter.join(name)));
+    let others = [&model, &control, &adapter, &safety, &lora.join(path)].map(|p| data(p));
+    let known = image.iter().chain(&others).sum();
     // A LoRA's size is known when it is begun, before any data; the rest is what configurations declare.
     let first = check(&load(folder, &additions), known);
     assert!(first.abs_diff(known) < known / 50, "{first} of {known}");

@@ -22,7 +22,7 @@ pub use activation::activate;
 pub use add::add;
 pub use attention::attention;
 pub use conv::{Conv, conv};
-pub use copy::copy;
+pub use copy::{copy, join};
 pub use image::image;
 pub use layer_norm::layer_norm;
 pub use matmul::{geglu, matmul};

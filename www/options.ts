@@ -9,9 +9,12 @@ const HUB = "https://huggingface.co/";
 /** A repository of the hub, and perhaps a revision of it. Addresses that begin with a dot or a slash are none. */
 const REPO = /^(\w[\w.-]*\/\w[\w.-]*)(?:@(.+))?$/;
 const MODEL = 'a name of the list `models`, "organisation/name", the URL of a folder, or files';
-/** Networks beside the model's own, by the option that names their folders. Of the last two there is one. */
+/** Networks beside the model's own, by the option that names their folders, or files of all but the last. */
 const ADDITIONS = ["controls", "adapters", "ipAdapter", "safetyChecker"] as const;
+/** Of these there is one. */
 const SINGLE: readonly string[] = ["ipAdapter", "safetyChecker"];
+/** What a file of weights ends with, in whatever form: those that are not read are refused by name. */
+const WEIGHTS = /\.(safetensors|ckpt|pth?|bin)$/i;
 /** Files that change the model, by the option that names them. */
 const FILES = ["loras", "embeddings", "singleFile"] as const;
 /** Parts of a model that may come from another folder. */
@@ -25,10 +28,10 @@ export interface Repository {
   revision: string;
 }
 
-/** A file beside the model: the folder that has it, the path in there, and how strongly it counts. */
+/** A file beside the model: the folder that has it, the path in there (none for a folder itself), and how strongly it counts. */
 export interface FileBeside {
   base: string;
-  path: string;
+  path?: string;
   scale?: number;
 }
 
@@ -60,7 +63,7 @@ export async function settingsOf({ model = "builtin", signal, onProgress, fetch,
   if (fetch !== undefined && typeof fetch !== "function") throw invalid(`fetch: wanted a function, found ${describe(fetch)}`);
   if (logLevel !== undefined && !LEVELS.includes(logLevel)) throw invalid(`logLevel: wanted ${LEVELS.join(", ")}, found ${describe(logLevel)}`);
   const { wasmUrl, ...place } = await placeOf({ model, wasmUrl: rest.wasmUrl, ...rest });
-  const beside = [...ADDITIONS.map((key) => [key, folders(key, rest[key])]), ...FILES.map((key) => [key, files(key, rest[key])])];
+  const beside = [...ADDITIONS.map((key) => [key, places(key, rest[key])]), ...FILES.map((key) => [key, files(key, rest[key])])];
   const { hub, baseUrl, ...others } = rest;
   return {
     ...others,
@@ -147,9 +150,12 @@ function folder(key: string, value: unknown, wanted = "the URL of a folder"): UR
   return url;
 }
 
-/** The folders of an option that takes one address or a list of them. */
-function folders(key: string, value: Address | Address[] | undefined): string[] {
-  const all = [value ?? []].flat().map((address) => folder(key, address).href);
+/** The folders and files of an option that takes one address or a list of them. */
+function places(key: string, value: Address | Address[] | undefined): FileBeside[] {
+  const all = [value ?? []].flat().map((address) => {
+    const isFile = key !== "safetyChecker" && WEIGHTS.test(addressOf(key, address).pathname);
+    return isFile ? file(key, address) : { base: folder(key, address).href };
+  });
   if (SINGLE.includes(key) && all.length > 1) throw invalid(`${key}: wanted one, found ${all.length}`);
   return all;
 }
@@ -165,8 +171,12 @@ function components(value: CreateOptions["components"] = {}): Settings["componen
 function files(key: string, value: LoraSource | LoraSource[] | undefined): FileBeside[] {
   return [value ?? []].flat().map((one) => {
     const { source, ...rest } = typeof one === "string" || one instanceof URL ? { source: one } : Object(one);
-    const url = addressOf(key, source, "the URL of a file");
-    const base = new URL(".", url).href;
-    return { ...rest, base, path: url.href.slice(base.length) };
+    return { ...rest, ...file(key, source) };
   });
+}
+
+function file(key: string, source: unknown): FileBeside {
+  const url = addressOf(key, source, "the URL of a file");
+  const base = new URL(".", url).href;
+  return { base, path: url.href.slice(base.length) };
 }

@@ -110,10 +110,7 @@ class Service {
 
   async #loadAs({ base, repository, hashes, files, bundled, components, headers, fetch, cache, offline, wasmUrl, ...options }: Body, net: Net, tell: Tell, signal: AbortSignal): Promise<Loaded> {
     const additions: Record<string, unknown> = {};
-    for (const key of ["controls", "adapters", "ipAdapter", "safetyChecker"]) {
-      additions[key] = (options[key] as string[]).map((address) => new Source(address, { net }));
-    }
-    for (const key of ["loras", "embeddings", "singleFile"]) {
+    for (const key of ["controls", "adapters", "ipAdapter", "safetyChecker", "loras", "embeddings", "singleFile"]) {
       // A single file has several networks in it.
       const source = ({ base, ...rest }: FileBeside) => ({ ...rest, source: new Source(base, { keep: key === "singleFile", net }) });
       additions[key] = (options[key] as FileBeside[]).map(source);

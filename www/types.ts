@@ -116,11 +116,14 @@ export interface CreateOptions {
   components?: Partial<Record<Component, Address>>;
   /** Whether requests may have an `image`: its encoder is loaded too. */
   imageInput?: boolean;
-  /** Addresses of folders in diffusers layout: ControlNets. */
+  /** ControlNets: folders in diffusers layout, or `.safetensors` files under the original names or diffusers'. */
   controls?: Address | Address[];
-  /** T2I-Adapters. */
+  /** T2I-Adapters, in the same forms. */
   adapters?: Address | Address[];
-  /** An IP-Adapter: `ip-adapter.safetensors` and the folder `image_encoder`. */
+  /**
+   * An IP-Adapter (plain, plus, plus face or full face): a folder with `ip-adapter.safetensors`, or a `.safetensors` file;
+   * beside either lies the folder `image_encoder`.
+   */
   ipAdapter?: Address;
   /** A safety checker, which is asked only where a request says so. */
   safetyChecker?: Address;

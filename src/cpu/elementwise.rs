@@ -2,7 +2,7 @@
 
 use super::activation::activate;
 use super::{parallel, params};
-use crate::kernels::{AddParams, ImageParams, MeanParams, ScaleParams, StepParams};
+use crate::kernels::{AddParams, CopyParams, ImageParams, MeanParams, ScaleParams, StepParams};
 use crate::ops::{CHAINS, GUIDED, ROUNDS};
 
 pub fn add(bytes: &[u8], scales: &[f32], a: &[f32], b: &[f32], y: &mut [f32]) {
@@ -75,9 +75,14 @@ pub fn mean(bytes: &[u8], x: &[f32], y: &mut [f32]) {
     }
 }
 
-pub fn copy(x: &[f32], y: &mut [f32]) {
-    const ROW: usize = 1 << 14;
-    parallel::rows(y, ROW, |i, y| y.copy_from_slice(&x[i * ROW..][..y.len()]));
+pub fn copy(bytes: &[u8], x: &[f32], y: &mut [f32]) {
+    const PIECE: usize = 1 << 14;
+    let p: CopyParams = params(bytes);
+    let [values, at, stride] = [p.values, p.at, p.stride].map(|n| n as usize * 4);
+    for (y, x) in y.chunks_exact_mut(stride).zip(x.chunks_exact(values)) {
+        let y = &mut y[at..at + values];
+        parallel::rows(y, PIECE, |i, y| y.copy_from_slice(&x[i * PIECE..][..y.len()]));
+    }
 }
 
 pub fn multiply_add(x: &[f32], y: &mut [f32]) {

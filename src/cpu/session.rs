@@ -137,7 +137,7 @@ impl Session {
             "add" => elementwise::add(p, read(0), read(1), read(2), out),
             "scale" => elementwise::scale(p, read(0), read(1), out),
             "image" => elementwise::image(p, read(0), out),
-            "copy" => elementwise::copy(read(0), out),
+            "copy" => elementwise::copy(p, read(0), out),
             "mean" => elementwise::mean(p, read(0), out),
             "multiply_add" => elementwise::multiply_add(read(0), out),
             other => panic!("the kernel {other} has no CPU form"),

@@ -1,29 +1,36 @@
 //! IP-Adapter: a picture as a further prompt of a U-Net. A checkpoint of its own, without a configuration,
 //! gives every attention over the text keys and values of the picture.
 
-use super::unet::{ImagePrompt, Unet};
-use crate::nn::{Attention, LayerNorm, Linear, Projections};
-use crate::plan::{Recorder, Tensor};
-use crate::shape::Shape;
-use crate::weights::Declarations;
+mod projection;
+mod resampler;
 
-/// Tokens that a picture becomes.
-const TOKENS: u32 = 4;
-/// What diffusers' class has.
-const LAYER_NORM_EPS: f32 = 1e-5;
+pub use projection::ImageProjection;
+
+use super::config::{ClipVisionConfig, IpAdapterConfig};
+use super::unet::{ImagePrompt, Unet};
+use crate::nn::{Attention, Linear, Projections};
+use crate::plan::{Recorder, Tensor};
+use crate::weights::Declarations;
 
 #[derive(Clone, Debug)]
 pub struct IpAdapter {
-    image_proj: ImageProjection,
+    pub config: IpAdapterConfig,
+    pub image_proj: ImageProjection,
     /// Keys and values of every attention over the text, in the order of [`Unet::text_attentions`].
     contexts: Vec<Linear>,
 }
 
 impl IpAdapter {
-    /// For `unet`, whose context is `width` wide, and image embeddings of `embeds` numbers. Its tensors lie
-    /// in a checkpoint of their own ([`Declarations::next_source`]).
-    pub fn declare(d: &mut Declarations, unet: &Unet, width: u32, embeds: u32) -> IpAdapter {
-        let image_proj = ImageProjection::declare(d, width, embeds);
+    /// For `unet`, whose context is `width` wide, and what `encoder` makes of a picture. Its tensors lie in a
+    /// checkpoint of their own ([`Declarations::next_source`]).
+    pub fn declare(
+        d: &mut Declarations,
+        unet: &Unet,
+        width: u32,
+        config: IpAdapterConfig,
+        encoder: &ClipVisionConfig,
+    ) -> IpAdapter {
+        let image_proj = ImageProjection::declare(d, width, config, encoder);
         // The file counts 1, 3, 5, .. through the down, the up and then the mid blocks, which we have in the
         // order that they run in. The even numbers are those of self-attention, which has nothing here.
         let mut counted: Vec<_> = unet.text_attentions().iter().enumerate().collect();
@@ -34,52 +41,22 @@ impl IpAdapter {
         };
         let mut contexts: Vec<(usize, Linear)> = counted.iter().enumerate().map(context).collect();
         contexts.sort_by_key(|(i, _)| *i);
-        IpAdapter { image_proj, contexts: contexts.into_iter().map(|(_, linear)| linear).collect() }
+        IpAdapter { config, image_proj, contexts: contexts.into_iter().map(|(_, linear)| linear).collect() }
     }
 
-    /// The shape of the embeddings of `images` pictures, one for each that the U-Net sees.
-    pub fn shape(&self, images: u32) -> Shape {
-        self.image_proj.shape(images)
-    }
-
-    /// The part that depends on the picture alone. `embeds` is `[N, 1, 1, embeds]`; `scales` and `slot` say
-    /// how much the picture counts, as in [`crate::ops::add`].
-    pub fn record(&self, r: &mut Recorder, embeds: Tensor, scales: Tensor, slot: u32) -> ImagePrompt {
-        let tokens = self.image_proj.record(r, embeds);
+    /// The part that depends on the picture alone. `seen` and `latents` are what [`ImageProjection::record`] takes, of
+    /// each picture that the U-Net sees; `scales` and `slot` say how much it counts, as in [`crate::ops::add`].
+    pub fn record(
+        &self,
+        r: &mut Recorder,
+        seen: Tensor,
+        latents: Option<Tensor>,
+        scales: Tensor,
+        slot: u32,
+    ) -> ImagePrompt {
+        let tokens = self.image_proj.record(r, seen, latents);
         let contexts = self.contexts.iter().map(|c| c.of(tokens).record(r)).collect();
         ImagePrompt { contexts, scales, slot }
-    }
-}
-
-/// Image embeddings to tokens like those of a text (diffusers' ImageProjection).
-#[derive(Clone, Debug)]
-pub struct ImageProjection {
-    proj: Linear,
-    norm: LayerNorm,
-    embeds: u32,
-}
-
-impl ImageProjection {
-    /// `width` is that of the U-Net's context.
-    pub fn declare(d: &mut Declarations, width: u32, embeds: u32) -> ImageProjection {
-        assert!(width.is_multiple_of(4), "a context of {width}");
-        ImageProjection {
-            proj: Linear::declare(d, "image_proj.proj", embeds, TOKENS * width, true),
-            norm: LayerNorm::declare(d, "image_proj.norm", width, LAYER_NORM_EPS),
-            embeds,
-        }
-    }
-
-    /// The shape of the embeddings of `images` pictures.
-    pub fn shape(&self, images: u32) -> Shape {
-        Shape::new(images, 1, 1, self.embeds)
-    }
-
-    /// `[N, 1, 1, embeds]` to tokens, `[N, 4, width]`.
-    pub fn record(&self, r: &mut Recorder, embeds: Tensor) -> Tensor {
-        let x = self.proj.of(embeds).record(r);
-        let tokens = x.viewed(Shape::tokens(x.shape.n, TOKENS, x.shape.c / TOKENS));
-        self.norm.record(r, tokens)
     }
 }
 
@@ -99,7 +76,8 @@ mod tests {
         let mut d = Declarations::new(Format::F32);
         let unet = Unet::declare(&mut d, &config);
         d.next_source();
-        let adapter = IpAdapter::declare(&mut d, &unet, 12, 20);
+        let encoder = ClipVisionConfig::from_json(br#"{"projection_dim": 20}"#, "config.json").unwrap();
+        let adapter = IpAdapter::declare(&mut d, &unet, 12, IpAdapterConfig::Plain, &encoder);
         let paths: Vec<&str> =
             unet.text_attentions().iter().map(|(p, _)| p.split('.').next().unwrap()).collect();
         assert_eq!(paths, ["down_blocks", "mid_block", "up_blocks", "up_blocks"]);

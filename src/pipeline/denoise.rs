@@ -1,12 +1,13 @@
 //! Noise to latents, step by step.
 
+use super::beside::{self, STEM};
 use super::networks::{Job, Networks, denoise_plan};
 use super::origin::{Additions, Merged, Origin};
 use super::read_json;
 use crate::device::{Device, Session};
 use crate::error::Result;
 use crate::host::Cancel;
-use crate::model::config::{ControlNetConfig, T2iAdapterConfig, TextTime, UnetConfig};
+use crate::model::config::{ClipVisionConfig, TextTime, UnetConfig};
 use crate::model::controlnet::ControlNet;
 use crate::model::ip_adapter::IpAdapter;
 use crate::model::t2i_adapter::T2iAdapter;
@@ -14,7 +15,7 @@ use crate::model::unet::Unet;
 use crate::plan::{Faults, Plan, Target};
 use crate::quant::Format;
 use crate::schedule::Step;
-use crate::weights::{Checkpoint, Declarations, Folder, Hooks, join};
+use crate::weights::{Declarations, Folder, Hooks, join};
 
 pub struct UnetPart {
     pub networks: Networks,
@@ -31,47 +32,43 @@ impl UnetPart {
         hooks: Hooks<'_>,
     ) -> Result<UnetPart> {
         let origin = Origin::of(folder);
-        Self::load_with(device, &origin, component, &Additions::default(), 0, format, hooks).await
+        Self::load_with(device, &origin, component, &Additions::default(), None, format, hooks).await
     }
 
-    /// A U-Net and what works with it. `image_embeds` is the width of an IP-Adapter's image embeddings.
+    /// A U-Net and what works with it. `encoder` is an IP-Adapter's.
     pub async fn load_with<F: Folder>(
         device: &Device,
         origin: &Origin<'_, F>,
         component: &str,
         additions: &Additions<'_, F>,
-        image_embeds: usize,
+        encoder: Option<&ClipVisionConfig>,
         format: Format,
         hooks: Hooks<'_>,
     ) -> Result<UnetPart> {
-        const STEM: &str = "diffusion_pytorch_model";
         let path = join(component, "config.json");
         let config = UnetConfig::from_json(&read_json(origin.folder, &path).await?, &path)?;
         let mut d = Declarations::new(format);
         let mut networks = Networks::of(Unet::declare(&mut d, &config), config);
         let mut beside = vec![];
-        for &folder in &additions.controls {
-            let config =
-                ControlNetConfig::from_json(&read_json(folder, "config.json").await?, "config.json")?;
-            networks.check_control(&config)?;
+        for &file in &additions.controls {
+            let (config, checkpoint) = beside::control(file, &networks).await?;
             d.next_source();
             networks.controls.push(ControlNet::declare(&mut d, &config));
-            beside.push(Checkpoint::new(folder, "", STEM));
+            beside.push(checkpoint);
         }
-        for &folder in &additions.adapters {
-            let config =
-                T2iAdapterConfig::from_json(&read_json(folder, "config.json").await?, "config.json")?;
-            networks.check_adapter(&config)?;
+        for &file in &additions.adapters {
+            let (config, checkpoint) = beside::t2i_adapter(file, &networks).await?;
             d.next_source();
             networks.adapters.push(T2iAdapter::declare(&mut d, &config));
-            beside.push(Checkpoint::new(folder, "", STEM));
+            beside.push(checkpoint);
         }
-        if let Some(folder) = additions.ip_adapter {
+        if let Some((file, encoder)) = additions.ip_adapter.zip(encoder) {
+            let (config, checkpoint) = beside::ip_adapter(file, &networks, encoder).await?;
             d.next_source();
             let width = networks.config.cross_attention_dim as u32;
-            let adapter = IpAdapter::declare(&mut d, &networks.unet, width, image_embeds as u32);
+            let adapter = IpAdapter::declare(&mut d, &networks.unet, width, config, encoder);
             networks.ip_adapter = Some(adapter);
-            beside.push(Checkpoint::new(folder, "", "ip-adapter"));
+            beside.push(checkpoint);
         }
         let merged = Merged::load(device, origin, (component, STEM), d, beside, hooks).await?;
         Ok(UnetPart { networks, merged })
@@ -87,6 +84,10 @@ impl UnetPart {
     /// The denoiser of a job, from its plan.
     pub async fn denoiser(&self, device: &Device, plan: Plan, job: Job) -> Result<Denoiser> {
         let session = Session::new(device, plan, &self.merged.weights).await?;
+        if let Some((latents, _)) = self.networks.ip_adapter.as_ref().and_then(|a| a.image_proj.latents()) {
+            let latents = self.merged.weights.table(latents);
+            session.write(device, "image_latents", &latents.values().repeat(job.rows() as usize));
+        }
         Ok(Denoiser { job, session, networks: self.networks.clone() })
     }
 
@@ -150,13 +151,13 @@ impl Denoiser {
     }
 
     /// What other networks see of a request: pictures `[H, W, 3]` in [0, 1] for ControlNets and T2I-Adapters (black where
-    /// there is none), and image embeddings, `[rows, width]`.
+    /// there is none), and what an IP-Adapter sees of a picture, for each row.
     pub async fn set_pictures(
         &self,
         device: &Device,
         controls: &[Vec<f32>],
         adapters: &[Vec<f32>],
-        image_embeds: &[f32],
+        image_prompt: &[f32],
         cancel: &Cancel,
     ) -> Result<()> {
         let rows = self.job.rows() as usize;
@@ -168,7 +169,7 @@ impl Denoiser {
             self.session.write(device, &format!("adapter_image.{i}"), &unshuffled);
         }
         if self.networks.ip_adapter.is_some() {
-            self.session.write(device, "image_embeds", image_embeds);
+            self.session.write(device, "image_prompt", image_prompt);
         }
         self.session.run(device, "pictures", cancel, &|_| {}).await
     }

@@ -6,8 +6,8 @@ use super::meter::{Meter, expected};
 use super::origin::{Origin, Single};
 use super::precision::{Precision, halves_after_all};
 use super::{
-    Additions, Half, LoadOptions, Pipeline, SafetyPart, Survey, TextPart, UnetPart, VaePart, VisionPart,
-    read_json,
+    Additions, FileIn, Half, LoadOptions, Pipeline, SafetyPart, Survey, TextPart, UnetPart, VaePart,
+    VisionPart, read_json,
 };
 use crate::device::Device;
 use crate::error::{Error, Result};
@@ -127,13 +127,13 @@ impl Pipeline {
             }
         }
         let vision = match additions.ip_adapter {
-            Some(folder) => Some(
+            Some(FileIn { folder, .. }) => Some(
                 VisionPart::load(device, folder, "image_encoder", "feature_extractor", format, hooks).await?,
             ),
             None => None,
         };
-        let embeds = vision.as_ref().map_or(0, |v| v.encoder.config.projection_dim);
-        let unet = UnetPart::load_with(device, &origin, "unet", additions, embeds, format, hooks).await?;
+        let encoder = vision.as_ref().map(|v| &v.encoder.config);
+        let unet = UnetPart::load_with(device, &origin, "unet", additions, encoder, format, hooks).await?;
         let halves: &[Half] = match options.encoder || unet.networks.sees_hole() {
             true => &[Half::Decoder, Half::Encoder],
             false => &[Half::Decoder],

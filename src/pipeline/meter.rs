@@ -5,9 +5,9 @@ use std::cell::RefCell;
 
 use super::origin::{Additions, Single};
 use super::plans::{parameters, read};
-use super::{Survey, read_json};
+use super::{FileIn, Survey, read_json};
 use crate::error::Result;
-use crate::model::config::NetworkConfig;
+use crate::model::config::{ControlNetConfig, IpAdapterConfig, NetworkConfig, UnetConfig};
 use crate::model::ip_adapter::IpAdapter;
 use crate::model::unet::Unet;
 use crate::quant::Format;
@@ -123,17 +123,20 @@ pub(super) async fn expected<F: Folder>(
     parts.extend(own("text_encoder_2"));
     parts.extend(additions.embeddings.iter().map(|_| Part::of_values(0)));
     let mut ip_adapter = None;
-    if let Some(folder) = additions.ip_adapter {
+    if let Some(FileIn { folder, .. }) = additions.ip_adapter {
         let encoder = config(folder, "image_encoder", "CLIPVisionModelWithProjection").await;
         ip_adapter = configs.iter().find_map(|(_, unet)| of_ip_adapter(unet, encoder.as_ref()));
         parts.push(beside(encoder));
     }
     parts.extend(own("unet"));
-    for folder in &additions.controls {
-        parts.push(beside(config(folder, "", "ControlNetModel").await));
+    for FileIn { folder, path } in &additions.controls {
+        let copy = configs.iter().find_map(|(_, unet)| copy_of(unet));
+        let config = if path.is_empty() { config(folder, "", "ControlNetModel").await } else { copy };
+        parts.push(beside(config));
     }
-    for folder in &additions.adapters {
-        parts.push(beside(config(folder, "", "T2IAdapter").await));
+    for FileIn { folder, path } in &additions.adapters {
+        let config = if path.is_empty() { config(folder, "", "T2IAdapter").await } else { None };
+        parts.push(beside(config));
     }
     if additions.ip_adapter.is_some() {
         parts.push(Part::of_values(ip_adapter.unwrap_or(0)));
@@ -145,7 +148,19 @@ pub(super) async fn expected<F: Folder>(
     Ok(parts)
 }
 
+/// A ControlNet without a configuration is about as large as one like this.
+fn copy_of(unet: &NetworkConfig) -> Option<NetworkConfig> {
+    let NetworkConfig::Unet(unet) = unet else { return None };
+    let encoder = UnetConfig { up_blocks: vec![], in_channels: unet.out_channels, ..unet.clone() };
+    Some(NetworkConfig::ControlNet(ControlNetConfig {
+        encoder,
+        conditioning_channels: 3,
+        conditioning_embedding_out_channels: vec![16, 32, 96, 256],
+    }))
+}
+
 /// An IP-Adapter has no configuration: it is made for a U-Net and an image encoder.
+/// A plain one is as good a guess as any.
 fn of_ip_adapter(unet: &NetworkConfig, encoder: Option<&NetworkConfig>) -> Option<u64> {
     let (NetworkConfig::Unet(config), NetworkConfig::ImageEncoder(encoder)) = (unet, encoder?) else {
         return None;
@@ -153,7 +168,8 @@ fn of_ip_adapter(unet: &NetworkConfig, encoder: Option<&NetworkConfig>) -> Optio
     let mut d = Declarations::new(Format::F16);
     let unet = Unet::declare(&mut d, config);
     d.next_source();
-    IpAdapter::declare(&mut d, &unet, config.cross_attention_dim as u32, encoder.projection_dim as u32);
+    let width = config.cross_attention_dim as u32;
+    IpAdapter::declare(&mut d, &unet, width, IpAdapterConfig::Plain, encoder);
     Some(d.parameters_of(1))
 }
 

@@ -54,6 +54,12 @@ impl Networks {
         let (unet, copy) = (&self.config, &control.encoder);
         let numbers =
             |c: &UnetConfig| (c.block_out_channels.clone(), c.layers_per_block, c.down_blocks.clone());
+        if ![1, 3].contains(&control.conditioning_channels) {
+            return Err(Error::unsupported(format!(
+                "conditioning_channels of a ControlNet: supported are 1 and 3, found {}",
+                control.conditioning_channels
+            )));
+        }
         for (key, wanted, found) in [
             (
                 "block_out_channels and the blocks",
@@ -108,7 +114,7 @@ impl Networks {
 /// Sections, of which those that a model has no use for are empty, with their inputs:
 ///
 /// - "context", once a prompt: "text", and "added_features" (SDXL)
-/// - "pictures", once a request: "control_image.i", "adapter_image.i", "image_embeds"
+/// - "pictures", once a request: "control_image.i", "adapter_image.i", "image_prompt", "image_latents" (a resampler's)
 /// - "time", once a timestep: "time_features", "guidance_features" (LCM), "latents", "input_coefficients"
 /// - "control", in steps with ControlNets
 /// - "unet": "channels" and "channel_coefficients" (inpainting), "scales"; output "model_output"
@@ -193,9 +199,13 @@ fn record_pictures(
         extras.adapters.push(Adapter { features, scales: slots(), slot });
     }
     if let Some(ip_adapter) = &networks.ip_adapter {
-        let embeds = r.input("image_embeds", ip_adapter.shape(job.rows()), elem);
+        let projection = &ip_adapter.image_proj;
+        let seen = r.input("image_prompt", projection.shape(job.rows()), elem);
+        let latents = projection
+            .latents()
+            .map(|(_, shape)| r.input("image_latents", Shape { n: job.rows(), ..shape }, elem));
         let slot = networks.adapter_slot(networks.adapters.len()) as u32;
-        extras.image_prompt = Some(ip_adapter.record(r, embeds, slots(), slot));
+        extras.image_prompt = Some(ip_adapter.record(r, seen, latents, slots(), slot));
     }
     images
 }

@@ -15,6 +15,13 @@ pub struct FileIn<'a, F> {
     pub path: &'a str,
 }
 
+impl<'a, F> FileIn<'a, F> {
+    /// The folder itself, where it may take the place of a file.
+    pub fn whole(folder: &'a F) -> Self {
+        FileIn { folder, path: "" }
+    }
+}
+
 impl<F> Copy for FileIn<'_, F> {}
 impl<F> Clone for FileIn<'_, F> {
     fn clone(&self) -> Self {
@@ -31,10 +38,12 @@ pub struct Additions<'a, F> {
     pub loras: Vec<(FileIn<'a, F>, f32)>,
     /// Learned tokens of prompts (textual inversion).
     pub embeddings: Vec<FileIn<'a, F>>,
-    pub controls: Vec<&'a F>,
-    pub adapters: Vec<&'a F>,
-    /// The folder of an IP-Adapter, which has the files `ip-adapter.safetensors` and `image_encoder`.
-    pub ip_adapter: Option<&'a F>,
+    /// Folders ([`FileIn::whole`]), or files under the original names or diffusers'.
+    pub controls: Vec<FileIn<'a, F>>,
+    /// The same of T2I-Adapters.
+    pub adapters: Vec<FileIn<'a, F>>,
+    /// The file of an IP-Adapter, or a folder with `ip-adapter.safetensors`; beside either lies `image_encoder`.
+    pub ip_adapter: Option<FileIn<'a, F>>,
     pub safety_checker: Option<&'a F>,
 }
 

@@ -1,9 +1,10 @@
 //! Pictures that other networks see: ControlNets, T2I-Adapters, an IP-Adapter, the safety checker.
 
+use super::Pipeline;
 use super::denoise::Denoiser;
+use super::networks::Job;
 use super::request::{Image, Request, Safety, Watch};
 use super::task::Task;
-use super::{Pipeline, prompt_embeds};
 use crate::device::Device;
 use crate::error::Result;
 use crate::image::{Filter, Picture};
@@ -34,17 +35,22 @@ impl Pipeline {
             controls.map(|(c, n)| unit(&c.picture, n.config.conditioning_channels)).collect();
         let adapters = request.adapters.iter().zip(&networks.adapters);
         let adapters: Vec<Vec<f32>> = adapters.map(|((p, _), n)| unit(p, n.config.in_channels)).collect();
-        let mut embeds = vec![];
-        if let Some(vision) = &self.vision {
-            embeds = vec![0.0; vision.encoder.config.projection_dim];
-            if let Some((picture, _)) = &request.image_prompt {
-                let pixels = vision.pixels(picture);
-                let encoded = vision.encode(device, self.precision.asked(), &pixels, &watch.cancel).await?;
-                embeds = encoded.image_embeds;
-            }
-            embeds = prompt_embeds(&embeds.repeat(task.job.images as usize), task.job.guided);
+        let mut prompt = vec![];
+        if let (Some(vision), Some(adapter)) = (&self.vision, &networks.ip_adapter) {
+            let Job { images, guided, .. } = task.job;
+            prompt = match &request.image_prompt {
+                Some((picture, _)) => {
+                    let (target, cancel) = (self.precision.asked(), &watch.cancel);
+                    let seen = vision.prompt(device, target, picture, adapter.config, guided, cancel).await?;
+                    [seen.negative, seen.positive].map(|rows| rows.repeat(images as usize)).concat()
+                }
+                None => {
+                    let shape = adapter.image_proj.shape(task.job.rows());
+                    vec![0.0; (shape.rows() * shape.c) as usize]
+                }
+            };
         }
-        denoiser.set_pictures(device, &controls, &adapters, &embeds, &watch.cancel).await
+        denoiser.set_pictures(device, &controls, &adapters, &prompt, &watch.cancel).await
     }
 
     /// Sets how much each network adds in a step. Returns whether a ControlNet adds anything.

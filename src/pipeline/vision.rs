@@ -2,12 +2,12 @@
 
 use super::read_json;
 use crate::device::{Device, Session, Weights};
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::host::Cancel;
 use crate::image::{Filter, Picture};
 use crate::model::clip_vision::ImageEncoder;
-use crate::model::config::{ClipImageConfig, ClipVisionConfig};
-use crate::plan::{Plan, Recorder, Target};
+use crate::model::config::{ClipImageConfig, ClipVisionConfig, IpAdapterConfig};
+use crate::plan::{Faults, Plan, Recorder, Target};
 use crate::quant::Format;
 use crate::weights::{Checkpoint, Declarations, Folder, Handle, Hooks, join};
 
@@ -72,10 +72,18 @@ impl VisionPart {
         session.write(device, "embeddings", &encoder.embeddings(images, class.values(), positions.values()));
         session.run(device, "vision", cancel, &|_| {}).await?;
         let all = session.read(device, "image_embeds").await?;
+        let last_hidden_state = session.read(device, "last_hidden_state").await?;
+        let wrong = Faults::of(&all, false).and(Faults::of(&last_hidden_state, false)).not_finite;
+        if wrong > 0 {
+            let message = format!(
+                "image encoder: wanted finite values, found {wrong} that are infinite or not a number"
+            );
+            return Err(Error::new(Code::NotFinite, message));
+        }
         let width = encoder.config.projection_dim;
         let classes = all.chunks_exact(encoder.config.tokens() * width);
         Ok(Encoded {
-            last_hidden_state: session.read(device, "last_hidden_state").await?,
+            last_hidden_state,
             penultimate: session.read(device, "penultimate").await?,
             image_embeds: classes.flat_map(|tokens| &tokens[..width]).copied().collect(),
         })
@@ -91,11 +99,39 @@ pub fn clip_pixels(picture: &Picture, config: &ClipImageConfig) -> Vec<f32> {
     middle.normalised(config.image_mean, config.image_std)
 }
 
-/// The embeddings of an image prompt for the rows of a U-Net: under guidance those of the negative prompts come
-/// first, which are zeros.
-pub fn prompt_embeds(embeds: &[f32], guided: bool) -> Vec<f32> {
-    let zeros = if guided { embeds.len() } else { 0 };
-    std::iter::repeat_n(0.0, zeros).chain(embeds.iter().copied()).collect()
+/// What an IP-Adapter sees.
+pub struct ImagePrompt {
+    pub positive: Vec<f32>,
+    /// For the negative prompts, under guidance.
+    pub negative: Vec<f32>,
+}
+
+impl VisionPart {
+    /// What an adapter sees of a picture. A negative prompt has an embedding of zeros, or else the states of a picture
+    /// that is zero everywhere, which is not black.
+    pub async fn prompt(
+        &self,
+        device: &Device,
+        target: &Target,
+        picture: &Picture,
+        adapter: IpAdapterConfig,
+        guided: bool,
+        cancel: &Cancel,
+    ) -> Result<ImagePrompt> {
+        let states = adapter.sees_states();
+        let see = async |pixels: &[f32]| {
+            let encoded = self.encode(device, target, pixels, cancel).await?;
+            Ok::<_, Error>(if states { encoded.penultimate } else { encoded.image_embeds })
+        };
+        let pixels = self.pixels(picture);
+        let positive = see(&pixels).await?;
+        let negative = match (guided, states) {
+            (false, _) => vec![],
+            (true, false) => vec![0.0; positive.len()],
+            (true, true) => see(&vec![0.0; pixels.len()]).await?,
+        };
+        Ok(ImagePrompt { positive, negative })
+    }
 }
 
 /// Section "vision": inputs "patches" and "embeddings"; outputs "last_hidden_state", "penultimate" and
@@ -292,12 +328,6 @@ mod tests {
         assert_eq!(thousandths(0.0006), 0.001);
         assert_eq!(thousandths(-0.0124), -0.012);
         assert_eq!(thousandths(0.25), 0.25);
-    }
-
-    #[test]
-    fn negative_prompts_are_zeros_and_come_first() {
-        assert_eq!(prompt_embeds(&[1.0, 2.0], true), [0.0, 0.0, 1.0, 2.0]);
-        assert_eq!(prompt_embeds(&[1.0, 2.0], false), [1.0, 2.0]);
     }
 
     /// 6 x 2 becomes 9 x 3, of which the middle is kept. The old pixels in the middle are white, those beside

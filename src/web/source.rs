@@ -1,6 +1,6 @@
 //! Where the files of a generator are: folders and files that www/source.ts reads.
 
-use js_sys::{Array, Reflect, Uint8Array};
+use js_sys::{Reflect, Uint8Array};
 use wasm_bindgen::prelude::*;
 
 use super::request::Options;
@@ -14,27 +14,24 @@ pub(super) struct Sources {
     single_file: Vec<File>,
     loras: Vec<File>,
     embeddings: Vec<File>,
-    controls: Vec<Place>,
-    adapters: Vec<Place>,
-    ip_adapter: Vec<Place>,
-    safety_checker: Vec<Place>,
+    controls: Vec<File>,
+    adapters: Vec<File>,
+    ip_adapter: Vec<File>,
+    safety_checker: Vec<File>,
 }
 
 impl Sources {
     pub fn new(model: Place, options: &Options) -> Result<Sources> {
-        let [controls, adapters, ip_adapter, safety_checker] =
-            ["controls", "adapters", "ipAdapter", "safetyChecker"].map(|key| folders(options, key));
-        let [single_file, loras, embeddings] =
-            ["singleFile", "loras", "embeddings"].map(|key| files(options, key));
+        let files = |key| files(options, key);
         Ok(Sources {
             model,
-            single_file: single_file?,
-            loras: loras?,
-            embeddings: embeddings?,
-            controls,
-            adapters,
-            ip_adapter,
-            safety_checker,
+            single_file: files("singleFile")?,
+            loras: files("loras")?,
+            embeddings: files("embeddings")?,
+            controls: files("controls")?,
+            adapters: files("adapters")?,
+            ip_adapter: files("ipAdapter")?,
+            safety_checker: files("safetyChecker")?,
         })
     }
 
@@ -43,15 +40,15 @@ impl Sources {
             single_file: self.single_file.first().map(File::place),
             loras: self.loras.iter().map(|file| (file.place(), file.scale)).collect(),
             embeddings: self.embeddings.iter().map(File::place).collect(),
-            controls: self.controls.iter().collect(),
-            adapters: self.adapters.iter().collect(),
-            ip_adapter: self.ip_adapter.first(),
-            safety_checker: self.safety_checker.first(),
+            controls: self.controls.iter().map(File::place).collect(),
+            adapters: self.adapters.iter().map(File::place).collect(),
+            ip_adapter: self.ip_adapter.first().map(File::place),
+            safety_checker: self.safety_checker.first().map(|file| &file.source),
         }
     }
 }
 
-/// A file beside the model.
+/// A file beside the model, or a folder and no path.
 struct File {
     source: Place,
     path: String,
@@ -62,12 +59,6 @@ impl File {
     fn place(&self) -> FileIn<'_, Place> {
         FileIn { folder: &self.source, path: &self.path }
     }
-}
-
-/// Folders that the worker made of addresses.
-fn folders(options: &Options, key: &str) -> Vec<Place> {
-    let value = options.get(key).unwrap_or_default();
-    Array::from(&value).iter().map(|source| place(source.unchecked_into())).collect()
 }
 
 /// Files that the worker made of addresses: where they are, and how strongly each counts.

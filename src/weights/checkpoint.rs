@@ -105,6 +105,7 @@ impl<'a, F: Folder> Checkpoint<'a, F> {
             Files::Single { path, place } => {
                 let mut renamed = Renamed::new(&mut filler, place, declarations, source);
                 stream_file(self.folder, path, &mut renamed, hooks).await?;
+                renamed.finish(path)?;
                 filler.finish(self.component).map_err(|e| match e.code {
                     Code::InvalidModel => Error::model(format!("{path}: {}", e.message)),
                     _ => e,

@@ -4,7 +4,14 @@
 //! shows in those names. [`Renamed`] goes the other way while a file streams: it renames, takes q, k and v out of
 //! the matrix that OpenCLIP keeps them in, and turns a matrix that was stored the other way round.
 
+mod controlnet;
+mod t2i_adapter;
+mod whole;
+
 use std::collections::HashMap;
+
+pub use controlnet::control_place;
+pub use t2i_adapter::t2i_place;
 
 use super::declare::Declarations;
 use super::safetensors::{Header, TensorInfo};
@@ -22,6 +29,12 @@ pub enum Names {
     Clip,
     /// OpenCLIP, as SD 2.x and SDXL's second encoder have it.
     OpenClip,
+    /// The original ControlNet, where the last convolution over the picture has this number.
+    ControlNet { last: usize },
+    /// The original T2I-Adapter.
+    T2iAdapter { light: bool },
+    /// Ours: nothing is renamed.
+    Ours,
 }
 
 /// Where a component is in a single file.
@@ -98,6 +111,11 @@ impl Names {
                 whole([name.to_owned()].into_iter().chain(short).collect())
             }
             Names::OpenClip => open_clip(&path),
+            Names::ControlNet { last } => {
+                whole(controlnet::control(&path, count, last).into_iter().collect())
+            }
+            Names::T2iAdapter { light } => whole(t2i_adapter::t2i(&path, light).into_iter().collect()),
+            Names::Ours => whole(vec![name.to_owned()]),
         }
     }
 }
@@ -274,7 +292,7 @@ fn open_clip(path: &[&str]) -> Vec<(String, Piece)> {
 /// Hands the tensors of a single file on under our names.
 pub struct Renamed<'a> {
     sink: &'a mut dyn Sink,
-    prefix: &'static str,
+    place: Place,
     table: HashMap<String, Vec<(String, Piece)>>,
     /// What is wanted of each tensor of the file, as the sink knows it.
     wanted: HashMap<String, Vec<(TensorInfo, Piece)>>,
@@ -286,7 +304,7 @@ impl<'a> Renamed<'a> {
     /// For the declarations of one source, which the sink is filled for.
     pub fn new(sink: &'a mut dyn Sink, place: Place, declarations: &Declarations, source: usize) -> Self {
         let table = place.names.table(declarations, source);
-        Renamed { sink, prefix: place.prefix, table, wanted: HashMap::new(), columns: vec![] }
+        Renamed { sink, place, table, wanted: HashMap::new(), columns: vec![] }
     }
 }
 
@@ -313,13 +331,17 @@ impl Piece {
 
 impl Sink for Renamed<'_> {
     fn wants(&mut self, info: &TensorInfo) -> Result<bool> {
-        let name = info.name.strip_prefix(self.prefix);
-        let Some(ours) = name.and_then(|name| self.table.get(name)) else { return Ok(false) };
+        let name = info.name.strip_prefix(self.place.prefix);
+        let Some(ours) = name.and_then(|name| self.table.get(name)) else { return self.unknown(info) };
         let mut wanted = vec![];
         for (name, piece) in ours {
             let ours = TensorInfo { name: name.clone(), shape: piece.shape(info)?, ..info.clone() };
             let wants = self.sink.wants(&ours);
-            if wants.map_err(|e| Error::new(e.code, format!("{}, here {}", info.name, e.message)))? {
+            let named = |e: Error| match info.name == ours.name {
+                true => e,
+                false => Error::new(e.code, format!("{}, here {}", info.name, e.message)),
+            };
+            if wants.map_err(named)? {
                 wanted.push((ours, *piece));
             }
         }

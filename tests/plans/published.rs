@@ -8,7 +8,7 @@ use serde_json::Value;
 use tintype::bench::{self, Setting};
 use tintype::device::Device;
 use tintype::error::Code;
-use tintype::model::config::UnetConfig;
+use tintype::model::config::{ClipVisionConfig, IpAdapterConfig, UnetConfig};
 use tintype::model::ip_adapter::IpAdapter;
 use tintype::model::unet::Unet;
 use tintype::pipeline::{LoadOptions, Planned, network_plans, plans};
@@ -157,7 +157,10 @@ fn the_parameters_of_an_ip_adapter() {
     let config = UnetConfig::from_json(&json, "config.json").unwrap();
     let unet = Unet::declare(&mut Declarations::new(Format::F16), &config);
     let mut d = Declarations::new(Format::F16);
-    IpAdapter::declare(&mut d, &unet, config.cross_attention_dim as u32, 1024);
+    let encoder = fs::read(here(CONFIGS).join("ip-adapter-sd15/image_encoder/config.json")).unwrap();
+    let encoder = ClipVisionConfig::from_json(&encoder, "config.json").unwrap();
+    let width = config.cross_attention_dim as u32;
+    IpAdapter::declare(&mut d, &unet, width, IpAdapterConfig::Plain, &encoder);
     assert_eq!(d.parameters(), 22_319_616);
 }
 

@@ -56,10 +56,12 @@ export function requests(name, entry) {
   const files = entry.png ?? prompts.map(() => entry.file);
   if (files.length !== seeds.length || prompts.length !== seeds.length) return "pictures that share a seed";
 
-  // "sd15-like with extras/unet-x", "sd15-like + extras/ip-adapter (scale 0.6)"
+  // "sd15-like with extras/unet-x", "sd15-like + extras/ip-adapter (scale 0.6)", "sd15-like + extras/ip-adapter/x.safetensors"
   const [, family, unet, addition, scale = "1"] = /^(\S+)(?: with (\S+))?(?: \+ (\S+)(?: \(scale (\S+)\))?)?$/.exec(model);
   const inputs = inputsOf(entry);
-  const beside = addition ? ADDITIONS[addition](entry, folder(addition), Number(scale)) : { task: null };
+  // A folder, or a file in one.
+  const [, place, path] = /^(\S+?)(?:\/([^/]+\.safetensors))?$/.exec(addition ?? "none");
+  const beside = addition ? ADDITIONS[place](entry, `${folder(place)}${path ?? ""}`, Number(scale)) : { task: null };
   const task = beside.task ?? (inputs.mask ? (unet ? "a hole that the U-Net sees" : "mask") : inputs.image ? "image" : "text");
   const options = Object.fromEntries(Object.entries(args).flatMap(([key, value]) => (OPTIONS[key] ? [[OPTIONS[key], value]] : [])));
   const pictures = beside.task === "ControlNet" ? {} : inputs;

@@ -33,8 +33,8 @@ pub struct Inputs {
     /// How much of the image is noise at first: above 0 to 1; by default 0.8, with a mask 1
     #[arg(long, requires = "image")]
     strength: Option<f64>,
-    /// A ControlNet's folder; may be given several times
-    #[arg(long, value_name = "DIR")]
+    /// A ControlNet's folder, or its .safetensors; may be given several times
+    #[arg(long, value_name = "PATH")]
     control: Vec<PathBuf>,
     /// What the ControlNet sees, one picture for each
     #[arg(long, value_name = "FILE")]
@@ -51,8 +51,8 @@ pub struct Inputs {
     /// Let the ControlNets guess what the picture is, even without a prompt
     #[arg(long)]
     guess_mode: bool,
-    /// A T2I-Adapter's folder; may be given several times
-    #[arg(long, value_name = "DIR")]
+    /// A T2I-Adapter's folder, or its .safetensors; may be given several times
+    #[arg(long, value_name = "PATH")]
     t2i_adapter: Vec<PathBuf>,
     /// What the T2I-Adapter sees, one picture for each
     #[arg(long, value_name = "FILE")]
@@ -60,8 +60,8 @@ pub struct Inputs {
     /// How much each T2I-Adapter counts [default: 1]
     #[arg(long, value_name = "SCALE")]
     t2i_scale: Vec<f32>,
-    /// An IP-Adapter's folder: ip-adapter.safetensors and image_encoder
-    #[arg(long, value_name = "DIR", requires = "image_prompt")]
+    /// An IP-Adapter's .safetensors (plain, plus or full face) beside image_encoder, or a folder with ip-adapter.safetensors
+    #[arg(long, value_name = "PATH", requires = "image_prompt")]
     ip_adapter: Option<PathBuf>,
     /// A picture as a prompt, for the IP-Adapter
     #[arg(long, value_name = "FILE", requires = "ip_adapter")]
@@ -82,13 +82,13 @@ pub struct Folders {
     single_file: Option<FileOnDisk>,
     loras: Vec<(FileOnDisk, f32)>,
     embeddings: Vec<FileOnDisk>,
-    controls: Vec<DiskFolder>,
-    adapters: Vec<DiskFolder>,
-    ip_adapter: Option<DiskFolder>,
+    controls: Vec<FileOnDisk>,
+    adapters: Vec<FileOnDisk>,
+    ip_adapter: Option<FileOnDisk>,
     safety_checker: Option<DiskFolder>,
 }
 
-/// A file and its folder.
+/// A file and its folder, or a folder and no name.
 struct FileOnDisk {
     folder: DiskFolder,
     name: String,
@@ -99,6 +99,13 @@ impl FileOnDisk {
         let name = path.file_name().and_then(|name| name.to_str());
         let name = name.ok_or_else(|| Error::option(format!("{}: wanted a file", path.display())))?;
         Ok(FileOnDisk { folder: DiskFolder::new(path.parent().unwrap_or(path)), name: name.to_owned() })
+    }
+
+    fn or_folder(path: &PathBuf) -> Result<FileOnDisk> {
+        match path.is_file() || path.extension().is_some_and(|end| end == "safetensors") {
+            true => FileOnDisk::new(path),
+            false => Ok(FileOnDisk { folder: DiskFolder::new(path), name: String::new() }),
+        }
     }
 
     fn file(&self) -> FileIn<'_, DiskFolder> {
@@ -112,9 +119,9 @@ impl Folders {
             single_file: self.single_file.as_ref().map(FileOnDisk::file),
             loras: self.loras.iter().map(|(file, scale)| (file.file(), *scale)).collect(),
             embeddings: self.embeddings.iter().map(FileOnDisk::file).collect(),
-            controls: self.controls.iter().collect(),
-            adapters: self.adapters.iter().collect(),
-            ip_adapter: self.ip_adapter.as_ref(),
+            controls: self.controls.iter().map(FileOnDisk::file).collect(),
+            adapters: self.adapters.iter().map(FileOnDisk::file).collect(),
+            ip_adapter: self.ip_adapter.as_ref().map(FileOnDisk::file),
             safety_checker: self.safety_checker.as_ref(),
         }
     }
@@ -122,16 +129,16 @@ impl Folders {
 
 impl Inputs {
     pub fn folders(&self) -> Result<Folders> {
-        let all = |paths: &[PathBuf]| paths.iter().map(DiskFolder::new).collect();
+        let all = |paths: &[PathBuf]| paths.iter().map(FileOnDisk::or_folder).collect::<Result<Vec<_>>>();
         let file = |path: &PathBuf| FileOnDisk::new(path);
         let loras = scaled("lora", "lora", &self.lora, &self.lora_scale)?;
         Ok(Folders {
             single_file: self.single_file.as_ref().map(file).transpose()?,
             loras: loras.map(|(path, scale)| Ok((file(path)?, scale))).collect::<Result<_>>()?,
             embeddings: self.embedding.iter().map(file).collect::<Result<_>>()?,
-            controls: all(&self.control),
-            adapters: all(&self.t2i_adapter),
-            ip_adapter: self.ip_adapter.as_ref().map(DiskFolder::new),
+            controls: all(&self.control)?,
+            adapters: all(&self.t2i_adapter)?,
+            ip_adapter: self.ip_adapter.as_ref().map(FileOnDisk::or_folder).transpose()?,
             safety_checker: self.safety_checker.as_ref().map(DiskFolder::new),
         })
     }

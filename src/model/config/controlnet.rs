@@ -2,9 +2,9 @@
 
 use serde_json::json;
 
-use super::UnetConfig;
 use super::fields::Fields;
-use crate::error::Result;
+use super::{TextTime, UnetConfig};
+use crate::error::{Error, Result};
 
 /// A copy of a U-Net's down path and mid block, and a small network for a picture.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,6 +16,10 @@ pub struct ControlNetConfig {
     /// Widths of the picture's network, 1 to 8, from the picture inwards.
     pub conditioning_embedding_out_channels: Vec<usize>,
 }
+
+/// Of what shapes tell.
+const MAX_WIDTH: usize = 1 << 20;
+const MAX_LEVELS: usize = 8;
 
 impl ControlNetConfig {
     /// Errors are `InvalidModel` and `Unsupported`, as the module says.
@@ -33,6 +37,44 @@ impl ControlNetConfig {
             conditioning_channels: f.count("conditioning_channels", 3)?,
             conditioning_embedding_out_channels: f
                 .levels("conditioning_embedding_out_channels", &[16, 32, 96, 256])?,
+        })
+    }
+
+    /// Of a ControlNet without a configuration: `shape` gives that of a tensor by diffusers' name, `context` the width of
+    /// what it attends to. What no shape tells is as in the U-Net that it is a copy of.
+    pub fn of_copy<'s>(
+        unet: &UnetConfig,
+        shape: impl Fn(&str) -> Option<&'s [usize]>,
+        context: Option<usize>,
+        file: &str,
+    ) -> Result<Self> {
+        let sides = |name: &str| match shape(&format!("{name}.weight")) {
+            Some(&[outputs, inputs, ..]) if (1..=MAX_WIDTH).contains(&inputs) => Some([outputs, inputs]),
+            _ => None,
+        };
+        let block = |i: usize| sides(&format!("controlnet_cond_embedding.blocks.{i}"));
+        let first = sides("controlnet_cond_embedding.conv_in").zip(sides("conv_in"));
+        let Some(([width, conditioning_channels], [_, in_channels])) = first else {
+            return Err(Error::model(format!(
+                "{file}: wanted conv_in and controlnet_cond_embedding.conv_in of a ControlNet, found them with other shapes"
+            )));
+        };
+        let halving = (0..2 * MAX_LEVELS).map_while(block).skip(1).step_by(2).map(|[outputs, _]| outputs);
+        let inputs = sides("add_embedding.linear_1").map(|[_, inputs]| inputs);
+        let size_features = unet.text_time.map_or(256, |t| t.size_features);
+        let encoder = UnetConfig {
+            in_channels,
+            up_blocks: vec![],
+            mid_block: true,
+            cross_attention_dim: context.unwrap_or(unet.cross_attention_dim),
+            time_cond_proj_dim: None,
+            text_time: inputs.map(|inputs| TextTime { size_features, inputs }),
+            ..unet.clone()
+        };
+        Ok(ControlNetConfig {
+            encoder,
+            conditioning_channels,
+            conditioning_embedding_out_channels: [width].into_iter().chain(halving).collect(),
         })
     }
 

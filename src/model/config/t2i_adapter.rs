@@ -1,7 +1,7 @@
 //! `config.json` of a T2I-Adapter: diffusers' `T2IAdapter`.
 
 use super::fields::Fields;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// What makes features for a U-Net's down blocks from a picture.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +26,9 @@ pub enum AdapterType {
     /// Narrow inside.
     Light,
 }
+
+/// Blocks, and resnets of a block, that are looked for in a file.
+const MAX_FOUND: usize = 9;
 
 impl T2iAdapterConfig {
     /// Errors are `InvalidModel` and `Unsupported`, as the module says.
@@ -55,6 +58,43 @@ impl T2iAdapterConfig {
         }
         let num_res_blocks = f.count("num_res_blocks", 2)?;
         f.check_depth("num_res_blocks", channels.len().saturating_mul(num_res_blocks))?;
+        Ok(T2iAdapterConfig { adapter_type, in_channels, channels, num_res_blocks, downscale_factor })
+    }
+
+    /// Of a T2I-Adapter without a configuration: `shape` gives that of a tensor by diffusers' name. How pixels become
+    /// channels no shape tells, but there is one way for each number of them.
+    pub fn of_shapes<'s>(shape: impl Fn(&str) -> Option<&'s [usize]>, file: &str) -> Result<Self> {
+        let sides = |name: &str| match shape(&format!("adapter.{name}.weight")) {
+            Some(&[outputs, inputs, ..]) => Some([outputs, inputs]),
+            _ => None,
+        };
+        let (first, light) = match sides("conv_in") {
+            Some([_, inputs]) => (inputs, false),
+            None => (sides("body.0.in_conv").map_or(0, |[_, inputs]| inputs), true),
+        };
+        let (in_channels, downscale_factor) = match first {
+            64 | 192 => (first / 64, 8),
+            256 | 768 => (first / 256, 16),
+            _ => {
+                return Err(Error::unsupported(format!(
+                    "{file}: a T2I-Adapter's first convolution: supported are 64, 192, 256 and 768 channels, found {first}"
+                )));
+            }
+        };
+        let resnet = |j: &usize| sides(&format!("body.0.resnets.{j}.block1")).is_some();
+        let width = |i: usize| match light {
+            true => sides(&format!("body.{i}.out_conv")),
+            false => sides(&format!("body.{i}.resnets.0.block1")),
+        };
+        let mut channels: Vec<usize> = (0..MAX_FOUND).map_while(width).map(|[outputs, _]| outputs).collect();
+        // It ends with one more block of the same width.
+        channels.truncate(channels.len() - usize::from(light && channels.len() > 1));
+        let adapter_type = match (light, downscale_factor) {
+            (true, _) => AdapterType::Light,
+            (_, 8) => AdapterType::Full,
+            _ => AdapterType::FullXl,
+        };
+        let num_res_blocks = (0..MAX_FOUND).take_while(resnet).count();
         Ok(T2iAdapterConfig { adapter_type, in_channels, channels, num_res_blocks, downscale_factor })
     }
 

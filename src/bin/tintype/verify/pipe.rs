@@ -71,11 +71,19 @@ impl Folder for Mixed {
     }
 }
 
-/// What a case's `model` says: "sd15-like + extras/ip-adapter (scale 0.6)", "sd15-like with extras/unet-x".
+/// What a case's `model` says: "sd15-like + extras/ip-adapter (scale 0.6)", "sd15-like with extras/unet-x". What is
+/// added is a folder or a file.
 struct Model {
     folder: Mixed,
-    /// Name, folder and scale.
-    addition: Option<(String, Mixed, f32)>,
+    addition: Option<Addition>,
+}
+
+struct Addition {
+    name: String,
+    folder: Mixed,
+    /// In the folder, or the folder itself.
+    path: String,
+    scale: f32,
 }
 
 fn model(bench: &Bench, case: &Value) -> Result<Model> {
@@ -86,7 +94,12 @@ fn model(bench: &Bench, case: &Value) -> Result<Model> {
         Some((text, extra)) => {
             let (name, scale) = extra.split_once(" (scale ").unwrap_or((extra, "1)"));
             let scale = scale.trim_end_matches(')').parse().unwrap_or(1.0);
-            (text, Some((name.to_owned(), Mixed { model: disk(name), unet: None }, scale)))
+            let (place, path) = match name.rsplit_once('/').filter(|(_, file)| file.contains('.')) {
+                Some((place, file)) => (place, file.to_owned()),
+                None => (name, String::new()),
+            };
+            let folder = Mixed { model: disk(place), unet: None };
+            (text, Some(Addition { name: name.to_owned(), folder, path, scale }))
         }
     };
     let (base, unet) = match text.split_once(" with ") {
@@ -101,20 +114,20 @@ pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
     let Model { folder, addition } = model(bench, case)?;
     let mut request = request(bench, case)?;
     let mut additions = Additions::default();
-    if let Some((name, folder, scale)) = &addition {
+    if let Some(Addition { name, folder, path, scale }) = &addition {
         match name.as_str() {
             name if name.contains("controlnet") => {
-                additions.controls.push(folder);
+                additions.controls.push(FileIn { folder, path });
                 request.controls.push(control(bench, case)?);
                 request.image = None;
             }
             name if name.contains("t2i-adapter") => {
-                additions.adapters.push(folder);
+                additions.adapters.push(FileIn { folder, path });
                 let scale = case["args"]["adapter_conditioning_scale"].as_f64().unwrap_or(1.0) as f32;
                 request.adapters.push((picture(bench, &case["image_input"])?, scale));
             }
             name if name.contains("ip-adapter") => {
-                additions.ip_adapter = Some(folder);
+                additions.ip_adapter = Some(FileIn { folder, path });
                 request.image_prompt =
                     Some((picture(bench, &case["image_inputs"]["ip_adapter_image"])?, *scale));
             }

@@ -5,8 +5,9 @@ use tintype::device::{Session, Weights};
 use tintype::error::Result;
 use tintype::host::Cancel;
 use tintype::image::Picture;
+use tintype::model::config::IpAdapterConfig;
 use tintype::model::ip_adapter::ImageProjection;
-use tintype::pipeline::{SafetyPart, VisionPart, prompt_embeds};
+use tintype::pipeline::{SafetyPart, VisionPart};
 use tintype::plan::Recorder;
 use tintype::weights::{Checkpoint, Declarations, DiskFolder, Hooks};
 
@@ -38,30 +39,27 @@ pub async fn ip_adapter_embeds(bench: &Bench, case: &Value) -> Result<Vec<Check>
     let reference = bench.reference(case)?;
     let folder = DiskFolder::new(bench.root.join("models").join(IP_ADAPTER));
     let part = load(bench, &folder, "image_encoder").await?;
-    let pixels = part.pixels(&picture(bench, PICTURE)?);
-    let encoded = part.encode(&bench.device, &bench.target, &pixels, &Cancel::default()).await?;
+    let (kind, picture) = (IpAdapterConfig::Plain, picture(bench, PICTURE)?);
+    let seen = part.prompt(&bench.device, &bench.target, &picture, kind, true, &Cancel::default()).await?;
     let width = reference.shape("projected")?.last().copied().unwrap_or(0) as u32;
 
-    let embeds = encoded.image_embeds.len() as u32;
     let mut d = Declarations::new(bench.load.weights);
-    let projection = ImageProjection::declare(&mut d, width, embeds);
+    let projection = ImageProjection::declare(&mut d, width, kind, &part.encoder.config);
     let checkpoint = Checkpoint::new(&folder, "", "ip-adapter");
     let weights = Weights::load(&bench.device, &d, &[checkpoint], Hooks::NONE).await?;
     let mut r = Recorder::new(&bench.target);
     r.section("projection");
     let x = r.input("image_embeds", projection.shape(1), bench.target.elem);
-    let tokens = projection.record(&mut r, x);
+    let tokens = projection.record(&mut r, x, None);
     r.output("projected", tokens);
     let session = Session::new(&bench.device, r.finish(), &weights).await?;
-    session.write(&bench.device, "image_embeds", &encoded.image_embeds);
+    session.write(&bench.device, "image_embeds", &seen.positive);
     session.run(&bench.device, "projection", &Cancel::default(), &|_| {}).await?;
     let projected = session.read(&bench.device, "projected").await?;
 
-    let rows = prompt_embeds(&encoded.image_embeds, true);
-    let (negative, image_embeds) = rows.split_at(rows.len() / 2);
     Ok(vec![
-        Check::new("image_embeds", image_embeds, &reference.f32("image_embeds")?),
-        Check::new("negative", negative, &reference.f32("negative")?),
+        Check::new("image_embeds", &seen.positive, &reference.f32("image_embeds")?),
+        Check::new("negative", &seen.negative, &reference.f32("negative")?),
         Check::new("projected", &projected, &reference.f32("projected")?),
     ])
 }
