@@ -148,6 +148,7 @@ impl Pipeline {
             scheduler,
             latent_consistency: index.class_name.starts_with("LatentConsistencyModel"),
             zeros_for_empty_prompt: index.flag("force_zeros_for_empty_prompt", true),
+            guidance_rescale: index.guidance_rescale,
             target,
             small_tiles: savings.tiles,
             reader,

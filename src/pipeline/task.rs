@@ -13,6 +13,8 @@ pub struct Task {
     /// Of the steps that are run.
     pub schedule: Schedule,
     pub guidance: f32,
+    /// How much of the guided prediction gets the spread of the prompt's own.
+    pub guidance_rescale: f64,
     pub strength: f64,
     /// Of the picture, in pixels.
     pub width: usize,
@@ -62,8 +64,9 @@ impl Pipeline {
         let [width, height] = request.size(self.default_size(), factor)?;
         let guidance = request.guidance(self.usual_guidance(&scheduler))?;
         let guided = self.guides(guidance);
+        let guidance_rescale = request.guidance_rescale.unwrap_or(self.guidance_rescale);
         let images = request.images()? as u32;
-        let mut warnings = vec![];
+        let mut warnings: Vec<_> = scheduler.unused().into_iter().collect();
         let prompts = self.chunks(request, guided, &mut warnings);
         let chunks = prompts[0][0].len();
         let job = Job {
@@ -73,7 +76,18 @@ impl Pipeline {
             tokens: (chunks * self.text.tokenizer.length()) as u32,
         };
         let channels = self.vae.config.latent_channels();
-        Ok(Task { job, schedule, guidance, strength, width, height, channels, prompts, warnings })
+        Ok(Task {
+            job,
+            schedule,
+            guidance,
+            guidance_rescale,
+            strength,
+            width,
+            height,
+            channels,
+            prompts,
+            warnings,
+        })
     }
 
     /// The guidance scale of a request that names none.
