@@ -13,6 +13,7 @@ mod checkpoint;
 mod declare;
 mod embedding;
 mod fill;
+mod finite;
 mod index;
 mod lora;
 mod merge;
@@ -20,10 +21,12 @@ mod original;
 mod pack;
 mod piece;
 mod safetensors;
+mod scaled;
 mod source;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod widen;
 
 pub use checkpoint::{Checkpoint, Files};
 pub use declare::{Columns, Declarations, Handle, Layout, Part, Role, Rows, Spec, Weight, weight_and_bias};

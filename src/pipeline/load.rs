@@ -111,9 +111,10 @@ impl Pipeline {
         for file in &additions.embeddings {
             let mut encoders: Vec<_> = [Some(&mut text), text_2.as_mut()].into_iter().flatten().collect();
             let widths: Vec<usize> = encoders.iter().map(|t| t.network.encoder.config.hidden_size).collect();
-            let embedding = Embedding::read(file.folder, file.path, &widths, hooks).await?;
-            for (encoder, vectors) in encoders.iter_mut().zip(&embedding.vectors) {
-                encoder.learn(&embedding.token, vectors)?;
+            for embedding in Embedding::read(file.folder, file.path, &widths, hooks).await? {
+                for (encoder, vectors) in encoders.iter_mut().zip(&embedding.vectors) {
+                    encoder.learn(&embedding, vectors)?;
+                }
             }
         }
         let vision = match additions.ip_adapter {

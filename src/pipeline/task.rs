@@ -6,7 +6,7 @@ use super::{Half, Pipeline};
 use crate::error::{Error, Result};
 use crate::prompt::Chunk;
 use crate::schedule::{self, Schedule};
-use crate::warning::Warning;
+use crate::warning::{Topic, Warning};
 
 pub struct Task {
     pub job: Job,
@@ -68,6 +68,7 @@ impl Pipeline {
         let images = request.images()? as u32;
         let mut warnings: Vec<_> = scheduler.unused().into_iter().collect();
         let prompts = self.chunks(request, guided, &mut warnings);
+        warnings.extend(self.unused_tokens(&prompts));
         let chunks = prompts[0][0].len();
         let job = Job {
             images,
@@ -88,6 +89,20 @@ impl Pipeline {
             prompts,
             warnings,
         })
+    }
+
+    /// A warning for every learned token that is in no prompt which a text encoder reads.
+    fn unused_tokens(&self, prompts: &[Vec<Vec<Chunk>>]) -> Vec<Warning> {
+        let mut used: Vec<(&[String], bool)> = self.text.learned(&prompts[0]).collect();
+        if let Some(text_2) = &self.text_2 {
+            used.iter_mut().zip(text_2.learned(&prompts[1])).for_each(|(used, (_, second))| used.1 |= second);
+        }
+        let unused = used.iter().filter(|(_, used)| !used).map(|(names, _)| {
+            let names: Vec<String> = names.iter().map(|name| format!("{name:?}")).collect();
+            let message = format!("an embedding is not used: wanted {} in a prompt", names.join(" or "));
+            Warning::new(Topic::Unused, message)
+        });
+        unused.collect()
     }
 
     /// The guidance scale of a request that names none.

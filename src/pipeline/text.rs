@@ -12,12 +12,14 @@ use crate::prompt::{self, Chunk};
 use crate::quant::Format;
 use crate::tokenizer::{Files, Tokenizer};
 use crate::warning::{Topic, Warning};
-use crate::weights::{Declarations, Folder, Hooks, join};
+use crate::weights::{Declarations, Embedding, Folder, Hooks, join};
 
 /// A tokenizer and its text encoder.
 pub struct TextPart {
     pub tokenizer: Tokenizer,
     pub network: TextNetwork,
+    /// How prompts may write each learned token, and its first id.
+    learned: Vec<(Vec<String>, u32)>,
 }
 
 /// A text encoder, from token ids on.
@@ -55,17 +57,30 @@ impl TextPart {
                 tokenizer.length()
             )));
         }
-        Ok(TextPart { tokenizer, network })
+        Ok(TextPart { tokenizer, network, learned: vec![] })
     }
 
     /// Teaches it a token of textual inversion: `vectors` is `[n, width]`.
-    pub(super) fn learn(&mut self, token: &str, vectors: &[f32]) -> Result<()> {
+    pub(super) fn learn(&mut self, embedding: &Embedding, vectors: &[f32]) -> Result<()> {
         let TextNetwork { encoder, learned, .. } = &mut self.network;
         let id = |length: usize| (encoder.config.vocab_size + length / encoder.config.hidden_size) as u32;
-        let begin = learned.len();
-        self.tokenizer.add_name(token, id(begin)..id(begin + vectors.len()))?;
+        let ids = id(learned.len())..id(learned.len() + vectors.len());
+        self.tokenizer.add_name(&embedding.token, ids.clone())?;
+        let stem = embedding.stem.iter().filter(|stem| self.tokenizer.add_alias(stem, ids.clone()));
+        let names = [&embedding.token].into_iter().chain(stem).cloned().collect();
+        self.learned.push((names, ids.start));
         learned.extend(vectors);
         Ok(())
+    }
+
+    /// The names of every learned token, with whether one of these chunks has it.
+    pub(super) fn learned<'a>(
+        &'a self,
+        rows: &'a [Vec<Chunk>],
+    ) -> impl Iterator<Item = (&'a [String], bool)> {
+        self.learned
+            .iter()
+            .map(|(names, id)| (&names[..], rows.iter().flatten().any(|chunk| chunk.ids.contains(id))))
     }
 
     /// A prompt as chunks of tokens: one, without weights, unless it is `weighted`. What was left out

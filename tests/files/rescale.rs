@@ -73,5 +73,8 @@ fn the_model_says_how_much_unless_the_request_does() {
 fn a_scheduler_without_it_says_so() {
     let drawn = draw(&model("sd15-like", "HeunDiscreteScheduler"), &request(1)).unwrap();
     let [told] = drawn.told("unused")[..] else { panic!("{:?}", drawn.warnings) };
-    assert!(told.starts_with("scheduler/scheduler_config.json, rescale_betas_zero_snr: true is not used"), "{told}");
+    assert!(
+        told.starts_with("scheduler/scheduler_config.json, rescale_betas_zero_snr: true is not used"),
+        "{told}"
+    );
 }
