@@ -1,5 +1,7 @@
 //! Models as people have them: what is drawn of their files, what is said of it, what is refused.
 
+mod folders;
+mod learned;
 mod numbers;
 mod rescale;
 

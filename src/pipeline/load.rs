@@ -117,6 +117,7 @@ impl Pipeline {
                 }
             }
         }
+        [Some(&mut text), text_2.as_mut()].into_iter().flatten().for_each(TextPart::add_stems);
         let vision = match additions.ip_adapter {
             Some(folder) => Some(
                 VisionPart::load(device, folder, "image_encoder", "feature_extractor", format, hooks).await?,

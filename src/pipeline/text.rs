@@ -1,5 +1,7 @@
 //! Prompts to hidden states and pooled vectors.
 
+use std::ops::Range;
+
 use super::origin::{Merged, Origin};
 use super::read_json;
 use crate::device::{Device, Session};
@@ -18,8 +20,16 @@ use crate::weights::{Declarations, Embedding, Folder, Hooks, join};
 pub struct TextPart {
     pub tokenizer: Tokenizer,
     pub network: TextNetwork,
-    /// How prompts may write each learned token, and its first id.
-    learned: Vec<(Vec<String>, u32)>,
+    learned: Vec<Learned>,
+}
+
+/// A learned token.
+struct Learned {
+    /// How prompts may write it.
+    names: Vec<String>,
+    /// Its file's name, until that is one of them.
+    stem: Option<String>,
+    ids: Range<u32>,
 }
 
 /// A text encoder, from token ids on.
@@ -66,11 +76,18 @@ impl TextPart {
         let id = |length: usize| (encoder.config.vocab_size + length / encoder.config.hidden_size) as u32;
         let ids = id(learned.len())..id(learned.len() + vectors.len());
         self.tokenizer.add_name(&embedding.token, ids.clone())?;
-        let stem = embedding.stem.iter().filter(|stem| self.tokenizer.add_alias(stem, ids.clone()));
-        let names = [&embedding.token].into_iter().chain(stem).cloned().collect();
-        self.learned.push((names, ids.start));
+        let (names, stem) = (vec![embedding.token.clone()], embedding.stem.clone());
+        self.learned.push(Learned { names, stem, ids });
         learned.extend(vectors);
         Ok(())
+    }
+
+    /// Lets files' names stand for the learned tokens too, where they are nobody's own.
+    pub(super) fn add_stems(&mut self) {
+        for token in &mut self.learned {
+            let stem = token.stem.take().filter(|stem| self.tokenizer.add_alias(stem, token.ids.clone()));
+            token.names.extend(stem);
+        }
     }
 
     /// The names of every learned token, with whether one of these chunks has it.
@@ -78,9 +95,9 @@ impl TextPart {
         &'a self,
         rows: &'a [Vec<Chunk>],
     ) -> impl Iterator<Item = (&'a [String], bool)> {
-        self.learned
-            .iter()
-            .map(|(names, id)| (&names[..], rows.iter().flatten().any(|chunk| chunk.ids.contains(id))))
+        self.learned.iter().map(|token| {
+            (&token.names[..], rows.iter().flatten().any(|chunk| chunk.ids.contains(&token.ids.start)))
+        })
     }
 
     /// A prompt as chunks of tokens: one, without weights, unless it is `weighted`. What was left out
