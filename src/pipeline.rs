@@ -75,6 +75,8 @@ pub struct Pipeline {
     latent_consistency: bool,
     /// Whether an empty negative prompt stands for zeros (SDXL).
     zeros_for_empty_prompt: bool,
+    /// What the index says of it, for requests that say nothing.
+    guidance_rescale: f64,
     precision: Precision,
     /// Whether pictures are decoded in small tiles, since the device has too little memory.
     small_tiles: bool,
@@ -291,6 +293,7 @@ impl Pipeline {
             let progress = course.part(stage, step_work(denoiser.plan()));
             let controlled = self.scale_additions(device, request, task, denoiser, i);
             denoiser.predict(device, step, controlled, &watch.cancel, &progress).await?;
+            denoiser.rescale(device, task.guidance, task.guidance_rescale).await?;
             let noise = step.draws_noise.then(|| draws.noise());
             let shown = watch.preview.is_some() && i + 1 < steps.len();
             let before = match shown && step.denoised_sample != 0.0 {

@@ -4,7 +4,7 @@ mod matrix;
 mod recipe;
 mod scale;
 
-pub use matrix::{Matrix, store_f32};
+pub use matrix::{Matrix, SUPERBLOCK_BYTES, SUPERBLOCK_CODES, store_f32};
 pub use scale::{Scales, best_scale};
 
 /// How weights are stored.

@@ -2,7 +2,7 @@
 //!
 //! A scheduler is one function from its configuration and a number of steps to a [`Schedule`]; what runs
 //! on the GPU is the same formula for all of them ([`Step`]). To add one: a file beside `euler.rs`, and
-//! one line in [`SCHEDULERS`]. The reference is diffusers 0.36, whose choices are copied, class defaults
+//! one line in [`SCHEDULERS`]. The reference is diffusers 0.42, whose choices are copied, class defaults
 //! included.
 
 mod alphas;
@@ -179,9 +179,11 @@ impl Schedule {
         match schedule.steps.iter().position(|step| !step.is_finite()) {
             None => Ok(schedule),
             Some(i) => {
-                let message =
-                    format!("with these settings step {i} of {class} is not made of finite numbers");
-                Err(Error::model(config.keys().place("_class_name", &message)))
+                let (keys, what) = (config.keys(), "is not made of finite numbers");
+                let message = format!("with these settings step {i} of {class} {what}");
+                // A last timestep of noise alone has no picture that a prediction of the noise could give.
+                let key = if keys.flag(alphas::ZERO_SNR, false)? { alphas::ZERO_SNR } else { "_class_name" };
+                Err(Error::model(keys.place(key, &message)))
             }
         }
     }

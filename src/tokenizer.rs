@@ -114,6 +114,11 @@ impl Tokenizer {
         }
     }
 
+    /// Lets another name stand for the ids of one; returns whether it was free.
+    pub fn add_alias(&mut self, name: &str, ids: Range<u32>) -> bool {
+        self.names.add(name, ids).is_ok()
+    }
+
     /// Whether an id belongs to a name and is not its first: a text should not be cut before it.
     pub fn inside_name(&self, id: u32) -> bool {
         self.names.inside(id)

@@ -13,18 +13,20 @@ mod checkpoint;
 mod declare;
 mod embedding;
 mod fill;
+mod finite;
 mod index;
 mod lora;
 mod merge;
-mod number;
 mod original;
 mod pack;
 mod piece;
 mod safetensors;
+mod scaled;
 mod source;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod widen;
 
 pub use checkpoint::{Checkpoint, Files};
 pub use declare::{Columns, Declarations, Handle, Layout, Part, Role, Rows, Spec, Weight, weight_and_bias};

@@ -5,6 +5,7 @@ mod cli;
 mod errors;
 mod extras;
 mod fidelity;
+mod files;
 mod harness;
 mod memory;
 mod models;

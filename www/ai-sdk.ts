@@ -11,6 +11,7 @@ import type { CreateOptions, GenerateOptions, Generated, Picture } from "./types
 const OPTIONS = [
   "steps",
   "guidance",
+  "guidanceRescale",
   "negativePrompt",
   "prompt2",
   "negativePrompt2",

@@ -160,6 +160,11 @@ export interface GenerateOptions {
   height?: number;
   /** Classifier-free guidance; above 1 each step costs twice. By default 1 for distilled models. */
   guidance?: number;
+  /**
+   * How much of the guided prediction is given the spread of the prompt's own, 0 to 1 (`guidance_rescale` of diffusers): for
+   * models that were trained down to noise alone. By default what the model's `model_index.json` says, else 0.
+   */
+  guidanceRescale?: number;
   negativePrompt?: string;
   /** For the second text encoder of SDXL, instead of the prompt. */
   prompt2?: string;
@@ -170,7 +175,7 @@ export interface GenerateOptions {
   clipSkip?: number;
   /** "euler", "euler-ancestral", "heun", "lcm", "tcd", "ddim", "pndm", "dpm++", or a class of diffusers. */
   scheduler?: string;
-  /** How much fresh noise DDIM and TCD add, 0 to 1. */
+  /** How much fresh noise DDIM and TCD add, 0 to 1; by default 0, as in diffusers' pipelines. */
   eta?: number;
   /** What SDXL is told of sizes: height and width, top and left. */
   originalSize?: [number, number];

@@ -23,9 +23,9 @@ impl Session {
         Session { plan, buffers: RefCell::new(buffers), weights }
     }
 
-    /// Writes `[N, H, W, C]` values to an input.
+    /// Writes `[N, H, W, C]` values to an input, or over an output.
     pub fn write(&self, name: &str, values: &[f32]) {
-        let tensor = &self.plan.inputs[name];
+        let tensor = self.plan.inputs.get(name).unwrap_or_else(|| self.plan.named(name));
         let buffer = &mut self.buffers.borrow_mut()[self.buffer(tensor)];
         let (c, padded) = (tensor.shape.c as usize, tensor.shape.c4() as usize * 4);
         assert!(

@@ -112,9 +112,9 @@ impl Session {
         Ok(Session { plan, buffers, _held: (held, [unused, uniform]), steps })
     }
 
-    /// Writes `[N, H, W, C]` values to an input.
+    /// Writes `[N, H, W, C]` values to an input, or over an output.
     pub fn write(&self, gpu: &Gpu, name: &str, values: &[f32]) {
-        let tensor = self.plan.inputs.get(name).unwrap_or_else(|| panic!("the plan has no input {name}"));
+        let tensor = self.plan.inputs.get(name).unwrap_or_else(|| self.plan.named(name));
         gpu.queue.write_buffer(self.buffer(tensor), 0, &readback::encode(tensor, values));
     }
 

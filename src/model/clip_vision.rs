@@ -37,6 +37,7 @@ impl ImageEncoder {
     /// `prefix` is "vision_model", or "vision_model.vision_model" in a safety checker.
     pub fn declare(d: &mut Declarations, prefix: &str, config: &ClipVisionConfig) -> ImageEncoder {
         let (width, patch, eps) = (config.hidden_size as u32, config.patch_size, config.layer_norm_eps);
+        let first = d.specs.len();
         let embeddings = format!("{prefix}.embeddings");
         let sizes = Sizes {
             width,
@@ -49,7 +50,7 @@ impl ImageEncoder {
         let weight = format!("{embeddings}.patch_embedding");
         let parts = weight_and_bias(&weight, kernel, false, Rows::From(0), Columns::Same);
         let positions = format!("{embeddings}.position_embedding.weight");
-        ImageEncoder {
+        let encoder = ImageEncoder {
             class_embedding: d.table(&format!("{embeddings}.class_embedding"), config.hidden_size, 1),
             patch_embedding: Linear::fused(d, config.patch_values() as u32, width, parts),
             position_embedding: d.table(&positions, config.tokens(), config.hidden_size),
@@ -66,7 +67,10 @@ impl ImageEncoder {
                 false,
             ),
             config: config.clone(),
-        }
+        };
+        // Of two modules of this name the state dictionary of transformers 5 has one.
+        d.allow_without(first, "vision_model.");
+        encoder
     }
 
     /// The tables that the CPU reads: the class token, the positions.

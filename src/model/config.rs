@@ -34,7 +34,7 @@ pub use vae::{KlConfig, TinyConfig, VaeConfig};
 use crate::error::Result;
 
 /// `model_index.json`: the pipeline and its components.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ModelIndex {
     /// The pipeline's class, such as `StableDiffusionPipeline`.
     pub class_name: String,
@@ -42,6 +42,8 @@ pub struct ModelIndex {
     pub components: BTreeMap<String, Option<(String, String)>>,
     /// Options of the pipeline that are true or false.
     pub flags: BTreeMap<String, bool>,
+    /// How much of a guided prediction gets the spread of the prompt's own: 0 to 1, by default 0.
+    pub guidance_rescale: f64,
 }
 
 impl ModelIndex {
@@ -65,7 +67,14 @@ impl ModelIndex {
                 _ => {}
             }
         }
-        Ok(ModelIndex { class_name, components, flags })
+        let guidance_rescale = match fields.get("guidance_rescale") {
+            None | Some(Value::Null) => 0.0,
+            Some(value) => value
+                .as_f64()
+                .filter(|share| (0.0..=1.0).contains(share))
+                .ok_or_else(|| fields.wrong("guidance_rescale", "a number from 0 to 1"))?,
+        };
+        Ok(ModelIndex { class_name, components, flags, guidance_rescale })
     }
 
     /// An option of the pipeline.

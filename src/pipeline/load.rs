@@ -121,11 +121,13 @@ impl Pipeline {
         for file in &additions.embeddings {
             let mut encoders: Vec<_> = [Some(&mut text), text_2.as_mut()].into_iter().flatten().collect();
             let widths: Vec<usize> = encoders.iter().map(|t| t.network.encoder.config.hidden_size).collect();
-            let embedding = Embedding::read(file.folder, file.path, &widths, hooks).await?;
-            for (encoder, vectors) in encoders.iter_mut().zip(&embedding.vectors) {
-                encoder.learn(&embedding.token, vectors)?;
+            for embedding in Embedding::read(file.folder, file.path, &widths, hooks).await? {
+                for (encoder, vectors) in encoders.iter_mut().zip(&embedding.vectors) {
+                    encoder.learn(&embedding, vectors)?;
+                }
             }
         }
+        [Some(&mut text), text_2.as_mut()].into_iter().flatten().for_each(TextPart::add_stems);
         let vision = match additions.ip_adapter {
             Some(FileIn { folder, .. }) => Some(
                 VisionPart::load(device, folder, "image_encoder", "feature_extractor", format, hooks).await?,
@@ -158,6 +160,7 @@ impl Pipeline {
             scheduler,
             latent_consistency: index.class_name.starts_with("LatentConsistencyModel"),
             zeros_for_empty_prompt: index.flag("force_zeros_for_empty_prompt", true),
+            guidance_rescale: index.guidance_rescale,
             precision,
             small_tiles: savings.tiles,
             reader,

@@ -30,9 +30,12 @@ pub struct Request {
     /// Classifier-free guidance, active above 1; by default off for distilled models, 7.5 for others (SDXL: 5). A
     /// U-Net that takes the guidance scale as an input (LCM) is told it instead, by default 8.5.
     pub guidance: Option<f64>,
+    /// How much of the guided prediction is given the spread of the prompt's own, 0 to 1 (diffusers' `guidance_rescale`);
+    /// by default what the model's index says, else 0.
+    pub guidance_rescale: Option<f64>,
     /// "euler", "lcm" or another name, or a diffusers class; by default the model's own.
     pub scheduler: Option<String>,
-    /// How much fresh noise DDIM (by default 0) and TCD (0.3) add, 0 to 1.
+    /// How much fresh noise DDIM and TCD add, 0 to 1; by default 0, as in diffusers' pipelines.
     pub eta: Option<f64>,
     /// Layers that are left out at the end of the text encoders.
     pub clip_skip: usize,
@@ -189,8 +192,10 @@ impl Request {
         let wrong = |name: &str, wanted: &str, found: &dyn std::fmt::Display| {
             Err(Error::option(format!("{name}: wanted {wanted}, found {found}")))
         };
-        if let Some(eta) = self.eta.filter(|eta| !(0.0..=1.0).contains(eta)) {
-            return wrong("eta", "a number from 0 to 1", &eta);
+        let shares = [("eta", self.eta), ("guidance rescale", self.guidance_rescale)];
+        let shares = shares.into_iter().filter_map(|(name, share)| Some((name, share?)));
+        if let Some((name, share)) = shares.into_iter().find(|(_, share)| !(0.0..=1.0).contains(share)) {
+            return wrong(name, "a number from 0 to 1", &share);
         }
         let controls = self.controls.iter().map(|c| ("control scale", c.scale));
         let adapters = self.adapters.iter().map(|(_, scale)| ("adapter scale", *scale));
@@ -317,6 +322,8 @@ mod tests {
             let message = of(&|r| r.eta = Some(eta)).unwrap_err();
             assert_eq!(message, format!("eta: wanted a number from 0 to 1, found {eta}"));
         }
+        let message = of(&|r| r.guidance_rescale = Some(1.5)).unwrap_err();
+        assert_eq!(message, "guidance rescale: wanted a number from 0 to 1, found 1.5");
         for (scale, start, end, words) in [
             (f32::NAN, 0.0, 1.0, "control scale"),
             (1.0, 0.5, 0.5, "0.5 and 0.5"),

@@ -6,13 +6,15 @@ use super::{Half, Pipeline};
 use crate::error::{Error, Result};
 use crate::prompt::Chunk;
 use crate::schedule::{self, Schedule};
-use crate::warning::Warning;
+use crate::warning::{Topic, Warning};
 
 pub struct Task {
     pub job: Job,
     /// Of the steps that are run.
     pub schedule: Schedule,
     pub guidance: f32,
+    /// How much of the guided prediction gets the spread of the prompt's own.
+    pub guidance_rescale: f64,
     pub strength: f64,
     /// Of the picture, in pixels.
     pub width: usize,
@@ -62,9 +64,11 @@ impl Pipeline {
         let [width, height] = request.size(self.default_size(), factor)?;
         let guidance = request.guidance(self.usual_guidance(&scheduler))?;
         let guided = self.guides(guidance);
+        let guidance_rescale = request.guidance_rescale.unwrap_or(self.guidance_rescale);
         let images = request.images()? as u32;
-        let mut warnings = vec![];
+        let mut warnings: Vec<_> = scheduler.unused().into_iter().collect();
         let prompts = self.chunks(request, guided, &mut warnings);
+        warnings.extend(self.unused_tokens(&prompts));
         let chunks = prompts[0][0].len();
         let job = Job {
             images,
@@ -73,7 +77,32 @@ impl Pipeline {
             tokens: (chunks * self.text.tokenizer.length()) as u32,
         };
         let channels = self.vae.config.latent_channels();
-        Ok(Task { job, schedule, guidance, strength, width, height, channels, prompts, warnings })
+        Ok(Task {
+            job,
+            schedule,
+            guidance,
+            guidance_rescale,
+            strength,
+            width,
+            height,
+            channels,
+            prompts,
+            warnings,
+        })
+    }
+
+    /// A warning for every learned token that is in no prompt which a text encoder reads.
+    fn unused_tokens(&self, prompts: &[Vec<Vec<Chunk>>]) -> Vec<Warning> {
+        let mut used: Vec<(&[String], bool)> = self.text.learned(&prompts[0]).collect();
+        if let Some(text_2) = &self.text_2 {
+            used.iter_mut().zip(text_2.learned(&prompts[1])).for_each(|(used, (_, second))| used.1 |= second);
+        }
+        let unused = used.iter().filter(|(_, used)| !used).map(|(names, _)| {
+            let names: Vec<String> = names.iter().map(|name| format!("{name:?}")).collect();
+            let message = format!("an embedding is not used: wanted {} in a prompt", names.join(" or "));
+            Warning::new(Topic::Unused, message)
+        });
+        unused.collect()
     }
 
     /// The guidance scale of a request that names none.

@@ -1,5 +1,7 @@
 //! Prompts to hidden states and pooled vectors.
 
+use std::ops::Range;
+
 use super::origin::{Merged, Origin};
 use super::read_json;
 use crate::device::{Device, Session};
@@ -13,12 +15,22 @@ use crate::quant::Format;
 use crate::shape::Elem;
 use crate::tokenizer::{Files, Tokenizer};
 use crate::warning::{Topic, Warning};
-use crate::weights::{Declarations, Folder, Hooks, join};
+use crate::weights::{Declarations, Embedding, Folder, Hooks, join};
 
 /// A tokenizer and its text encoder.
 pub struct TextPart {
     pub tokenizer: Tokenizer,
     pub network: TextNetwork,
+    learned: Vec<Learned>,
+}
+
+/// A learned token.
+struct Learned {
+    /// How prompts may write it.
+    names: Vec<String>,
+    /// Its file's name, until that is one of them.
+    stem: Option<String>,
+    ids: Range<u32>,
 }
 
 /// A text encoder, from token ids on.
@@ -56,17 +68,37 @@ impl TextPart {
                 tokenizer.length()
             )));
         }
-        Ok(TextPart { tokenizer, network })
+        Ok(TextPart { tokenizer, network, learned: vec![] })
     }
 
     /// Teaches it a token of textual inversion: `vectors` is `[n, width]`.
-    pub(super) fn learn(&mut self, token: &str, vectors: &[f32]) -> Result<()> {
+    pub(super) fn learn(&mut self, embedding: &Embedding, vectors: &[f32]) -> Result<()> {
         let TextNetwork { encoder, learned, .. } = &mut self.network;
         let id = |length: usize| (encoder.config.vocab_size + length / encoder.config.hidden_size) as u32;
-        let begin = learned.len();
-        self.tokenizer.add_name(token, id(begin)..id(begin + vectors.len()))?;
+        let ids = id(learned.len())..id(learned.len() + vectors.len());
+        self.tokenizer.add_name(&embedding.token, ids.clone())?;
+        let (names, stem) = (vec![embedding.token.clone()], embedding.stem.clone());
+        self.learned.push(Learned { names, stem, ids });
         learned.extend(vectors);
         Ok(())
+    }
+
+    /// Lets files' names stand for the learned tokens too, where they are nobody's own.
+    pub(super) fn add_stems(&mut self) {
+        for token in &mut self.learned {
+            let stem = token.stem.take().filter(|stem| self.tokenizer.add_alias(stem, token.ids.clone()));
+            token.names.extend(stem);
+        }
+    }
+
+    /// The names of every learned token, with whether one of these chunks has it.
+    pub(super) fn learned<'a>(
+        &'a self,
+        rows: &'a [Vec<Chunk>],
+    ) -> impl Iterator<Item = (&'a [String], bool)> {
+        self.learned.iter().map(|token| {
+            (&token.names[..], rows.iter().flatten().any(|chunk| chunk.ids.contains(&token.ids.start)))
+        })
     }
 
     /// A prompt as chunks of tokens: one, without weights, unless it is `weighted`. What was left out, and what

@@ -24,7 +24,9 @@ pub struct Matrix {
 
 /// Blocks that share scales: 32 inputs.
 const GROUP: usize = 8;
-const SUPERBLOCK_BYTES: usize = 144;
+/// Of q4: codes, then the scales of two groups.
+pub const SUPERBLOCK_BYTES: usize = 144;
+pub const SUPERBLOCK_CODES: usize = 128;
 
 impl Matrix {
     /// Weights of one output, with those that pad it.
@@ -211,7 +213,7 @@ fn nibbles(block: usize) -> usize {
 
 /// Where the four scales of a block's group are.
 fn group_scales(block: usize) -> usize {
-    block / (2 * GROUP) * SUPERBLOCK_BYTES + 128 + block / GROUP % 2 * 8
+    block / (2 * GROUP) * SUPERBLOCK_BYTES + SUPERBLOCK_CODES + block / GROUP % 2 * 8
 }
 
 /// Stores the `index`th f32 of a blob.

@@ -15,6 +15,10 @@ const LANES: usize = 8;
 /// The scale for codes from `-most` to `most`, or from `-most - 1` if they have four bits (`most` is 7). It is
 /// negative where the largest magnitude is positive and only the negative side has room for it.
 pub fn best_scale(values: &[f32], most: u32, scales: Scales) -> f32 {
+    // Without a code for it a NaN would be stored as 0, and nobody would see it again.
+    if values.iter().any(|v| v.is_nan()) {
+        return f32::NAN;
+    }
     let largest = values.iter().fold(0f32, |m, &v| if v.abs() > m.abs() { v } else { m });
     let top = most as f32;
     // Values that are not finite are stored as they come out, and those below 1e-36 as roughly as others do.

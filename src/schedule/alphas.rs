@@ -16,10 +16,10 @@ pub fn alphas_cumprod(betas: &[f32]) -> Vec<f32> {
     betas.iter().map(accumulate).collect()
 }
 
-/// The table of a configuration, `[num_train_timesteps]`, all between 0 and 1, both excluded.
+/// The table of a configuration, `[num_train_timesteps]`, all between 0 and 1, both excluded; the last is 0 where the
+/// class computes a zero terminal signal-to-noise ratio exactly.
 pub(super) fn from_keys(keys: &Keys, defaults: &Defaults) -> Result<Vec<f32>> {
     keys.must_be_off("trained_betas")?;
-    keys.must_be_off("rescale_betas_zero_snr")?;
     let steps = keys.count("num_train_timesteps", 1000)?;
     let start = keys.number("beta_start", defaults.beta_start)?;
     let end = keys.number("beta_end", defaults.beta_end)?;
@@ -27,12 +27,51 @@ pub(super) fn from_keys(keys: &Keys, defaults: &Defaults) -> Result<Vec<f32>> {
     let shapes: [(&str, Shape); 3] =
         [("linear", linear), ("scaled_linear", scaled_linear), ("squaredcos_cap_v2", squared_cosine)];
     let shape = keys.choice("beta_schedule", defaults.beta_schedule, &shapes)?;
-    let alphas = alphas_cumprod(&shape(start, end, steps));
+    let betas = shape(start, end, steps);
+    let mut alphas = alphas_cumprod(&betas);
     if !alphas.iter().all(|&a| 0.0 < a && a < 1.0) {
         let message = format!("no noise schedule of {steps} steps goes from {start} to {end} (beta_end)");
         return Err(Error::model(keys.place("beta_start", &message)));
     }
+    let end = match defaults.terminal {
+        Terminal::Unknown => None,
+        Terminal::Zero => Some(0.0),
+        // The smallest half above 0.
+        Terminal::Nearly => Some(2f32.powi(-24)),
+    };
+    if let Some(end) = end
+        && keys.flag(ZERO_SNR, false)?
+    {
+        alphas = alphas_cumprod(&zero_terminal(&alphas));
+        alphas[steps - 1] = end;
+    }
     Ok(alphas)
+}
+
+/// The key that asks for a last timestep of noise alone.
+pub(super) const ZERO_SNR: &str = "rescale_betas_zero_snr";
+
+/// What a class makes of [`ZERO_SNR`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Terminal {
+    /// It does not know the key.
+    Unknown,
+    /// Nothing of the picture is left in the last timestep.
+    Zero,
+    /// Next to nothing: levels of noise must be finite.
+    Nearly,
+}
+
+/// The betas of a table that ends in noise alone: algorithm 1 of Lin et al., arXiv:2305.08891, in float32 and in the
+/// order of diffusers' `rescale_zero_terminal_snr`. The smallest differ by some 1e-6 of themselves, since torch's
+/// square root is not always the nearest.
+fn zero_terminal(alphas: &[f32]) -> Vec<f32> {
+    let roots: Vec<f32> = alphas.iter().map(|a| a.sqrt()).collect();
+    let (first, last) = (roots[0], roots[roots.len() - 1]);
+    let factor = first / (first - last);
+    let bar: Vec<f32> = roots.iter().map(|root| (root - last) * factor).map(|root| root * root).collect();
+    let ratios = bar.windows(2).map(|pair| pair[1] / pair[0]);
+    bar[..1].iter().copied().chain(ratios).map(|alpha| 1.0 - alpha).collect()
 }
 
 /// The class defaults of the keys that describe the table.
@@ -40,6 +79,14 @@ pub(super) struct Defaults {
     pub beta_start: f64,
     pub beta_end: f64,
     pub beta_schedule: &'static str,
+    pub terminal: Terminal,
+}
+
+impl Defaults {
+    /// Those that most classes have.
+    pub fn new(terminal: Terminal) -> Defaults {
+        Defaults { beta_start: 0.0001, beta_end: 0.02, beta_schedule: "linear", terminal }
+    }
 }
 
 fn linear(start: f64, end: f64, steps: usize) -> Vec<f32> {

@@ -1,7 +1,9 @@
 //! `scheduler_config.json`: explicit keys, read one by one with the defaults of the class that asks.
 
+use super::alphas::ZERO_SNR;
 use super::{find, supported};
 use crate::error::{Error, Result};
+use crate::warning::{Topic, Warning};
 use serde_json::{Map, Value};
 
 /// A scheduler's configuration: its class and the keys that the file has.
@@ -28,8 +30,8 @@ impl Config {
     }
 
     /// The same settings for another scheduler: `name` is a short name ("euler", "dpm++") or a class of
-    /// diffusers. Keys that the file does not have take the defaults of the new class, as
-    /// `from_config` does in diffusers.
+    /// diffusers. Keys that the file does not have, or that it lists as defaults of its own class
+    /// (`_use_default_values`), take those of the new class, as `from_config` does in diffusers.
     ///
     /// # Errors
     /// `invalid-option` if there is no such scheduler here.
@@ -37,7 +39,11 @@ impl Config {
         let scheduler = find(name).ok_or_else(|| {
             Error::option(format!("there is no scheduler {name:?}; there are {}", supported()))
         })?;
-        Ok(self.with_key("_class_name", scheduler.class))
+        let mut config = self.with_key("_class_name", scheduler.class);
+        if let Some(Value::Array(defaults)) = config.keys.remove("_use_default_values") {
+            config.keys.retain(|key, _| !defaults.iter().any(|default| default == key));
+        }
+        Ok(config)
     }
 
     /// The same settings with one of them replaced, for example `original_inference_steps`. What diffusers
@@ -84,6 +90,17 @@ impl Config {
     /// Those of [`super::Schedule::new`] that concern the configuration.
     pub fn check(&self) -> Result<()> {
         super::Schedule::new(self, 1, 0).map(drop)
+    }
+
+    /// A key that asks for something which the class has not, as in diffusers, where it goes without saying.
+    pub fn unused(&self) -> Option<Warning> {
+        let (class, keys) = (self.class().ok()?, self.keys());
+        let ignores = matches!(class, "PNDMScheduler" | "HeunDiscreteScheduler");
+        (ignores && keys.flag(ZERO_SNR, false).ok()?).then(|| {
+            let message =
+                format!("true is not used, since {class} has no zero terminal signal-to-noise ratio");
+            Warning::new(Topic::Unused, keys.place(ZERO_SNR, &message))
+        })
     }
 
     pub(super) fn keys(&self) -> Keys<'_> {
@@ -141,6 +158,11 @@ impl Keys<'_> {
             let list: Option<Vec<f64>> = v.as_array()?.iter().map(number).collect();
             list.filter(|list| list.len() == count).map(Some)
         })
+    }
+
+    /// A word, if the key is one.
+    pub fn word(&self, key: &str) -> Option<&str> {
+        self.keys.get(key)?.as_str()
     }
 
     pub fn flag(&self, key: &str, default: bool) -> Result<bool> {

@@ -1,6 +1,7 @@
 //! Denoising diffusion implicit models: Song et al., arXiv:2010.02502, formulas 12 and 16. diffusers'
 //! `DDIMScheduler`.
 
+use super::alphas::Terminal;
 use super::config::Keys;
 use super::spacing::Spacing;
 use super::{Prediction, Schedule, Step, alphas, check_steps, clip};
@@ -13,8 +14,7 @@ pub(super) fn schedule(keys: &Keys, steps: usize, begin: usize) -> Result<Schedu
     let clip = clip(keys, true)?;
     let ends_at_one = keys.flag("set_alpha_to_one", true)?;
     let eta = keys.fraction("eta", 0.0)?;
-    let defaults = alphas::Defaults { beta_start: 0.0001, beta_end: 0.02, beta_schedule: "linear" };
-    let alphas = alphas::from_keys(keys, &defaults)?;
+    let alphas = alphas::from_keys(keys, &alphas::Defaults::new(Terminal::Zero))?;
     check_steps(keys, steps, "num_train_timesteps", alphas.len())?;
     let stride = alphas.len() / steps;
     let timesteps = Spacing::from_keys(keys, "leading")?.whole_timesteps(keys, alphas.len(), steps)?;

@@ -1,11 +1,12 @@
 //! DPM-Solver++ in its multistep form, plain and stochastic: Lu et al., arXiv:2211.01095. diffusers'
 //! `DPMSolverMultistepScheduler` ("DPM++ 2M", with Karras' levels and as SDE).
 
+use super::alphas::Terminal;
 use super::config::Keys;
 use super::euler::sigmas;
 use super::spacing::{Spacing, karras, linspace, timestep_of, trailing};
 use super::{Prediction, Schedule, Step, alphas, check_steps};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 pub(super) fn schedule(keys: &Keys, steps: usize, begin: usize) -> Result<Schedule> {
     for key in [
@@ -15,14 +16,20 @@ pub(super) fn schedule(keys: &Keys, steps: usize, begin: usize) -> Result<Schedu
         "use_lu_lambdas",
         "use_flow_sigmas",
         "use_dynamic_shifting",
-        "variance_type",
     ] {
         keys.must_be_off(key)?;
     }
+    // Others are DDPM's, whose configurations serve here too: only these say that the model has more outputs.
+    if let Some(learned) = keys.word("variance_type").filter(|word| word.starts_with("learned")) {
+        let message = format!("{learned:?} is not supported, only models that do not predict their variance");
+        return Err(Error::unsupported(keys.place("variance_type", &message)));
+    }
     let prediction = Prediction::from_keys(keys)?;
-    let stochastic =
-        keys.choice("algorithm_type", "dpmsolver++", &[("dpmsolver++", false), ("sde-dpmsolver++", true)])?;
-    let heun = keys.choice("solver_type", "midpoint", &[("midpoint", false), ("heun", true)])?;
+    // Configurations of DEIS and UniPC serve too: diffusers takes their words for its own usual ones.
+    let algorithms = [("dpmsolver++", false), ("sde-dpmsolver++", true), ("deis", false)];
+    let stochastic = keys.choice("algorithm_type", "dpmsolver++", &algorithms)?;
+    let solvers = [("midpoint", false), ("heun", true), ("logrho", false), ("bh1", false), ("bh2", false)];
+    let heun = keys.choice("solver_type", "midpoint", &solvers)?;
     let second_order = keys.order("solver_order", 2)? == 2;
     let ends_at_zero = keys.choice("final_sigmas_type", "zero", &[("zero", true), ("sigma_min", false)])?;
     // The last step is of first order: near the end the second one is unstable with few steps.
@@ -51,8 +58,7 @@ struct Levels {
 
 impl Levels {
     fn from_keys(keys: &Keys, steps: usize) -> Result<Levels> {
-        let defaults = alphas::Defaults { beta_start: 0.0001, beta_end: 0.02, beta_schedule: "linear" };
-        let alphas = alphas::from_keys(keys, &defaults)?;
+        let alphas = alphas::from_keys(keys, &alphas::Defaults::new(Terminal::Nearly))?;
         let train = alphas.len();
         check_steps(keys, steps, "num_train_timesteps", train - 1)?;
         let table = sigmas(&alphas);

@@ -1,6 +1,7 @@
 //! Euler's method on the probability-flow ODE: Karras et al., arXiv:2206.00364, algorithm 2 without
 //! churn. diffusers' `EulerDiscreteScheduler`; SD-Turbo and SDXL-Lightning are run with it.
 
+use super::alphas::{Defaults, Terminal};
 use super::config::Keys;
 use super::spacing::{Spacing, karras, timestep_of};
 use super::{Prediction, Schedule, Step, alphas, check_steps};
@@ -15,7 +16,7 @@ pub(super) fn schedule(keys: &Keys, steps: usize, begin: usize) -> Result<Schedu
     let prediction = Prediction::from_keys(keys)?;
     let ends_at_zero = keys.choice("final_sigmas_type", "zero", &[("zero", true), ("sigma_min", false)])?;
     let use_karras = keys.flag("use_karras_sigmas", false)?;
-    let mut levels = Levels::from_keys(keys, steps)?;
+    let mut levels = Levels::from_keys(keys, steps, &Defaults::new(Terminal::Nearly))?;
     if use_karras {
         levels.spread();
     }
@@ -39,11 +40,10 @@ pub(super) struct Levels {
 }
 
 impl Levels {
-    pub fn from_keys(keys: &Keys, steps: usize) -> Result<Levels> {
+    pub fn from_keys(keys: &Keys, steps: usize, defaults: &Defaults) -> Result<Levels> {
         let spacing = Spacing::from_keys(keys, "linspace")?;
         let offset = keys.integer("steps_offset", 0)?;
-        let defaults = alphas::Defaults { beta_start: 0.0001, beta_end: 0.02, beta_schedule: "linear" };
-        let alphas = alphas::from_keys(keys, &defaults)?;
+        let alphas = alphas::from_keys(keys, defaults)?;
         check_steps(keys, steps, "num_train_timesteps", alphas.len())?;
         let table = sigmas(&alphas);
         let timesteps = spacing.timesteps(alphas.len(), steps, offset);

@@ -3,6 +3,7 @@
 //! over with the mean of both slopes. The sample before the Euler step need not be kept: it follows from the sample
 //! behind it and the first prediction.
 
+use super::alphas::{Defaults, Terminal};
 use super::config::Keys;
 use super::euler::{Levels, predict};
 use super::{Prediction, Schedule, Step, clip};
@@ -14,7 +15,8 @@ pub(super) fn schedule(keys: &Keys, steps: usize, begin: usize) -> Result<Schedu
     }
     let prediction = Prediction::from_keys(keys)?;
     let clip = clip(keys, false)?;
-    let mut levels = Levels::from_keys(keys, steps)?;
+    let defaults = Defaults { beta_start: 0.00085, beta_end: 0.012, ..Defaults::new(Terminal::Unknown) };
+    let mut levels = Levels::from_keys(keys, steps, &defaults)?;
     if keys.flag("use_karras_sigmas", false)? {
         levels.spread();
     }

@@ -1,6 +1,7 @@
 //! Latent consistency models, Luo et al., arXiv:2310.04378: every step predicts the picture and noises it
 //! again. diffusers' `LCMScheduler`.
 
+use super::alphas::Terminal;
 use super::config::Keys;
 use super::{Prediction, Schedule, Step, alphas, check_steps, clip};
 use crate::error::{Error, Result};
@@ -44,7 +45,12 @@ pub(super) fn schedule(keys: &Keys, steps: usize, begin: usize) -> Result<Schedu
 /// `strength`, an argument of diffusers' image-to-image pipelines for these models, is read like a key: only
 /// that share of the distillation's timesteps, the least noisy ones, is used.
 pub(super) fn distilled(keys: &Keys, steps: usize) -> Result<(Vec<f32>, Vec<usize>)> {
-    let defaults = alphas::Defaults { beta_start: 0.00085, beta_end: 0.012, beta_schedule: "scaled_linear" };
+    let defaults = alphas::Defaults {
+        beta_start: 0.00085,
+        beta_end: 0.012,
+        beta_schedule: "scaled_linear",
+        terminal: Terminal::Zero,
+    };
     let alphas = alphas::from_keys(keys, &defaults)?;
     let original = keys.count("original_inference_steps", 50)?;
     if original > alphas.len() {

@@ -4,6 +4,7 @@
 //! The model runs once more than there are steps: the second call repeats the first step with the mean of
 //! two predictions.
 
+use super::alphas::Terminal;
 use super::config::Keys;
 use super::spacing::Spacing;
 use super::{Prediction, Schedule, Step, alphas, check_steps};
@@ -27,8 +28,7 @@ pub(super) fn schedule(keys: &Keys, steps: usize, begin: usize) -> Result<Schedu
         return Err(Error::unsupported(keys.place("prediction_type", message)));
     }
     let ends_at_one = keys.flag("set_alpha_to_one", false)?;
-    let defaults = alphas::Defaults { beta_start: 0.0001, beta_end: 0.02, beta_schedule: "linear" };
-    let alphas = alphas::from_keys(keys, &defaults)?;
+    let alphas = alphas::from_keys(keys, &alphas::Defaults::new(Terminal::Unknown))?;
     check_steps(keys, steps, "num_train_timesteps", alphas.len())?;
     let stride = alphas.len() / steps;
     let mut timesteps = Spacing::from_keys(keys, "leading")?.whole_timesteps(keys, alphas.len(), steps)?;

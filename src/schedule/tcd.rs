@@ -5,11 +5,12 @@ use super::config::Keys;
 use super::{Prediction, Schedule, Step, lcm};
 use crate::error::Result;
 
-/// `eta` (the paper's gamma), an argument of diffusers' pipelines, is read like a key: 0 (nothing drawn) to 1.
+/// `eta` (the paper's gamma), an argument of diffusers' pipelines, is read like a key: 0 (nothing drawn) to 1. Its
+/// default is theirs; that of the class, 0.3, is never reached there.
 pub(super) fn schedule(keys: &Keys, steps: usize, begin: usize) -> Result<Schedule> {
     keys.must_be_off("thresholding")?;
     let prediction = Prediction::from_keys(keys)?;
-    let eta = keys.fraction("eta", 0.3)?;
+    let eta = keys.fraction("eta", 0.0)?;
     let (alphas, timesteps) = lcm::distilled(keys, steps)?;
     let steps = (begin..timesteps.len()).map(|i| {
         let alpha = f64::from(alphas[timesteps[i]]);

@@ -37,6 +37,7 @@ pub(super) fn request(pipeline: &Pipeline, options: &Options) -> Result<(u64, Re
         steps: count("steps")?,
         size,
         guidance: options.number("guidance")?,
+        guidance_rescale: options.number("guidanceRescale")?,
         scheduler: options.text("scheduler")?,
         eta: options.number("eta")?,
         clip_skip: count("clipSkip")?.unwrap_or(0),

@@ -200,6 +200,14 @@ impl Declarations {
         )))
     }
 
+    /// What was declared from `first` on may also have its names without this beginning.
+    pub fn allow_without(&mut self, first: usize, prefix: &str) {
+        for part in self.specs[first..].iter_mut().flat_map(|spec| &mut spec.parts) {
+            let short = part.names[0].strip_prefix(prefix).map(str::to_owned);
+            part.names.extend(short);
+        }
+    }
+
     pub fn add(&mut self, layout: Layout, parts: Vec<Part>) -> Handle {
         self.specs.push(Spec { layout, parts, source: self.source });
         Handle(self.specs.len() as u32 - 1)

@@ -10,35 +10,63 @@ use crate::error::{Error, Result};
 /// A learned token.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Embedding {
-    /// How prompts write it: the tensor's name, or the file's where the tensor has none of its own.
+    /// How prompts write it: the tensor's name, or that of a bundle's entry or the file, where the tensor has none of its
+    /// own.
     pub token: String,
+    /// The file's name, which a prompt may write as well if the file holds nothing else.
+    pub stem: Option<String>,
     /// How many vectors it is; they take as many places in a prompt.
     pub count: usize,
     /// For each text encoder of the model, `[count, width]`.
     pub vectors: Vec<Vec<f32>>,
 }
 
-/// The tensor of a file that is named after its token.
-const UNNAMED: &str = "emb_params";
+/// Tensors that are not named after their token: AUTOMATIC1111's, OneTrainer's (whose spelling it is), and a pickle's.
+const UNNAMED: [&str; 3] = ["emb_params", "emp_params", "string_to_param.*"];
 
 /// The tensors of files for SDXL, in the order of its text encoders.
 const SDXL: [&str; 2] = ["clip_l", "clip_g"];
 
+/// What files that hold several begin their names with: `bundle_emb.NAME.string_to_param.*`.
+const BUNDLE: &str = "bundle_emb.";
+
+type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
+
 impl Embedding {
     /// Reads a file of any name for a model whose text encoders have these widths: one, or SDXL's two.
     ///
-    /// Errors: those of [`stream_file`], and `InvalidModel` where the tensors are others than this model's
-    /// encoders want.
+    /// Errors: those of [`stream_file`], `InvalidModel` where the tensors are others than this model's encoders want, and
+    /// `Unsupported` for vectors that are added behind an encoder.
     pub async fn read<F: Folder>(
         folder: &F,
         path: &str,
         widths: &[usize],
         hooks: Hooks<'_>,
-    ) -> Result<Embedding> {
+    ) -> Result<Vec<Embedding>> {
         assert!(!widths.is_empty(), "a model without a text encoder");
         let mut all = All::default();
         stream_file(folder, path, &mut all, hooks).await?;
-        let found: Vec<&str> = all.tensors.keys().map(String::as_str).collect();
+        let mut entries = BTreeMap::<Option<String>, Tensors>::new();
+        for (name, tensor) in all.tensors {
+            let entry = name.strip_prefix(BUNDLE).and_then(|rest| rest.split_once('.'));
+            let (entry, name) =
+                entry.map_or((None, name.as_str()), |(entry, name)| (Some(entry.to_owned()), name));
+            entries.entry(entry).or_default().insert(name.to_owned(), tensor);
+        }
+        if entries.is_empty() {
+            entries.insert(None, Tensors::new());
+        }
+        entries.iter().map(|(entry, tensors)| Self::of(path, entry.as_deref(), tensors, widths)).collect()
+    }
+
+    /// That of one entry of a bundle, or of a whole file.
+    fn of(path: &str, entry: Option<&str>, tensors: &Tensors, widths: &[usize]) -> Result<Embedding> {
+        let found: Vec<&str> = tensors.keys().map(String::as_str).collect();
+        if let Some(name) = found.iter().find(|name| name.ends_with("_out") && tensors.len() > 1) {
+            return Err(Error::unsupported(format!(
+                "{path}: {name}: vectors behind a text encoder are not supported, only those that it reads"
+            )));
+        }
         let names: Vec<&str> = match widths.len() {
             1 if found.len() == 1 => found.clone(),
             2 => SDXL.to_vec(),
@@ -46,7 +74,7 @@ impl Embedding {
         };
         let mut vectors = vec![];
         for (name, &width) in names.iter().zip(widths) {
-            let Some((shape, values)) = all.tensors.get(*name) else {
+            let Some((shape, values)) = tensors.get(*name) else {
                 return Err(Error::model(format!(
                     "{path}: wanted {} for {} text encoder(s), found {}",
                     names.join(" and "),
@@ -69,9 +97,10 @@ impl Embedding {
                 names.join(" and ")
             )));
         }
-        let named_itself = names.len() == 1 && ![UNNAMED, SDXL[0], SDXL[1]].contains(&names[0]);
-        let token = if named_itself { names[0] } else { stem(path) };
-        Ok(Embedding { token: token.to_owned(), count, vectors })
+        let named_itself = names.len() == 1 && !UNNAMED.iter().chain(&SDXL).any(|name| *name == names[0]);
+        let token = if named_itself { names[0] } else { entry.unwrap_or(stem(path)) };
+        let stem = entry.is_none().then(|| stem(path).to_owned());
+        Ok(Embedding { token: token.to_owned(), stem, count, vectors })
     }
 }
 
@@ -84,7 +113,7 @@ fn stem(path: &str) -> &str {
 /// Takes every tensor of a file: its shape and values.
 #[derive(Default)]
 struct All {
-    tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
+    tensors: Tensors,
 }
 
 impl Sink for All {

@@ -40,6 +40,9 @@ pub enum Dtype {
     F32,
     F16,
     Bf16,
+    /// Without infinities (torch's `float8_e4m3fn`).
+    F8E4m3,
+    F8E5m2,
     I64,
     I32,
     I16,
@@ -68,7 +71,7 @@ impl Dtype {
             Dtype::F64 | Dtype::I64 => Some(8),
             Dtype::F32 | Dtype::I32 => Some(4),
             Dtype::F16 | Dtype::Bf16 | Dtype::I16 => Some(2),
-            Dtype::I8 | Dtype::U8 | Dtype::Bool => Some(1),
+            Dtype::F8E4m3 | Dtype::F8E5m2 | Dtype::I8 | Dtype::U8 | Dtype::Bool => Some(1),
             Dtype::Other(_) => None,
         }
     }
@@ -79,6 +82,8 @@ impl Dtype {
             "F32" => Dtype::F32,
             "F16" => Dtype::F16,
             "BF16" => Dtype::Bf16,
+            "F8_E4M3" => Dtype::F8E4m3,
+            "F8_E5M2" => Dtype::F8E5m2,
             "I64" => Dtype::I64,
             "I32" => Dtype::I32,
             "I16" => Dtype::I16,
@@ -97,6 +102,8 @@ impl fmt::Display for Dtype {
             Dtype::F32 => "F32",
             Dtype::F16 => "F16",
             Dtype::Bf16 => "BF16",
+            Dtype::F8E4m3 => "F8_E4M3",
+            Dtype::F8E5m2 => "F8_E5M2",
             Dtype::I64 => "I64",
             Dtype::I32 => "I32",
             Dtype::I16 => "I16",

@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::checked::Checked;
+use super::finite::{NotFinite, count};
 use super::index::Index;
-use super::number::{bf16_to_f32, f16_to_f32, is_number, number};
 use super::pack::Keeping;
 use super::safetensors::{Dtype, Header, MAX_HEADER_BYTES, TensorInfo};
+use super::scaled::Scales;
 use super::source::{ByteStream, Folder, join};
+use super::widen::{SUPPORTED, widen, widens};
 use crate::error::{Code, Error, Result};
 use crate::host::breathe;
 use crate::warning::Warning;
@@ -73,8 +75,9 @@ pub struct Streamed {
 /// the shards of `stem.safetensors.index.json`.
 ///
 /// Errors: `NotFound` if there is none or a shard is missing, `Unsupported` for pickle files or a
-/// wanted tensor that is not F32, F16 or BF16, `InvalidModel` for a damaged file, `Cancelled`, and
-/// whatever the folder and the sink answer.
+/// wanted tensor of another type than can be read as floats, `InvalidModel` for a damaged file, `NotFinite` for a wanted
+/// tensor without a finite value, `Cancelled`, and whatever the folder and the sink answer. Some values that are not
+/// finite are a warning.
 pub async fn stream<F: Folder>(
     folder: &F,
     component: &str,
@@ -150,7 +153,7 @@ pub async fn stream_file<F: Folder>(
 /// The header of a safetensors file: what it holds, without reading any of it.
 pub async fn header<F: Folder>(folder: &F, path: &str) -> Result<Header> {
     let Some(mut file) = folder.open(path).await? else { return Err(absent(folder, path)) };
-    read_header(&mut file, path).await
+    Ok(read_header(&mut file, path).await?.0)
 }
 
 fn absent<F: Folder>(folder: &F, path: &str) -> Error {
@@ -197,7 +200,7 @@ impl<'a> Reader<'a> {
         sink: &mut dyn Sink,
     ) -> Result<()> {
         let mut file = Checked::new(file, folder.sha256(path));
-        let header = read_header(&mut file, path).await?;
+        let (header, data) = read_header(&mut file, path).await?;
         self.done.files.push(path.to_string());
         // Of shards only the index knows the total, and may not say it.
         if names.is_empty() {
@@ -216,41 +219,41 @@ impl<'a> Reader<'a> {
         let mut wanted = Vec::new();
         for info in &header.tensors {
             let wants = sink.wants(info).map_err(|e| in_file(e, path))?;
-            if wants && !matches!(info.dtype, Dtype::F32 | Dtype::F16 | Dtype::Bf16) && !is_number(info) {
+            if wants && !widens(info) {
                 return Err(Error::unsupported(format!(
-                    "{path}: tensor '{}' is {}, supported are F32, F16 and BF16",
-                    info.name, info.dtype
+                    "{path}: tensor '{}' is {} {:?}, supported are {SUPPORTED}",
+                    info.name, info.dtype, info.shape
                 )));
             }
             wanted.push(wants);
         }
+        let scales = Scales::read(folder, path, (&header, data), &wanted).await?;
+        let mut spoilt = NotFinite::default();
         for (info, wanted) in header.tensors.iter().zip(wanted) {
             if wanted {
-                self.tensor(&mut file, path, info, sink).await?;
+                let values = self.tensor(&mut file, path, info, &scales, sink).await?;
+                spoilt.add(path, &info.name, values, info.shape.iter().map(|&d| d as u64).product())?;
             } else {
                 self.skip(&mut file, path, info).await?;
             }
         }
+        self.done.non_finite += spoilt.values;
+        spoilt.warning(path).into_iter().for_each(self.hooks.warn);
         file.finish(path).await
     }
 
+    /// Returns how many of its values are not finite.
     async fn tensor(
         &mut self,
         file: &mut impl ByteStream,
         path: &str,
         info: &TensorInfo,
+        scales: &Scales,
         sink: &mut dyn Sink,
-    ) -> Result<()> {
+    ) -> Result<u64> {
+        let mut not_finite = 0;
         if info.begin == info.end {
-            return Ok(());
-        }
-        if is_number(info) {
-            let mut bytes = [0; 8];
-            let bytes = &mut bytes[..(info.end - info.begin) as usize];
-            self.fill(file, bytes, path, info).await?;
-            let value = number(&info.dtype, bytes).expect("a type that was asked for");
-            self.done.non_finite += u64::from(!value.is_finite());
-            return sink.slab(info, 0, 1, &[value]).map_err(|e| in_file(e, path));
+            return Ok(not_finite);
         }
         let row_len = info.row_len();
         let step = slab_rows(row_len);
@@ -268,18 +271,19 @@ impl<'a> Reader<'a> {
                     #[cfg(target_endian = "big")]
                     piece.iter_mut().for_each(|x| *x = f32::from_bits(x.to_bits().swap_bytes()));
                 } else {
-                    halves.resize(piece.len(), 0);
-                    self.fill(file, bytemuck::cast_slice_mut(&mut halves), path, info).await?;
-                    let widen = if info.dtype == Dtype::F16 { f16_to_f32 } else { bf16_to_f32 };
-                    widen(&halves, piece);
+                    let bytes = piece.len() * info.dtype.size().unwrap_or(1) as usize;
+                    halves.resize(bytes.div_ceil(2), 0);
+                    self.fill(file, &mut bytemuck::cast_slice_mut(&mut halves)[..bytes], path, info).await?;
+                    widen(&info.dtype, &halves, piece);
                 }
                 filled = floats.len();
             }
-            self.done.non_finite += floats.iter().filter(|x| !x.is_finite()).count() as u64;
+            scales.apply(info, first, &mut floats);
+            not_finite += count(&floats);
             sink.slab(info, first, rows, &floats).map_err(|e| in_file(e, path))?;
         }
         (self.floats, self.halves) = (floats, halves);
-        Ok(())
+        Ok(not_finite)
     }
 
     /// Leaves out a tensor that nobody wants.
@@ -340,7 +344,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-pub(super) async fn read_header(file: &mut impl ByteStream, path: &str) -> Result<Header> {
+/// The header, and where the data begins behind it.
+pub(super) async fn read_header(file: &mut impl ByteStream, path: &str) -> Result<(Header, u64)> {
     let mut length = [0; 8];
     let got = file.read_full(&mut length).await?;
     if got < length.len() {
@@ -367,7 +372,7 @@ pub(super) async fn read_header(file: &mut impl ByteStream, path: &str) -> Resul
             )));
         }
     }
-    Header::parse(&json, data_len, path)
+    Ok((Header::parse(&json, data_len, path)?, 8 + length))
 }
 
 /// Rows of a slab, for rows of `row_len` elements.

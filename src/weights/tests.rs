@@ -3,13 +3,14 @@
 mod files;
 mod lora;
 mod names;
+mod types;
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use pollster::block_on;
 
-use super::number::{bf16_to_f32, f16_to_f32};
+use super::widen::{bf16_to_f32, f16_to_f32};
 use super::*;
 use crate::error::Code::{self, Cancelled, InvalidModel, Unsupported};
 use crate::error::{Error, Result};
@@ -189,13 +190,13 @@ fn early_end_without_a_length_names_the_tensor() {
 
 #[test]
 fn element_types() {
-    let json = r#"{"ids": {"dtype": "I32", "shape": [2], "data_offsets": [0, 8]},
-        "new": {"dtype": "F8_E4M3", "shape": [3], "data_offsets": [8, 11]},
-        "bf": {"dtype": "BF16", "shape": [2], "data_offsets": [11, 15]},
-        "h": {"dtype": "F16", "shape": [2], "data_offsets": [15, 19]},
-        "f": {"dtype": "F32", "shape": [1], "data_offsets": [19, 23]}}"#;
+    let json = r#"{"ids": {"dtype": "I64", "shape": [2], "data_offsets": [0, 16]},
+        "new": {"dtype": "F8_E8M0", "shape": [3], "data_offsets": [16, 19]},
+        "bf": {"dtype": "BF16", "shape": [2], "data_offsets": [19, 23]},
+        "h": {"dtype": "F16", "shape": [2], "data_offsets": [23, 27]},
+        "f": {"dtype": "F32", "shape": [1], "data_offsets": [27, 31]}}"#;
     // 1.5 and -infinity; 2^-24, the smallest half, and 1; a third.
-    let mut data = vec![7; 11];
+    let mut data = vec![7; 19];
     data.extend([0xc0, 0x3f, 0x80, 0xff, 0x01, 0x00, 0x00, 0x3c]);
     data.extend((1.0f32 / 3.0).to_le_bytes());
 
@@ -216,7 +217,7 @@ fn element_types() {
     assert_eq!(sink.0.tensors["bf"], [1.5, f32::NEG_INFINITY]);
     assert_eq!(sink.0.tensors["h"], [2f32.powi(-24), 1.0]);
     assert_eq!(sink.0.tensors["f"], [1.0 / 3.0]);
-    for (name, dtype) in [("ids", "I32"), ("new", "F8_E4M3")] {
+    for (name, dtype) in [("ids", "I64"), ("new", "F8_E8M0")] {
         let mut sink = Floats(Keep::default(), name);
         let e = read(&mut sink).unwrap_err();
         assert_eq!(e.code, Unsupported);

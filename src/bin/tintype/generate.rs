@@ -40,7 +40,11 @@ pub struct Options {
     /// Guidance scale; classifier-free guidance is on above 1; by default 1 for distilled models
     #[arg(long)]
     guidance: Option<f64>,
-    /// How much fresh noise DDIM and TCD add: 0 to 1
+    /// How much of the guided prediction is given the spread of the prompt's own: 0 to 1; by default what the model says,
+    /// else 0
+    #[arg(long, value_name = "SHARE")]
+    guidance_rescale: Option<f64>,
+    /// How much fresh noise DDIM and TCD add: 0 to 1; by default 0
     #[arg(long)]
     eta: Option<f64>,
     /// Layers that are left out at the end of the text encoder
@@ -73,6 +77,7 @@ pub async fn run(options: &Options) -> Result<bool> {
         steps: options.steps,
         size: options.size,
         guidance: options.guidance,
+        guidance_rescale: options.guidance_rescale,
         scheduler: options.scheduler.clone(),
         eta: options.eta,
         clip_skip: options.clip_skip,

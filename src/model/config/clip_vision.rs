@@ -108,7 +108,10 @@ impl ClipImageConfig {
     /// Errors are `InvalidModel` and `Unsupported`, as the module says.
     pub fn from_json(bytes: &[u8], file: &str) -> Result<Self> {
         let f = Fields::parse(bytes, file)?;
-        f.one_of("image_processor_type", &["CLIPImageProcessor", "CLIPImageProcessorFast"])?;
+        f.one_of(
+            "image_processor_type",
+            &["CLIPImageProcessor", "CLIPImageProcessorFast", "CLIPImageProcessorPil"],
+        )?;
         f.one_of("feature_extractor_type", &["CLIPFeatureExtractor", "CLIPImageProcessor"])?;
         for key in ["do_resize", "do_center_crop", "do_rescale", "do_normalize"] {
             f.only(key, true.into())?;

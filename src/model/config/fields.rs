@@ -20,10 +20,31 @@ pub struct Fields<'a> {
 impl<'a> Fields<'a> {
     pub fn parse(bytes: &[u8], file: &'a str) -> Result<Self> {
         match crate::json::parse(bytes) {
-            Ok(Value::Object(map)) => Ok(Fields { file, map }),
+            Ok(Value::Object(map)) => {
+                let fields = Fields { file, map };
+                fields.not_quantised()?;
+                Ok(fields)
+            }
             Ok(_) => Err(Error::model(format!("{file} is not a JSON object"))),
             Err(e) => Err(Error::model(format!("{file} is not valid JSON: {e}"))),
         }
+    }
+
+    /// Refuses what quantising libraries write, by the kind that it is: their tensors have shapes of their own.
+    fn not_quantised(&self) -> Result<()> {
+        let Some(Value::Object(config)) = self.get("quantization_config") else { return Ok(()) };
+        let word = |key: &str| config.get(key).and_then(Value::as_str);
+        let on = |key: &str| config.get(key) == Some(&Value::Bool(true));
+        let method = word("quant_method").unwrap_or("of an unknown kind");
+        let bits = [("load_in_4bit", "4 bits"), ("_load_in_4bit", "4 bits"), ("load_in_8bit", "8 bits")];
+        let bits = bits.into_iter().find(|(key, _)| on(key)).map(|(_, bits)| bits);
+        let detail = ["quant_type", "weights_dtype", "weights"].into_iter().find_map(word).or(bits);
+        let detail = detail.map_or(String::new(), |detail| format!(" ({detail})"));
+        Err(Error::unsupported(format!(
+            "{}: quantization_config says that the weights are {method}{detail}, supported are weights in f32, f16, bf16 \
+             or fp8: take the model as it was before it was quantised",
+            self.file
+        )))
     }
 
     pub fn entries(&self) -> impl Iterator<Item = (&String, &Value)> {

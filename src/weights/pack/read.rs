@@ -8,6 +8,7 @@ use super::{describe, name, packed};
 use crate::error::{Code, Error, Result};
 use crate::host::breathe;
 use crate::weights::declare::{Declarations, Handle};
+use crate::weights::finite::{NotFinite, count_stored};
 use crate::weights::piece::{PIECE_BYTES, Piece};
 use crate::weights::source::{ByteStream, Folder};
 use crate::weights::stream::{Hooks, read_header};
@@ -28,7 +29,7 @@ pub async fn fill_packed<F: Folder>(
     let listed = manifest.file(&path)?;
     let kept = hooks.keeping.map(|keeping| keeping.copy(&path, listed.bytes));
     let mut file = Verified::open(folder, &path, listed, kept.as_ref()).await?;
-    let header = read_header(&mut file, &path).await?;
+    let (header, _) = read_header(&mut file, &path).await?;
     let mut wanted: HashMap<&str, Handle> = declarations
         .handles()
         .filter(|(_, spec)| spec.source == 0)
@@ -42,6 +43,7 @@ pub async fn fill_packed<F: Folder>(
     }
     let (total, mut read, mut buffer) = (header.data_len(), 0, vec![]);
     (hooks.progress)(0, Some(total));
+    let mut spoilt = NotFinite::default();
     for info in &header.tensors {
         let handle = wanted.remove(info.name.as_str());
         if let Some(handle) = handle {
@@ -57,7 +59,7 @@ pub async fn fill_packed<F: Folder>(
                 )));
             }
         }
-        let mut at = info.begin;
+        let (mut at, mut not_finite) = (info.begin, 0);
         while at < info.end {
             breathe().await;
             if (hooks.cancelled)() {
@@ -68,13 +70,18 @@ pub async fn fill_packed<F: Folder>(
                 return Err(Error::model(format!("{path} is truncated inside {}", info.name)));
             }
             if let Some(handle) = handle {
-                upload(Piece { handle, at: (at - info.begin) as usize, bytes: &buffer })?;
+                let from = (at - info.begin) as usize;
+                not_finite += count_stored(&declarations.specs[handle.0 as usize].layout, from, &buffer);
+                upload(Piece { handle, at: from, bytes: &buffer })?;
             }
             at += buffer.len() as u64;
             read += buffer.len() as u64;
             (hooks.progress)(read, Some(total));
         }
+        // Of a blob nobody can say how many numbers it is made of, padding and all.
+        spoilt.add(&path, &info.name, not_finite, u64::MAX)?;
     }
+    spoilt.warning(&path).into_iter().for_each(hooks.warn);
     if let Some(kept) = kept {
         kept.end();
     }

@@ -122,23 +122,43 @@ fn published_names() {
 }
 
 fn embedding(path: &str, tensors: &[(&str, &[usize], &[f32])], widths: &[usize]) -> Result<Embedding> {
-    block_on(Embedding::read(&folder(&[(path, floats(tensors))]), path, widths, Hooks::NONE))
+    let all = block_on(Embedding::read(&folder(&[(path, floats(tensors))]), path, widths, Hooks::NONE));
+    all.map(|mut all| all.remove(0))
 }
 
 #[test]
 fn learned_tokens() {
     let two: (&[usize], &[f32]) = (&[2, 3], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
-    let wanted = |token: &str| Embedding { token: token.to_owned(), count: 2, vectors: vec![two.1.to_vec()] };
+    let wanted = |token: &str, stem: Option<&str>| Embedding {
+        token: token.to_owned(),
+        stem: stem.map(str::to_owned),
+        count: 2,
+        vectors: vec![two.1.to_vec()],
+    };
     let named = embedding("a/learned_embeds.safetensors", &[("<cat>", two.0, two.1)], &[3]);
-    assert_eq!(named.unwrap(), wanted("<cat>"));
-    let unnamed = embedding("a/easy.safetensors", &[("emb_params", two.0, two.1)], &[3]);
-    assert_eq!(unnamed.unwrap(), wanted("easy"));
+    assert_eq!(named.unwrap(), wanted("<cat>", Some("learned_embeds")));
+    for name in ["emb_params", "emp_params", "string_to_param.*", "clip_l"] {
+        let unnamed = embedding("a/easy.safetensors", &[(name, two.0, two.1)], &[3]);
+        assert_eq!(unnamed.unwrap(), wanted("easy", Some("easy")));
+    }
+    // A bundle, as it stands beside a LoRA.
+    let file =
+        [("bundle_emb.red fox.string_to_param.*", two.0, two.1), ("bundle_emb.b.emb_params", two.0, two.1)];
+    let bundle = folder(&[("a.safetensors", floats(&file))]);
+    let bundle = block_on(Embedding::read(&bundle, "a.safetensors", &[3], Hooks::NONE)).unwrap();
+    assert_eq!(bundle, [wanted("b", None), wanted("red fox", None)]);
+    let behind = [("emp_params", two.0, two.1), ("emp_params_out", two.0, two.1)];
+    let e = embedding("a.safetensors", &behind, &[3]).unwrap_err();
+    assert!(
+        e.code == Unsupported && e.message.starts_with("a.safetensors: emp_params_out: vectors behind"),
+        "{e}"
+    );
     let flat = embedding("a.safetensors", &[("<cat>", &[3], &two.1[..3])], &[3]).unwrap();
     assert_eq!((flat.count, &flat.vectors[0][..]), (1, &two.1[..3]));
     let both = [("clip_g", &[2, 2][..], &[7.0; 4][..]), ("clip_l", two.0, two.1)];
     let sdxl = embedding("xl.safetensors", &both, &[3, 2]).unwrap();
     let vectors = vec![two.1.to_vec(), vec![7.0; 4]];
-    assert_eq!(sdxl, Embedding { token: "xl".to_owned(), count: 2, vectors });
+    assert_eq!(sdxl, Embedding { token: "xl".to_owned(), stem: Some("xl".to_owned()), count: 2, vectors });
 }
 
 #[test]

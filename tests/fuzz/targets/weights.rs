@@ -155,13 +155,15 @@ pub fn embeddings() -> Vec<Files> {
 /// For a model of one text encoder or of two.
 pub fn read_embedding(files: &Files) -> Result<()> {
     let files = folder(files);
-    let read = |widths: &[usize]| -> Result<Embedding> {
+    let read = |widths: &[usize]| -> Result<Vec<Embedding>> {
         block_on(Embedding::read(&files, FILE, widths, Hooks::NONE))
     };
-    let check = |embedding: Embedding, widths: &[usize]| {
-        let even = embedding.vectors.iter().zip(widths).all(|(v, width)| v.len() == embedding.count * width);
+    let check = |embeddings: Vec<Embedding>, widths: &[usize]| {
+        let even = embeddings.iter().all(|embedding| {
+            embedding.vectors.iter().zip(widths).all(|(v, width)| v.len() == embedding.count * width)
+        });
         if even { Ok(()) } else { Err(Error::new(tintype::error::Code::Internal, "uneven vectors")) }
     };
-    let _ = read(&[8, 12]).and_then(|embedding| check(embedding, &[8, 12]));
+    let _ = read(&[8, 12]).and_then(|embeddings| check(embeddings, &[8, 12]));
     check(read(&[8])?, &[8])
 }

@@ -15,7 +15,7 @@ use super::{Bench, Check};
 use crate::picture::read_image;
 
 /// The arguments that a request can express, and two that only repeat what `image_inputs` says.
-const KNOWN: [&str; 25] = [
+const KNOWN: [&str; 26] = [
     "prompt",
     "prompt_2",
     "negative_prompt",
@@ -23,6 +23,7 @@ const KNOWN: [&str; 25] = [
     "num_inference_steps",
     "num_images_per_prompt",
     "guidance_scale",
+    "guidance_rescale",
     "height",
     "width",
     "eta",
@@ -254,6 +255,7 @@ fn request(bench: &Bench, case: &Value) -> Result<Request> {
         steps: number("num_inference_steps"),
         size: number("width").zip(number("height")).map(|(w, h)| [w, h]),
         guidance: float("guidance_scale"),
+        guidance_rescale: float("guidance_rescale"),
         eta: float("eta"),
         clip_skip: number("clip_skip").unwrap_or(0),
         sizes: Sizes {

@@ -1,0 +1,123 @@
+//! Elements of a file to f32: exactly, but for F64 and long whole numbers, which are rounded once.
+
+use half::f16;
+
+use super::safetensors::{Dtype, TensorInfo};
+
+/// What [`widen`] takes.
+pub(super) const SUPPORTED: &str =
+    "F32, F16, BF16, F64, F8_E4M3 and F8_E5M2, and whole numbers where a tensor is one number";
+
+/// Whether a tensor can be read as floats.
+pub(super) fn widens(info: &TensorInfo) -> bool {
+    match info.dtype {
+        Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::Bf16 | Dtype::F8E4m3 | Dtype::F8E5m2 => true,
+        // An alpha, for example. More of them are ids or packed weights, and no floats.
+        Dtype::I64 | Dtype::I32 | Dtype::I16 | Dtype::I8 | Dtype::U8 | Dtype::Bool => is_one(info),
+        Dtype::Other(ref name) => ["U16", "U32", "U64"].contains(&name.as_str()) && is_one(info),
+    }
+}
+
+fn is_one(info: &TensorInfo) -> bool {
+    info.shape.iter().product::<usize>() == 1
+}
+
+/// The elements in `units`, which hold the bytes as they are in the file. The type is one that [`widens`].
+pub(super) fn widen(dtype: &Dtype, units: &[u16], floats: &mut [f32]) {
+    let bytes: &[u8] = bytemuck::cast_slice(units);
+    match dtype {
+        Dtype::F16 => f16_to_f32(units, floats),
+        Dtype::Bf16 => bf16_to_f32(units, floats),
+        Dtype::F32 => each(bytes, floats, f32::from_le_bytes),
+        Dtype::F64 => each(bytes, floats, |b| f64::from_le_bytes(b) as f32),
+        Dtype::F8E4m3 => each(bytes, floats, |[byte]: [u8; 1]| e4m3_to_f32(byte)),
+        // The upper half of an F16.
+        Dtype::F8E5m2 => each(bytes, floats, |[byte]: [u8; 1]| f16::from_bits(u16::from(byte) << 8).to_f32()),
+        Dtype::I64 => each(bytes, floats, |b| i64::from_le_bytes(b) as f32),
+        Dtype::I32 => each(bytes, floats, |b| i32::from_le_bytes(b) as f32),
+        Dtype::I16 => each(bytes, floats, |b| f32::from(i16::from_le_bytes(b))),
+        Dtype::I8 => each(bytes, floats, |[byte]: [u8; 1]| f32::from(byte as i8)),
+        Dtype::U8 => each(bytes, floats, |[byte]: [u8; 1]| f32::from(byte)),
+        Dtype::Bool => each(bytes, floats, |[byte]: [u8; 1]| f32::from(u8::from(byte != 0))),
+        Dtype::Other(name) if name == "U16" => each(bytes, floats, |b| f32::from(u16::from_le_bytes(b))),
+        Dtype::Other(name) if name == "U32" => each(bytes, floats, |b| u32::from_le_bytes(b) as f32),
+        Dtype::Other(name) if name == "U64" => each(bytes, floats, |b| u64::from_le_bytes(b) as f32),
+        other => unreachable!("{other} is refused before it is read"),
+    }
+}
+
+fn each<const N: usize>(bytes: &[u8], floats: &mut [f32], value: impl Fn([u8; N]) -> f32) {
+    for (bytes, float) in bytes.as_chunks::<N>().0.iter().zip(floats) {
+        *float = value(*bytes);
+    }
+}
+
+/// 4 bits of exponent with bias 7, 3 of mantissa; no infinities, and all ones is NaN (torch's `float8_e4m3fn`).
+fn e4m3_to_f32(byte: u8) -> f32 {
+    let bits = u32::from(byte & 0x7f);
+    // The multiplication moves the exponent from bias 7 to bias 127, and makes normal numbers of subnormal ones.
+    let magnitude = f32::from_bits(bits << 20) * f32::from_bits((127 + 127 - 7) << 23);
+    let magnitude = if bits == 0x7f { f32::NAN } else { magnitude };
+    if byte & 0x80 == 0 { magnitude } else { -magnitude }
+}
+
+/// Written without branches, for wasm too: the multiplication moves the exponent from bias 15 to
+/// bias 127 and makes normal numbers of subnormal ones, exactly; only infinity and NaN need a hand.
+pub(super) fn f16_to_f32(halves: &[u16], floats: &mut [f32]) {
+    let scale = f32::from_bits((127 + 127 - 15) << 23); // 2^112
+    for (half, float) in halves.iter().zip(floats) {
+        let h = u32::from(u16::from_le(*half));
+        let magnitude = (f32::from_bits((h & 0x7fff) << 13) * scale).to_bits();
+        let special = if h & 0x7c00 == 0x7c00 { 0x7f80_0000 } else { 0 };
+        *float = f32::from_bits(magnitude | special | (h & 0x8000) << 16);
+    }
+}
+
+pub(super) fn bf16_to_f32(halves: &[u16], floats: &mut [f32]) {
+    for (half, float) in halves.iter().zip(floats) {
+        *float = f32::from_bits(u32::from(u16::from_le(*half)) << 16);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use half::bf16;
+
+    #[test]
+    fn numbers_of_every_type() {
+        let other = |name: &str| Dtype::Other(name.to_owned());
+        let cases: [(Dtype, &[u8], f32); 13] = [
+            (Dtype::F64, &(-2.5f64).to_le_bytes(), -2.5),
+            (Dtype::F32, &0.1f32.to_le_bytes(), 0.1),
+            (Dtype::F16, &f16::from_f32(0.5).to_le_bytes(), 0.5),
+            (Dtype::Bf16, &bf16::from_f32(-3.0).to_le_bytes(), -3.0),
+            (Dtype::I64, &(-(1i64 << 40)).to_le_bytes(), -(2f32.powi(40))),
+            (Dtype::I32, &(-70000i32).to_le_bytes(), -70000.0),
+            (Dtype::I16, &(-300i16).to_le_bytes(), -300.0),
+            (Dtype::I8, &[0xfe], -2.0),
+            (Dtype::U8, &[0xfe], 254.0),
+            (Dtype::Bool, &[1], 1.0),
+            (other("U16"), &65535u16.to_le_bytes(), 65535.0),
+            (other("U32"), &(1u32 << 31).to_le_bytes(), 2147483648.0),
+            (other("U64"), &(1u64 << 40).to_le_bytes(), 2f32.powi(40)),
+        ];
+        for (dtype, bytes, wanted) in cases {
+            let info = |shape: &[usize]| TensorInfo {
+                name: "alpha".to_owned(),
+                dtype: dtype.clone(),
+                shape: shape.to_vec(),
+                begin: 8,
+                end: 8 + bytes.len() as u64,
+            };
+            assert!(widens(&info(&[])) && widens(&info(&[1, 1])), "{dtype}");
+            let mut units = [0u16; 4];
+            bytemuck::cast_slice_mut::<u16, u8>(&mut units)[..bytes.len()].copy_from_slice(bytes);
+            let mut float = [0.0];
+            widen(&dtype, &units, &mut float);
+            assert_eq!(float, [wanted], "{dtype}");
+        }
+        let several = TensorInfo { name: String::new(), dtype: Dtype::I32, shape: vec![2], begin: 0, end: 8 };
+        assert!(!widens(&several));
+    }
+}
