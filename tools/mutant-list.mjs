@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { Plain, ROOT } from "./shell.mjs";
 
 /** The first word of a check: tools/mutants.mjs knows how to run each. */
-const CHECKS = ["test", "verify", "swiftshader", "swiftshader-test"];
+const CHECKS = ["test", "verify", "swiftshader", "swiftshader-test", "web"];
 
 /** Entries are blocks of `key: value` lines with empty lines between; values are exact text, unquoted. */
 export function mutants() {

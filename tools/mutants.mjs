@@ -5,7 +5,7 @@
 //   npm run test:mutants -- conv unet    those whose file or check contains one of the words
 
 import { execFileSync } from "node:child_process";
-import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import * as find from "./find.mjs";
 import { mutants as all } from "./mutant-list.mjs";
@@ -19,17 +19,22 @@ const TARGET = join(ROOT, "target/mutants/build");
 const CHECKS = {
   // `test FILTER`: the native tests whose names contain FILTER.
   test: ([filter]) => ({
-    build: ["cargo", ["test", "--profile", "mutants", "--no-run"]],
-    run: ["cargo", ["test", "--profile", "mutants", filter].filter(Boolean)],
+    build: ["cargo", ["test", "--locked", "--profile", "mutants", "--no-run"]],
+    run: ["cargo", ["test", "--locked", "--profile", "mutants", filter].filter(Boolean)],
   }),
   // `verify GLOB [option ...]`: the cases of tests/golden that match; on the adapter unless told otherwise.
   verify: ([glob, ...more]) => ({
-    build: ["cargo", ["build", "--profile", "mutants"]],
+    build: ["cargo", ["build", "--locked", "--profile", "mutants"]],
     run: [join(TARGET, "mutants/tintype"), ["verify", "tests/golden", "--filter", glob, ...(more.includes("--device") ? [] : ["--device", "gpu"]), ...more]],
   }),
   // `swiftshader GLOB`: the same on SwiftShader, which has kernels of its own.
   swiftshader: ([glob]) => ({ ...CHECKS.verify([glob]), driver: find.swiftshader }),
   "swiftshader-test": ([filter]) => ({ ...CHECKS.test([filter]), driver: find.swiftshader }),
+  // `web FILE [NAME-PATTERN]`: the tests of tests/web/FILE, or those whose names match; of the package, only the scripts are built.
+  web: ([file, ...pattern]) => ({
+    build: [process.execPath, ["node_modules/typescript/bin/tsc", "-p", "www"]],
+    run: [process.execPath, ["--test", "--test-reporter=tap", ...(pattern.length > 0 ? [`--test-name-pattern=${pattern.join(" ")}`] : []), `tests/web/${file}`]],
+  }),
 };
 
 main(async () => {
@@ -38,6 +43,7 @@ main(async () => {
   if (mutants.length === 0) throw new Plain("No mutant matches.");
   await setup(["vulkan", "lavapipe", "swiftshader"]);
   copyTree();
+  if (mutants.some(({ check }) => check.startsWith("web "))) linkPackage();
 
   // A check that fails anyway would kill everything.
   for (const check of new Set(mutants.map((m) => m.check))) {
@@ -85,7 +91,7 @@ async function judge(check) {
   if (built.code !== 0) return { word: "does not build", output: built.output };
   // A mutant may also hang, which a user would notice too.
   const { code, output } = await run(...how.run, { cwd: TREE, env, limit: 900 });
-  const ran = /^test result: \w+\. [1-9]|^[1-9]\d* passed|^\d+ passed, [1-9]/m.test(output);
+  const ran = /^test result: \w+\. [1-9]|^[1-9]\d* passed|^\d+ passed, [1-9]|^# pass [1-9]/m.test(output);
   if (code === 0 && !ran) return { word: "nothing ran", output };
   return { word: code === 0 ? "survived" : "killed", output };
 }
@@ -104,4 +110,16 @@ function copyTree() {
     cpSync(from, to);
   }
   writeFileSync(before, files.join("\0"));
+}
+
+/** What the scripts are built and run with, as `npm run build` made it here: it does not change with them. */
+function linkPackage() {
+  const built = ["pkg", "builtin.bin", "builtin.js", "builtin.d.ts"].map((name) => `dist/${name}`);
+  for (const part of [...built, "node_modules", "target/release/tintype"]) {
+    if (!existsSync(join(ROOT, part))) throw new Plain(`There is no ${part}: run \`npm run build\` first.`);
+    const to = join(TREE, part);
+    mkdirSync(dirname(to), { recursive: true });
+    rmSync(to, { recursive: true, force: true });
+    symlinkSync(join(ROOT, part), to);
+  }
 }

@@ -3,6 +3,7 @@
 import { describe, invalid } from "./errors.js";
 import { gather, isFiles } from "./files.js";
 import { named } from "./models.js";
+import { checkNames } from "./names.js";
 import type { Address, BundledModel, Component, CreateOptions, EstimateOptions, LoraSource } from "./types.js";
 
 const HUB = "https://huggingface.co/";
@@ -162,8 +163,7 @@ function places(key: string, value: Address | Address[] | undefined): FileBeside
 
 /** The folders of components, by name. */
 function components(value: CreateOptions["components"] = {}): Settings["components"] {
-  const unknown = Object.keys(value).find((name) => !(COMPONENTS as readonly string[]).includes(name));
-  if (unknown) throw invalid(`components: wanted ${COMPONENTS.join(", ")}, found ${unknown}`);
+  checkNames("components", value, COMPONENTS);
   return Object.fromEntries(Object.entries(value).map(([name, address]) => [name, folder(`components.${name}`, address).href]));
 }
 

@@ -3,7 +3,7 @@
 // { id, news } on the way, { fatal } when the module itself broke, and { port }, on which a thread says that it broke.
 
 import { Bundle } from "./bundle.js";
-import { loadKept, whetherKept, type Facts, type Loaded } from "./cache.js";
+import { FALLBACKS, loadKept, whetherKept, type Facts, type Loaded, type Stored } from "./cache.js";
 import { rest } from "./download.js";
 import type { Warning } from "./errors.js";
 import { Files } from "./files.js";
@@ -33,22 +33,23 @@ interface Asked {
   body: never;
 }
 
-/** Serves what comes through `port`. */
-export function serve(port: Port): void {
-  const service = new Service(port);
+/** Serves what comes through `port`, until its end, of which `ended` hears. */
+export function serve(port: Port, ended: () => void = () => {}): void {
+  const service = new Service(port, ended);
   port.addEventListener("message", ((event: MessageEvent) => service.receive(event.data)) as unknown as EventListener);
 }
 
 class Service {
   #port: Port;
+  #ended: () => void;
   #generator: Generator | null = null;
   /** The call that the module is busy with. A page sends one at a time. */
   #current: number | null = null;
   /** Ends the requests of a load. */
   #abort = new AbortController();
 
-  constructor(port: Port) {
-    this.#port = port;
+  constructor(port: Port, ended: () => void) {
+    [this.#port, this.#ended] = [port, ended];
   }
 
   async receive({ id, op, body }: Asked): Promise<void> {
@@ -82,24 +83,29 @@ class Service {
     const { signal } = (this.#abort = new AbortController());
     const net = this.#net(body.base, body.headers, body.fetch, signal);
     const tell: Tell = (stage, fraction, a, b) => news({ stage, fraction, a, b });
-    // Before the GPU's memory is too small, smaller weights are tried where nobody said how they are stored, and then to do
-    // with less of it.
-    const { weights = "auto" } = body;
-    const formats = weights === "auto" ? [weights, "q8", "q4"] : [weights];
-    const attempts = [...formats.map((weights) => ({ weights, lean: false })), { weights: formats.at(-1), lean: true }];
+    const { weights: asked = "auto", offline } = body;
+    let attempts = attemptsOf(asked, offline);
+    let tooLarge: unknown = null;
     const warnings: Warning[] = [];
-    for (const [at, { weights, lean }] of attempts.entries()) {
+    for (;;) {
+      const { weights, lean } = attempts.shift()!;
       try {
-        const loaded = await this.#loadAs({ ...body, weights, lean }, net, tell, signal);
+        const loaded = await this.#loadAs({ ...body, weights, lean }, net, tell, signal, weights !== asked);
         warnings.push(...loaded.warnings, ...loaded.generator.warnings());
         this.#generator = loaded.generator;
         break;
       } catch (error) {
-        const { code, message } = error as Failure;
-        const next = attempts[at + 1];
-        if (code !== "out-of-memory" || !next || signal.aborted) throw error;
+        const { code, message, stored = weights } = error as Stored;
+        const isLarge = code === "out-of-memory";
+        // Of smaller weights there may be none on this device.
+        const isAbsent = code === "offline" && tooLarge !== null;
+        if (isLarge) attempts = attempts.filter((next) => next.lean || rank(next.weights) > rank(stored));
+        const [next] = attempts;
+        if (!(isLarge || isAbsent) || !next || signal.aborted) throw isAbsent ? tooLarge : error;
+        if (isAbsent) continue;
+        tooLarge = error;
         const instead = next.lean ? "less was tried on it" : `${next.weights} was tried`;
-        warnings.push({ code: "memory", message: `the device had too little memory for weights as ${weights}, ${instead}: ${message}` });
+        warnings.push({ code: "memory", message: `the device had too little memory for weights as ${stored}, ${instead}: ${message}` });
       } finally {
         rest();
       }
@@ -108,7 +114,7 @@ class Service {
     return { device: this.#generator!.device(), adapter: this.#generator!.adapter(), weights: this.#generator!.weights(), warnings };
   }
 
-  async #loadAs({ base, repository, hashes, files, bundled, components, headers, fetch, cache, offline, wasmUrl, ...options }: Body, net: Net, tell: Tell, signal: AbortSignal): Promise<Loaded> {
+  async #loadAs({ base, repository, hashes, files, bundled, components, headers, fetch, cache, offline, wasmUrl, ...options }: Body, net: Net, tell: Tell, signal: AbortSignal, instead: boolean): Promise<Loaded> {
     const additions: Record<string, unknown> = {};
     for (const key of ["controls", "adapters", "ipAdapter", "safetyChecker", "loras", "embeddings", "singleFile"]) {
       // A single file has several networks in it.
@@ -133,7 +139,7 @@ class Service {
       if (!cache && !offline) return { generator: await make(source, tell), warnings: [] };
       const load = (folder: ModelFolder, keeper: ModelKeeper | undefined, kept: boolean) =>
         make(folder, kept ? (stage, ...rest) => tell(verified(stage), ...rest) : tell, keeper);
-      return await loadKept({ facts: factsOf(base!, options), source, offline, load });
+      return await loadKept({ facts: factsOf(base!, options), source, offline, instead, load });
     } catch (error) {
       throw (error as Failure).code === "no-adapter" && !known ? noAdapter() : error;
     }
@@ -177,6 +183,7 @@ class Service {
       if (this.#current !== null) return void setTimeout(free, 10);
       this.#free();
       release(this.fatal);
+      this.#ended();
     };
     free();
   }
@@ -193,8 +200,26 @@ const folderOf = ({ base, repository, hashes, files }: Pick<Settings, "base" | "
 
 /** What tells the kept model of a load from others. */
 function factsOf(model: string, { weights = "auto", decoderWeights, imageInput, memory, width, height }: Record<string, unknown>): Facts {
-  return { model, weights, decoderWeights, imageInput, memory, width, height };
+  return { model, weights: weights as string, decoderWeights, imageInput, memory, width, height };
 }
+
+/** How a load may store weights, and whether it does with less of the device's memory. */
+interface Attempt {
+  weights: string;
+  lean: boolean;
+}
+
+/**
+ * What is tried in turn while the device has too little memory: smaller weights, where nobody said how they are stored, and
+ * then to do with less of it.
+ */
+function attemptsOf(asked: string, offline: boolean): Attempt[] {
+  const formats = asked === "auto" ? [asked, ...FALLBACKS] : [asked];
+  return [...formats.map((weights) => ({ weights, lean: false })), { weights: offline ? asked : formats.at(-1)!, lean: true }];
+}
+
+/** Larger for smaller weights. */
+const rank = (weights: string) => FALLBACKS.indexOf(weights);
 
 /** What is here already is not downloaded, but looked at. */
 const verified = (stage: string) => (stage === "download" ? "verify" : stage);

@@ -3,7 +3,7 @@
 use js_sys::{Reflect, Uint8Array};
 use wasm_bindgen::prelude::*;
 
-use super::request::Options;
+use super::request::{Options, shown};
 use crate::error::{Code, Error, Result};
 use crate::pipeline::{Additions, FileIn};
 use crate::weights::{ByteStream, Folder, Keep, Recorded};
@@ -144,7 +144,7 @@ fn failed(error: JsValue) -> Error {
     let message = Reflect::get(&error, &"message".into()).ok().and_then(|m| m.as_string());
     let code = Reflect::get(&error, &"code".into()).ok().and_then(|c| c.as_string());
     let code = if code.as_deref() == Some("access") { Code::Access } else { Code::Network };
-    Error::new(code, message.unwrap_or_else(|| format!("{error:?}")))
+    Error::new(code, message.unwrap_or_else(|| shown(&error)))
 }
 
 impl Folder for Source {
