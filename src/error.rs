@@ -33,11 +33,36 @@ pub enum Code {
     DeviceLost,
     /// The caller cancelled.
     Cancelled,
+    /// What goes on has lost its owner.
+    Disposed,
     /// A mistake of our own.
     Internal,
 }
 
 impl Code {
+    const ALL: [Code; 15] = [
+        Code::InvalidOption,
+        Code::InvalidModel,
+        Code::Unsupported,
+        Code::NotFound,
+        Code::Integrity,
+        Code::NotFinite,
+        Code::Access,
+        Code::Network,
+        Code::NoAdapter,
+        Code::LimitTooLow,
+        Code::OutOfMemory,
+        Code::DeviceLost,
+        Code::Cancelled,
+        Code::Disposed,
+        Code::Internal,
+    ];
+
+    /// The code of a word.
+    pub fn parse(word: &str) -> Option<Code> {
+        Self::ALL.into_iter().find(|code| code.as_str() == word)
+    }
+
     pub fn as_str(self) -> &'static str {
         match self {
             Code::InvalidOption => "invalid-option",
@@ -53,6 +78,7 @@ impl Code {
             Code::OutOfMemory => "out-of-memory",
             Code::DeviceLost => "device-lost",
             Code::Cancelled => "cancelled",
+            Code::Disposed => "disposed",
             Code::Internal => "internal",
         }
     }
@@ -96,3 +122,16 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_found_by_its_word() {
+        for code in Code::ALL {
+            assert_eq!(Code::parse(code.as_str()), Some(code));
+        }
+        assert_eq!(Code::parse("network failure"), None);
+    }
+}

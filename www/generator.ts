@@ -8,7 +8,7 @@ import { TintypeError, invalid, type Warning } from "./errors.js";
 import { openCache } from "./kept.js";
 import { Log } from "./log.js";
 import { offer } from "./net.js";
-import { nameOf, placeOf, settingsOf, type Settings } from "./options.js";
+import { headersOf, nameOf, placeOf, settingsOf, type Settings } from "./options.js";
 import { pictureOf, textsOf, withPixels } from "./picture.js";
 import { Reporter, within } from "./progress.js";
 import { Remote, type Listener, type Pixels } from "./remote.js";
@@ -94,9 +94,10 @@ export class ImageGenerator implements AsyncDisposable {
     const { fetch, worker, ...rest } = options;
     const { hub, baseUrl, model, ...plain } = rest;
     const { wasmUrl, ...place } = await placeOf(options);
+    const headers = headersOf(options);
     const lent = fetch && offer(fetch);
     try {
-      return await ask<Estimate>(options, "estimate", { ...plain, ...place, wasmUrl, fetch: lent?.port }, lent ? [lent.port] : []);
+      return await ask<Estimate>(options, "estimate", { ...plain, ...place, headers, wasmUrl, fetch: lent?.port }, lent ? [lent.port] : []);
     } finally {
       lent?.close();
     }

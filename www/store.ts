@@ -3,6 +3,7 @@
 // Without it, what is there is the rest of a write that was interrupted, and is never used unverified.
 
 import { Local } from "./files.js";
+import type { Digests } from "./hub.js";
 import { Folder, Keeper, interrupted, json, partsOf, placesOf, type Place } from "./keeper.js";
 import type { KeptModel } from "./types.js";
 
@@ -17,12 +18,17 @@ const lock = (key: string) => `tintype ${key}`;
 interface Entry extends Omit<KeptModel, "key"> {
   format: number;
   files: Record<string, Place>;
+  /** Of the files that it was made of, where nobody has told what they should be. */
+  digests?: Record<string, Digests>;
 }
+
+/** What is known of the files that a model was made of. */
+export type Provenance = Pick<Entry, "verified" | "commit" | "digests">;
 
 /** Lets go of a lock. */
 type Release = () => void;
 /** A kept model: it is not removed before it is released. */
-export type Kept = Folder & { release: Release };
+export type Kept = Folder & { release: Release; provenance: Provenance; confirm(known: Provenance): Promise<void> };
 
 /** What a write needs to go on and to end. */
 interface Writing {
@@ -96,9 +102,10 @@ export class Store {
       const data = await (await folder.getFileHandle("data")).getFile();
       // Something else has shortened it.
       if (data.size !== entry.bytes) throw new Error("incomplete");
-      await writeEntry(folder, { ...entry, used: new Date().toISOString() }).catch(() => {});
+      const write = (known: Provenance) => writeEntry(folder, { ...entry, ...known, used: new Date().toISOString() }).catch(() => {});
+      await write(entry);
       const open = (path: string, first: number, end: number, begin: number) => new Local(data.slice(first, end), path, begin);
-      return Object.assign(new Folder(entry.model, placesOf(entry.files)!, open), { release });
+      return Object.assign(new Folder(entry.model, placesOf(entry.files)!, open), { release, provenance: entry, confirm: write });
     } catch {
       release();
       return null;
@@ -175,12 +182,12 @@ class Write {
   }
 
   /** All is there: from here on the model is kept. */
-  async commit(manifest: string): Promise<void> {
+  async commit(manifest: string, provenance: Provenance): Promise<void> {
     const { keeper, folder, facts, release } = this.#place;
     const written = await keeper.finish(manifest);
     const { weights } = (JSON.parse(manifest) as { recipe: { weights: string } }).recipe;
     const now = new Date().toISOString();
-    await writeEntry(folder, { format: FORMAT, ...facts, weights, created: now, used: now, ...written });
+    await writeEntry(folder, { format: FORMAT, ...facts, ...provenance, weights, created: now, used: now, ...written });
     release();
   }
 
@@ -199,7 +206,8 @@ class Write {
   }
 }
 
-const factsOf = (key: string, { model, weights, bytes, created, used }: Entry): KeptModel => ({ key, model, weights, bytes, created, used });
+const factsOf = (key: string, { model, weights, bytes, verified, commit, created, used }: Entry): KeptModel =>
+  ({ key, model, weights, bytes, verified: verified === true, commit: commit ?? null, created, used });
 
 /** What a folder says of itself; null if it is not whole, or of a version that this one does not know. */
 async function readEntry(folder: FileSystemDirectoryHandle): Promise<Entry | null> {

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 
 use super::checked::Checked;
 use super::index::Index;
+use super::limits::MAX_HEADER_BYTES;
 use super::pack::Keeping;
-use super::safetensors::{Dtype, Header, MAX_HEADER_BYTES, TensorInfo};
+use super::safetensors::{Dtype, Header, TensorInfo};
 use super::source::{ByteStream, Folder, join};
 use crate::error::{Code, Error, Result};
 use crate::host::breathe;
@@ -224,7 +225,7 @@ impl<'a> Reader<'a> {
                 self.skip(&mut file, path, info).await?;
             }
         }
-        file.finish(path).await
+        file.finish(path, |sha256| folder.hashed(path, sha256)).await
     }
 
     async fn tensor(
