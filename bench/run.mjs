@@ -46,7 +46,7 @@ main(async () => {
 });
 
 async function native([first, second], { filter, models, size, device, limit }, file) {
-  const cargo = ["build", "--release", "--bin", "tintype"];
+  const cargo = ["build", "--locked", "--release", "--bin", "tintype"];
   await step("cargo", async () => {
     const { code, output } = await run("cargo", cargo);
     if (code !== 0) throw new Plain(output);

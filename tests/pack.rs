@@ -177,9 +177,23 @@ fn damaged_packs_are_refused() {
             fs::write(pack.join(path), &bytes[..bytes.len() / 2]).unwrap();
         })
     };
+    let swap = |path: &'static str| {
+        damaged(&|pack: &Path| {
+            let mut bytes = fs::read(pack.join(path)).unwrap();
+            let last = bytes.len() - 2;
+            bytes[last] ^= 1;
+            fs::write(pack.join(path), bytes).unwrap();
+        })
+    };
+    let listed = |path: &'static str| {
+        edit(&move |json| json["files"][path] = json["files"]["unet/config.json"].clone())
+    };
     let cases = [
         (cut(UNET), Code::Integrity, "chunk 0 of 1"),
         (cut("unet/config.json"), Code::Integrity, "unet/config.json is damaged"),
+        // As long as before.
+        (swap("unet/config.json"), Code::Integrity, "unet/config.json is damaged"),
+        (swap("tokenizer/merges.txt"), Code::Integrity, "tokenizer/merges.txt is damaged"),
         (damaged(&|pack| fs::remove_file(pack.join(UNET)).unwrap()), Code::NotFound, UNET),
         (
             damaged(&|pack| fs::remove_file(pack.join("tokenizer/vocab.json")).unwrap()),
@@ -192,11 +206,13 @@ fn damaged_packs_are_refused() {
         (edit(&|json| json["recipe"]["weights"] = json!("f16")), Code::InvalidModel, "wanted f16"),
         (edit(&|json| json["chunk"] = json!(1)), Code::InvalidModel, "chunk: wanted 8388608"),
         (edit(&|json| json["files"][UNET]["sha256"] = json!([])), Code::InvalidModel, UNET),
-        (
-            edit(&|json| json["files"]["../a"] = json["files"][UNET].clone()),
-            Code::InvalidModel,
-            "inside the pack",
-        ),
+        (listed("../a"), Code::InvalidModel, "inside the pack"),
+        (listed("unet/../../a"), Code::InvalidModel, "inside the pack"),
+        (listed("/a"), Code::InvalidModel, "inside the pack"),
+        // What another system takes for a separator or a drive.
+        (listed("..\\a"), Code::InvalidModel, "inside the pack"),
+        (listed("unet\\config.json"), Code::InvalidModel, "inside the pack"),
+        (listed("c:a"), Code::InvalidModel, "inside the pack"),
         (edit(&|json| drop(json["files"].as_object_mut().unwrap().remove(UNET))), Code::InvalidModel, UNET),
     ];
     for (e, code, words) in cases {

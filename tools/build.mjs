@@ -1,23 +1,27 @@
 // The npm package's files, in dist/: the modules for the browser, one for all and one with relaxed SIMD (cargo ->
-// wasm-bindgen -> wasm-opt -> dist/pkg/base and dist/pkg/relaxed), the built-in model as a pack in one file, and what
-// tsc makes of www/. What no input of has changed is left as it is.
+// wasm-bindgen -> wasm-opt -> dist/pkg/base and dist/pkg/relaxed), the notices of what is in them, the built-in model as a
+// pack in one file, what tsc makes of www/, and what made it all. What no input of has changed is left as it is. Nothing
+// of it tells where it was built, and two builds by the same tools are equal to the byte (tools/reproducible.mjs).
 //
 //   node tools/build.mjs [--force]
 
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { homedir, tmpdir } from "node:os";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { setFlagsFromString } from "node:v8";
 import { gzipSync } from "node:zlib";
 import * as find from "./find.mjs";
+import { notices } from "./notices.mjs";
 import { BUILD, setup } from "./setup.mjs";
 import { Plain, ROOT, main, must, say, step } from "./shell.mjs";
 
 export const DIST = join(ROOT, "dist");
 const PKG = join(DIST, "pkg");
 const STAMP = join(PKG, ".inputs");
+export const NOTICES = join(DIST, "THIRD-PARTY-NOTICES.txt");
+const TARGET = process.env.CARGO_TARGET_DIR ?? join(ROOT, "target");
 /** What each module needs of a browser: wasm's features beyond the compiler's own choice. */
 const THREADS = ["atomics", "bulk-memory", "mutable-globals", "simd128"];
 const MODULES = { base: THREADS, relaxed: [...THREADS, "relaxed-simd"] };
@@ -40,7 +44,7 @@ declare const builtin: {
 export default builtin;
 `;
 const MODEL_INPUTS = ["models/builtin", "src/weights/pack", "src/quant", "tools/build.mjs"];
-const INPUTS = ["src", "kernels", "build.rs", "Cargo.toml", "Cargo.lock", "tools/build.mjs"];
+const INPUTS = ["src", "kernels", "build.rs", "Cargo.toml", "Cargo.lock", "tools/build.mjs", "tools/find.mjs", "tools/notices.mjs"];
 
 /** Builds the modules if they are missing or older than what they are made of. `strict`: the compiler's warnings are errors. */
 export async function build({ force = false, install = false, strict = false } = {}) {
@@ -48,36 +52,59 @@ export async function build({ force = false, install = false, strict = false } =
   await modules({ force, strict });
   await bundle();
   await scripts();
+  await about();
 }
 
 async function modules({ force, strict }) {
   const { devDependencies } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8"));
   const inputs = `${hash(INPUTS)} binaryen ${devDependencies.binaryen}`;
-  if (!force && existsSync(STAMP) && readFileSync(STAMP, "utf8") === inputs) return;
+  if (!force && existsSync(NOTICES) && existsSync(STAMP) && readFileSync(STAMP, "utf8") === inputs) return;
   rmSync(PKG, { recursive: true, force: true });
+  const how = await find.wasmCargo();
+  const names = await renamed(how);
   for (const [name, features] of Object.entries(MODULES)) {
     const out = join(PKG, name);
     mkdirSync(out, { recursive: true });
-    const wasm = await step(`wasm ${name}: cargo`, () => cargo(features, strict));
+    how.env.CARGO_ENCODED_RUSTFLAGS = flags(features, names);
+    const wasm = await step(`wasm ${name}: cargo`, () => cargo(how, strict));
     await step(`wasm ${name}: wasm-bindgen`, () => bindgen(wasm, out));
     const sizes = await step(`wasm ${name}: wasm-opt`, () => optimise(join(out, "tintype_bg.wasm")));
     say(`wasm ${name}: ${kilobytes(sizes.raw)}, ${kilobytes(sizes.gzip)} gzipped`);
     if (sizes.gzip > MOST_BYTES) throw new Plain(`The module is larger than ${kilobytes(MOST_BYTES)} gzipped.`);
   }
+  // Of both modules: they differ in instructions alone.
+  writeFileSync(NOTICES, await step("notices", () => notices(how)));
   // Hashed before the build: an edit made while it ran is built the next time.
   writeFileSync(STAMP, inputs);
 }
 
-async function cargo(features, strict) {
-  const { program, args, env } = await find.wasmCargo();
-  const flags = [`-Ctarget-feature=${features.map((name) => `+${name}`)}`, ...LINK.map((arg) => `-Clink-arg=${arg}`)];
-  env.CARGO_ENCODED_RUSTFLAGS = flags.join("\x1f");
-  const output = await must("The wasm build", program, [...args, "--profile", "wasm"], { env });
+async function cargo({ program, args, env }, strict) {
+  const output = await must("The wasm build", program, args, { env });
   // Nothing else compiles the files for wasm alone; a flag would build all crates anew. The compiler warns of
   // the features too, but not at a place.
   if (strict && /^ *--> (src|build\.rs)/m.test(output)) throw new Plain(`The wasm build has warnings:\n${output}`);
-  const target = process.env.CARGO_TARGET_DIR ?? join(ROOT, "target");
-  return join(target, "wasm32-unknown-unknown/wasm/tintype.wasm");
+  return join(TARGET, "wasm32-unknown-unknown/wasm/tintype.wasm");
+}
+
+const flags = (features, names) =>
+  [`-Ctarget-feature=${features.map((name) => `+${name}`)}`, ...LINK.map((arg) => `-Clink-arg=${arg}`), ...names.map((name) => `--remap-path-prefix=${name}`)].join("\x1f");
+
+/**
+ * Other names for the places of this machine, [from=to], which messages of panics would tell: of what fits, the last one
+ * counts. Crates lie where cargo has put them, and the standard library's own where the compiler lies.
+ */
+async function renamed({ program, sysroot, env }) {
+  const output = await must("cargo metadata", program, ["metadata", "-q", "--locked", "--format-version=1"], { env });
+  const crates = JSON.parse(output).packages.filter(({ source }) => source !== null).map(({ manifest_path }) => dirname(dirname(manifest_path)));
+  const places = [
+    [homedir(), "home"],
+    [process.env.CARGO_HOME ?? join(homedir(), ".cargo"), "cargo"],
+    [join(sysroot, "lib/rustlib/src/rust"), "rust"],
+    [ROOT.replace(/[/\\]$/, ""), "tintype"],
+    [TARGET, "target"],
+    ...[...new Set(crates)].map((folder) => [folder, "crates"]),
+  ];
+  return places.map((place) => place.join("="));
 }
 
 async function bindgen(wasm, out) {
@@ -91,9 +118,10 @@ async function bundle() {
   if (existsSync(stamp) && readFileSync(stamp, "utf8") === inputs) return;
   mkdirSync(DIST, { recursive: true });
   const pack = mkdtempSync(join(tmpdir(), "tintype-pack-"));
-  await step("built-in model: the native command", () => must("The native build", "cargo", ["build", "-q", "--release"]));
-  const command = join(process.env.CARGO_TARGET_DIR ?? join(ROOT, "target"), "release/tintype");
-  await step("built-in model: tintype pack", () => must("Packing", command, ["pack", "--model", join(ROOT, "models/builtin"), "--weights", "q8", "--image-input", "--out", pack]));
+  await step("built-in model: the native command", () => must("The native build", "cargo", ["build", "-q", "--locked", "--release"]));
+  const command = join(TARGET, "release/tintype");
+  // By its path in the repository, where it is run: the pack says of what it was made.
+  await step("built-in model: tintype pack", () => must("Packing", command, ["pack", "--model", "models/builtin", "--weights", "q8", "--image-input", "--out", pack]));
   const paths = readdirSync(pack, { recursive: true }).filter((path) => statSync(join(pack, path)).isFile()).sort();
   const bytes = paths.map((path) => readFileSync(join(pack, path)));
   rmSync(pack, { recursive: true });
@@ -110,6 +138,16 @@ async function bundle() {
 async function scripts() {
   for (const name of readdirSync(DIST)) if (/\.(js|d\.ts)$/.test(name) && !name.startsWith("builtin.")) rmSync(join(DIST, name));
   await must("tsc", process.execPath, [join(ROOT, "node_modules/typescript/bin/tsc"), "-p", join(ROOT, "www")]);
+}
+
+/** What made it: who has these and the sources can make the same bytes. */
+async function about() {
+  const { version, devDependencies } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8"));
+  const { env } = await find.wasmCargo();
+  const rustc = await must("rustc", env.RUSTC, ["--version"]);
+  const { binaryen, typescript } = devDependencies;
+  const made = { tintype: version, rustc: rustc.trim(), "wasm-bindgen": find.locked("wasm-bindgen"), binaryen, typescript };
+  writeFileSync(join(DIST, "build.json"), `${JSON.stringify(made, null, 2)}\n`);
 }
 
 /** No feature flags: wasm-opt reads those the module uses, and with more it emits what browsers refuse. */

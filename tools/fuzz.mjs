@@ -21,7 +21,7 @@ main(async () => {
   if (!(Number(minutes) > 0)) throw new Plain(`--minutes: wanted a number above 0, found "${minutes}".`);
   const unknown = args.find((arg) => arg.startsWith("--"));
   if (unknown) throw new Plain(`${unknown}: wanted --minutes, --case or the names of targets.`);
-  const test = ["test", "-q", "--profile", "fuzz", "--test", "fuzz", "by_time", "--", "--ignored", "--nocapture"];
+  const test = ["test", "-q", "--locked", "--profile", "fuzz", "--test", "fuzz", "by_time", "--", "--ignored", "--nocapture"];
   const env = { FUZZ_MINUTES: minutes, FUZZ_TARGETS: args.join(" "), ...(one && { FUZZ_CASE: one }) };
   const { code } = await run("cargo", test, { env, show: true });
   if (code !== 0) process.exitCode = 1;

@@ -19,12 +19,12 @@ const TARGET = join(ROOT, "target/mutants/build");
 const CHECKS = {
   // `test FILTER`: the native tests whose names contain FILTER.
   test: ([filter]) => ({
-    build: ["cargo", ["test", "--profile", "mutants", "--no-run"]],
-    run: ["cargo", ["test", "--profile", "mutants", filter].filter(Boolean)],
+    build: ["cargo", ["test", "--locked", "--profile", "mutants", "--no-run"]],
+    run: ["cargo", ["test", "--locked", "--profile", "mutants", filter].filter(Boolean)],
   }),
   // `verify GLOB [option ...]`: the cases of tests/golden that match; on the adapter unless told otherwise.
   verify: ([glob, ...more]) => ({
-    build: ["cargo", ["build", "--profile", "mutants"]],
+    build: ["cargo", ["build", "--locked", "--profile", "mutants"]],
     run: [join(TARGET, "mutants/tintype"), ["verify", "tests/golden", "--filter", glob, ...(more.includes("--device") ? [] : ["--device", "gpu"]), ...more]],
   }),
   // `swiftshader GLOB`: the same on SwiftShader, which has kernels of its own.

@@ -74,7 +74,7 @@ async function bindgen() {
   if (await find.wasmBindgen()) return;
   const version = find.locked("wasm-bindgen");
   if (!version) throw new Plain("Cargo.lock does not name wasm-bindgen: run `cargo generate-lockfile`.");
-  const args = ["install", "wasm-bindgen-cli", "--version", version, "--no-default-features"];
+  const args = ["install", "wasm-bindgen-cli", "--locked", "--version", version, "--no-default-features"];
   args.push("--bin", "wasm-bindgen", "--root", join(ROOT, "target/tools"));
   await step(`set-up: wasm-bindgen ${version}`, () =>
     must("Building wasm-bindgen", "cargo", args, { env: { CARGO_PROFILE_RELEASE_OPT_LEVEL: "0" } }),

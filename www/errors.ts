@@ -2,7 +2,7 @@
 
 /** Stable words for what went wrong. */
 export type ErrorCode =
-  /** An option is out of its range, or contradicts another one. */
+  /** An option is out of its range, contradicts another one, or is none that there is. */
   | "invalid-option"
   /** What was given as a picture cannot be decoded or drawn. */
   | "invalid-image"
@@ -35,7 +35,7 @@ export type ErrorCode =
   | "device-lost"
   /** Another call goes on, and `busy` is "reject"; or "replace", and a later call has taken its place. */
   | "busy"
-  /** The generator was disposed of. */
+  /** The generator was disposed of, or the page has ended its worker. */
   | "disposed"
   /** A mistake of Tintype's own. The next call loads the model anew. */
   | "internal";

@@ -7,6 +7,7 @@ import { unlessAborted } from "./abort.js";
 import { TintypeError, invalid, type Warning } from "./errors.js";
 import { openCache } from "./kept.js";
 import { Log } from "./log.js";
+import { checkCreate, checkGenerate } from "./names.js";
 import { offer } from "./net.js";
 import { headersOf, nameOf, placeOf, settingsOf, type Settings } from "./options.js";
 import { pictureOf, textsOf, withPixels } from "./picture.js";
@@ -65,6 +66,7 @@ export class ImageGenerator implements AsyncDisposable {
 
   /** Loads a model. Rejects with a TintypeError, or with the signal's reason. */
   static async create(options: CreateOptions = {}): Promise<ImageGenerator> {
+    checkCreate("create", options);
     const { signal, onProgress } = options;
     signal?.throwIfAborted();
     const generator = new ImageGenerator(options, await settingsOf(options));
@@ -81,6 +83,7 @@ export class ImageGenerator implements AsyncDisposable {
   /** Whether a model can be had here, and whether it is kept. Nothing of it is fetched. */
   static async availability(options: CreateOptions = {}): Promise<Availability> {
     try {
+      checkCreate("availability", options);
       const settings = await settingsOf(options);
       return await ask<Availability>(options, "availability", settings);
     } catch (error) {
@@ -91,6 +94,7 @@ export class ImageGenerator implements AsyncDisposable {
 
   /** What a model needs, before any of its weights are fetched: of its files, the configurations are read. */
   static async estimate(options: EstimateOptions = {}): Promise<Estimate> {
+    checkCreate("estimate", options);
     const { fetch, worker, ...rest } = options;
     const { hub, baseUrl, model, ...plain } = rest;
     const { wasmUrl, ...place } = await placeOf(options);
@@ -130,6 +134,7 @@ export class ImageGenerator implements AsyncDisposable {
 
   /** Draws. Calls wait for one another, or as `busy` says. Rejects with a TintypeError, or with the signal's reason. */
   async generate(prompt: string, options: GenerateOptions = {}): Promise<Generated> {
+    checkGenerate(options);
     const { signal, busy = "queue", count = 1 } = options;
     signal?.throwIfAborted();
     if (this.#disposed) throw this.#disposed;

@@ -1,4 +1,5 @@
-// What browsers have in workers and TypeScript's library of pages lacks: files that are read and written at once.
+// What browsers have and TypeScript's library of pages lacks: files that are read and written at once, in workers, and
+// policies for scripts.
 
 interface FileSystemSyncAccessHandle {
   /** Bytes that were read; fewer than asked for at the end of the file. */
@@ -14,3 +15,10 @@ interface FileSystemSyncAccessHandle {
 interface FileSystemFileHandle {
   createSyncAccessHandle(): Promise<FileSystemSyncAccessHandle>;
 }
+
+interface ScriptPolicy {
+  createScriptURL(url: string): unknown;
+}
+
+/** Trusted Types, where there are any. */
+declare var trustedTypes: { createPolicy(name: string, rules: { createScriptURL(url: string): string }): ScriptPolicy } | undefined;

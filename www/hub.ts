@@ -50,7 +50,11 @@ export class Hub {
 
   /** The commit, or null of a mirror that has nothing but files. With no `tries` the first failure is thrown. */
   commit(tries?: number): Promise<string | null> {
-    return (this.#pinned ??= this.#pin(new Tries(tries)));
+    this.#pinned ??= this.#pin(new Tries(tries)).catch((error) => {
+      this.#pinned = undefined;
+      throw error;
+    });
+    return this.#pinned;
   }
 
   /** Whether it has told hashes. Known, as all that follows, once it has answered. */

@@ -14,6 +14,9 @@ type ReadFront = (from: number, to: number) => Uint8Array;
 type OpenRest = (at: number) => Promise<ModelFile | null>;
 type MakeRoom = (bytes: number) => Promise<void>;
 
+/** Of what is written beside the data. */
+export const FORMAT = 1;
+
 const DATA = "data";
 const PARTS = "parts.json";
 /** Pieces in which a kept file is read, into the same memory: as garbage it would not be collected in time. */
@@ -163,7 +166,7 @@ export class Keeper implements ModelKeeper {
   }
 
   #remember(): void {
-    const parts = { files: Object.fromEntries([...this.#earlier, ...this.#files]) };
+    const parts = { format: FORMAT, files: Object.fromEntries([...this.#earlier, ...this.#files]) };
     try {
       this.#parts.truncate(0);
       this.#parts.write(new TextEncoder().encode(JSON.stringify(parts)), { at: 0 });
@@ -253,6 +256,12 @@ export async function interrupted(folder: FileSystemDirectoryHandle): Promise<nu
   const parts = await partsOf(folder);
   if (parts.size === 0) return 0;
   return (await (await folder.getFileHandle(PARTS)).getFile()).lastModified;
+}
+
+/** Whether `folder` has what a newer version of Tintype has written, which only that can judge. */
+export async function isNewer(folder: FileSystemDirectoryHandle): Promise<boolean> {
+  const all = await Promise.all(["entry.json", PARTS].map((name) => json(folder, name)));
+  return all.some((said) => typeof said?.format === "number" && said.format > FORMAT);
 }
 
 /** Where files are; null for anything else. */

@@ -3,6 +3,7 @@
 import { describe, invalid } from "./errors.js";
 import { gather, isFiles } from "./files.js";
 import { named } from "./models.js";
+import { checkNames } from "./names.js";
 import type { HeadersByOrigin } from "./net.js";
 import type { Address, BundledModel, Component, CreateOptions, EstimateOptions, LoraSource } from "./types.js";
 
@@ -172,8 +173,7 @@ function folders(key: string, value: Address | Address[] | undefined): string[] 
 
 /** The folders of components, by name. */
 function components(value: CreateOptions["components"] = {}): Settings["components"] {
-  const unknown = Object.keys(value).find((name) => !(COMPONENTS as readonly string[]).includes(name));
-  if (unknown) throw invalid(`components: wanted ${COMPONENTS.join(", ")}, found ${unknown}`);
+  checkNames("components", value, COMPONENTS);
   return Object.fromEntries(Object.entries(value).map(([name, address]) => [name, folder(`components.${name}`, address).href]));
 }
 

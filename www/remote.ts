@@ -2,6 +2,7 @@
 
 import { TintypeError, describe, invalid, type ErrorCode } from "./errors.js";
 import { addressOf } from "./options.js";
+import { trusted, withTrust } from "./trusted.js";
 import type { CreateOptions } from "./types.js";
 
 /** What a service says on the way: a stage, the share of the whole call, and two numbers that the stage has. */
@@ -31,24 +32,34 @@ interface Message {
 }
 
 /** What messages go through; a worker, or a channel to the page's own thread. */
-type Channel = Pick<MessagePort, "postMessage" | "addEventListener">;
+type Channel = Pick<MessagePort, "postMessage" | "addEventListener" | "removeEventListener">;
+
+/** Of all calls of this page: a service may answer to a Remote that has ended. */
+let next = 1;
+
+/** By worker, what hears of it when the page ends it; null of one that it has ended. */
+const watched = new WeakMap<Worker, Set<() => void> | null>();
 
 export class Remote {
   #channel: Channel;
-  /** Ends the worker; nothing of one that is not ours, which is told instead. */
-  #terminate: (() => void) | null;
+  /** Frees the service: ends a worker of our own, and tells one that is not. */
+  #free: () => void;
   #calls = new Map<number, Call>();
-  #next = 1;
   #ended: TintypeError | null = null;
-
-  private constructor(channel: Channel, terminate: (() => void) | null) {
-    [this.#channel, this.#terminate] = [channel, terminate];
-    channel.addEventListener("message", ((event: MessageEvent<Message>) => this.#receive(event.data)) as unknown as EventListener);
+  #heard: Record<string, EventListener> = {
+    message: ((event: MessageEvent<Message>) => this.#receive(event.data)) as unknown as EventListener,
     // Before the first answer this means that the script or what it imports could not be loaded.
-    channel.addEventListener("error", (event: Event) => {
+    error: (event: Event) => {
       event.preventDefault();
       this.end(new TintypeError("internal", `the worker failed: ${(event as ErrorEvent).message ?? "it could not be loaded"}`));
-    });
+    },
+  };
+  #lost = () => this.end(new TintypeError("disposed", "the page has ended the worker"));
+
+  private constructor(channel: Channel, free: () => void) {
+    [this.#channel, this.#free] = [channel, free];
+    if (channel instanceof Worker) watch(channel).add(this.#lost);
+    for (const [type, listener] of Object.entries(this.#heard)) channel.addEventListener(type, listener);
   }
 
   /** Where `worker` says. */
@@ -59,12 +70,16 @@ export class Remote {
     if (worker === false) {
       const { serve } = await import("./service.js");
       const { port1, port2 } = new MessageChannel();
-      serve(port2);
+      serve(port2, () => port2.close());
       port2.start();
       port1.start();
-      return new Remote(port1, null);
+      return new Remote(port1, () => {
+        port1.postMessage({ op: "end" });
+        // What was sent arrives all the same.
+        port1.close();
+      });
     }
-    if (worker instanceof Worker) return new Remote(worker, null);
+    if (worker instanceof Worker) return new Remote(worker, () => worker.postMessage({ op: "end" }));
     const own = worker === true ? spawn() : typeof worker === "function" ? worker() : spawnAt(addressOf("worker", worker));
     if (!(own instanceof Worker)) throw invalid(`worker: wanted a function that makes a worker, it made ${describe(own)}`);
     return new Remote(own, () => own.terminate());
@@ -72,7 +87,7 @@ export class Remote {
 
   call<Result>(op: string, body: object, { listen, signal, transfer = [] }: { listen?: Listener; signal?: AbortSignal | undefined; transfer?: Transferable[] } = {}): Promise<Result> {
     if (this.#ended) return Promise.reject(this.#ended);
-    const id = this.#next++;
+    const id = next++;
     return new Promise<unknown>((resolve, reject) => {
       const call: Call = { resolve, reject, listen, done: () => signal?.removeEventListener("abort", cancel) };
       const cancel = () => {
@@ -95,8 +110,9 @@ export class Remote {
   end(error: TintypeError): void {
     if (this.#ended) return;
     this.#ended = error;
-    if (this.#terminate) this.#terminate();
-    else this.#channel.postMessage({ op: "end" });
+    for (const [type, listener] of Object.entries(this.#heard)) this.#channel.removeEventListener(type, listener);
+    if (this.#channel instanceof Worker) watched.get(this.#channel)?.delete(this.#lost);
+    this.#free();
     for (const call of this.#calls.values()) {
       call.done();
       call.reject(error);
@@ -126,19 +142,35 @@ export class Remote {
   }
 }
 
+/** Who hears of it when the page ends this worker, of which browsers tell nobody. */
+function watch(worker: Worker): Set<() => void> {
+  const known = watched.get(worker);
+  if (known === null) throw new TintypeError("disposed", "worker: wanted one that runs, found one that the page has ended");
+  if (known) return known;
+  const all = new Set<() => void>();
+  const { terminate } = worker;
+  worker.terminate = () => {
+    watched.set(worker, null);
+    terminate.call(worker);
+    for (const lost of all) lost();
+  };
+  watched.set(worker, all);
+  return all;
+}
+
 /** The package's own worker. Bundlers look for these very words. */
 function spawn(): Worker {
   const here = import.meta.url;
   // A page of another origin, as with a CDN, may not start that script, but one that imports it.
   if (/^https?:/.test(here) && new URL(here).origin !== globalThis.location.origin) return spawnAt(new URL(here.replace(/[^/]*$/, "worker.js")));
-  return new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
+  return withTrust(() => new Worker(new URL("./worker.js", import.meta.url), { type: "module" }));
 }
 
 function spawnAt(url: URL): Worker {
-  if (url.origin === globalThis.location.origin || url.protocol === "blob:") return new Worker(url, { type: "module" });
+  if (url.origin === globalThis.location.origin || url.protocol === "blob:") return new Worker(trusted(url), { type: "module" });
   const script = new Blob([`import ${JSON.stringify(url.href)};`], { type: "text/javascript" });
   // Not revoked: the worker's threads run the same script.
-  return new Worker(URL.createObjectURL(script), { type: "module" });
+  return new Worker(trusted(URL.createObjectURL(script)), { type: "module" });
 }
 
 declare const WorkerGlobalScope: unknown;

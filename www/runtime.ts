@@ -3,6 +3,7 @@
 
 import initBase, * as base from "./pkg/base/tintype.js";
 import initRelaxed, * as relaxed from "./pkg/relaxed/tintype.js";
+import { trusted } from "./trusted.js";
 
 /** The module's own types are in its folder; those who use it know what they pass. */
 export type Module = typeof base;
@@ -108,7 +109,7 @@ export async function gather(module: WebAssembly.Module, memory: WebAssembly.Mem
 
 /** A worker of this same file, or null if it does not come up. */
 function thread(module: WebAssembly.Module, memory: WebAssembly.Memory): Promise<Worker | null> {
-  const worker = new Worker(location.href, { type: isModule() ? "module" : "classic", name: THREAD });
+  const worker = new Worker(trusted(location.href), { type: isModule() ? "module" : "classic", name: THREAD });
   // This worker waits for its threads without listening: that one broke is told to the page itself.
   const { port1, port2 } = new MessageChannel();
   (self as unknown as MessagePort).postMessage({ port: port1 }, [port1]);
@@ -132,7 +133,7 @@ function thread(module: WebAssembly.Module, memory: WebAssembly.Memory): Promise
 function isModule(): boolean {
   try {
     // An empty script. Without an address Firefox refuses it to no worker.
-    (self as unknown as { importScripts(url: string): void }).importScripts("data:text/javascript,");
+    (self as unknown as { importScripts(url: string): void }).importScripts(trusted("data:text/javascript,"));
     return false;
   } catch (error) {
     // A policy may refuse it as well, in other words.

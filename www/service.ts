@@ -3,13 +3,13 @@
 // { id, news } on the way, { fatal } when the module itself broke, and { port }, on which a thread says that it broke.
 
 import { Bundle } from "./bundle.js";
-import { loadKept, whetherKept, type Facts, type Loaded } from "./cache.js";
+import { FALLBACKS, loadKept, whetherKept, type Facts, type Loaded, type Stored } from "./cache.js";
 import { rest } from "./download.js";
 import type { Warning } from "./errors.js";
 import { Files } from "./files.js";
 import type { ModelFolder, ModelKeeper } from "./folder.js";
 import { Hub } from "./hub.js";
-import { Net, borrow, type Failure } from "./net.js";
+import { Net, borrow, type Failure, type HeadersByOrigin } from "./net.js";
 import type { FileBeside, Settings } from "./options.js";
 import type { News, Pixels } from "./remote.js";
 import { gather, internal, knownAdapter, load, release, type Generator } from "./runtime.js";
@@ -33,22 +33,23 @@ interface Asked {
   body: never;
 }
 
-/** Serves what comes through `port`. */
-export function serve(port: Port): void {
-  const service = new Service(port);
+/** Serves what comes through `port`, until its end, of which `ended` hears. */
+export function serve(port: Port, ended: () => void = () => {}): void {
+  const service = new Service(port, ended);
   port.addEventListener("message", ((event: MessageEvent) => service.receive(event.data)) as unknown as EventListener);
 }
 
 class Service {
   #port: Port;
+  #ended: () => void;
   #generator: Generator | null = null;
   /** The call that the module is busy with. A page sends one at a time. */
   #current: number | null = null;
   /** Ends the requests of a load. */
   #abort = new AbortController();
 
-  constructor(port: Port) {
-    this.#port = port;
+  constructor(port: Port, ended: () => void) {
+    [this.#port, this.#ended] = [port, ended];
   }
 
   async receive({ id, op, body }: Asked): Promise<void> {
@@ -80,26 +81,31 @@ class Service {
   async #create(body: Body, news: Show): Promise<object> {
     this.#free();
     const { signal } = (this.#abort = new AbortController());
-    const net = this.#net(body.base, body.headers, body.fetch, signal);
+    const net = this.#net(body.headers, body.fetch, signal);
     const tell: Tell = (stage, fraction, a, b) => news({ stage, fraction, a, b });
-    // Before the GPU's memory is too small, smaller weights are tried where nobody said how they are stored, and then to do
-    // with less of it.
-    const { weights = "auto" } = body;
-    const formats = weights === "auto" ? [weights, "q8", "q4"] : [weights];
-    const attempts = [...formats.map((weights) => ({ weights, lean: false })), { weights: formats.at(-1), lean: true }];
+    const { weights: asked = "auto", offline } = body;
+    let attempts = attemptsOf(asked, offline);
+    let tooLarge: unknown = null;
     const warnings: Warning[] = [];
-    for (const [at, { weights, lean }] of attempts.entries()) {
+    for (;;) {
+      const { weights, lean } = attempts.shift()!;
       try {
-        const loaded = await this.#loadAs({ ...body, weights, lean }, net, tell, signal);
+        const loaded = await this.#loadAs({ ...body, weights, lean }, net, tell, signal, weights !== asked);
         warnings.push(...loaded.warnings, ...loaded.generator.warnings());
         this.#generator = loaded.generator;
         break;
       } catch (error) {
-        const { code, message } = error as Failure;
-        const next = attempts[at + 1];
-        if (code !== "out-of-memory" || !next || signal.aborted) throw error;
+        const { code, message, stored = weights } = error as Stored;
+        const isLarge = code === "out-of-memory";
+        // Of smaller weights there may be none on this device.
+        const isAbsent = code === "offline" && tooLarge !== null;
+        if (isLarge) attempts = attempts.filter((next) => next.lean || rank(next.weights) > rank(stored));
+        const [next] = attempts;
+        if (!(isLarge || isAbsent) || !next || signal.aborted) throw isAbsent ? tooLarge : error;
+        if (isAbsent) continue;
+        tooLarge = error;
         const instead = next.lean ? "less was tried on it" : `${next.weights} was tried`;
-        warnings.push({ code: "memory", message: `the device had too little memory for weights as ${weights}, ${instead}: ${message}` });
+        warnings.push({ code: "memory", message: `the device had too little memory for weights as ${stored}, ${instead}: ${message}` });
       } finally {
         rest();
       }
@@ -108,7 +114,7 @@ class Service {
     return { device: this.#generator!.device(), adapter: this.#generator!.adapter(), weights: this.#generator!.weights(), warnings };
   }
 
-  async #loadAs({ base, repository, hashes, files, bundled, components, headers, fetch, cache, offline, wasmUrl, ...options }: Body, net: Net, tell: Tell, signal: AbortSignal): Promise<Loaded> {
+  async #loadAs({ base, repository, hashes, files, bundled, components, headers, fetch, cache, offline, wasmUrl, ...options }: Body, net: Net, tell: Tell, signal: AbortSignal, instead: boolean): Promise<Loaded> {
     const additions: Record<string, unknown> = {};
     for (const key of ["controls", "adapters", "ipAdapter", "safetyChecker"]) {
       additions[key] = (options[key] as string[]).map((address) => new Source(address, { net }));
@@ -132,11 +138,20 @@ class Service {
       }
       // Other scales of LoRAs are merged into the model's own weights.
       const keep = (options.loras as unknown[]).length > 0;
-      const source = folderOf({ base, repository, hashes, files }, { keep, components, net });
-      if (!cache && !offline) return { generator: await make(source, tell), warnings: [] };
+      const hub = repository ? new Hub(repository, net) : null;
+      const source = files ? new Files(files) : new Source(base!, { keep, components, net, hashes, hub, digest: cache });
+      const doubts = (): Warning[] => {
+        const verified = hashes ? "only what the list of models has hashes of" : "nothing";
+        return hub?.silence ? [{ code: "unverified", message: `${verified} could be verified of ${base}: ${hub.silence}` }] : [];
+      };
+      if (!cache && !offline) return { generator: await make(source, tell), warnings: doubts() };
       const load = (folder: ModelFolder, keeper: ModelKeeper | undefined, kept: boolean) =>
         make(folder, kept ? (stage, ...rest) => tell(verified(stage), ...rest) : tell, keeper);
-      return await loadKept({ facts: factsOf(base!, options), source, offline, load });
+      const digests = source instanceof Source ? source.digests : new Map();
+      const loaded = await loadKept({ facts: factsOf(base!, options), source, hub, digests, offline, instead, load });
+      // What is kept has its own.
+      const told = loaded.warnings.some(({ code }) => code === "unverified");
+      return { ...loaded, warnings: [...loaded.warnings, ...(told ? [] : doubts())] };
     } catch (error) {
       throw (error as Failure).code === "no-adapter" && !known ? noAdapter() : error;
     }
@@ -150,9 +165,9 @@ class Service {
   }
 
   async #estimate({ base, repository, hashes, files, bundled, headers, fetch, wasmUrl, ...options }: Body): Promise<object> {
-    const net = this.#net(base, headers ?? {}, fetch, this.#abort.signal);
+    const net = this.#net(headers, fetch, this.#abort.signal);
     const { estimate } = await load(this.fatal, wasmUrl);
-    const source = bundled ? new Bundle(bundled, net) : folderOf({ base, repository, hashes, files }, { net });
+    const source = bundled ? new Bundle(bundled, net) : files ? new Files(files) : new Source(base!, { net, hashes, hub: repository ? new Hub(repository, net) : null });
     if (source instanceof Bundle) await source.fetch(() => {});
     return estimate(source, { ...options, memoryGuess });
   }
@@ -168,8 +183,8 @@ class Service {
     return { state: kept === "yes" ? "available" : kept === "written" ? "downloading" : "downloadable", ...where };
   }
 
-  #net(base: string | undefined, headers: Record<string, string>, fetch: MessagePort | undefined, signal: AbortSignal): Net {
-    return new Net({ headers, origin: base === undefined ? null : new URL(base).origin, fetch: fetch ? borrow(fetch) : null, signal });
+  #net(headers: HeadersByOrigin, fetch: MessagePort | undefined, signal: AbortSignal): Net {
+    return new Net({ headers, fetch: fetch ? borrow(fetch) : null, signal });
   }
 
   #end(): void {
@@ -180,6 +195,7 @@ class Service {
       if (this.#current !== null) return void setTimeout(free, 10);
       this.#free();
       release(this.fatal);
+      this.#ended();
     };
     free();
   }
@@ -190,14 +206,28 @@ class Service {
   }
 }
 
-/** The model's own folder. */
-const folderOf = ({ base, repository, hashes, files }: Pick<Settings, "base" | "repository" | "hashes" | "files">, { net, ...options }: { net: Net; keep?: boolean; components?: Settings["components"] }): ModelFolder =>
-  files ? new Files(files) : new Source(base!, { ...options, net, hashes, hub: repository ? new Hub(repository, net) : null });
-
 /** What tells the kept model of a load from others. */
 function factsOf(model: string, { weights = "auto", decoderWeights, imageInput, memory, width, height }: Record<string, unknown>): Facts {
-  return { model, weights, decoderWeights, imageInput, memory, width, height };
+  return { model, weights: weights as string, decoderWeights, imageInput, memory, width, height };
 }
+
+/** How a load may store weights, and whether it does with less of the device's memory. */
+interface Attempt {
+  weights: string;
+  lean: boolean;
+}
+
+/**
+ * What is tried in turn while the device has too little memory: smaller weights, where nobody said how they are stored, and
+ * then to do with less of it.
+ */
+function attemptsOf(asked: string, offline: boolean): Attempt[] {
+  const formats = asked === "auto" ? [asked, ...FALLBACKS] : [asked];
+  return [...formats.map((weights) => ({ weights, lean: false })), { weights: offline ? asked : formats.at(-1)!, lean: true }];
+}
+
+/** Larger for smaller weights. */
+const rank = (weights: string) => FALLBACKS.indexOf(weights);
 
 /** What is here already is not downloaded, but looked at. */
 const verified = (stage: string) => (stage === "download" ? "verify" : stage);

@@ -1,15 +1,14 @@
 // Models that are kept on this device, as packs in the origin's private files. A model is a folder with two files:
 // `data`, all files of its pack one after the other, and `entry.json`, which says where each is and is written last.
-// Without it, what is there is the rest of a write that was interrupted, and is never used unverified.
+// Without it, what is there is the rest of a write that was interrupted, and is never used unverified. What a newer version
+// of Tintype has written is neither read nor changed, and goes only when all is cleared.
 
 import { Local } from "./files.js";
 import type { Digests } from "./hub.js";
-import { Folder, Keeper, interrupted, json, partsOf, placesOf, type Place } from "./keeper.js";
+import { FORMAT, Folder, Keeper, interrupted, isNewer, json, partsOf, placesOf, type Place } from "./keeper.js";
 import type { KeptModel } from "./types.js";
 
 const ROOT = "tintype";
-/** Of the format of `entry.json`. */
-const FORMAT = 1;
 /** An interrupted load may go on for so long, in milliseconds; then what it has left is removed. */
 const DAY = 24 * 60 * 60 * 1000;
 const lock = (key: string) => `tintype ${key}`;
@@ -17,6 +16,8 @@ const lock = (key: string) => `tintype ${key}`;
 /** What `entry.json` says. */
 interface Entry extends Omit<KeptModel, "key"> {
   format: number;
+  /** Whether it took the place of "auto" weights that were too large for the device. */
+  instead?: boolean;
   files: Record<string, Place>;
   /** Of the files that it was made of, where nobody has told what they should be. */
   digests?: Record<string, Digests>;
@@ -27,14 +28,24 @@ export type Provenance = Pick<Entry, "verified" | "commit" | "digests">;
 
 /** Lets go of a lock. */
 type Release = () => void;
+/** The rest of what is kept of a model beside its files. `confirm` says what came to be known of them. */
+interface About {
+  weights: string;
+  provenance: Provenance;
+  confirm(provenance: Provenance): Promise<void>;
+  release: Release;
+}
 /** A kept model: it is not removed before it is released. */
-export type Kept = Folder & { release: Release; provenance: Provenance; confirm(known: Provenance): Promise<void> };
+export type Kept = Folder & About;
+
+/** What is told of a model beforehand. */
+type Facts = Pick<Entry, "model" | "instead">;
 
 /** What a write needs to go on and to end. */
 interface Writing {
   keeper: Keeper;
   folder: FileSystemDirectoryHandle;
-  facts: Pick<KeptModel, "model">;
+  facts: Facts;
   release: Release;
   remove(): Promise<void>;
 }
@@ -82,6 +93,19 @@ export class Store {
     for (const [key] of await this.#folders()) await this.delete(key);
   }
 
+  /** Whether a model is kept, or is kept `instead` of "auto" weights. */
+  async has(key: string, instead = false): Promise<boolean> {
+    const folder = await this.#root.getDirectoryHandle(key).catch(() => null);
+    const entry = folder && (await readEntry(folder));
+    return entry !== null && (!instead || entry.instead === true);
+  }
+
+  /** Whether a newer version of Tintype keeps something there. */
+  async isNewer(key: string): Promise<boolean> {
+    const folder = await this.#root.getDirectoryHandle(key).catch(() => null);
+    return folder !== null && isNewer(folder);
+  }
+
   /** Whether a model is kept; `written` while some tab writes it. */
   async state(key: string): Promise<"yes" | "written" | "no"> {
     const folder = await this.#root.getDirectoryHandle(key).catch(() => null);
@@ -91,8 +115,11 @@ export class Store {
     return held.some(({ name, mode }) => name === lock(key) && mode === "exclusive") ? "written" : "no";
   }
 
-  /** A kept model, as a folder that the module reads, or null. It is not removed before `release()`. */
-  async find(key: string): Promise<Kept | null> {
+  /**
+   * A kept model, as a folder that the module reads, or null. It is not removed before `release()`. From now on it is kept
+   * `instead` of "auto" weights if that is said.
+   */
+  async find(key: string, instead = false): Promise<Kept | null> {
     const release = await hold(key, "shared");
     if (!release) return null;
     try {
@@ -102,22 +129,24 @@ export class Store {
       const data = await (await folder.getFileHandle("data")).getFile();
       // Something else has shortened it.
       if (data.size !== entry.bytes) throw new Error("incomplete");
-      const write = (known: Provenance) => writeEntry(folder, { ...entry, ...known, used: new Date().toISOString() }).catch(() => {});
-      await write(entry);
+      const now = { ...entry, ...(instead && { instead }), used: new Date().toISOString() };
+      const confirm = (provenance?: Provenance) => writeEntry(folder, { ...now, ...provenance }).catch(() => {});
+      await confirm();
       const open = (path: string, first: number, end: number, begin: number) => new Local(data.slice(first, end), path, begin);
-      return Object.assign(new Folder(entry.model, placesOf(entry.files)!, open), { release, provenance: entry, confirm: write });
+      return Object.assign(new Folder(entry.model, placesOf(entry.files)!, open), { weights: entry.weights, provenance: entry, confirm, release });
     } catch {
       release();
       return null;
     }
   }
 
-  /** Writes a model, as Write says, or null while another tab writes or reads it. */
-  async keeper(key: string, facts: Pick<KeptModel, "model">): Promise<Write | null> {
+  /** Writes a model, as Write says, or null while another tab writes or reads it, or where a newer version has one. */
+  async keeper(key: string, facts: Facts): Promise<Write | null> {
     const release = await own(key);
     if (!release) return null;
     try {
       const folder = await this.#root.getDirectoryHandle(key, { create: true });
+      if (await isNewer(folder)) throw new Error("not ours");
       const damaged = await readEntry(folder);
       const earlier = damaged ? placesOf(damaged.files)! : await partsOf(folder);
       // What was kept is replaced.
@@ -133,10 +162,10 @@ export class Store {
   /** Removes what interrupted writes have left longer ago than `age` milliseconds. */
   async sweep(age = DAY): Promise<void> {
     for (const [key, folder] of await this.#folders()) {
-      if (await readEntry(folder)) continue;
+      if ((await readEntry(folder)) || (await isNewer(folder))) continue;
       await exclusively(await hold(key, "exclusive"), async () => {
         // Another tab may have ended its write just now.
-        if ((await readEntry(folder)) || Date.now() - (await interrupted(folder)) < age) return;
+        if ((await readEntry(folder)) || (await isNewer(folder)) || Date.now() - (await interrupted(folder)) < age) return;
         await this.#remove(key);
       });
     }

@@ -49,8 +49,12 @@ export interface CreateOptions {
   /**
    * Where the work is done. True (the default): in a worker that is made for it. An address: in a worker of that script,
    * a copy of `tintype/worker`, for pages whose bundler does not copy it. A worker of that script, or a function that
-   * makes one: in that one; one that is passed as it is serves one generator and is not ended. False: on the page's own
-   * thread, which then stands still at times; nothing is kept on the device.
+   * makes one: in that one; one that is passed as it is serves one generator and is not ended. A page that ends it itself
+   * ends its calls with code "disposed". False: on the page's own thread, which then stands still at times; nothing is kept
+   * on the device, and nothing is left of it after `dispose`.
+   *
+   * Under the policy `require-trusted-types-for 'script'` workers are started through a Trusted Types policy that is called
+   * `tintype`: such a page allows it with `trusted-types tintype`.
    */
   worker?: boolean | Address | Worker | (() => Worker);
   /** What is written to the console; by default nothing. */
@@ -59,7 +63,8 @@ export interface CreateOptions {
    * Whether the model is kept on this device once it was loaded, as a pack in the origin's private files, and loaded from
    * there: by default repositories. The files behind other addresses may change, and what is kept does not
    * follow them. What is changed by LoRAs, a single file or `components` is not kept.
-   * Failing to keep it is never an error: see `warnings`. Where there is no room, models that were not used for longest
+   * Failing to keep it is never an error: see `warnings`. Where the device had too little memory for weights as "auto", the
+   * smaller ones that took their place are kept, and found the next time. Where there is no room, models that were not used for longest
    * are removed. A pack whose loading was interrupted goes on where it was, for a day.
    */
   cache?: boolean;
@@ -313,7 +318,10 @@ export interface NamedModel {
   readonly size: number;
 }
 
-/** What is kept of models on this device. Where the browser keeps nothing, there is nothing. */
+/**
+ * What is kept of models on this device. Where the browser keeps nothing, there is nothing. What a newer version of Tintype
+ * keeps, on a page that has several, is left alone and not listed.
+ */
 export interface Cache {
   /** The one that was used last first. */
   list(): Promise<KeptModel[]>;
@@ -321,7 +329,7 @@ export interface Cache {
   size(): Promise<number>;
   /** Removes one by its `key`; resolves to false if it is being loaded or written. */
   delete(key: string): Promise<boolean>;
-  /** Removes all that are not being loaded or written. */
+  /** Removes all that are not being loaded or written, those of other versions of Tintype too. */
   clear(): Promise<void>;
   /** Asks the browser not to remove them when the disk is full; whether it agreed. */
   persist(): Promise<boolean>;

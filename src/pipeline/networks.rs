@@ -1,7 +1,7 @@
 //! The U-Net of a model and the networks that work with it, in one plan.
 
 use crate::error::{Error, Result};
-use crate::model::config::{ControlNetConfig, T2iAdapterConfig, UnetConfig};
+use crate::model::config::{ControlNetConfig, T2iAdapterConfig, TextTime, UnetConfig};
 use crate::model::controlnet::ControlNet;
 use crate::model::ip_adapter::IpAdapter;
 use crate::model::t2i_adapter::T2iAdapter;
@@ -52,21 +52,23 @@ impl Networks {
     /// Whether a ControlNet was made for such a U-Net.
     pub fn check_control(&self, control: &ControlNetConfig) -> Result<()> {
         let (unet, copy) = (&self.config, &control.encoder);
-        let numbers =
-            |c: &UnetConfig| (c.block_out_channels.clone(), c.layers_per_block, c.down_blocks.clone());
+        let blocks = |c: &UnetConfig| {
+            let kinds: Vec<&str> = c.down_blocks.iter().map(|kind| kind.names[0]).collect();
+            format!("{:?}, {} layers of {}", c.block_out_channels, c.layers_per_block, kinds.join(", "))
+        };
+        let added = |c: &UnetConfig| {
+            let numbers = |t: &TextTime| format!("{}, of them {} of each size", t.inputs, t.size_features);
+            c.text_time.as_ref().map_or("none".to_owned(), numbers)
+        };
         for (key, wanted, found) in [
-            (
-                "block_out_channels and the blocks",
-                format!("{:?}", numbers(unet)),
-                format!("{:?}", numbers(copy)),
-            ),
+            ("block_out_channels and the blocks", blocks(unet), blocks(copy)),
             (
                 "cross_attention_dim",
                 unet.cross_attention_dim.to_string(),
                 copy.cross_attention_dim.to_string(),
             ),
             ("in_channels", unet.out_channels.to_string(), copy.in_channels.to_string()),
-            ("text_time", format!("{:?}", unet.text_time), format!("{:?}", copy.text_time)),
+            ("numbers of pooled text and sizes", added(unet), added(copy)),
         ] {
             if wanted != found {
                 return Err(Error::model(format!(

@@ -189,6 +189,23 @@ mod tests {
     }
 
     #[test]
+    fn tiles_that_are_not_square_fade_along_each_axis_by_their_own_side() {
+        // Tiles of 8 x 16, and of 16 x 8: a quarter of the longer side is common to neighbours.
+        for (size, step) in [([8, 28], 1), ([28, 8], 8)] {
+            let tiles = Tiles::new(size, 16);
+            assert_eq!(tiles.count(), 2);
+            let mut mosaic = Mosaic::new(&tiles, 1);
+            (0..2).for_each(|i| mosaic.lay(i, &[i as f32; 8 * 16 * 3]));
+            let picture = mosaic.finish();
+            let wanted = [vec![0.0; 12], vec![0.125, 0.375, 0.625, 0.875], vec![1.0; 12]].concat();
+            for line in 0..8 {
+                let at = |i: usize| picture[3 * if step == 1 { line * 28 + i } else { i * step + line }];
+                assert_eq!((0..28).map(at).collect::<Vec<f32>>(), wanted, "{size:?}, line {line}");
+            }
+        }
+    }
+
+    #[test]
     fn the_whole_comes_first_where_there_is_room() {
         let sides = |size, short| Tiles::choices(size, short).iter().map(|t| t.tile).collect::<Vec<_>>();
         assert_eq!(sides([128, 96], false), [[128, 96], [64, 64], [32, 32]]);

@@ -1,11 +1,15 @@
 //! What a caller asks for, as the pipeline takes it.
 
 use js_sys::{Array, Reflect, Uint8ClampedArray};
+use serde_json::Value;
 use wasm_bindgen::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::image::Picture;
 use crate::pipeline::{ControlInput, Pipeline, Request, Safety, Seeds, Sizes};
+
+/// Items of a list that a message has.
+const MOST_SHOWN: usize = 8;
 
 /// The seed and the request.
 pub(super) fn request(pipeline: &Pipeline, options: &Options) -> Result<(u64, Request)> {
@@ -154,6 +158,33 @@ impl Options {
 }
 
 pub(super) fn wrong(key: &str, wanted: &str, found: &JsValue) -> Error {
-    let found = found.as_f64().map_or_else(|| format!("{found:?}"), |n| n.to_string());
-    Error::option(format!("{key}: wanted {wanted}, found {found}"))
+    Error::option(format!("{key}: wanted {wanted}, found {}", shown(found)))
+}
+
+/// A value as JavaScript writes it; of a list its items, of another object what it is.
+pub(super) fn shown(value: &JsValue) -> String {
+    if Array::is_array(value) {
+        let items: Vec<String> =
+            Array::from(value).iter().take(MOST_SHOWN).map(|item| plain(&item)).collect();
+        return format!("[{}]", items.join(", "));
+    }
+    plain(value)
+}
+
+fn plain(value: &JsValue) -> String {
+    if let Some(text) = value.as_string() {
+        return Value::from(text).to_string();
+    }
+    if value.is_object() {
+        let class = Reflect::get(value, &"constructor".into()).and_then(|c| Reflect::get(&c, &"name".into()));
+        return class.ok().and_then(|name| name.as_string()).unwrap_or_else(|| "an object".to_owned());
+    }
+    format!("{}{}", text_of(value), if value.is_bigint() { "n" } else { "" })
+}
+
+#[wasm_bindgen]
+extern "C" {
+    /// JavaScript's own `String(value)`, which only objects can make fail.
+    #[wasm_bindgen(js_name = String)]
+    fn text_of(value: &JsValue) -> String;
 }

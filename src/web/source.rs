@@ -3,7 +3,7 @@
 use js_sys::{Array, Reflect, Uint8Array};
 use wasm_bindgen::prelude::*;
 
-use super::request::Options;
+use super::request::{Options, shown};
 use crate::error::{Code, Error, Result};
 use crate::pipeline::{Additions, FileIn};
 use crate::weights::{ByteStream, Folder, Keep, Recorded};
@@ -155,8 +155,7 @@ extern "C" {
 fn failed(error: JsValue) -> Error {
     let text = |key: &str| Reflect::get(&error, &key.into()).ok().and_then(|value| value.as_string());
     let code = text("code").and_then(|word| Code::parse(&word)).unwrap_or(Code::Network);
-    let message = text("message").or_else(|| error.as_string());
-    Error::new(code, message.unwrap_or_else(|| "a file could not be read, and nothing says why".to_owned()))
+    Error::new(code, text("message").unwrap_or_else(|| shown(&error)))
 }
 
 impl Folder for Source {

@@ -40,7 +40,7 @@ main(async () => {
   const named = GROUPS.filter((group) => words.every((word) => nameOf(group).split(" ").includes(word)));
   if (named.length === 0) throw new Plain(`No group has all of "${words.join(" ")}". Groups: ${GROUPS.map(nameOf).join(", ")}.`);
   await setup(TEST, { install: args.includes("--install") });
-  await must("The native build", "cargo", ["build", "-q", "--release"]);
+  await must("The native build", "cargo", ["build", "-q", "--locked", "--release"]);
   await build();
   mkdirSync(OUT, { recursive: true });
   const stamp = built();

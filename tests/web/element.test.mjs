@@ -400,3 +400,17 @@ test("a page with a strict Content-Security-Policy, which is one line", { timeou
   assert.deepEqual(found, { state: "ready", painted: 255, display: "block", styles: 0 });
   assert.deepEqual(complaints.filter(isGrave), []);
 });
+
+test("a blank number is none", { timeout: 60_000 }, async (t) => {
+  const { page } = await stage(t);
+  const found = await page.evaluate(async ([prompt, model]) => {
+    const blank = { seed: "", steps: " ", width: "\t", height: "\n", guidance: "  " };
+    // Nothing would be drawn with no steps, or in no pixels.
+    const element = window.add({ prompt, model, ...blank, width: "32", height: "32" });
+    await element.end;
+    const read = document.createElement("tintype-image");
+    for (const [name, value] of Object.entries(blank)) read.setAttribute(name, value);
+    return { state: element.state, error: window.look(element).error, steps: element.picture?.steps > 0, read: Object.keys(blank).map((name) => read[name]) };
+  }, [PROMPT, MODEL]);
+  assert.deepEqual(found, { state: "ready", error: "", steps: true, read: [null, null, null, null, null] });
+});

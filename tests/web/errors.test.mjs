@@ -61,6 +61,93 @@ const OPTIONS = [
   [{ loras: "/nowhere.safetensors" }, "not-found", "nowhere.safetensors"],
 ];
 
+/** Options that there are not: which call, the options, and the sentence. */
+const UNKNOWN = [
+  ["create", { wieghts: "q8" }, 'create: there is no option "wieghts", did you mean weights?'],
+  ["create", { Weights: "q8" }, 'create: there is no option "Weights", did you mean weights?'],
+  ["create", { "wasm-url": "/a.wasm" }, 'create: there is no option "wasm-url", did you mean wasmUrl?'],
+  ["create", { steps: 4 }, 'create: there is no option "steps", it is one of generate'],
+  ["create", { quantisation: "q8" }, 'create: there is no option "quantisation", there are model,'],
+  ["create", { loras: { source: "/a.safetensors", weight: 0.5 } }, 'loras: there is no option "weight", there are source, scale'],
+  ["create", { loras: ["/a.safetensors", { source: "/a.safetensors", scal: 0.5 }] }, 'loras: there is no option "scal", did you mean scale?'],
+  ["create", { embeddings: { source: "/a.safetensors", scale: 0.5 } }, 'embeddings: there is no option "scale"'],
+  ["create", { wasmUrl: { base: "/a.wasm", relaxd: "/b.wasm" } }, 'wasmUrl: there is no option "relaxd", did you mean relaxed?'],
+  ["create", { components: { une: "/a/" } }, 'components: there is no option "une", did you mean unet?'],
+  ["create", "builtin", "create: wanted an object of options, found builtin"],
+  ["create", null, "create: wanted an object of options, found null"],
+  ["estimate", { memroy: 5 }, 'estimate: there is no option "memroy", did you mean memory?'],
+  ["availability", { ofline: true }, 'availability: there is no option "ofline", did you mean offline?'],
+  ["generate", { negativeprompt: "blurry" }, 'generate: there is no option "negativeprompt", did you mean negativePrompt?'],
+  ["generate", { step: 1 }, 'generate: there is no option "step", did you mean steps?'],
+  ["generate", { weights: "q8" }, 'generate: there is no option "weights", it is one of create'],
+  ["generate", { control: { image: 1, strength: 1 } }, 'control: there is no option "strength", there are image, scale, start, end'],
+  ["generate", { adapter: [{ image: 1, start: 1 }] }, 'adapter: there is no option "start"'],
+  ["generate", { imagePrompt: { img: 1 } }, 'imagePrompt: there is no option "img", there are image, scale'],
+];
+
+test("an option that there is not", { timeout: 120_000 }, async (t) => {
+  const { page } = await open(t);
+  await page.evaluate(async (model) => {
+    const { ImageGenerator } = await import("/index.js");
+    const generator = await ImageGenerator.create({ model, device: "cpu", weights: undefined, unheardOf: undefined });
+    window.calls = {
+      create: (options) => ImageGenerator.create(options),
+      estimate: (options) => ImageGenerator.estimate(options),
+      generate: (options) => generator.generate("a boat", options),
+      availability: async (options) => {
+        const { state, code, reason } = await ImageGenerator.availability(options);
+        throw Object.assign(new Error(reason), { code: state === "unavailable" ? code : state });
+      },
+    };
+  }, MODEL);
+  const requests = [];
+  page.on("request", (request) => requests.push(request.url()));
+  for (const [call, options, sentence] of UNKNOWN) {
+    await t.test(`${call} ${JSON.stringify(options)}`, async () => {
+      const { code, message } = await page.evaluate(
+        ([call, options]) => window.calls[call](options).then(() => ({ code: "accepted" }), ({ code, message }) => ({ code, message })),
+        [call, options],
+      );
+      assert.equal(code, "invalid-option", message);
+      assert.ok(message.startsWith(sentence), message);
+    });
+  }
+  assert.deepEqual(requests, []);
+});
+
+/** Values that are not what was wanted, as JavaScript writes them. */
+const VALUES = [
+  ["create", () => ({ memory: "2GB" }), 'memory: wanted a whole number from 0, found "2GB"'],
+  ["create", () => ({ memory: 1.5 }), "memory: wanted a whole number from 0, found 1.5"],
+  ["create", () => ({ memory: Infinity }), "memory: wanted a whole number from 0, found Infinity"],
+  ["create", () => ({ memory: 4n }), "memory: wanted a whole number from 0, found 4n"],
+  ["create", () => ({ weights: null }), "weights: wanted a text, found null"],
+  ["create", () => ({ imageInput: new Map() }), "imageInput: wanted true or false, found Map"],
+  ["generate", () => ({ seed: 'a "b"' }), 'seed: wanted a whole number from 0, found "a \\"b\\""'],
+  ["generate", () => ({ guidance: 1e21 + "" }), 'guidance: wanted a number, found "1e+21"'],
+  ["generate", () => ({ steps: true }), "steps: wanted a whole number from 0, found true"],
+  ["generate", () => ({ steps: new Date() }), "steps: wanted a whole number from 0, found Date"],
+  ["generate", () => ({ steps: {} }), "steps: wanted a whole number from 0, found Object"],
+  ["generate", () => ({ steps: Object.create(null) }), "steps: wanted a whole number from 0, found Object"],
+  ["generate", () => ({ originalSize: [64] }), "originalSize: wanted two whole numbers, found [64]"],
+  ["generate", () => ({ targetSize: [64, "b", null, [1], {}, NaN] }), 'targetSize: wanted two whole numbers, found [64, "b", null, Array, Object, NaN]'],
+  ["generate", () => ({ cropTopLeft: new Array(1e5).fill(0) }), "cropTopLeft: wanted two whole numbers, found [0, 0, 0, 0, 0, 0, 0, 0]"],
+  ["generate", () => ({ loraScales: "1" }), 'loraScales: wanted a list of numbers, found "1"'],
+];
+
+test("a wrong value is told as JavaScript writes it", { timeout: 120_000 }, async (t) => {
+  const { page } = await open(t);
+  const found = await page.evaluate(async ([model, values]) => {
+    const { ImageGenerator } = await import("/index.js");
+    const generator = await ImageGenerator.create({ model, device: "cpu" });
+    const calls = { create: (options) => ImageGenerator.create({ model, device: "cpu", ...options }), generate: (options) => generator.generate("a boat", options) };
+    const messages = [];
+    for (const [call, options] of values) messages.push(await calls[call]((0, eval)(options)()).then(() => "accepted", ({ code, message }) => `${code} ${message}`));
+    return messages;
+  }, [MODEL, VALUES.map(([call, options]) => [call, String(options)])]);
+  assert.deepEqual(found, VALUES.map(([, , sentence]) => `invalid-option ${sentence}`));
+});
+
 test("a model that cannot be loaded", { timeout: 300_000 }, async (t) => {
   const { page, served } = await open(t);
   const refused = (options) =>
@@ -329,6 +416,8 @@ function assertError({ ours, code, message }, wanted, word) {
   assert.ok(wanted.split("|").includes(code), `wanted ${wanted}, found ${code}: ${message}`);
   assert.ok(ours, "not a TintypeError");
   assert.ok(message.includes(word), `"${message}" does not name ${word}`);
+  // As people write it, and not as a debugger prints it.
+  assert.doesNotMatch(message, /JsValue|Some\(|\bNone\b|\w \{ \w+: /);
 }
 
 const describe = (options) =>

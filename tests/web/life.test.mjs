@@ -150,6 +150,138 @@ test("memory that is short ends in smaller weights or in an error", { timeout: 3
   assert.deepEqual([found.end, found.same, found.unhandled], ["out-of-memory", true, []]);
 });
 
+test("what took the place of weights that were too large is kept, and found by the next load and offline", { timeout: 300_000 }, async (t) => {
+  const { page } = await opened(t);
+  const { url, log } = await hub(t, { "house/builtin": BUILTIN });
+  const load = (options, most) =>
+    page.evaluate(async ([options, most]) => {
+      let begun;
+      const first = new Promise((resolve) => (begun = resolve));
+      const loading = make({ device: "gpu", onProgress: begun, ...options });
+      loading.catch(() => begun());
+      await first;
+      await harm({ most });
+      const generator = await loading.catch(({ code }) => ({ code }));
+      if (generator.code) return generator.code;
+      const { weights, warnings } = generator;
+      const picture = await draw(generator);
+      await generator.dispose();
+      return { weights, warned: warnings.map(({ code }) => code), picture };
+    }, [{ model: "house/builtin", hub: url, ...options }, most]);
+  const kept = () => page.evaluate(async () => (await import("/index.js")).ImageGenerator.cache.list());
+  const state = (options) => page.evaluate(async (options) => (await (await import("/index.js")).ImageGenerator.availability(options)).state, { model: "house/builtin", hub: url, device: "gpu", ...options });
+
+  const first = await load({}, 500_000);
+  assert.deepEqual([first.weights, first.warned], ["q8", ["memory"]]);
+  assert.ok(log.length > 0);
+  log.length = 0;
+  // Nothing is fetched, and nothing is too large any more.
+  assert.deepEqual(await load({}, 500_000), { ...first, warned: [] });
+  assert.deepEqual(await load({ offline: true }, 500_000), { ...first, warned: [] });
+  assert.deepEqual(await load({ weights: "q8", offline: true }, 500_000), { ...first, warned: [] });
+  assert.equal(log.length, 0);
+  assert.deepEqual([await state({}), await state({ offline: true }), await state({ weights: "f16" })], ["available", "available", "downloadable"]);
+  assert.deepEqual((await kept()).map(({ weights }) => weights), ["q8"]);
+
+  // Where even that is too large: offline there is nothing smaller, else it is fetched.
+  assert.equal(await load({ offline: true }, 100_000), "out-of-memory");
+  const { weights: smaller, warned } = await load({}, 290_000);
+  assert.deepEqual([smaller, warned.every((code) => code === "memory")], ["q4", true]);
+
+  // What was asked for by name is not what "auto" would take.
+  await page.evaluate(async () => (await import("/index.js")).ImageGenerator.cache.clear());
+  assert.equal((await load({ weights: "q8" }, 2 ** 30)).weights, "q8");
+  assert.equal(await load({ offline: true }, 2 ** 30), "offline");
+});
+
+test("a page that ends its own worker", { timeout: 120_000 }, async (t) => {
+  const { page } = await open(t);
+  const found = await page.evaluate(async (model) => {
+    const { ImageGenerator } = await import("/index.js");
+    const code = (promise) => promise.then(() => "done", (error) => error.code ?? String(error));
+    const worker = () => new Worker("/worker.js", { type: "module" });
+    const drawing = { seed: 3, steps: 200, width: 64, height: 64 };
+    const all = {};
+    // While it loads, before its script has come, and while it draws; calls that wait, and calls that come later.
+    const one = worker();
+    const loading = code(ImageGenerator.create({ model, device: "cpu", worker: one, onProgress: () => one.terminate() }));
+    all.loading = await loading;
+    const two = worker();
+    const early = code(ImageGenerator.create({ model, device: "cpu", worker: two }));
+    await Promise.resolve();
+    two.terminate();
+    all.early = await early;
+    all.ended = await code(ImageGenerator.create({ model, device: "cpu", worker: two }));
+    all.estimate = await code(ImageGenerator.estimate({ model, worker: two }));
+    const three = worker();
+    const generator = await ImageGenerator.create({ model, device: "cpu", worker: three });
+    const running = generator.generate("a boat", { ...drawing, onProgress: ({ stage }) => stage === "step" && three.terminate() });
+    all.calls = await Promise.all([code(running), code(generator.generate("a boat"))]);
+    all.later = await code(generator.generate("a boat"));
+    // A function makes another one.
+    let latest;
+    const again = await ImageGenerator.create({ model, device: "cpu", worker: () => (latest = worker()) });
+    const before = await digest(await again.generate("a boat", { ...drawing, steps: 1 }));
+    const broken = code(again.generate("a boat", drawing));
+    latest.terminate();
+    all.broken = await broken;
+    all.same = (await digest(await again.generate("a boat", { ...drawing, steps: 1 }))) === before;
+    await again.dispose();
+    return all;
+  }, MODEL);
+  const ended = "disposed";
+  assert.deepEqual(found, { loading: ended, early: ended, ended, estimate: ended, calls: [ended, ended], later: ended, broken: ended, same: true });
+});
+
+test("on the page's own thread nothing is left of a generator that was disposed of", { timeout: 120_000 }, async (t) => {
+  const { page } = await open(t);
+  const found = await page.evaluate(async (model) => {
+    const { ImageGenerator } = await import("/index.js");
+    /** What listens: [target, type, listener], without what was removed and what ports were closed. */
+    const heard = [];
+    const open = new Set();
+    const { addEventListener, removeEventListener } = EventTarget.prototype;
+    EventTarget.prototype.addEventListener = function (type, listener, ...rest) {
+      heard.push([this, type, listener]);
+      return addEventListener.call(this, type, listener, ...rest);
+    };
+    EventTarget.prototype.removeEventListener = function (type, listener, ...rest) {
+      const at = heard.findIndex(([...all]) => all.every((each, i) => each === [this, type, listener][i]));
+      if (at >= 0) heard.splice(at, 1);
+      return removeEventListener.call(this, type, listener, ...rest);
+    };
+    const { close } = MessagePort.prototype;
+    MessagePort.prototype.close = function () {
+      open.delete(this);
+      return close.call(this);
+    };
+    globalThis.MessageChannel = class extends MessageChannel {
+      constructor() {
+        super();
+        for (const port of [this.port1, this.port2]) open.add(port);
+      }
+    };
+    const left = async () => {
+      for (let i = 0; i < 50 && open.size > 0; i++) await new Promise((wake) => setTimeout(wake, 100));
+      return { ports: open.size, listeners: heard.filter(([target]) => !(target instanceof MessagePort) || open.has(target)).map(([target, type]) => `${target.constructor.name} ${type}`) };
+    };
+    const abort = new AbortController();
+    const generator = await ImageGenerator.create({ model, device: "cpu", worker: false, signal: abort.signal });
+    await generator.generate("a boat", { seed: 1, steps: 1, width: 32, height: 32, signal: abort.signal });
+    const during = open.size;
+    const running = generator.generate("a boat", { seed: 1, steps: 5, width: 32, height: 32 }).catch(({ code }) => code);
+    await generator.dispose();
+    const code = await running;
+    const drawn = await left();
+    await ImageGenerator.estimate({ model, worker: false });
+    const asked = await left();
+    const failed = await ImageGenerator.create({ model: "/nowhere/", device: "cpu", worker: false }).catch(({ code }) => code);
+    return { during, code, drawn, asked, failed, after: await left() };
+  }, MODEL);
+  const nothing = { ports: 0, listeners: [] };
+  assert.deepEqual(found, { during: 2, code: "disposed", drawn: nothing, asked: nothing, failed: "not-found", after: nothing });
+});
+
 test("two generators in a page draw at the same time, and one outlives the other", { timeout: 120_000 }, async (t) => {
   const { page } = await opened(t);
   const found = await page.evaluate(async (model) => {

@@ -96,9 +96,9 @@ test("what is kept", { timeout: 300_000 }, async (t) => {
       "a bit": (folder, write) => write("data", 3_000_000, [1, 2, 3, 4]),
       "its end": (folder, write) => write("data", -1, 4_000_000),
       "what it says of itself": (folder, write) => write("entry.json", 0, [0]),
-      "another version": async (folder, write) => {
+      "an older version": async (folder, write) => {
         const text = await (await (await folder.getFileHandle("entry.json")).getFile()).text();
-        await write("entry.json", 0, new TextEncoder().encode(text.replace('"format":1', '"format":9')));
+        await write("entry.json", 0, new TextEncoder().encode(text.replace('"format":1', '"format":0')));
       },
     };
     for (const [what, change] of Object.entries(damages)) {
@@ -115,6 +115,58 @@ test("what is kept", { timeout: 300_000 }, async (t) => {
       assert.deepEqual(await draw(page, { ...model, offline: true }), whole);
     }
   });
+});
+
+test("what a newer version keeps is left alone", { timeout: 120_000 }, async (t) => {
+  const { page } = await open(t);
+  const { url, log } = await hub(t, repos);
+  const model = { model: "house/builtin", hub: url };
+  /** The text of every small file there is, and how long the others are. */
+  const all = () =>
+    page.evaluate(async () => {
+      const root = await (await navigator.storage.getDirectory()).getDirectoryHandle("tintype");
+      const found = {};
+      for await (const [key, folder] of root.entries()) {
+        for await (const [name, handle] of folder.entries()) {
+          const file = await handle.getFile();
+          found[`${key}/${name}`] = file.size < 100_000 ? await file.text() : file.size;
+        }
+      }
+      return found;
+    });
+  const age = (name) => ({
+    "entry.json": async (folder, write) => {
+      const text = await (await (await folder.getFileHandle("entry.json")).getFile()).text();
+      await write("entry.json", 0, new TextEncoder().encode(text.replace('"format":1', '"format":2')));
+    },
+    // A write of its that was interrupted.
+    "parts.json": async (folder, write) => {
+      await folder.removeEntry("entry.json");
+      const text = new TextEncoder().encode('{"format":2,"pieces":[]}');
+      await write("parts.json", 0, text);
+      await write("parts.json", -1, text.length);
+    },
+  })[name];
+  const { pixels } = await draw(page, model);
+  for (const name of ["entry.json", "parts.json"]) {
+    await damage(page, age(name));
+    const before = await all();
+    assert.ok(Object.keys(before).length > 1);
+    assert.deepEqual(await cache(page, "list"), []);
+    assert.equal((await draw(page, { ...model, offline: true })).code, "offline");
+    log.length = 0;
+    const again = await draw(page, model);
+    assert.equal(again.pixels, pixels);
+    assert.deepEqual(again.warnings.map(({ code, message }) => [code, message.includes("newer version")]), [["cache", true]]);
+    assert.ok(log.length > 0);
+    await page.evaluate(async () => (await (await import("/store.js")).openStore()).makeRoom(2 ** 40, ""));
+    assert.deepEqual(await all(), before, name);
+  }
+  // Another model is kept beside it, and all goes when everything has to.
+  assert.deepEqual(await draw(page, { ...model, weights: "q4" }).then(({ warnings }) => warnings), []);
+  assert.equal((await cache(page, "list")).length, 1);
+  await cache(page, "clear");
+  assert.deepEqual(await all(), {});
 });
 
 test("a tab that is closed during the write", { timeout: 120_000 }, async (t) => {
