@@ -35,11 +35,36 @@ pub enum Code {
     DeviceLost,
     /// The caller cancelled.
     Cancelled,
+    /// What goes on has lost its owner.
+    Disposed,
     /// A mistake of our own.
     Internal,
 }
 
 impl Code {
+    const ALL: [Code; 15] = [
+        Code::InvalidOption,
+        Code::InvalidModel,
+        Code::Unsupported,
+        Code::NotFound,
+        Code::Integrity,
+        Code::NotFinite,
+        Code::Access,
+        Code::Network,
+        Code::NoAdapter,
+        Code::LimitTooLow,
+        Code::OutOfMemory,
+        Code::DeviceLost,
+        Code::Cancelled,
+        Code::Disposed,
+        Code::Internal,
+    ];
+
+    /// The code of a word.
+    pub fn parse(word: &str) -> Option<Code> {
+        Self::ALL.into_iter().find(|code| code.as_str() == word)
+    }
+
     pub fn as_str(self) -> &'static str {
         match self {
             Code::InvalidOption => "invalid-option",
@@ -56,6 +81,7 @@ impl Code {
             Code::OutOfMemory => "out-of-memory",
             Code::DeviceLost => "device-lost",
             Code::Cancelled => "cancelled",
+            Code::Disposed => "disposed",
             Code::Internal => "internal",
         }
     }
@@ -159,5 +185,13 @@ mod tests {
         assert_eq!(Error::model(name).to_string(), format!("{wanted} (invalid-model)"));
         let letters = "caf\u{e9} \u{732b} \u{1f431} \u{5d0}\u{200f} e\u{301}";
         assert_eq!(shown(letters), letters);
+    }
+
+    #[test]
+    fn every_code_is_found_by_its_word() {
+        for code in Code::ALL {
+            assert_eq!(Code::parse(code.as_str()), Some(code));
+        }
+        assert_eq!(Code::parse("network failure"), None);
     }
 }

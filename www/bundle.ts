@@ -1,6 +1,6 @@
 // A model that comes in one file, such as the built-in one: fetched whole, then read from memory.
 
-import { Chunks } from "./chunks.js";
+import { Download } from "./download.js";
 import { Local } from "./files.js";
 import type { ModelFolder } from "./folder.js";
 import { failure, type Net } from "./net.js";
@@ -28,15 +28,15 @@ export class Bundle implements ModelFolder {
   /** Fetches it; `tell` gets the bytes so far and of all. */
   async fetch(tell: (loaded: number, total: number) => void): Promise<void> {
     const total = Math.max(0, ...Object.values(this.#files).map(([begin, bytes]) => begin + bytes));
-    const answer = await this.#net.get(this.#url).catch((error: Error) => {
-      throw failure("network", `could not fetch ${this.#url}: ${error.message}`);
-    });
-    if (answer.status !== 200 || !answer.body) throw failure(answer.status === 404 ? "not-found" : "network", `could not fetch ${this.#url}: the server answered ${answer.status}`);
+    const file = await Download.open(this.#net, this.#url);
+    if (!file) throw failure("not-found", `could not fetch ${this.#url}: there is no such file`);
     const bytes = new Uint8Array(total);
     let loaded = 0;
-    const chunks = new Chunks(answer.body);
-    for (let chunk; (chunk = await chunks.next()); tell(loaded, total)) {
-      if (loaded + chunk.length > total) throw failure("integrity", `${this.#url} is longer than the ${total} bytes that it should have`);
+    for (let chunk; (chunk = await file.read(total + 1)).length > 0; tell(loaded, total)) {
+      if (loaded + chunk.length > total) {
+        file.close();
+        throw failure("integrity", `${this.#url} is longer than the ${total} bytes that it should have`);
+      }
       bytes.set(chunk, loaded);
       loaded += chunk.length;
     }

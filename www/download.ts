@@ -4,6 +4,7 @@
 import { Chunks } from "./chunks.js";
 import type { ModelFile } from "./folder.js";
 import { failure, type Answer, type Failure, type Net } from "./net.js";
+import { Patience, Tries, passes, waitOf, type Fault } from "./patience.js";
 
 /** Of a large file this much is asked for at once, and waits in memory at most. */
 const RANGE_BYTES = 8 << 20;
@@ -11,16 +12,12 @@ const RANGE_BYTES = 8 << 20;
 const RANGES = 3;
 /** A small file waits in this much. */
 const SMALL_BYTES = 64 << 10;
-/** Further tries, one after another, none of which brought a byte; the waits before them double. */
-const TRIES = 4;
-const WAIT = 250;
-/** A server may ask for longer waits, up to this; in milliseconds. */
-const LONGEST_WAIT = 60_000;
 
 /** What the answers have said of a file: they must agree. */
 interface Facts {
   length: number | undefined;
   etag: string | null;
+  modified: string | null;
   ranged: boolean;
 }
 
@@ -37,16 +34,6 @@ interface Range {
 interface Chunk {
   at: number;
   bytes: Uint8Array;
-}
-
-/** What may be known of a failure. */
-interface Fault extends Partial<Failure> {
-  /** Another try would be in vain. */
-  final?: boolean;
-  /** There is no such file. */
-  absent?: boolean;
-  /** How long to wait before another try, in milliseconds. */
-  wait?: number | undefined;
 }
 
 /** Memory of finished ranges, for the next ones: as garbage it would not be collected in time. */
@@ -83,7 +70,7 @@ export class Download implements ModelFile {
     return this.facts.length;
   }
 
-  readonly facts: Facts = { length: undefined, etag: null, ranged: false };
+  readonly facts: Facts = { length: undefined, etag: null, modified: null, ranged: false };
 
   /** The next bytes, at most `most` of them, which are good until more are asked for; none at the end of the file. */
   async read(most: number): Promise<Uint8Array> {
@@ -217,21 +204,20 @@ class Piece {
   }
 
   async #fill(): Promise<void> {
-    for (let failed = 0; ; ) {
+    const tries = new Tries();
+    for (;;) {
       const before = this.#at;
       try {
         await this.#stream();
         break;
       } catch (error) {
         if (this.#abort.signal.aborted) break;
-        failed = this.#at > before ? 1 : failed + 1;
-        const { code, message, final, absent, wait } = error as Fault;
-        if (final || failed > TRIES) {
-          if (absent && before === this.#begin) this.#open.resolve(false);
-          this.#error = typeof code === "string" ? error : failure("network", `the download of ${this.#url} broke off at byte ${this.#at}: ${message}`);
-          break;
-        }
-        await this.#pause(wait ?? WAIT * 2 ** (failed - 1));
+        if (await tries.again(error as Fault, this.#at > before, this.#abort.signal)) continue;
+        if (this.#abort.signal.aborted) break;
+        const { code, message, absent } = error as Fault & Partial<Failure>;
+        if (absent && before === this.#begin) this.#open.resolve(false);
+        this.#error = typeof code === "string" ? error : failure("network", `the download of ${this.#url} broke off at byte ${this.#at}: ${message}`);
+        break;
       }
     }
     this.#done = true;
@@ -245,15 +231,17 @@ class Piece {
     const ranged = this.#ranged || from > 0;
     const last = this.end === Infinity ? "" : this.end - 1;
     const range = ranged ? `bytes=${from}-${last}` : undefined;
-    const answer = await this.#net.get(this.#url, { range, cache: this.#cache, signal: this.#abort.signal });
-    const chunks = answer.body && new Chunks(answer.body);
+    const patience = new Patience(this.#abort.signal);
+    let chunks: Chunks | null = null;
     try {
+      const answer = await patience.of(this.#net.get(this.#url, { range, cache: this.#cache, signal: patience.signal }));
+      chunks = answer.body && new Chunks(answer.body);
       // Of the bytes that come, those before the wanted ones, and where the wanted ones end.
       let ahead = this.#judge(answer, from);
       if (ahead === null) return;
       this.#open.resolve(true);
       while (this.#at < this.end) {
-        const chunk = await chunks?.next();
+        const chunk = chunks && (await patience.of(chunks.next()));
         if (!chunk) break;
         const bytes = chunk.subarray(Math.min(ahead, chunk.length));
         ahead -= chunk.length - bytes.length;
@@ -261,9 +249,12 @@ class Piece {
       }
     } finally {
       chunks?.cancel();
+      patience.end();
     }
-    if (this.end === Infinity || this.#at >= this.end) return;
-    throw new Error(`the server ended it, ${this.end - this.#at} bytes too early`);
+    // Of a file that comes as a whole, the end is where its stream ends.
+    const end = this.end === Infinity ? (this.#facts.length ?? this.#at) : this.end;
+    if (this.#at < end) throw new Error(`the server ended it, ${end - this.#at} bytes too early`);
+    if (this.end === Infinity) this.#facts.length = this.#at;
   }
 
   async #take(bytes: Uint8Array): Promise<void> {
@@ -289,36 +280,35 @@ class Piece {
     if (status === 404 || status === 410) throw Object.assign(this.#failed(`the server answered ${status}`), { absent: true, final });
     const [, begin, end, total] = /^bytes (?:(\d+)-(\d+)|\*)\/(\d+)$/.exec(headers.get("content-range") ?? "") ?? [];
     if (status === 416 && total !== undefined && from >= Number(total)) {
-      this.#settle(Number(total), null);
+      this.#settle(Number(total), headers);
       this.end = this.#at;
       this.#open.resolve(true);
       return null;
     }
     if (status !== 200 && status !== 206) {
-      const passing = status === 429 || status >= 500;
-      throw Object.assign(this.#failed(`the server answered ${status}`), { final: !passing, wait: waitOf(headers) });
+      throw Object.assign(this.#failed(`the server answered ${status}`), { final: !passes(status), wait: waitOf(headers) });
     }
     if (/^text\/html/i.test(headers.get("content-type") ?? "") && !this.#url.pathname.endsWith(".html")) {
       throw this.#refused("the answer is a web page, such as a login page", final);
     }
-    if (status === 200) return this.#whole(headers, from);
+    if (status === 200) return this.#whole(answer, from);
     // A server may forbid scripts to see this header: then the range is taken on trust, but its file has no length.
     if (begin === undefined && this.#facts.length === undefined) return this.#untold(headers, from);
     this.#facts.ranged = true;
     const wrong = begin !== undefined && (Number(begin) !== from || Number(end) >= Number(total) || Number(end) < from);
     if (wrong) throw Object.assign(this.#failed(`wanted bytes from ${from} on, found "${headers.get("content-range")}"`), { final: true });
-    if (total !== undefined) this.#settle(Number(total), headers.get("etag"));
+    this.#settle(total === undefined ? undefined : Number(total), headers);
     this.end = Math.min(this.end, this.#facts.length!);
     return 0;
   }
 
   /** All of the file comes: what precedes is dropped, and if this is the first range there will be no others. */
-  #whole(headers: Headers, from: number): number {
-    // The length of a compressed answer is not that of the file.
-    const length = headers.get("content-encoding") ? null : headers.get("content-length");
-    if (length !== null) this.#settle(Number(length), headers.get("etag"));
+  #whole({ type, headers }: Answer, from: number): number {
+    // The length of a compressed answer is not that of the file, and of another origin nobody sees that it is compressed.
+    const told = type !== "cors" && !headers.get("content-encoding") ? headers.get("content-length") : null;
+    this.#settle(told === null ? undefined : Number(told), headers);
     if (!this.#facts.ranged) {
-      this.end = this.#facts.length ?? Infinity;
+      this.end = Infinity;
       this.#grow();
     }
     return from;
@@ -327,8 +317,9 @@ class Piece {
   /** A range of a file whose length nobody tells: if there may be more, the rest is asked for as a whole. */
   #untold(headers: Headers, from: number): number {
     this.#grow();
+    this.#settle(undefined, headers);
     const length = headers.get("content-length");
-    if (length !== null && from + Number(length) < this.end) this.#settle((this.end = from + Number(length)), null);
+    if (length !== null && from + Number(length) < this.end) this.#settle((this.end = from + Number(length)), headers);
     else if (this.end !== Infinity) {
       [this.#ranged, this.end] = [from > 0, Infinity];
       throw Object.assign(this.#failed("the server does not say how long it is"), { wait: 0 });
@@ -336,12 +327,18 @@ class Piece {
     return 0;
   }
 
-  #settle(length: number, etag: string | null): void {
+  /** What an answer says of the file, as far as it can be seen: two versions of it are never mixed. */
+  #settle(length: number | undefined, headers: Headers): void {
     const facts = this.#facts;
-    const changed = (facts.length ?? length) !== length || (etag !== null && (facts.etag ?? etag) !== etag);
+    // Servers that compress what they send call its version weak.
+    const etag = headers.get("etag")?.replace(/^W\//, "") ?? null;
+    const modified = headers.get("last-modified");
+    const differ = <Fact>(known: Fact, told: Fact) => (known ?? told) !== (told ?? known);
+    const changed = differ(facts.length, length) || differ(facts.etag, etag) || differ(facts.modified, modified);
     if (changed) throw Object.assign(this.#failed("it is another file now than it was at the beginning"), { final: true });
-    facts.length = length;
+    facts.length ??= length;
     facts.etag ??= etag;
+    facts.modified ??= modified;
   }
 
   #failed(what: string): Failure {
@@ -349,23 +346,7 @@ class Piece {
   }
 
   #refused(what: string, final: boolean): Failure & Fault {
-    const words = "if it is gated, accept its licence where it is published and pass the option headers with your token; otherwise there may be no such file";
+    const words = "if it is gated, accept its licence where it is published and pass the option headers with your token for this origin; otherwise there may be no such file";
     return Object.assign(failure("access", `could not fetch ${this.#url}: ${what}; ${words}`), { final });
   }
-
-  #pause(milliseconds: number): Promise<unknown> {
-    const { signal } = this.#abort;
-    return new Promise((resolve) => {
-      setTimeout(resolve, Math.min(milliseconds, LONGEST_WAIT));
-      signal.addEventListener("abort", resolve, { once: true });
-    });
-  }
-}
-
-/** How long a server wants to be left alone, in milliseconds: it says seconds, or a date. */
-function waitOf(headers: Headers): number | undefined {
-  const text = headers.get("retry-after");
-  if (!text) return undefined;
-  const wait = /^\d+$/.test(text) ? Number(text) * 1000 : Date.parse(text) - Date.now();
-  return Number.isNaN(wait) ? undefined : Math.max(0, wait);
 }

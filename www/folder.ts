@@ -5,8 +5,13 @@
 export interface ModelFolder {
   /** The folder, in a sentence for people. */
   describe(): string;
-  /** The hash that the file must have, in hex, or null. Known once the file is open. */
+  /**
+   * The hash that the file must have, in hex, or null. Known once the file is open. Empty where it is not known, but is to
+   * be told.
+   */
   sha256(path: string): string | null;
+  /** Is told the hash of a file that was read whole. Only asked of a folder whose `sha256` has said something. */
+  hashed?(path: string, sha256: string): void;
   /** The file at `path` from byte `begin` on, or null if there is none. `fresh`: not from the browser's cache. */
   open(path: string, begin?: number, fresh?: boolean): Promise<ModelFile | null>;
 }

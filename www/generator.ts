@@ -9,7 +9,7 @@ import { openCache } from "./kept.js";
 import { Log } from "./log.js";
 import { checkCreate, checkGenerate } from "./names.js";
 import { offer } from "./net.js";
-import { nameOf, placeOf, settingsOf, type Settings } from "./options.js";
+import { headersOf, nameOf, placeOf, settingsOf, type Settings } from "./options.js";
 import { pictureOf, textsOf, withPixels } from "./picture.js";
 import { Reporter, within } from "./progress.js";
 import { Remote, type Listener, type Pixels } from "./remote.js";
@@ -98,9 +98,10 @@ export class ImageGenerator implements AsyncDisposable {
     const { fetch, worker, ...rest } = options;
     const { hub, baseUrl, model, ...plain } = rest;
     const { wasmUrl, ...place } = await placeOf(options);
+    const headers = headersOf(options);
     const lent = fetch && offer(fetch);
     try {
-      return await ask<Estimate>(options, "estimate", { ...plain, ...place, wasmUrl, fetch: lent?.port }, lent ? [lent.port] : []);
+      return await ask<Estimate>(options, "estimate", { ...plain, ...place, headers, wasmUrl, fetch: lent?.port }, lent ? [lent.port] : []);
     } finally {
       lent?.close();
     }

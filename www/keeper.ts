@@ -91,6 +91,7 @@ export class Keeper implements ModelKeeper {
     return {
       describe: () => source.describe(),
       sha256: (path) => source.sha256(path),
+      hashed: (path, sha256) => source.hashed?.(path, sha256),
       open: async (path, begin = 0, fresh = false) => {
         this.#resumable ||= path === "tintype.json";
         const [first = 0, length = 0] = (isPacked(path) && !fresh && this.#earlier.get(path)) || [];

@@ -49,6 +49,7 @@ const GENERATE = Object.keys({
   width: 1,
   height: 1,
   guidance: 1,
+  guidanceRescale: 1,
   negativePrompt: 1,
   prompt2: 1,
   negativePrompt2: 1,

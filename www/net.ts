@@ -1,4 +1,5 @@
-// Requests of the worker: by the browser's fetch or by the caller's, with the caller's headers where they belong.
+// Requests of the worker: by the browser's fetch or by the caller's, with the caller's headers for the origins that they
+// belong to.
 
 import type { ErrorCode } from "./errors.js";
 
@@ -14,10 +15,12 @@ export type Answer = Pick<Response, "status" | "ok" | "redirected" | "type" | "u
 type Fetch = (url: string, init: RequestInit) => Promise<Answer>;
 type HeaderList = [name: string, value: string][];
 
+/** The caller's headers, by the origins that may see them. */
+export type HeadersByOrigin = Record<string, Record<string, string>>;
+
 interface NetOptions {
   fetch?: Fetch | null;
-  headers?: Record<string, string>;
-  origin?: string | null;
+  headers?: HeadersByOrigin;
   signal?: AbortSignal;
 }
 
@@ -29,22 +32,19 @@ interface GetOptions {
 
 export class Net {
   #fetch: Fetch | null;
-  /** The caller's headers, and the only origin that may see them. */
-  #headers: HeaderList;
-  #origin: string | null;
+  #headers: Map<string, HeaderList>;
   /** Ends all requests, and what else comes of them. */
   readonly signal: AbortSignal | undefined;
 
-  constructor({ fetch = null, headers = {}, origin = null, signal = undefined }: NetOptions = {}) {
-    this.#fetch = fetch;
-    this.#headers = Object.entries(headers);
-    [this.#origin, this.signal] = [origin, signal];
+  constructor({ fetch = null, headers = {}, signal = undefined }: NetOptions = {}) {
+    [this.#fetch, this.signal] = [fetch, signal];
+    this.#headers = new Map(Object.entries(headers).map(([origin, own]) => [origin, Object.entries(own)]));
   }
 
   /** The answer to a request for a URL, or for a range of it ("bytes=0-99"), whatever its status. */
   get(url: URL, { range, cache = "default", signal = this.signal }: GetOptions = {}): Promise<Answer> {
     this.signal?.throwIfAborted();
-    const own = url.origin === this.#origin ? this.#headers : [];
+    const own = this.#headers.get(url.origin) ?? [];
     const request = (headers: HeaderList, redirect: RequestRedirect) => {
       const all = Object.fromEntries(range ? [...headers, ["Range", range]] : headers);
       return (this.#fetch ?? fetch)(url.href, { headers: all, cache, signal, redirect });

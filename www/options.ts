@@ -4,6 +4,7 @@ import { describe, invalid } from "./errors.js";
 import { gather, isFiles } from "./files.js";
 import { named } from "./models.js";
 import { checkNames } from "./names.js";
+import type { HeadersByOrigin } from "./net.js";
 import type { Address, BundledModel, Component, CreateOptions, EstimateOptions, LoraSource } from "./types.js";
 
 const HUB = "https://huggingface.co/";
@@ -45,7 +46,7 @@ export interface Settings extends Record<string, unknown> {
   hashes?: Readonly<Record<string, string>>;
   files?: Record<string, File> | null;
   bundled?: { url: string; files: BundledModel["files"] } | null;
-  headers: Record<string, string>;
+  headers: HeadersByOrigin;
   cache: boolean;
   offline: boolean;
   components: Partial<Record<Component, string>>;
@@ -71,7 +72,7 @@ export async function settingsOf({ model = "builtin", signal, onProgress, fetch,
     ...place,
     ...Object.fromEntries(beside),
     wasmUrl,
-    headers: headersOf(rest.headers),
+    headers: headersOf(rest),
     components: components(rest.components),
     cache: flag("cache", rest.cache, isRepository(model)) && isPlain(rest) && !place.files && !place.bundled,
     offline: flag("offline", rest.offline, false),
@@ -135,13 +136,28 @@ function flag(key: string, value: unknown, otherwise: boolean): boolean {
   return value;
 }
 
-/** Headers as an object, which can be sent to the worker. */
-function headersOf(value: HeadersInit = {}): Record<string, string> {
-  try {
-    return Object.fromEntries(new Headers(value));
-  } catch (error) {
-    throw invalid(`headers: wanted names and values, found ${describe(value)} (${(error as Error).message})`);
-  }
+/**
+ * Headers as objects, which can be sent to the worker, by the origins that get them. What is said without an origin is the
+ * hub's: a model may come from an address that an attribute or a link has named.
+ */
+export function headersOf({ headers = {}, hub }: Pick<EstimateOptions, "headers" | "hub">): HeadersByOrigin {
+  const read = (key: string, value: unknown): Record<string, string> => {
+    try {
+      return Object.fromEntries(new Headers(value as HeadersInit));
+    } catch (error) {
+      throw invalid(`${key}: wanted names and values, found ${describe(value)} (${(error as Error).message})`);
+    }
+  };
+  const byOrigin = (one: [string, unknown]) => /^[a-z][\w+.-]*:\/\//i.test(one[0]);
+  const entries = headers instanceof Headers || Array.isArray(headers) ? [] : Object.entries(Object(headers));
+  if (!entries.some(byOrigin)) return { [folder("hub", hub ?? HUB, "a URL").origin]: read("headers", headers) };
+  const stray = entries.find((one) => !byOrigin(one));
+  if (stray) throw invalid(`headers: wanted origins, or names and values, found both, such as ${stray[0]}`);
+  return Object.fromEntries(entries.map(([address, value]) => {
+    const { origin, href } = addressOf("headers", address, "an origin");
+    if (origin === "null" || href !== `${origin}/`) throw invalid(`headers: wanted an origin, such as https://example.org, found ${address}`);
+    return [origin, read(`headers of ${origin}`, value)];
+  }));
 }
 
 /** The URL of a folder, which ends with a slash. */

@@ -9,7 +9,7 @@ import type { Warning } from "./errors.js";
 import { Files } from "./files.js";
 import type { ModelFolder, ModelKeeper } from "./folder.js";
 import { Hub } from "./hub.js";
-import { Net, borrow, type Failure } from "./net.js";
+import { Net, borrow, type Failure, type HeadersByOrigin } from "./net.js";
 import type { FileBeside, Settings } from "./options.js";
 import type { News, Pixels } from "./remote.js";
 import { gather, internal, knownAdapter, load, release, type Generator } from "./runtime.js";
@@ -81,7 +81,7 @@ class Service {
   async #create(body: Body, news: Show): Promise<object> {
     this.#free();
     const { signal } = (this.#abort = new AbortController());
-    const net = this.#net(body.base, body.headers, body.fetch, signal);
+    const net = this.#net(body.headers, body.fetch, signal);
     const tell: Tell = (stage, fraction, a, b) => news({ stage, fraction, a, b });
     const { weights: asked = "auto", offline } = body;
     let attempts = attemptsOf(asked, offline);
@@ -135,11 +135,20 @@ class Service {
       }
       // Other scales of LoRAs are merged into the model's own weights.
       const keep = (options.loras as unknown[]).length > 0;
-      const source = folderOf({ base, repository, hashes, files }, { keep, components, net });
-      if (!cache && !offline) return { generator: await make(source, tell), warnings: [] };
+      const hub = repository ? new Hub(repository, net) : null;
+      const source = files ? new Files(files) : new Source(base!, { keep, components, net, hashes, hub, digest: cache });
+      const doubts = (): Warning[] => {
+        const verified = hashes ? "only what the list of models has hashes of" : "nothing";
+        return hub?.silence ? [{ code: "unverified", message: `${verified} could be verified of ${base}: ${hub.silence}` }] : [];
+      };
+      if (!cache && !offline) return { generator: await make(source, tell), warnings: doubts() };
       const load = (folder: ModelFolder, keeper: ModelKeeper | undefined, kept: boolean) =>
         make(folder, kept ? (stage, ...rest) => tell(verified(stage), ...rest) : tell, keeper);
-      return await loadKept({ facts: factsOf(base!, options), source, offline, instead, load });
+      const digests = source instanceof Source ? source.digests : new Map();
+      const loaded = await loadKept({ facts: factsOf(base!, options), source, hub, digests, offline, instead, load });
+      // What is kept has its own.
+      const told = loaded.warnings.some(({ code }) => code === "unverified");
+      return { ...loaded, warnings: [...loaded.warnings, ...(told ? [] : doubts())] };
     } catch (error) {
       throw (error as Failure).code === "no-adapter" && !known ? noAdapter() : error;
     }
@@ -153,9 +162,9 @@ class Service {
   }
 
   async #estimate({ base, repository, hashes, files, bundled, headers, fetch, wasmUrl, ...options }: Body): Promise<object> {
-    const net = this.#net(base, headers ?? {}, fetch, this.#abort.signal);
+    const net = this.#net(headers, fetch, this.#abort.signal);
     const { estimate } = await load(this.fatal, wasmUrl);
-    const source = bundled ? new Bundle(bundled, net) : folderOf({ base, repository, hashes, files }, { net });
+    const source = bundled ? new Bundle(bundled, net) : files ? new Files(files) : new Source(base!, { net, hashes, hub: repository ? new Hub(repository, net) : null });
     if (source instanceof Bundle) await source.fetch(() => {});
     return estimate(source, { ...options, memoryGuess });
   }
@@ -171,8 +180,8 @@ class Service {
     return { state: kept === "yes" ? "available" : kept === "written" ? "downloading" : "downloadable", ...where };
   }
 
-  #net(base: string | undefined, headers: Record<string, string>, fetch: MessagePort | undefined, signal: AbortSignal): Net {
-    return new Net({ headers, origin: base === undefined ? null : new URL(base).origin, fetch: fetch ? borrow(fetch) : null, signal });
+  #net(headers: HeadersByOrigin, fetch: MessagePort | undefined, signal: AbortSignal): Net {
+    return new Net({ headers, fetch: fetch ? borrow(fetch) : null, signal });
   }
 
   #end(): void {
@@ -193,10 +202,6 @@ class Service {
     this.#generator = null;
   }
 }
-
-/** The model's own folder. */
-const folderOf = ({ base, repository, hashes, files }: Pick<Settings, "base" | "repository" | "hashes" | "files">, { net, ...options }: { net: Net; keep?: boolean; components?: Settings["components"] }): ModelFolder =>
-  files ? new Files(files) : new Source(base!, { ...options, net, hashes, hub: repository ? new Hub(repository, net) : null });
 
 /** What tells the kept model of a load from others. */
 function factsOf(model: string, { weights = "auto", decoderWeights, imageInput, memory, width, height }: Record<string, unknown>): Facts {

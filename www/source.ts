@@ -3,8 +3,8 @@
 import { Download } from "./download.js";
 import { Local } from "./files.js";
 import type { ModelFile, ModelFolder } from "./folder.js";
-import type { Hub } from "./hub.js";
-import { Net } from "./net.js";
+import type { Digests, Hub } from "./hub.js";
+import { Net, failure } from "./net.js";
 
 /** Pieces of a file that is kept are given to the browser in blobs of this size, which it may put on the disk. */
 const BLOB_BYTES = 16 << 20;
@@ -16,6 +16,8 @@ interface SourceOptions {
   hashes?: Readonly<Record<string, string>>;
   net?: Net;
   hub?: Hub | null;
+  /** Whether `digests` are wanted even of files that nothing is known of. */
+  digest?: boolean;
 }
 
 export class Source implements ModelFolder {
@@ -28,9 +30,12 @@ export class Source implements ModelFolder {
   #components: Map<string, string>;
   /** Weights that were read to their end, by path, for a source that keeps them: they may be wanted again. */
   #kept: Map<string, Blob> | null;
+  #digest: boolean;
+  /** Of the files of the hub that were read whole. */
+  readonly digests = new Map<string, Digests>();
 
-  constructor(base: string, { keep = false, components = {}, hashes = {}, net = new Net(), hub = null }: SourceOptions = {}) {
-    [this.#base, this.#net, this.#hub] = [base, net, hub];
+  constructor(base: string, { keep = false, components = {}, hashes = {}, net = new Net(), hub = null, digest = false }: SourceOptions = {}) {
+    [this.#base, this.#net, this.#hub, this.#digest] = [base, net, hub, digest];
     this.#components = new Map(Object.entries(components));
     this.#hashes = new Map(Object.entries(hashes));
     this.#kept = keep ? new Map() : null;
@@ -41,16 +46,31 @@ export class Source implements ModelFolder {
   }
 
   sha256(path: string): string | null {
-    return this.#own(path) ? null : (this.#hashes.get(path) ?? this.#hub?.sha256(path) ?? null);
+    if (this.#own(path)) return null;
+    const unknown = this.#digest && this.#hub && !this.#hub.verifies ? "" : null;
+    return this.#hashes.get(path) ?? this.#hub?.sha256(path) ?? unknown;
+  }
+
+  hashed(path: string, sha256: string): void {
+    this.digests.set(path, { "SHA-256": sha256 });
   }
 
   async open(path: string, begin = 0, fresh = false): Promise<ModelFile | null> {
     const kept = this.#kept?.get(path);
     if (kept) return new Local(kept, path, begin);
-    const url = this.#own(path) ?? (this.#hub ? await this.#hub.locate(path) : new URL(path, this.#base));
+    const own = this.#own(path);
+    const url = own ?? (this.#hub ? await this.#hub.locate(path) : new URL(path, this.#base));
     const file = url && (await Download.open(this.#net, url, begin, fresh));
-    const keep = file && this.#kept && begin === 0 && path.endsWith(".safetensors");
-    return keep ? new Recorded(file, (blob) => this.#kept!.set(path, blob)) : file;
+    if (!file || begin > 0) return file;
+    if (path.endsWith(".safetensors")) return this.#kept ? new Recorded(file, (blob) => this.#kept!.set(path, blob)) : file;
+    return this.#hub && !own ? new Digested(file, (digests) => this.#check(path, digests)) : file;
+  }
+
+  /** What the module does for weights, which it reads whole only where it has to. */
+  #check(path: string, digests: Digests): void {
+    this.digests.set(path, digests);
+    if (this.#hub!.compare([[path, digests]]).differs === null) return;
+    throw failure("integrity", `${path} of ${this.#base} is damaged: its hash is ${digests["SHA-1"]} (sha256 ${digests["SHA-256"]}), which is not what the hub tells of it`);
   }
 
   /** The address of a file whose component has a folder of its own. */
@@ -85,7 +105,8 @@ class Recorded implements ModelFile {
     this.#bytes.set(bytes, this.#held);
     this.#held += bytes.length;
     this.#received += bytes.length;
-    const whole = this.#received === this.length;
+    // Of some files only their end tells how long they are.
+    const whole = this.#received === this.length || bytes.length === 0;
     if (this.#held < BLOB_BYTES && !whole) return bytes;
     this.#blobs = [new Blob([...this.#blobs, this.#bytes.subarray(0, this.#held)])];
     this.#held = 0;
@@ -105,4 +126,48 @@ class Recorded implements ModelFile {
   close(): void {
     this.#file.close();
   }
+}
+
+/** A small file, whose digests are told before its end is. */
+class Digested implements ModelFile {
+  #file: ModelFile;
+  #tell: (digests: Digests) => void;
+  #parts: Uint8Array<ArrayBuffer>[] = [];
+
+  constructor(file: ModelFile, tell: (digests: Digests) => void) {
+    [this.#file, this.#tell] = [file, tell];
+  }
+
+  get length(): number | undefined {
+    return this.#file.length;
+  }
+
+  async read(most: number): Promise<Uint8Array> {
+    const bytes = await this.#file.read(most);
+    if (bytes.length > 0) this.#parts.push(bytes.slice());
+    // There is no crypto outside of secure contexts.
+    else if (globalThis.crypto?.subtle) this.#tell(await digestsOf(new Blob(this.#parts)));
+    return bytes;
+  }
+
+  async skip(bytes: number): Promise<void> {
+    while (bytes > 0) {
+      const { length } = await this.read(bytes);
+      if (length === 0) return;
+      bytes -= length;
+    }
+  }
+
+  close(): void {
+    this.#file.close();
+  }
+}
+
+/** Of a file's text git tells the hash with its kind and its length in front. */
+async function digestsOf(blob: Blob): Promise<Digests> {
+  const digest = async (name: keyof Digests, parts: BlobPart[]) => {
+    const bytes = new Uint8Array(await crypto.subtle.digest(name, await new Blob(parts).arrayBuffer()));
+    return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  };
+  return { "SHA-256": await digest("SHA-256", [blob]), "SHA-1": await digest("SHA-1", [`blob ${blob.size}\0`, blob]) };
 }

@@ -4,6 +4,7 @@
 // of Tintype has written is neither read nor changed, and goes only when all is cleared.
 
 import { Local } from "./files.js";
+import type { Digests } from "./hub.js";
 import { FORMAT, Folder, Keeper, interrupted, isNewer, json, partsOf, placesOf, type Place } from "./keeper.js";
 import type { KeptModel } from "./types.js";
 
@@ -18,12 +19,24 @@ interface Entry extends Omit<KeptModel, "key"> {
   /** Whether it took the place of "auto" weights that were too large for the device. */
   instead?: boolean;
   files: Record<string, Place>;
+  /** Of the files that it was made of, where nobody has told what they should be. */
+  digests?: Record<string, Digests>;
 }
+
+/** What is known of the files that a model was made of. */
+export type Provenance = Pick<Entry, "verified" | "commit" | "digests">;
 
 /** Lets go of a lock. */
 type Release = () => void;
+/** The rest of what is kept of a model beside its files. `confirm` says what came to be known of them. */
+interface About {
+  weights: string;
+  provenance: Provenance;
+  confirm(provenance: Provenance): Promise<void>;
+  release: Release;
+}
 /** A kept model: it is not removed before it is released. */
-export type Kept = Folder & { weights: string; release: Release };
+export type Kept = Folder & About;
 
 /** What is told of a model beforehand. */
 type Facts = Pick<Entry, "model" | "instead">;
@@ -116,9 +129,11 @@ export class Store {
       const data = await (await folder.getFileHandle("data")).getFile();
       // Something else has shortened it.
       if (data.size !== entry.bytes) throw new Error("incomplete");
-      await writeEntry(folder, { ...entry, ...(instead && { instead }), used: new Date().toISOString() }).catch(() => {});
+      const now = { ...entry, ...(instead && { instead }), used: new Date().toISOString() };
+      const confirm = (provenance?: Provenance) => writeEntry(folder, { ...now, ...provenance }).catch(() => {});
+      await confirm();
       const open = (path: string, first: number, end: number, begin: number) => new Local(data.slice(first, end), path, begin);
-      return Object.assign(new Folder(entry.model, placesOf(entry.files)!, open), { weights: entry.weights, release });
+      return Object.assign(new Folder(entry.model, placesOf(entry.files)!, open), { weights: entry.weights, provenance: entry, confirm, release });
     } catch {
       release();
       return null;
@@ -196,12 +211,12 @@ class Write {
   }
 
   /** All is there: from here on the model is kept. */
-  async commit(manifest: string): Promise<void> {
+  async commit(manifest: string, provenance: Provenance): Promise<void> {
     const { keeper, folder, facts, release } = this.#place;
     const written = await keeper.finish(manifest);
     const { weights } = (JSON.parse(manifest) as { recipe: { weights: string } }).recipe;
     const now = new Date().toISOString();
-    await writeEntry(folder, { format: FORMAT, ...facts, weights, created: now, used: now, ...written });
+    await writeEntry(folder, { format: FORMAT, ...facts, ...provenance, weights, created: now, used: now, ...written });
     release();
   }
 
@@ -220,7 +235,8 @@ class Write {
   }
 }
 
-const factsOf = (key: string, { model, weights, bytes, created, used }: Entry): KeptModel => ({ key, model, weights, bytes, created, used });
+const factsOf = (key: string, { model, weights, bytes, verified, commit, created, used }: Entry): KeptModel =>
+  ({ key, model, weights, bytes, verified: verified === true, commit: commit ?? null, created, used });
 
 /** What a folder says of itself; null if it is not whole, or of a version that this one does not know. */
 async function readEntry(folder: FileSystemDirectoryHandle): Promise<Entry | null> {

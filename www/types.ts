@@ -71,10 +71,11 @@ export interface CreateOptions {
   /** Loads only what is kept, without any request for the model. */
   offline?: boolean;
   /**
-   * Sent with every request to the hub or to the model's own address, such as `Authorization` for one that is gated.
-   * Neither other origins nor what they redirect to get them.
+   * Sent with every request to the hub, such as `Authorization` for a repository that is gated. No other origin gets them,
+   * nor what the hub redirects to. For others, headers are named by their origins:
+   * `{ "https://models.example.org": { Authorization: "Bearer ..." } }`, and then the hub has none but its own.
    */
-  headers?: HeadersInit;
+  headers?: HeadersInit | Record<string, HeadersInit>;
   /** Fetches all files of the model and of its additions instead of the browser's fetch. It runs in the page. */
   fetch?: typeof fetch;
   /**
@@ -296,6 +297,10 @@ export interface KeptModel {
   /** How its weights are stored. */
   weights: string;
   bytes: number;
+  /** Whether its files were compared with the hashes that the hub has published. */
+  verified: boolean;
+  /** The commit of its repository; null where nobody told it. */
+  commit: string | null;
   /** Dates as ISO 8601 has them. */
   created: string;
   used: string;

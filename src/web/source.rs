@@ -127,6 +127,8 @@ extern "C" {
     ) -> std::result::Result<JsValue, JsValue>;
     #[wasm_bindgen(method, js_name = sha256)]
     fn hash(this: &Source, path: &str) -> Option<String>;
+    #[wasm_bindgen(method, js_name = hashed)]
+    fn was_hashed(this: &Source, path: &str, sha256: &str);
 
     type SourceFile;
     #[wasm_bindgen(method, getter)]
@@ -139,12 +141,12 @@ extern "C" {
     fn close(this: &SourceFile);
 }
 
-/// What www/source.ts throws has a message for people already.
+/// What www/source.ts throws has a code and a message for people already. What a browser throws has neither, and comes
+/// from where the bytes are.
 fn failed(error: JsValue) -> Error {
-    let message = Reflect::get(&error, &"message".into()).ok().and_then(|m| m.as_string());
-    let code = Reflect::get(&error, &"code".into()).ok().and_then(|c| c.as_string());
-    let code = if code.as_deref() == Some("access") { Code::Access } else { Code::Network };
-    Error::new(code, message.unwrap_or_else(|| shown(&error)))
+    let text = |key: &str| Reflect::get(&error, &key.into()).ok().and_then(|value| value.as_string());
+    let code = text("code").and_then(|word| Code::parse(&word)).unwrap_or(Code::Network);
+    Error::new(code, text("message").unwrap_or_else(|| shown(&error)))
 }
 
 impl Folder for Source {
@@ -161,6 +163,10 @@ impl Folder for Source {
 
     fn sha256(&self, path: &str) -> Option<String> {
         self.hash(path)
+    }
+
+    fn hashed(&self, path: &str, sha256: &str) {
+        self.was_hashed(path, sha256);
     }
 
     fn describe(&self) -> String {

@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 use super::source::ByteStream;
 use crate::error::{Code, Error, Result};
 
-/// A file, and the sha256 that it must have where that is known: then all of it is read.
+/// A file, and the sha256 that it must have: then all of it is read. The sha256 is empty where it is only to be told.
 pub(super) struct Checked<S> {
     file: S,
     hash: Option<(Sha256, String)>,
@@ -16,14 +16,19 @@ impl<S: ByteStream> Checked<S> {
         Checked { file, hash: sha256.map(|wanted| (Sha256::new(), wanted)) }
     }
 
-    /// To be called at the end. `Integrity` if this was another file than the one that was published.
-    pub async fn finish(mut self, path: &str) -> Result<()> {
+    /// To be called at the end. Tells what was read, if it was hashed; `Integrity` if this was another file than the one
+    /// that was published.
+    pub async fn finish(mut self, path: &str, tell: impl Fn(&str)) -> Result<()> {
         if self.hash.is_some() {
             self.skip(u64::MAX).await?;
+        } else if self.len().is_none() {
+            // That it ends here is seen by whoever keeps it.
+            self.read(&mut [0]).await?;
         }
         let Some((hash, wanted)) = self.hash else { return Ok(()) };
         let found: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        if found != wanted {
+        tell(&found);
+        if found != wanted && !wanted.is_empty() {
             return Err(Error::new(
                 Code::Integrity,
                 format!("{path} is damaged: its sha256 is {found}, wanted {wanted}"),

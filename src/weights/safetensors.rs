@@ -9,9 +9,6 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 
-/// The longest header that is read. A published model's is some hundred KB.
-pub const MAX_HEADER_BYTES: u64 = 100_000_000;
-
 /// What a file holds. The ranges of the tensors follow each other without gaps from byte 0 of the
 /// data section to its end.
 #[derive(Clone, Debug)]

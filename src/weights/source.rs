@@ -4,9 +4,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-#[cfg(not(target_arch = "wasm32"))]
-use crate::error::Error;
-use crate::error::Result;
+use super::limits::limit;
+use crate::error::{Error, Result};
 
 /// A model folder in the diffusers layout. Paths are relative to it and use `/`: `unet/config.json`.
 #[expect(async_fn_in_trait, reason = "static dispatch only, and a browser's futures are not Send")]
@@ -25,25 +24,41 @@ pub trait Folder {
         Ok(Some(file))
     }
 
-    /// The sha256 that the file must have, in lower-case hex, where it is known.
+    /// The sha256 that the file must have, in lower-case hex, where it is known. An empty text where it is not, but
+    /// [`Folder::hashed`] is to be told.
     fn sha256(&self, _path: &str) -> Option<String> {
         None
     }
+
+    /// Is told the sha256 of a file that was read whole, where [`Folder::sha256`] has said something.
+    fn hashed(&self, _path: &str, _sha256: &str) {}
 
     /// The folder in a sentence for people: a path, a URL.
     fn describe(&self) -> String;
 
     /// A whole small file, such as a `config.json`. `None` means that there is no such file.
+    ///
+    /// Errors: `InvalidModel` for one that is larger than such a file may be, wherever it ends.
     async fn read(&self, path: &str) -> Result<Option<Vec<u8>>> {
         let Some(mut file) = self.open(path).await? else { return Ok(None) };
+        let (what, most) = limit(path);
         // The length is only a hint: 64 KiB to begin with however much is promised.
-        let hint = file.len().unwrap_or(0).clamp(1 << 10, 1 << 16) as usize;
+        let hint = file.len().unwrap_or(0).clamp(1 << 10, 1 << 16);
         let mut bytes = Vec::new();
         loop {
             let filled = bytes.len();
-            bytes.resize(filled + hint.max(filled), 0);
+            // A byte beyond the limit is asked for, and no memory beyond it.
+            let more = hint.max(filled as u64).min(most - filled as u64).max(1) as usize;
+            bytes.reserve_exact(more);
+            bytes.resize(filled + more, 0);
             let got = file.read_full(&mut bytes[filled..]).await?;
             bytes.truncate(filled + got);
+            if bytes.len() as u64 > most {
+                return Err(Error::model(format!(
+                    "{path} in {}: wanted {what} of at most {most} bytes, found more",
+                    self.describe()
+                )));
+            }
             if got == 0 {
                 return Ok(Some(bytes));
             }

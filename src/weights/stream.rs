@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 use super::checked::Checked;
 use super::finite::{NotFinite, count};
 use super::index::Index;
+use super::limits::MAX_HEADER_BYTES;
 use super::pack::Keeping;
-use super::safetensors::{Dtype, Header, MAX_HEADER_BYTES, TensorInfo};
+use super::safetensors::{Dtype, Header, TensorInfo};
 use super::scaled::Scales;
 use super::source::{ByteStream, Folder, join};
 use super::widen::{SUPPORTED, widen, widens};
@@ -239,7 +240,7 @@ impl<'a> Reader<'a> {
         }
         self.done.non_finite += spoilt.values;
         spoilt.warning(path).into_iter().for_each(self.hooks.warn);
-        file.finish(path).await
+        file.finish(path, |sha256| folder.hashed(path, sha256)).await
     }
 
     /// Returns how many of its values are not finite.
