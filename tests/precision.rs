@@ -266,3 +266,28 @@ fn what_is_not_a_number_is_no_image_on_any_device() {
         }
     }
 }
+
+#[test]
+fn no_weight_becomes_an_infinity() {
+    let model = Temp::model("sd15-like");
+    model.tensors("unet/diffusion_pytorch_model.fp16.safetensors", |tensors| {
+        let tensor = tensors.0.iter_mut().find(|t| t.name == "conv_out.weight").unwrap();
+        let halves = tensor.bytes.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32());
+        let mut values: Vec<f32> = halves.collect();
+        values[0] = -70000.0;
+        (tensor.dtype, tensor.bytes) =
+            ("F32".to_owned(), values.into_iter().flat_map(f32::to_le_bytes).collect());
+    });
+    let load = |weights: &str| {
+        let options = LoadOptions::parse(weights, "auto").unwrap();
+        block_on(Pipeline::load(&Device::Cpu, &DiskFolder::new(model.0.clone()), &options, Hooks::NONE))
+    };
+    let e = load("f16").err().expect("a model with an infinity came out");
+    assert!(
+        e.code == Code::NotFinite && e.message.contains("conv_out.weight") && e.message.contains("-70000"),
+        "{e}"
+    );
+    for weights in ["f32", "q8", "q4"] {
+        generate(&Device::Cpu, &load(weights).unwrap(), &request()).unwrap();
+    }
+}
