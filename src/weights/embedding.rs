@@ -6,6 +6,7 @@ use super::safetensors::TensorInfo;
 use super::source::Folder;
 use super::stream::{Hooks, Sink, stream_file};
 use crate::error::{Error, Result};
+use crate::warning::{Topic, Warning};
 
 /// A learned token.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,6 +69,15 @@ impl Embedding {
                 "{path}: {} have different numbers of vectors",
                 names.join(" and ")
             )));
+        }
+        let flawed = |values: &Vec<f32>| values.iter().any(|v| !v.is_finite());
+        if let Some((name, _)) = names.iter().zip(&vectors).find(|(_, values)| flawed(values)) {
+            (hooks.warn)(Warning::new(
+                Topic::NotFinite,
+                format!(
+                    "{path}: {name} holds values that are infinite or not a number: no image can come of prompts with it"
+                ),
+            ));
         }
         let named_itself = names.len() == 1 && ![UNNAMED, SDXL[0], SDXL[1]].contains(&names[0]);
         let token = if named_itself { names[0] } else { stem(path) };

@@ -68,6 +68,36 @@ fn names_of_every_naming() {
     }
 }
 
+/// An adapter's name may stand behind the parts of every kind.
+#[test]
+fn a_default_adapter() {
+    let lora =
+        read(&[("unet.a.lokr_w1.default", &[1, 1], &[2.0]), ("unet.a.lokr_w2.default", &[1, 1], &[3.0])]);
+    assert_eq!(lora.unwrap().modules[0].path, "a");
+}
+
+/// A file that was never trained, and one of which all is for other networks.
+#[test]
+fn what_changes_nothing_is_said() {
+    for (up, count) in [(0.0, 1), (1.0, 0)] {
+        let told = std::cell::RefCell::new(vec![]);
+        let hooks = Hooks { warn: &|warning| told.borrow_mut().push(warning), ..Hooks::NONE };
+        let file = floats(&[
+            ("lora_te2_a.lora_down.weight", &[1, 1], &[1.0]),
+            ("lora_te2_a.lora_up.weight", &[1, 1], &[up]),
+        ]);
+        let lora = block_on(Lora::read(&folder(&[(FILE, file)]), FILE, hooks)).unwrap();
+        let told: Vec<crate::warning::Warning> = told.take();
+        assert_eq!(told.len(), count);
+        assert!(
+            told.iter().all(|w| w.message.contains(FILE) && w.code == crate::warning::Topic::Unused),
+            "{told:?}"
+        );
+        let e = lora.check_components(&["unet"]).unwrap_err();
+        assert!(e.message.contains("lora_te2_a"), "{e}");
+    }
+}
+
 #[test]
 fn half_pairs_wrong_shapes_and_relatives() {
     const A: &str = "unet.a.lora_A.weight";
