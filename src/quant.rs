@@ -31,4 +31,15 @@ impl Format {
             Format::Q4 => "q4",
         }
     }
+
+    /// The largest magnitude of a weight that does not become an infinity: halves, and the scales of codes of 4 bits, end
+    /// there.
+    pub fn largest(self) -> f32 {
+        const HALF: f32 = 65519.0;
+        match self {
+            Format::F32 | Format::Q8 => f32::MAX,
+            Format::F16 => HALF,
+            Format::Q4 => 7.0 * HALF,
+        }
+    }
 }

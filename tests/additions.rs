@@ -187,6 +187,83 @@ fn scales_of_loras_change_in_a_loaded_pipeline() {
     });
 }
 
+/// Whatever a LoRA changes: weights, biases, norms, what stays on the CPU, and weights that DoRA makes as long as a
+/// vector says.
+#[test]
+fn scales_change_for_every_kind() {
+    const XL: &str = "sdxl-like";
+    let find = |component: &str, name: &str| {
+        let all = tensors(&golden(XL), component);
+        let found = all.iter().find(|t| t.name == name);
+        found.unwrap_or_else(|| panic!("{component} has no {name}")).clone()
+    };
+    let ramp = |name: &str, shape: &[usize]| {
+        let count = shape.iter().product::<usize>();
+        Tensor::f32(name, shape, &(0..count).map(|i| (i % 17) as f32 / 40.0 - 0.15).collect::<Vec<_>>())
+    };
+    let block = "down_blocks.1.attentions.0.transformer_blocks.0";
+    let mut all = vec![];
+    for (module, end, component, name) in [
+        (
+            "lora_te1_text_model_embeddings_token_embedding",
+            "diff",
+            "text_encoder",
+            "text_model.embeddings.token_embedding.weight",
+        ),
+        (
+            "lora_te1_text_model_encoder_layers_0_layer_norm1",
+            "w_norm",
+            "text_encoder",
+            "text_model.encoder.layers.0.layer_norm1.weight",
+        ),
+        (
+            "lora_te1_text_model_encoder_layers_0_mlp_fc1",
+            "diff_b",
+            "text_encoder",
+            "text_model.encoder.layers.0.mlp.fc1.bias",
+        ),
+        ("lora_te2_text_projection", "diff", "text_encoder_2", "text_projection.weight"),
+        ("lora_unet_conv_norm_out", "b_norm", "unet", "conv_norm_out.bias"),
+    ] {
+        all.push(ramp(&format!("{module}.{end}"), &find(component, name).shape));
+    }
+    for (layer, axis) in [("attn1.to_q", 0), ("ff.net.2", 1)] {
+        let shape = find("unet", &format!("{block}.{layer}.weight")).shape;
+        let path = format!("lora_unet_{block}.{layer}").replace('.', "_");
+        all.push(ramp(&format!("{path}.lora_down.weight"), &[2, shape[1]]));
+        all.push(ramp(&format!("{path}.lora_up.weight"), &[shape[0], 2]));
+        let lengths = (0..shape[axis]).map(|i| 0.5 + (i % 5) as f32).collect::<Vec<_>>();
+        let scale = if axis == 0 { [shape[0], 1] } else { [1, shape[1]] };
+        all.push(Tensor::f32(&format!("{path}.dora_scale"), &scale, &lengths));
+    }
+    on_device(move |device| {
+        // Each alone, so that none hides another.
+        for part in 0..6 {
+            let mut file = MemoryFolder::new();
+            let chosen = if part < 5 { all[part..part + 1].to_vec() } else { all[5..].to_vec() };
+            let name = chosen[0].name.clone();
+            file.insert(LORA, Tensors(chosen).bytes());
+            let (model, lora) = (Either::Model(Watched::model(XL)), Either::Memory(file));
+            let with = |scale: f32| Additions {
+                loras: vec![(FileIn { folder: &lora, path: LORA }, scale)],
+                ..Additions::default()
+            };
+            let draw = |pipeline: &Pipeline| picture(device, pipeline, "a red fox").unwrap();
+            let fresh = |scale: f32| draw(&load(device, &model, &with(scale)).unwrap());
+            let pipeline = load(device, &model, &with(0.0)).unwrap();
+            let plain = draw(&pipeline);
+            for scale in [1.5, -0.5] {
+                block_on(pipeline.set_lora_scales(device, &model, &with(0.0), &[scale], Hooks::NONE))
+                    .unwrap();
+                let changed = draw(&pipeline);
+                assert!(changed == fresh(scale) && changed != plain, "{name} at {scale}");
+            }
+            block_on(pipeline.set_lora_scales(device, &model, &with(0.0), &[0.0], Hooks::NONE)).unwrap();
+            assert!(draw(&pipeline) == plain, "{name}");
+        }
+    });
+}
+
 #[test]
 fn a_lora_for_a_network_that_is_not_there() {
     on_device(|device| {

@@ -174,11 +174,7 @@ fn check_range(spec: &Spec, part: &Part, data: &[f32]) -> Result<()> {
         (Layout::Table { format, .. }, Role::Table) => *format,
         _ => return Ok(()),
     };
-    let largest = match format {
-        Format::F16 => 65504.0,
-        Format::Q4 => 7.0 * 65504.0,
-        Format::F32 | Format::Q8 => return Ok(()),
-    };
+    let largest = format.largest();
     match data.iter().find(|v| v.is_finite() && v.abs() > largest) {
         None => Ok(()),
         Some(value) => Err(Error::new(

@@ -154,12 +154,20 @@ impl Lora {
             }
             (None, false) => {}
         }
+        if modules.iter().all(Module::is_nothing) {
+            (hooks.warn)(Warning::new(
+                Topic::Unused,
+                format!("{path} changes nothing: all that it adds is zeros, as before a training"),
+            ));
+        }
         Ok(Lora { file: path.to_owned(), modules, settings: collect.settings })
     }
 
     /// That the model has every network that this LoRA is for. A scale of 0 does not make a wrong file right.
     pub fn check_components(&self, present: &[&str]) -> Result<()> {
-        match self.modules.iter().find(|m| !present.contains(&m.component) && !m.is_nothing()) {
+        let absent = |m: &&Module| !present.contains(&m.component);
+        let all = self.modules.iter().all(|m| absent(&m));
+        match self.modules.iter().filter(absent).find(|m| all || !m.is_nothing()) {
             None => Ok(()),
             Some(module) => Err(Error::model(format!(
                 "{}: {} is for the {}, but the model has only {}",

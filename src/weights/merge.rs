@@ -243,12 +243,7 @@ impl Target<'_> {
 
     /// Errors: `NotFinite` where values come of it that cannot be stored.
     fn add(&self, first_row: usize, row_len: usize, data: &mut [f32]) -> Result<()> {
-        // What rounds to infinity, of halves and of the scales of codes.
-        let limit = match self.format {
-            Format::F32 | Format::Q8 => f32::MAX,
-            Format::F16 => 65519.0,
-            Format::Q4 => 7.0 * 65519.0,
-        };
+        let limit = self.format.largest();
         let worst = |data: &[f32]| data.par_iter().copied().find_any(|v| !(v.abs() <= limit));
         if worst(data).is_some() {
             // The checkpoint's own fault.

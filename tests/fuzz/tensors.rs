@@ -92,6 +92,8 @@ fn consistent(header: Json, data: &[u8], random: &mut Random) -> Vec<u8> {
                     ".weight",
                     ".lora_up.weight",
                     "_lora.down.weight",
+                    ".dora_scale",
+                    ".lora_mid.weight",
                 ]));
                 if random.one_in(3) {
                     twin.0 = format!("{of}.{}", twin.0);

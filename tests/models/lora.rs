@@ -1,12 +1,14 @@
 //! LoRAs in every naming change the blobs as a merge by hand does, when a model is loaded and when it is
 //! loaded again in part.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use pollster::block_on;
 use tintype::error::{Code, Result};
 use tintype::model::config::UnetConfig;
 use tintype::quant::Format;
+use tintype::warning::{Topic, Warning};
 use tintype::weights::{
     Adapter, Checkpoint, Declarations, DiskFolder, Hooks, Lora, MemoryFolder, Piece, Pieces, Role,
 };
@@ -80,14 +82,21 @@ fn dotted(pairs: &[Pair], prefix: &str, halves: [&str; 2]) -> Lora {
 
 /// The blobs with these LoRAs.
 fn load(d: &Declarations, loras: &[Adapter<'_>]) -> Result<BTreeMap<u32, Vec<u8>>> {
+    told(d, loras).map(|(blobs, _)| blobs)
+}
+
+/// The same, and what was said.
+fn told(d: &Declarations, loras: &[Adapter<'_>]) -> Result<(BTreeMap<u32, Vec<u8>>, Vec<Warning>)> {
     let (mut blobs, mut pieces) = (BTreeMap::new(), Pieces::new(d));
+    let warnings = RefCell::new(vec![]);
+    let hooks = Hooks { warn: &|warning| warnings.borrow_mut().push(warning), ..Hooks::NONE };
     let folder = DiskFolder::new(golden(MODEL));
     let checkpoint = Checkpoint::new(&folder, "unet", STEM).with_loras(loras);
-    block_on(checkpoint.fill(d, 0, None, Hooks::NONE, &mut |piece| {
+    block_on(checkpoint.fill(d, 0, None, hooks, &mut |piece| {
         blobs.extend(pieces.add(piece).map(|(handle, blob)| (handle.0, blob)));
         Ok(())
     }))?;
-    Ok(blobs)
+    Ok((blobs, warnings.take()))
 }
 
 /// The blobs of tensors that were changed by hand: to each weight factor * up @ down is added, for one set of
@@ -211,4 +220,121 @@ fn what_is_wrong_with_a_lora_is_named() {
     let nothing = Pair { up: vec![0.0; elsewhere.up.len()], ..elsewhere };
     let lora = dotted(&[nothing, linear.clone()], "unet.", ["lora_A", "lora_B"]);
     assert!(load(&d, &[Adapter { lora: &lora, scale: 1.0 }]).is_ok());
+}
+
+/// kohya's names of the original U-Net.
+fn original(pairs: &[Pair]) -> Vec<Tensor> {
+    let blocks = unet_blocks(&UnetConfig::from_json(&config(MODEL, "unet"), "unet").unwrap());
+    let each = pairs.iter().flat_map(|pair| {
+        let name = unet_name(&blocks, &format!("{}.weight", pair.path));
+        let module = format!("lora_unet_{}", name.strip_suffix(".weight").unwrap().replace('.', "_"));
+        pair.tensors(["down", "up"].map(|half| format!("{module}.lora_{half}.weight")))
+    });
+    each.collect()
+}
+
+/// kohya's names of ours.
+fn ours(pairs: &[Pair]) -> Vec<Tensor> {
+    let each = pairs.iter().flat_map(|pair| {
+        let module = format!("lora_unet_{}", pair.path.replace('.', "_"));
+        pair.tensors(["down", "up"].map(|half| format!("{module}.lora_{half}.weight")))
+    });
+    each.collect()
+}
+
+#[test]
+fn a_module_under_both_namings_counts_once() {
+    let d = unet(Format::F32, MODEL);
+    let pairs = pairs(&d);
+    let of = |begin: &str| pairs.iter().filter(|p| p.path.starts_with(begin)).cloned().collect::<Vec<_>>();
+    let (down, outside) =
+        (of("down_blocks.1."), [of("time_embedding"), of("conv_in"), of("conv_out")].concat());
+    let both = [down.clone(), outside.clone()].concat();
+    let wanted = by_hand(&d, &[(&both, 1.0)]);
+    let lora = read([ours(&both), original(&both)].concat()).unwrap();
+    let (blobs, warnings) = told(&d, &[Adapter { lora: &lora, scale: 1.0 }]).unwrap();
+    assert!(blobs == wanted && warnings.is_empty(), "{warnings:?}");
+    // Where blocks have both namings diffusers leaves out the original ones, also those that are nowhere else; what
+    // lies outside of blocks counts under either.
+    let lora = read([ours(&down), original(&outside), original(&of("up_blocks.0."))].concat()).unwrap();
+    let (blobs, warnings) = told(&d, &[Adapter { lora: &lora, scale: 1.0 }]).unwrap();
+    let conv_in = of("conv_in");
+    let left = pairs.iter().filter(|p| both.iter().any(|b| b.path == p.path && b.path != conv_in[0].path));
+    assert!(blobs == by_hand(&d, &[(&left.cloned().collect::<Vec<_>>(), 1.0)]));
+    let [warning] = &warnings[..] else { panic!("{warnings:?}") };
+    let count = of("up_blocks.0.").len() + conv_in.len();
+    assert_eq!(warning.code, Topic::Unused);
+    let all = down.len() + outside.len() + of("up_blocks.0.").len();
+    for words in
+        [format!("{count} of its {all} modules for the unet"), "lora_unet_input_blocks_0_0".to_owned()]
+    {
+        assert!(warning.message.contains(&words), "{words}: {warning}");
+    }
+
+    // Two of our names are a mistake of the file's.
+    let module = &pairs[3];
+    let names = ["down", "up"].map(|half| format!("unet.{}.lora.{half}.weight", module.path));
+    let e = read([ours(&pairs[3..4]), module.tensors(names).to_vec()].concat()).unwrap_err();
+    assert!(e.code == Code::InvalidModel && e.message.contains("are for one module"), "{e}");
+}
+
+#[test]
+fn what_is_not_used_is_said() {
+    let d = unet(Format::F32, MODEL);
+    let pairs = pairs(&d);
+    let known = &pairs[..2];
+    let elsewhere =
+        |i: usize| Pair { path: format!("down_blocks.7.attentions.{i}.proj_in"), ..pairs[0].clone() };
+    let (one, other) = (elsewhere(0), elsewhere(1));
+    let mut tensors = [ours(known), ours(&[one, other])].concat();
+    tensors.push(Tensor::f32("bundle_emb.cat.clip_l", &[1, 2], &[1.0, 2.0]));
+    let mut folder = MemoryFolder::new();
+    folder.insert("style.safetensors", Tensors(tensors).bytes());
+    let warnings = RefCell::new(vec![]);
+    let hooks = Hooks { warn: &|warning: Warning| warnings.borrow_mut().push(warning), ..Hooks::NONE };
+    let lora = block_on(Lora::read(&folder, "style.safetensors", hooks)).unwrap();
+    let (blobs, more) = told(&d, &[Adapter { lora: &lora, scale: 1.0 }]).unwrap();
+    assert!(blobs == by_hand(&d, &[(known, 1.0)]));
+    let [file, modules] = &[warnings.take(), more].concat()[..] else { panic!("two warnings") };
+    for (warning, words) in [
+        (file, &["style.safetensors", "1 of its tensors", "bundle_emb.cat.clip_l"][..]),
+        (
+            modules,
+            &["style.safetensors", "2 of its 4 modules for the unet", "down_blocks_7_attentions_0_proj_in"],
+        ),
+    ] {
+        assert!(
+            warning.code == Topic::Unused && words.iter().all(|w| warning.message.contains(w)),
+            "{warning}"
+        );
+    }
+    // Of a reading again nothing new is said.
+    let (folder, warnings) = (DiskFolder::new(golden(MODEL)), RefCell::new(vec![]));
+    let hooks = Hooks { warn: &|warning: Warning| warnings.borrow_mut().push(warning), ..Hooks::NONE };
+    let loras = [Adapter { lora: &lora, scale: 0.5 }];
+    let checkpoint = Checkpoint::new(&folder, "unet", STEM).with_loras(&loras);
+    let touched = checkpoint.touched(&d, 0).unwrap();
+    block_on(checkpoint.fill(&d, 0, Some(&touched), hooks, &mut |_| Ok(()))).unwrap();
+    assert!(warnings.take().is_empty());
+}
+
+/// Halves hold less than what the product of a LoRA may be.
+#[test]
+fn what_a_format_cannot_hold_is_named() {
+    for (format, fails) in [(Format::F32, false), (Format::F16, true), (Format::Q8, false)] {
+        let d = unet(format, MODEL);
+        let pairs = pairs(&d);
+        let pair = pairs.iter().find(|p| p.path.ends_with("ff.net.2")).unwrap();
+        let lora = dotted(std::slice::from_ref(pair), "unet.", ["lora_A", "lora_B"]);
+        let loaded = load(&d, &[Adapter { lora: &lora, scale: 1e7 }]);
+        assert!(load(&d, &[Adapter { lora: &lora, scale: 1e3 }]).is_ok());
+        match loaded {
+            Ok(_) => assert!(!fails, "{format:?}"),
+            Err(e) => {
+                assert!(fails && e.code == Code::NotFinite, "{format:?}: {e}");
+                let words = ["style.safetensors", &pair.path, "10000000", format.as_str()];
+                assert!(words.iter().all(|w| e.message.contains(w)), "{e}");
+            }
+        }
+    }
 }

@@ -110,7 +110,7 @@ fn without_adapter(name: &str) -> String {
             return format!("{module}{matrix}{end}");
         }
     }
-    name.to_owned()
+    name.strip_suffix(".default").unwrap_or(name).to_owned()
 }
 
 /// Attention processors called every network's projections alike, and the output without its index.

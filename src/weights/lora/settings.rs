@@ -133,11 +133,14 @@ impl Config {
 }
 
 /// Whether a key of a pattern is for this module: a regular expression of its whole path, or of the path's end behind
-/// a dot.
+/// a dot. transformers 5 has paths without the model inside the model.
 fn peft_matches(pattern: &str, path: &str) -> Result<bool> {
-    matches(&format!("^(?:.*\\.)?(?:{pattern})$"), path).map_err(|e| {
+    let expression = format!("^(?:.*\\.)?(?:{pattern})$");
+    let found = [Some(path), path.strip_prefix("text_model.")].into_iter().flatten();
+    let found = found.map(|path| matches(&expression, path)).collect::<Result<Vec<bool>>>().map_err(|e| {
         Error::model(format!("{KEY} of the header: the pattern {pattern:?} cannot be read: {}", e.message))
-    })
+    })?;
+    Ok(found.contains(&true))
 }
 
 #[cfg(test)]
@@ -179,6 +182,10 @@ mod tests {
         let wanted = [("unet", Some(4.0)), ("text_encoder", None), ("text_encoder_2", Some(0.75))];
         for (component, wanted) in wanted {
             assert_eq!(factor(json, component, "a", 2).unwrap(), wanted, "{component}");
+        }
+        let anchored = r#"{"text_encoder.alpha_pattern": {"^encoder\\.a$": 2}, "text_encoder.r": 2}"#;
+        for path in ["text_model.encoder.a", "encoder.a"] {
+            assert_eq!(factor(anchored, "text_encoder", path, 2).unwrap(), Some(1.0), "{path}");
         }
         // One that names none is for the network that the file is for, and what it does not say is as peft has it.
         for (json, wanted) in [

@@ -68,6 +68,36 @@ fn names_of_every_naming() {
     }
 }
 
+/// An adapter's name may stand behind the parts of every kind.
+#[test]
+fn a_default_adapter() {
+    let lora =
+        read(&[("unet.a.lokr_w1.default", &[1, 1], &[2.0]), ("unet.a.lokr_w2.default", &[1, 1], &[3.0])]);
+    assert_eq!(lora.unwrap().modules[0].path, "a");
+}
+
+/// A file that was never trained, and one of which all is for other networks.
+#[test]
+fn what_changes_nothing_is_said() {
+    for (up, count) in [(0.0, 1), (1.0, 0)] {
+        let told = std::cell::RefCell::new(vec![]);
+        let hooks = Hooks { warn: &|warning| told.borrow_mut().push(warning), ..Hooks::NONE };
+        let file = floats(&[
+            ("lora_te2_a.lora_down.weight", &[1, 1], &[1.0]),
+            ("lora_te2_a.lora_up.weight", &[1, 1], &[up]),
+        ]);
+        let lora = block_on(Lora::read(&folder(&[(FILE, file)]), FILE, hooks)).unwrap();
+        let told: Vec<crate::warning::Warning> = told.take();
+        assert_eq!(told.len(), count);
+        assert!(
+            told.iter().all(|w| w.message.contains(FILE) && w.code == crate::warning::Topic::Unused),
+            "{told:?}"
+        );
+        let e = lora.check_components(&["unet"]).unwrap_err();
+        assert!(e.message.contains("lora_te2_a"), "{e}");
+    }
+}
+
 #[test]
 fn half_pairs_wrong_shapes_and_relatives() {
     const A: &str = "unet.a.lora_A.weight";
@@ -185,32 +215,132 @@ fn what_is_not_finite_is_named() {
     assert!(merged(&tensors, &[1, 2], 1e-10).is_ok());
 }
 
-/// However the rows come, in however many slabs, each gets the same bits.
+/// However the rows come, in however many slabs, each gets the same bits; of a DoRA that measures inputs the rows
+/// are handed on when all have come.
 #[test]
 fn slabs_do_not_show() {
     const ROWS: usize = 37;
     const WIDTH: usize = 1200;
     let number = |i: usize| (i * 29 % 101) as f32 / 100.0 - 0.5;
-    let down: Vec<f32> = (0..3 * WIDTH).map(number).collect();
-    let up: Vec<f32> = (0..ROWS * 3).map(|i| number(i + 7)).collect();
-    let lora =
-        read(&[("unet.a.lora_A.weight", &[3, WIDTH], &down), ("unet.a.lora_B.weight", &[ROWS, 3], &up)])
-            .unwrap();
+    let numbers = |salt: usize, count: usize| (0..count).map(|i| number(i + salt)).collect::<Vec<f32>>();
+    let (down, up) = (numbers(0, 3 * WIDTH), numbers(7, ROWS * 3));
+    let pair =
+        [("unet.a.lora_A.weight", &[3, WIDTH][..], &down[..]), ("unet.a.lora_B.weight", &[ROWS, 3], &up)];
+    let (outputs, inputs) = (numbers(11, ROWS), numbers(13, WIDTH));
     let mut d = Declarations::new(crate::quant::Format::F32);
     let parts = weight_and_bias("a", vec![ROWS, WIDTH], false, Rows::From(0), Columns::Same);
     d.matrix(ROWS as u32, WIDTH as u32, 1, parts);
-    let merge = Merge::new(&d, 0, "unet", &[Adapter { lora: &lora, scale: 0.9 }]).unwrap();
-    let weights: Vec<f32> = (0..ROWS * WIDTH).map(|i| number(i + 3)).collect();
-    let mut wanted = weights.clone();
-    for (i, value) in wanted.iter_mut().enumerate() {
-        let sum = (0..3).fold(0.0, |sum, r| sum + up[i / WIDTH * 3 + r] * down[r * WIDTH + i % WIDTH]);
-        *value += 0.9 * sum;
-    }
-    for step in [1, 5, 8, ROWS] {
-        let mut data = weights.clone();
-        for (i, rows) in data.chunks_mut(step * WIDTH).enumerate() {
-            merge.add((0, 0), i * step, WIDTH, rows).unwrap();
+    let weights = numbers(3, ROWS * WIDTH);
+    for magnitude in [
+        None,
+        Some(("unet.a.dora_scale", &[ROWS, 1][..], &outputs[..])),
+        Some(("unet.a.dora_scale", &[1, WIDTH], &inputs)),
+        Some(("unet.a.lora_magnitude_vector.weight", &[ROWS], &outputs)),
+    ] {
+        let lora = read(&pair.iter().copied().chain(magnitude).collect::<Vec<_>>()).unwrap();
+        let adapters = [Adapter { lora: &lora, scale: 0.9 }];
+        let merge = Merge::new(&d, 0, "unet", &adapters).unwrap();
+        let mut wanted = weights.clone();
+        merge.add((0, 0), 0, WIDTH, &mut wanted).unwrap();
+        if magnitude.is_none() {
+            let mut by_hand = weights.clone();
+            for (i, value) in by_hand.iter_mut().enumerate() {
+                let sum =
+                    (0..3).fold(0.0, |sum, r| sum + up[i / WIDTH * 3 + r] * down[r * WIDTH + i % WIDTH]);
+                *value += 0.9 * sum;
+            }
+            assert!(wanted == by_hand);
         }
-        assert!(data == wanted, "slabs of {step}");
+        for step in [1, 5, 8, ROWS] {
+            let mut merge = Merge::new(&d, 0, "unet", &adapters).unwrap();
+            let mut got = vec![];
+            for (i, rows) in weights.chunks(step * WIDTH).enumerate() {
+                let mut next = |first_row: usize, rows: &[f32]| {
+                    assert_eq!(first_row * WIDTH, got.len());
+                    got.extend_from_slice(rows);
+                    Ok(())
+                };
+                merge.slab((0, 0), i * step, WIDTH, rows, &mut next).unwrap();
+            }
+            assert!(got == wanted, "slabs of {step} with {magnitude:?}");
+        }
     }
+}
+
+/// A weight as long as a vector says, in numbers that can be seen through.
+#[test]
+fn lengths_by_hand() {
+    let pair = [
+        ("unet.a.lora_A.weight", &[1, 2][..], &[1.0, 0.0][..]),
+        ("unet.a.lora_B.weight", &[2, 1], &[3.0, 0.0]),
+    ];
+    let merged = |name: &str, shape: &[usize], lengths: &[f32], scale: f32| {
+        let lora = read(&[pair[0], pair[1], (name, shape, lengths)])?;
+        let mut d = Declarations::new(crate::quant::Format::F32);
+        let parts = weight_and_bias("a", vec![2, 2], false, Rows::From(0), Columns::Same);
+        d.matrix(2, 2, 1, parts);
+        let mut data = vec![0.0, 4.0, 0.0, 3.0];
+        Merge::new(&d, 0, "unet", &[Adapter { lora: &lora, scale }])?.add((0, 0), 0, 2, &mut data)?;
+        Ok::<_, Error>(data)
+    };
+    // W + d is [3, 4] and [0, 3]: rows of length 5 and 3, columns of 3 and 5.
+    assert_eq!(merged("unet.a.dora_scale", &[2, 1], &[10.0, 3.0], 1.0).unwrap(), [6.0, 8.0, 0.0, 3.0]);
+    assert_eq!(merged("unet.a.dora_scale", &[2], &[10.0, 3.0], 1.0).unwrap(), [6.0, 8.0, 0.0, 3.0]);
+    assert_eq!(merged("unet.a.dora_scale", &[1, 2], &[6.0, 5.0], 1.0).unwrap(), [6.0, 4.0, 0.0, 3.0]);
+    // Half of the way, as ComfyUI goes it.
+    assert_eq!(merged("unet.a.dora_scale", &[2, 1], &[10.0, 3.0], 0.5).unwrap(), [3.0, 6.0, 0.0, 3.0]);
+    // peft's scale is one of d.
+    assert_eq!(
+        merged("unet.a.lora_magnitude_vector", &[2], &[10.0, 3.0], 1.0).unwrap(),
+        [6.0, 8.0, 0.0, 3.0]
+    );
+    let half = merged("unet.a.lora_magnitude_vector", &[2], &[4.272002, 3.0], 0.5).unwrap();
+    assert!(half.iter().zip([1.5, 4.0, 0.0, 3.0]).all(|(a, b)| (a - b).abs() < 1e-5), "{half:?}");
+    for shape in [&[3][..], &[1, 3], &[2, 2]] {
+        let e = merged("unet.a.dora_scale", shape, &vec![1.0; shape.iter().product()], 1.0).unwrap_err();
+        assert!(e.code == InvalidModel && e.message.contains("[2, 1] or [1, 2] for a.weight"), "{e}");
+    }
+}
+
+/// A header may say that every module has a length, which the file then must have.
+#[test]
+fn lengths_that_a_header_promises() {
+    let header = |dora: bool| {
+        let entries = r#""unet.a.lora_A.weight": {"dtype": "F32", "shape": [1, 1], "data_offsets": [0, 4]},
+            "unet.a.lora_B.weight": {"dtype": "F32", "shape": [1, 1], "data_offsets": [4, 8]}"#;
+        let settings = format!(r#"{{\"unet.lora_alpha\": 3, \"unet.r\": 1, \"unet.use_dora\": {dora}}}"#);
+        format!(r#"{{"__metadata__": {{"lora_adapter_metadata": "{settings}"}}, {entries}}}"#)
+    };
+    let data = [1f32.to_le_bytes(), 2f32.to_le_bytes()].concat();
+    let mut d = Declarations::new(crate::quant::Format::F32);
+    d.matrix(1, 1, 1, weight_and_bias("a", vec![1, 1], false, Rows::From(0), Columns::Same));
+    let merged = |dora: bool| {
+        let lora = block_on(Lora::read(&folder(&[(FILE, raw(&header(dora), &data))]), FILE, Hooks::NONE))?;
+        let mut data = [0.5];
+        Merge::new(&d, 0, "unet", &[Adapter { lora: &lora, scale: 1.0 }])?.add((0, 0), 0, 1, &mut data)?;
+        Ok::<_, Error>(data)
+    };
+    assert_eq!(merged(false).unwrap(), [6.5]);
+    let e = merged(true).unwrap_err();
+    let words = [FILE, "unet.a.lora_A.weight", "use_dora", "lora_magnitude_vector"];
+    assert!(e.code == InvalidModel && words.iter().all(|w| e.message.contains(w)), "{e}");
+}
+
+/// Files name a text encoder's modules with the model inside the model or without.
+#[test]
+fn text_models_under_two_names() {
+    let mut d = Declarations::new(crate::quant::Format::F32);
+    d.matrix(1, 1, 1, weight_and_bias("text_model.a", vec![1, 1], false, Rows::From(0), Columns::Same));
+    let tensors = ["lora_te_text_model_a.diff", "text_encoder.a.diff", "lora_te1_a.diff"];
+    for name in tensors {
+        let lora = read(&[(name, &[1, 1], &[2.0])]).unwrap();
+        let mut data = [0.5];
+        let merge = Merge::new(&d, 0, "text_encoder", &[Adapter { lora: &lora, scale: 1.0 }]).unwrap();
+        merge.add((0, 0), 0, 1, &mut data).unwrap();
+        assert_eq!(data, [2.5], "{name}");
+    }
+    let lora = read(&[(tensors[0], &[1, 1], &[2.0]), (tensors[1], &[1, 1], &[2.0])]).unwrap();
+    let e = Merge::new(&d, 0, "text_encoder", &[Adapter { lora: &lora, scale: 1.0 }]).err().unwrap();
+    let words = [FILE, tensors[0], tensors[1], "one module"];
+    assert!(e.code == InvalidModel && words.iter().all(|w| e.message.contains(w)), "{e}");
 }

@@ -162,6 +162,23 @@ fn learned_tokens() {
 }
 
 #[test]
+fn learned_tokens_that_are_not_finite_are_said() {
+    for (value, count) in [(f32::NAN, 1), (f32::NEG_INFINITY, 1), (1.0, 0)] {
+        let file = floats(&[("clip_g", &[1, 2], &[1.0, value]), ("clip_l", &[1, 1], &[1.0])]);
+        let told = std::cell::RefCell::new(vec![]);
+        let hooks = Hooks { warn: &|warning| told.borrow_mut().push(warning), ..Hooks::NONE };
+        block_on(Embedding::read(&folder(&[("xl.safetensors", file)]), "xl.safetensors", &[1, 2], hooks))
+            .unwrap();
+        let told: Vec<crate::warning::Warning> = told.take();
+        assert_eq!(told.len(), count);
+        for warning in told {
+            assert_eq!(warning.code, crate::warning::Topic::NotFinite);
+            assert!(["xl.safetensors", "clip_g"].iter().all(|w| warning.message.contains(w)), "{warning}");
+        }
+    }
+}
+
+#[test]
 fn wrong_tokens_are_refused() {
     let values = [0.0f32; 12];
     let of = |name, shape: &'static [usize]| (name, shape, &values[..shape.iter().product()]);

@@ -8,8 +8,8 @@ use tintype::model::config::UnetConfig;
 use tintype::model::unet::Unet;
 use tintype::quant::Format;
 use tintype::weights::{
-    Adapter, ByteStream, Declarations, Embedding, Folder, Hooks, Lora, MemoryFolder, Merge, Sink, TensorInfo,
-    header, places, stream, stream_file,
+    Adapter, ByteStream, Columns, Declarations, Embedding, Folder, Hooks, Lora, MemoryFolder, Merge, Rows,
+    Sink, TensorInfo, header, places, stream, stream_file, weight_and_bias,
 };
 
 use super::{folder, one};
@@ -115,12 +115,13 @@ pub fn stream_shards(files: &Files) -> Result<()> {
 }
 
 pub fn loras() -> Vec<Files> {
-    ["pytorch_lora_weights", "peft_names"]
-        .map(|name| one(&format!("extras/lora/{name}.safetensors"), FILE))
-        .to_vec()
+    let own = ["pytorch_lora_weights", "peft_names"].map(|name| format!("extras/lora/{name}.safetensors"));
+    let kinds = ["locon_core", "loha_core", "lokr_both", "lokr_core", "dora_inputs", "norms", "peft_dora"];
+    let kinds = kinds.map(|name| format!("../adapters/{name}.safetensors"));
+    own.iter().chain(&kinds).map(|path| one(path, FILE)).collect()
 }
 
-/// The U-Net that the LoRAs are for.
+/// The U-Net that the LoRAs are for, and the layers of those of other kinds.
 fn declared() -> &'static Declarations {
     static DECLARED: OnceLock<Declarations> = OnceLock::new();
     DECLARED.get_or_init(|| {
@@ -128,6 +129,22 @@ fn declared() -> &'static Declarations {
         let config = UnetConfig::from_json(&json[FILE], "unet/config.json").unwrap();
         let mut declarations = Declarations::new(Format::F32);
         Unet::declare(&mut declarations, &config);
+        for (name, shape) in [("proj", &[8, 12][..]), ("square", &[12, 12]), ("conv", &[12, 8, 3, 3])] {
+            let parts = weight_and_bias(
+                &format!("mid_block.{name}"),
+                shape.to_vec(),
+                true,
+                Rows::From(0),
+                Columns::Same,
+            );
+            declarations.matrix(
+                shape[0] as u32,
+                shape[1] as u32,
+                shape[2..].iter().product::<usize>() as u32,
+                parts,
+            );
+        }
+        declarations.norm("mid_block.norm", 12);
         declarations
     })
 }
