@@ -212,7 +212,10 @@ fn mistakes_of_the_command() {
     let (_temp, out) = pack(&golden("sdxs-like"), "q8");
     let (out, model) = (out.to_str().unwrap().to_owned(), golden("sdxs-like"));
     let said = failure(&["pack", "--model", model.to_str().unwrap(), "--weights", "q8", "--out", &out]);
-    assert!(said.contains("--out") && said.contains("has a pack already"), "{said}");
+    assert!(
+        said.contains("--out: wanted a new or an empty folder") && said.contains("in which there is"),
+        "{said}"
+    );
     let temp = Temp::new();
     let new = temp.path("new");
     let said = failure(&["pack", "--model", &out, "--weights", "q8", "--out", new.to_str().unwrap()]);

@@ -90,8 +90,30 @@ fn decode(bytes: &[u8], format: ImageFormat) -> std::result::Result<RgbImage, St
     let mut decoder = ImageReader::with_format(Cursor::new(bytes), format).into_decoder().map_err(said)?;
     let (width, height) = decoder.dimensions();
     check_size(width, height)?;
+    if format == ImageFormat::Jpeg && !is_whole(bytes) {
+        return Err("wanted the whole image, found its beginning alone".to_owned());
+    }
     let orientation = decoder.orientation().map_err(said)?;
     Ok(upright(DynamicImage::from_decoder(decoder).map_err(said)?, orientation))
+}
+
+/// Whether a JPEG goes on to the end of its image: a decoder makes grey of what is missing.
+fn is_whole(jpeg: &[u8]) -> bool {
+    let mut at = 0;
+    while let Some(&[0xff, marker]) = jpeg.get(at..at + 2) {
+        at += match (marker, jpeg.get(at + 2..at + 4)) {
+            (0xd9, _) => return true,
+            (0xff, _) => 1,
+            // An escaped byte, and what has no length.
+            (0x00 | 0x01 | 0xd0..=0xd8, _) => 2,
+            (_, Some(&[high, low])) => 2 + usize::from(u16::from_be_bytes([high, low])),
+            (_, _) => return false,
+        };
+        // Coded values follow some segments.
+        let rest = jpeg.get(at..).unwrap_or_default();
+        at += rest.iter().position(|&byte| byte == 0xff).unwrap_or(rest.len());
+    }
+    false
 }
 
 fn upright(mut image: DynamicImage, orientation: Orientation) -> RgbImage {
