@@ -153,6 +153,8 @@ fn every_orientation_of_every_format() {
     }
     let wanted = drawn(&folder, &png(&upright, None));
     assert!(drawn(&folder, &late(png(&upright.stored(6), Some(exif(6))))) == wanted);
+    let marked = [b"Exif\0\0".to_vec(), exif(8)].concat();
+    assert!(drawn(&folder, &webp(&upright.stored(8), Some(marked))) == wanted);
     assert!(drawn(&folder, &webp(&upright, None)) == wanted, "both are without loss");
 }
 
@@ -188,18 +190,20 @@ fn pixels_of_a_png() {
 
 /// A few bytes that claim to be a large image.
 fn bombs() -> [(&'static str, Vec<u8>, &'static str); 3] {
+    let blocks = Blocks::upright();
     let mut header = vec![];
     drop(png::Encoder::new(&mut header, 65535, 65535).write_header().unwrap());
-    let blocks = Blocks::upright();
+    // A mark, the header, and all that follows the header of another one.
+    header.truncate(8 + 25);
+    header.extend(&png(&blocks, None)[8 + 25..]);
     let mut wide = jpeg(&blocks, None);
     let frame = wide.windows(2).position(|two| two == [0xff, 0xc0]).unwrap();
     wide[frame + 5..frame + 9].fill(255);
     // Fourteen bits each, less one, behind a byte that marks them.
     let mut lossless = webp(&blocks, None);
     let data = lossless.windows(4).position(|four| four == b"VP8L").unwrap();
-    lossless[data + 9..data + 12].fill(255);
-    lossless[data + 12] |= 0x0f;
-    [("png", header, "65535x65535"), ("jpeg", wide, "65535x65535"), ("webp", lossless, "16384x16384")]
+    lossless[data + 9..data + 13].copy_from_slice(&(0x3ffe_u32 | 0x3ffe << 14).to_le_bytes());
+    [("png", header, "65535x65535"), ("jpeg", wide, "65535x65535"), ("webp", lossless, "16383x16383")]
 }
 
 #[test]

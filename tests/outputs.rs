@@ -236,7 +236,7 @@ fn names_are_printed_without_control_characters() {
     let said = refused(&folder, &["--out", &format!("{evil}/a.png")]);
     assert!(said.contains(&format!("cannot write {shown}/a.png")), "{said}");
     let said = refused(&folder, &[&format!("--{evil}")]);
-    assert!(said.contains(shown), "{said}");
+    assert!(said.starts_with("unexpected argument") && !said.contains(char::is_control), "{said}");
     let output = drawn(&folder, &["--out", evil]);
     assert!(text(&output.stderr).starts_with(&format!("{shown}: 16x16")), "{}", text(&output.stderr));
 }
@@ -245,7 +245,7 @@ fn names_are_printed_without_control_characters() {
 fn messages_are_short() {
     let folder = Temp::new();
     let said = refused(&folder, &["--scheduler", &"s".repeat(10_000)]);
-    assert!(said.starts_with("scheduler") && said.contains("sss ... sss"), "{said}");
+    assert!(said.starts_with("there is no scheduler \"sss") && said.contains("sss ... "), "{said}");
     assert_eq!(said.strip_suffix(" (invalid-option)").unwrap().chars().count(), 500);
     let long = format!("[{}|b]", "a".repeat(10_000));
     let output = drawn(&folder, &["--json", &format!("--negative={long}"), "--guidance", "2"]);

@@ -2,7 +2,7 @@
 
 use super::{PROMPT, refused_by_command};
 use crate::cli::{failure, tintype};
-use crate::models::folder::{Temp, golden};
+use crate::models::folder::{Temp, golden, here};
 
 #[test]
 fn options_that_are_no_numbers() {
@@ -30,15 +30,16 @@ fn options_that_are_no_numbers() {
     }
 }
 
-/// A number that is allowed to be negative is seen as one, in all its spellings.
+/// A number that may be negative is one, and one that may not is judged by its option.
 #[test]
 fn negative_numbers() {
-    for (scale, seen) in [("-1", "-1"), ("-.5", "-0.5"), ("-2.5e-1", "-0.25"), ("-nan", "NaN")] {
-        let model = golden("sd15-like");
-        let lora = ["--lora", "absent.safetensors", "--lora-scale", scale];
-        refused_by_command(seen, &model, &lora, &["absent.safetensors"]);
-        let image = ["--image", "README.md", "--strength", scale];
-        refused_by_command(seen, &model, &image, &["README.md", "(invalid-image)"]);
+    let model = golden("sd15-like");
+    let picture = here("tests/golden/ref/pipe/sdxs_img2img.0.png");
+    for (number, seen) in [("-1", "-1"), ("-.5", "-0.5"), ("-2.5e-1", "-0.25"), ("-nan", "NaN")] {
+        let lora = ["--lora", "absent.safetensors", "--lora-scale", number];
+        refused_by_command(number, &model, &lora, &["absent.safetensors"]);
+        let image = ["--image", picture.to_str().unwrap(), "--strength", number];
+        refused_by_command(number, &model, &image, &["strength: wanted a number above 0", seen]);
     }
 }
 

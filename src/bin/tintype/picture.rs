@@ -29,7 +29,7 @@ pub fn read_image(path: &Path) -> Result<Picture> {
         other => decode(&bytes, other),
     };
     let image = image.map_err(|e| failed(&e))?;
-    Picture::new(image.width() as usize, image.height() as usize, 3, &image)
+    Ok(Picture { width: image.width() as usize, height: image.height() as usize, rgb: image.into_raw() })
 }
 
 /// A file's bytes, if it is a picture of a known format.
@@ -78,10 +78,8 @@ fn png(bytes: &[u8]) -> std::result::Result<RgbImage, String> {
     };
     // The orientation may stand behind the pixels; where nothing can be read any more there is none.
     let _ = reader.finish();
-    let exif = reader.info().exif_metadata.as_deref();
-    let orientation = exif.and_then(Orientation::from_exif_chunk).unwrap_or(Orientation::NoTransforms);
     let image = RgbImage::from_raw(width, height, rgb).ok_or("wanted as many pixels as it says")?;
-    Ok(upright(image.into(), orientation))
+    Ok(upright(image.into(), reader.info().exif_metadata.as_deref()))
 }
 
 /// A JPEG or a WebP.
@@ -93,8 +91,8 @@ fn decode(bytes: &[u8], format: ImageFormat) -> std::result::Result<RgbImage, St
     if format == ImageFormat::Jpeg && !is_whole(bytes) {
         return Err("wanted the whole image, found its beginning alone".to_owned());
     }
-    let orientation = decoder.orientation().map_err(said)?;
-    Ok(upright(DynamicImage::from_decoder(decoder).map_err(said)?, orientation))
+    let exif = decoder.exif_metadata().map_err(said)?;
+    Ok(upright(DynamicImage::from_decoder(decoder).map_err(said)?, exif.as_deref()))
 }
 
 /// Whether a JPEG goes on to the end of its image: a decoder makes grey of what is missing.
@@ -116,8 +114,13 @@ fn is_whole(jpeg: &[u8]) -> bool {
     false
 }
 
-fn upright(mut image: DynamicImage, orientation: Orientation) -> RgbImage {
-    image.apply_orientation(orientation);
+/// As its EXIF says that it is held.
+fn upright(mut image: DynamicImage, exif: Option<&[u8]>) -> RgbImage {
+    // Some write the mark of JPEG's segment elsewhere too.
+    let exif = exif.map(|exif| exif.strip_prefix(b"Exif\0\0").unwrap_or(exif));
+    if let Some(orientation) = exif.and_then(Orientation::from_exif_chunk) {
+        image.apply_orientation(orientation);
+    }
     image.into_rgb8()
 }
 
