@@ -92,6 +92,16 @@ fn what_is_no_file_is_written_to() {
     let all = fs::read(folder.path("all")).unwrap();
     assert!(status.success() && all.starts_with(b"first") && all[5..] == output.stdout);
 
+    // A file is one wherever it is.
+    let shared = Path::new("/dev/shm");
+    if shared.is_dir() {
+        let file = shared.join(format!("tintype-test-{}.png", std::process::id()));
+        [(); 2].map(|()| drawn(&folder, &["--out", file.to_str().unwrap()]));
+        let found = fs::read(&file).unwrap();
+        fs::remove_file(&file).unwrap();
+        assert!(found == output.stdout);
+    }
+
     let pipe = folder.path("pipe");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     let child = draw(&folder, &["--out", "pipe"]).stderr(Stdio::null()).spawn().unwrap();
