@@ -204,6 +204,43 @@ fn an_overlong_prompt_is_drawn_and_told() {
     assert!(png.exists());
 }
 
+/// Syntax of other tools is told, whichever prompt has it, and changes nothing of the tokens.
+#[test]
+fn syntax_that_is_not_run_is_told() {
+    let (out, model) = (Temp::new(), golden("sdxs-like"));
+    let draw = |prompt: &str, more: &[&str]| {
+        let common = ["generate", prompt, "--seed", "1", "--json", "--device", "cpu", "--guidance", "2"];
+        let model = ["--model", model.to_str().unwrap()];
+        let args = [&common[..], &model, more].concat();
+        let output = tintype(&args).current_dir(&out.0).output().unwrap();
+        let said = text(&output.stderr);
+        assert!(output.status.success(), "{said}");
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let warnings = report["warnings"].as_array().unwrap().clone();
+        for warning in &warnings {
+            assert_eq!(warning["code"], "prompt");
+            let line = format!("tintype: {} (prompt)\n", warning["message"].as_str().unwrap());
+            assert!(said.contains(&line), "{line}: {said}");
+        }
+        let messages = warnings.iter().map(|w| w["message"].as_str().unwrap().to_owned());
+        (std::fs::read(out.path("out.png")).unwrap(), messages.collect::<Vec<_>>())
+    };
+    let prompt = "a (red:1.2) cat <lora:fur:0.8> [cat:dog:0.5]";
+    let begins = |messages: &[String], found: &[&str]| {
+        let beginnings = found.iter().map(|found| format!("the prompt has {found:?}, which "));
+        assert_eq!(messages.len(), found.len(), "{messages:?}");
+        beginnings.zip(messages).for_each(|(beginning, m)| assert!(m.starts_with(&beginning), "{m}"));
+    };
+    let (plain, messages) = draw(prompt, &[]);
+    begins(&messages, &["(red:1.2)", "<lora:fur:0.8>", "[cat:dog:0.5]"]);
+    let (weighted, messages) = draw(prompt, &["--weighted"]);
+    begins(&messages, &["<lora:fur:0.8>", "[cat:dog:0.5]"]);
+    assert!(plain != weighted);
+    let (_, messages) = draw("a cat", &["--negative", "embedding:ugly", "--weighted"]);
+    begins(&messages, &["embedding:ugly"]);
+    assert_eq!(draw("a (red:1.2) cat BREAK a dog", &["--weighted"]).1, [""; 0]);
+}
+
 #[test]
 fn plan_as_json() {
     let model = golden("sd-turbo-like");

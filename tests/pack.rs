@@ -228,13 +228,94 @@ fn mistakes_of_the_command() {
     let (_temp, out) = pack(&golden("sdxs-like"), "q8");
     let (out, model) = (out.to_str().unwrap().to_owned(), golden("sdxs-like"));
     let said = failure(&["pack", "--model", model.to_str().unwrap(), "--weights", "q8", "--out", &out]);
-    assert!(said.contains("--out") && said.contains("has a pack already"), "{said}");
+    assert!(
+        said.contains("--out: wanted a new or an empty folder") && said.contains("in which there is"),
+        "{said}"
+    );
     let temp = Temp::new();
     let new = temp.path("new");
     let said = failure(&["pack", "--model", &out, "--weights", "q8", "--out", new.to_str().unwrap()]);
     assert!(said.contains("--model") && said.contains("is a pack"), "{said}");
     let said = failure(&["pack", "--model", "nowhere", "--weights", "q8", "--out", new.to_str().unwrap()]);
     assert!(said.contains("model_index.json") && !new.join(MANIFEST).exists(), "{said}");
+}
+
+/// Everything below a folder, by name.
+fn below(folder: &Path) -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
+    found.sort();
+    found
+}
+
+fn packing(model: &Path, out: &Path) -> std::process::Command {
+    let paths = [model, out].map(|path| path.to_str().unwrap());
+    tintype(&["pack", "--weights", "q8", "--model", paths[0], "--out", paths[1]])
+}
+
+#[test]
+fn a_pack_takes_a_new_or_an_empty_folder() {
+    let (temp, model) = (Temp::new(), golden("sdxs-like"));
+    temp.write("full/notes.txt", "mine");
+    temp.write("file", "mine");
+    for place in ["full", "file", "full/..", "file/new"] {
+        let said = crate::cli::sentence(&packing(&model, &temp.path(place)).output().unwrap());
+        assert!(said.starts_with("--out: ") && said.ends_with("(invalid-option)"), "{place}: {said}");
+    }
+    assert_eq!(below(&temp.path("full")), [temp.path("full/notes.txt")]);
+    fs::create_dir(temp.path("empty")).unwrap();
+    for place in ["empty", "new", "deep/er"] {
+        let done = packing(&model, &temp.path(place)).output().unwrap();
+        assert!(done.status.success(), "{place}: {}", String::from_utf8_lossy(&done.stderr));
+        load(&DiskFolder::new(temp.path(place)), "q8").unwrap();
+    }
+    let left = ["deep", "empty", "file", "full", "new"].map(|name| temp.path(name));
+    assert_eq!(below(&temp.0), left, "something stayed beside a pack");
+    assert_eq!(below(&temp.path("deep")), [temp.path("deep/er")]);
+}
+
+/// An empty folder keeps its mode, and a link to it stays one.
+#[test]
+#[cfg(unix)]
+fn a_pack_takes_the_place_of_its_folder() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let (temp, model) = (Temp::new(), golden("sdxs-like"));
+    fs::create_dir(temp.path("empty")).unwrap();
+    fs::set_permissions(temp.path("empty"), fs::Permissions::from_mode(0o750)).unwrap();
+    symlink("empty", temp.path("link")).unwrap();
+    assert!(packing(&model, &temp.path("link")).status().unwrap().success());
+    assert!(temp.path("empty").join(MANIFEST).exists() && temp.path("link").is_symlink());
+    assert_eq!(fs::metadata(temp.path("empty")).unwrap().permissions().mode() & 0o777, 0o750);
+    // The one that a shell is in would be gone under its feet.
+    fs::create_dir(temp.path("here")).unwrap();
+    let done = packing(&model, Path::new(".")).current_dir(temp.path("here")).output().unwrap();
+    assert!(crate::cli::sentence(&done).contains("the current one"));
+}
+
+#[test]
+fn a_pack_is_there_whole_or_not_at_all() {
+    let (temp, model) = (Temp::new(), Temp::model("sdxs-like"));
+    // The autoencoder comes last.
+    let weights =
+        below(&model.path("vae")).into_iter().filter(|p| p.extension().is_some_and(|e| e == "safetensors"));
+    weights.for_each(|path| fs::write(path, b"damaged").unwrap());
+    let out = temp.path("out");
+    crate::cli::sentence(&packing(&model.0, &out).output().unwrap());
+    assert!(below(&temp.0).is_empty());
+    // Of two at once one is told so, or comes too late.
+    let model = golden("sdxs-like");
+    let both = [(); 2].map(|()| packing(&model, &out).stderr(std::process::Stdio::piped()).spawn().unwrap());
+    let done = both.map(|child| child.wait_with_output().unwrap());
+    let (good, bad): (Vec<_>, Vec<_>) = done.iter().partition(|output| output.status.success());
+    assert_eq!((good.len(), bad.len()), (1, 1));
+    crate::cli::sentence(bad[0]);
+    load(&DiskFolder::new(&out), "q8").unwrap();
+    assert_eq!(below(&temp.0), [out]);
+    // While it is locked nobody begins.
+    let lock = fs::File::create(temp.path(".next.lock")).unwrap();
+    lock.lock().unwrap();
+    let said = crate::cli::sentence(&packing(&model, &temp.path("next")).output().unwrap());
+    assert!(said.contains("another command is about to write it"), "{said}");
+    assert_eq!(below(&temp.0).len(), 2);
 }
 
 /// A manifest that lists more bytes than there are, and the hash of those that there are.

@@ -71,9 +71,24 @@ export class TintypeError extends Error {
   readonly code: ErrorCode;
 
   constructor(code: ErrorCode, message: string, options?: { cause?: unknown }) {
-    super(message, options);
+    super(shown(message), options);
     this.code = code;
   }
+}
+
+const LONGEST = 500;
+
+/**
+ * A message as people see it, whatever names of files are in it: no line ends, no characters that a terminal obeys, and
+ * of a long one the middle is left out.
+ */
+export function shown(message: string): string {
+  const escaped = (c: string) => `\\u{${c.codePointAt(0)!.toString(16)}}`;
+  const plain = message.replace(/[\n\r\t]/g, " ").replace(/[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g, escaped);
+  const letters = [...plain];
+  if (letters.length <= LONGEST) return plain;
+  const gap = " ... ", end = Math.floor(LONGEST / 3);
+  return letters.slice(0, LONGEST - end - gap.length).join("") + gap + letters.slice(-end).join("");
 }
 
 /** A mistake of the caller's in an option. */

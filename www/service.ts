@@ -5,7 +5,7 @@
 import { Bundle } from "./bundle.js";
 import { FALLBACKS, loadKept, whetherKept, type Facts, type Loaded, type Stored } from "./cache.js";
 import { rest } from "./download.js";
-import type { Warning } from "./errors.js";
+import { type Warning, shown } from "./errors.js";
 import { Files } from "./files.js";
 import type { ModelFolder, ModelKeeper } from "./folder.js";
 import { Hub } from "./hub.js";
@@ -111,7 +111,7 @@ class Service {
       }
     }
     signal.throwIfAborted();
-    return { device: this.#generator!.device(), adapter: this.#generator!.adapter(), weights: this.#generator!.weights(), warnings };
+    return { device: this.#generator!.device(), adapter: this.#generator!.adapter(), weights: this.#generator!.weights(), warnings: warnings.map(({ code, message }) => ({ code, message: shown(message) })) };
   }
 
   async #loadAs({ base, repository, hashes, files, bundled, components, headers, fetch, cache, offline, wasmUrl, ...options }: Body, net: Net, tell: Tell, signal: AbortSignal, instead: boolean): Promise<Loaded> {

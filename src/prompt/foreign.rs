@@ -91,7 +91,8 @@ struct Open {
 impl<'a> Found<'a> {
     fn note(&mut self, kind: Kind, begin: usize, end: usize) {
         let known = self.all.iter().any(|(other, _)| *other == kind);
-        if !known && !(self.weighted && kind.in_weighted()) {
+        let run = self.weighted && kind.in_weighted();
+        if !known && !run {
             self.all.push((kind, &self.prompt[begin..end]));
         }
     }

@@ -2,7 +2,7 @@
 
 use super::{PROMPT, refused_by_command};
 use crate::cli::{failure, tintype};
-use crate::models::folder::{Temp, golden};
+use crate::models::folder::{Temp, golden, here};
 
 #[test]
 fn options_that_are_no_numbers() {
@@ -10,14 +10,36 @@ fn options_that_are_no_numbers() {
     for (args, words) in [
         (["--seed", "NaN"], ["NaN", "--seed"]),
         (["--seed", "1.5"], ["1.5", "--seed"]),
-        (["--seed=-1", "--json"], ["-1", "--seed"]),
+        (["--seed", "-1"], ["-1", "--seed"]),
+        (["--steps", "-3"], ["-3", "wanted a whole number from 0"]),
+        (["--guidance", "-2"], ["guidance: wanted a number from 0 to 100", "-2"]),
+        (["--guidance", "-inf"], ["guidance: wanted", "-inf"]),
+        (["--eta", "-.5"], ["eta: wanted a number from 0 to 1", "-0.5"]),
+        (["--eta", "-1e-3"], ["eta: wanted", "-0.001"]),
+        (["--eta", "zero"], ["--eta", "wanted a number"]),
+        (["--clip-skip", "-1"], ["-1", "--clip-skip"]),
+        (["--memory", "-5"], ["-5", "--memory"]),
+        (["--size", "-64x64"], ["-64x64", "WIDTHxHEIGHT"]),
+        (["--control-start", "-0.5"], ["--control <DIR>", "not provided"]),
         (["--steps", "many"], ["many", "--steps"]),
-        (["--steps=-3", "--json"], ["-3", "--steps"]),
         (["--size", "64"], ["64", "WIDTHxHEIGHT"]),
         (["--size", "axb"], ["axb", "WIDTHxHEIGHT"]),
         (["--frobnicate", "1"], ["--frobnicate", "unexpected"]),
     ] {
         refused_by_command(args[0], &model, &args, &words);
+    }
+}
+
+/// A number that may be negative is one, and one that may not is judged by its option.
+#[test]
+fn negative_numbers() {
+    let model = golden("sd15-like");
+    let picture = here("tests/golden/ref/pipe/sdxs_img2img.0.png");
+    for (number, seen) in [("-1", "-1"), ("-.5", "-0.5"), ("-2.5e-1", "-0.25"), ("-nan", "NaN")] {
+        let lora = ["--lora", "absent.safetensors", "--lora-scale", number];
+        refused_by_command(number, &model, &lora, &["absent.safetensors"]);
+        let image = ["--image", picture.to_str().unwrap(), "--strength", number];
+        refused_by_command(number, &model, &image, &["strength: wanted a number above 0", seen]);
     }
 }
 

@@ -32,6 +32,8 @@ const LOADS = [
   ["a config that is not JSON", "unet/config.json", Buffer.from("{"), "invalid-model", "unet/config.json"],
   ["another width in the config", "unet/config.json", withFields(file("unet/config.json"), { block_out_channels: [20, 40, 80] }), "invalid-model", "shape"],
   ["an unknown switch", "unet/config.json", withFields(file("unet/config.json"), { class_embed_type: "timestep" }), "unsupported", "class_embed_type"],
+  ["a class that a terminal would obey", "scheduler/scheduler_config.json", withFields(file("scheduler/scheduler_config.json"), { _class_name: "\u001b]0;\u0007\n\u202e" }), "unsupported", "\\u{1b}]0;\\u{7} \\u{202e}"],
+  ["a class with a long name", "scheduler/scheduler_config.json", withFields(file("scheduler/scheduler_config.json"), { _class_name: "y".repeat(10_000) }), "unsupported", "yyy ... "],
   ["a server that fails", "vae/config.json", (response) => response.writeHead(500).end(), "network", "500"],
   ["a connection that breaks off", UNET, breakOff, "network", UNET],
 ];
@@ -208,6 +210,24 @@ test("a request that cannot be served", { timeout: 300_000 }, async (t) => {
       assert.ok(same, "the next picture is another one");
     });
   }
+});
+
+test("syntax of other tools in a prompt", { timeout: 300_000 }, async (t) => {
+  const { page } = await open(t);
+  await prepare(page);
+  const warnings = await page.evaluate(async () => {
+    const options = { seed: 1, width: 32, height: 32, guidance: 2 };
+    const drawn = (prompt, more) => window.generator.generate(prompt, { ...options, ...more });
+    const all = [
+      await drawn("a (red:1.2) boat <lora:sea:0.8>", { negativePrompt: "[a|b]" }),
+      await drawn("a (red:1.2) boat <lora:sea:0.8>", { weighted: true }),
+      await drawn("a red boat, 16:9"),
+    ];
+    return all.map(({ warnings }) => warnings);
+  });
+  const begins = (found) => ({ code: "prompt", message: `the prompt has "${found}", which ` });
+  const beginnings = warnings.map((all) => all.map(({ code, message }) => ({ code, message: message.replace(/(?<=, which ).*/, "") })));
+  assert.deepEqual(beginnings, [["[a|b]", "(red:1.2)", "<lora:sea:0.8>"], ["<lora:sea:0.8>"], []].map((found) => found.map(begins)));
 });
 
 /**
@@ -418,6 +438,7 @@ function assertError({ ours, code, message }, wanted, word) {
   assert.ok(message.includes(word), `"${message}" does not name ${word}`);
   // As people write it, and not as a debugger prints it.
   assert.doesNotMatch(message, /JsValue|Some\(|\bNone\b|\w \{ \w+: /);
+  assert.ok([...message].length <= 500 && !/[\u0000-\u001f\u007f-\u009f\u202e]/.test(message), `"${message}" is no short sentence`);
 }
 
 const describe = (options) =>

@@ -159,7 +159,7 @@ fn tell(options: &Options, device: &Device, report: &Report, warnings: &[&Warnin
     let (image, t) = (&report.images[0], report.timings);
     if options.json {
         let value = json!({
-            "out": options.out, "prompt": options.prompt, "seed": seed, "steps": report.steps,
+            "out": options.out.display().to_string(), "prompt": options.prompt, "seed": seed, "steps": report.steps,
             "width": image.width, "height": image.height,
             "device": device.kind(), "adapter": device.name(),
             "timings": {"load": loaded, "text": t.text, "denoise": t.denoise, "decode": t.decode},

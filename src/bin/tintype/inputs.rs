@@ -43,13 +43,13 @@ pub struct Inputs {
     #[arg(long, value_name = "SCALE")]
     control_scale: Vec<f32>,
     /// The share of the steps from which ControlNets are active
-    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, requires = "control")]
     control_start: f64,
     /// The share of the steps up to which ControlNets are active
-    #[arg(long, value_name = "SHARE", default_value_t = 1.0)]
+    #[arg(long, value_name = "SHARE", default_value_t = 1.0, requires = "control")]
     control_end: f64,
     /// Let the ControlNets guess what the picture is, even without a prompt
-    #[arg(long)]
+    #[arg(long, requires = "control")]
     guess_mode: bool,
     /// A T2I-Adapter's folder, or its .safetensors; may be given several times
     #[arg(long, value_name = "PATH")]
@@ -67,7 +67,7 @@ pub struct Inputs {
     #[arg(long, value_name = "FILE", requires = "ip_adapter")]
     image_prompt: Option<PathBuf>,
     /// How much the image prompt counts
-    #[arg(long, value_name = "SCALE", default_value_t = 1.0)]
+    #[arg(long, value_name = "SCALE", default_value_t = 1.0, requires = "image_prompt")]
     image_prompt_scale: f32,
     /// A safety checker's folder
     #[arg(long, value_name = "DIR")]

@@ -12,13 +12,14 @@ mod picture;
 mod plan;
 mod verify;
 
+use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::OnceLock;
 
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use serde_json::json;
 use tintype::device::Device;
 use tintype::error::{Error, Result, plain, shown};
@@ -87,8 +88,7 @@ impl DeviceOptions {
 }
 
 fn main() -> ExitCode {
-    let parsed = command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
-    let cli = match parsed {
+    let cli = match Cli::try_parse_from(arguments()) {
         Ok(cli) => cli,
         Err(error) => return refuse(&error),
     };
@@ -108,14 +108,26 @@ fn main() -> ExitCode {
     }
 }
 
-/// What a negative number is worth, the option says that it is given to.
-fn command() -> clap::Command {
-    Cli::command().mut_subcommands(|command| {
-        command.mut_args(|arg| {
-            let takes_value = arg.get_action().takes_values();
-            arg.allow_negative_numbers(takes_value)
-        })
-    })
+/// The arguments, with each negative number tied to the option before it, which judges it: by itself it looks like an
+/// option.
+fn arguments() -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = vec![];
+    let mut options = true;
+    for argument in std::env::args_os() {
+        let negative = argument.to_str().and_then(|text| text.strip_prefix('-')?.parse::<f64>().ok());
+        let before = arguments.last_mut().filter(|before| {
+            before.to_str().is_some_and(|text| text.starts_with("--") && !text.contains('='))
+        });
+        options &= argument != "--";
+        match (negative, before) {
+            (Some(_), Some(before)) if options => {
+                before.push("=");
+                before.push(argument);
+            }
+            _ => arguments.push(argument),
+        }
+    }
+    arguments
 }
 
 /// Tells what went wrong, to programs too where they asked for JSON.
@@ -146,7 +158,10 @@ fn refuse(error: &clap::Error) -> ExitCode {
     let text = error.to_string();
     // Hints about the usage follow behind an empty line.
     let sentence = text.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ");
-    fail(&Error::option(sentence.split_whitespace().collect::<Vec<_>>().join(" ")))
+    let sentence = sentence.split_whitespace().collect::<Vec<_>>().join(" ");
+    // Which is all that the parsers of numbers say.
+    let sentence = sentence.replace("invalid digit found in string", "wanted a whole number from 0");
+    fail(&Error::option(sentence.replace("invalid float literal", "wanted a number")))
 }
 
 /// What became of stdout, if not all was written to it.

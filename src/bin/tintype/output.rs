@@ -38,7 +38,7 @@ impl Output {
 
     /// Whether what is printed goes there too.
     pub fn is_stdout(&self) -> bool {
-        matches!(&self.place, Place::Stream(path) if ["/dev/stdout", "/dev/fd/1"].iter().any(|p| path == Path::new(p)))
+        matches!(&self.place, Place::Stream(path) if ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"].iter().any(|p| path == Path::new(p)))
     }
 
     pub fn write(&self, bytes: &[u8]) -> Result<()> {
@@ -63,8 +63,11 @@ fn place(path: &Path) -> io::Result<Place> {
     if path.as_os_str().to_string_lossy().ends_with(std::path::is_separator) {
         return Err(no_file());
     }
-    // What a process has open is a link there, of which the target may have no name any more.
-    let open_already = ["/dev", "/proc"].iter().any(|folder| path.starts_with(folder));
+    // What a process has open goes on where it is, and may have no name any more.
+    let open_already = hops(path).any(|path| {
+        let folder = folder_of(&path).canonicalize().unwrap_or_default();
+        ["/proc", "/dev/fd"].iter().any(|open| folder.starts_with(open))
+    });
     match fs::metadata(path) {
         Ok(found) if found.is_dir() => Err(no_file()),
         Ok(found) if !found.is_file() || open_already => Ok(Place::Stream(path.to_owned())),
@@ -73,7 +76,7 @@ fn place(path: &Path) -> io::Result<Place> {
             Ok(Place::File(path.canonicalize()?))
         }
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            let path = behind_links(path)?;
+            let path = hops(path).last().ok_or_else(no_file)?;
             let name = path.file_name().ok_or_else(no_file)?;
             let folder = folder_of(&path).canonicalize()?;
             drop(Partial::beside(&folder)?);
@@ -83,17 +86,11 @@ fn place(path: &Path) -> io::Result<Place> {
     }
 }
 
-/// The path that links of which the target is not there yet lead to.
-fn behind_links(path: &Path) -> io::Result<PathBuf> {
-    let mut path = path.to_owned();
-    // As many as systems follow.
-    for _ in 0..40 {
-        match fs::read_link(&path) {
-            Ok(target) => path = folder_of(&path).join(target),
-            Err(_) => return Ok(path),
-        }
-    }
-    Err(io::Error::other("too many links"))
+/// A path and those that it is a link to, one after the other, the last of which need not be there.
+fn hops(path: &Path) -> impl Iterator<Item = PathBuf> {
+    let target = |path: &PathBuf| Some(folder_of(path).join(fs::read_link(path).ok()?));
+    // More links than systems follow.
+    std::iter::successors(Some(path.to_owned()), target).take(100)
 }
 
 fn folder_of(path: &Path) -> &Path {

@@ -29,7 +29,7 @@ pub fn read_image(path: &Path) -> Result<Picture> {
         other => decode(&bytes, other),
     };
     let image = image.map_err(|e| failed(&e))?;
-    Picture::new(image.width() as usize, image.height() as usize, 3, &image)
+    Ok(Picture { width: image.width() as usize, height: image.height() as usize, rgb: image.into_raw() })
 }
 
 /// A file's bytes, if it is a picture of a known format.
@@ -78,10 +78,8 @@ fn png(bytes: &[u8]) -> std::result::Result<RgbImage, String> {
     };
     // The orientation may stand behind the pixels; where nothing can be read any more there is none.
     let _ = reader.finish();
-    let exif = reader.info().exif_metadata.as_deref();
-    let orientation = exif.and_then(Orientation::from_exif_chunk).unwrap_or(Orientation::NoTransforms);
     let image = RgbImage::from_raw(width, height, rgb).ok_or("wanted as many pixels as it says")?;
-    Ok(upright(image.into(), orientation))
+    Ok(upright(image.into(), reader.info().exif_metadata.as_deref()))
 }
 
 /// A JPEG or a WebP.
@@ -90,12 +88,39 @@ fn decode(bytes: &[u8], format: ImageFormat) -> std::result::Result<RgbImage, St
     let mut decoder = ImageReader::with_format(Cursor::new(bytes), format).into_decoder().map_err(said)?;
     let (width, height) = decoder.dimensions();
     check_size(width, height)?;
-    let orientation = decoder.orientation().map_err(said)?;
-    Ok(upright(DynamicImage::from_decoder(decoder).map_err(said)?, orientation))
+    if format == ImageFormat::Jpeg && !is_whole(bytes) {
+        return Err("wanted the whole image, found its beginning alone".to_owned());
+    }
+    let exif = decoder.exif_metadata().map_err(said)?;
+    Ok(upright(DynamicImage::from_decoder(decoder).map_err(said)?, exif.as_deref()))
 }
 
-fn upright(mut image: DynamicImage, orientation: Orientation) -> RgbImage {
-    image.apply_orientation(orientation);
+/// Whether a JPEG goes on to the end of its image: a decoder makes grey of what is missing.
+fn is_whole(jpeg: &[u8]) -> bool {
+    let mut at = 0;
+    while let Some(&[0xff, marker]) = jpeg.get(at..at + 2) {
+        at += match (marker, jpeg.get(at + 2..at + 4)) {
+            (0xd9, _) => return true,
+            (0xff, _) => 1,
+            // An escaped byte, and what has no length.
+            (0x00 | 0x01 | 0xd0..=0xd8, _) => 2,
+            (_, Some(&[high, low])) => 2 + usize::from(u16::from_be_bytes([high, low])),
+            (_, _) => return false,
+        };
+        // Coded values follow some segments.
+        let rest = jpeg.get(at..).unwrap_or_default();
+        at += rest.iter().position(|&byte| byte == 0xff).unwrap_or(rest.len());
+    }
+    false
+}
+
+/// As its EXIF says that it is held.
+fn upright(mut image: DynamicImage, exif: Option<&[u8]>) -> RgbImage {
+    // Some write the mark of JPEG's segment elsewhere too.
+    let exif = exif.map(|exif| exif.strip_prefix(b"Exif\0\0").unwrap_or(exif));
+    if let Some(orientation) = exif.and_then(Orientation::from_exif_chunk) {
+        image.apply_orientation(orientation);
+    }
     image.into_rgb8()
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::{Map, Value, json};
-use tintype::error::{Error, Result};
+use tintype::error::{Error, Result, shown};
 use tintype::pipeline::{LoadOptions, Planned, Plans, network_plans, plans};
 use tintype::plan::Target;
 use tintype::shape::Elem;
@@ -53,7 +53,7 @@ pub async fn run(options: &Options) -> Result<bool> {
         _ => plans(&DiskFolder::new(model), format, &target, options.size).await?,
     };
     for sentence in left_out {
-        crate::tell(format_args!("tintype: left out: {sentence}"));
+        crate::tell(format_args!("tintype: left out: {}", shown(&sentence)));
     }
     if options.json {
         crate::say(as_json(&networks));

@@ -92,7 +92,7 @@ fn words_are_words() {
         "a [red] fox, a (red) fox",
         "[a: b]",
     ] {
-        assert_eq!(quoted(prompt), [vec![String::new(); 0], vec![]], "{prompt}");
+        assert_eq!(quoted(prompt), [Vec::<String>::new(), vec![]], "{prompt}");
     }
 }
 
