@@ -79,3 +79,15 @@ fn a_scheduler_without_it_says_so() {
         "{told}"
     );
 }
+
+/// diffusers' pipelines pass 0 to every scheduler that takes it, whatever the class's own default is.
+#[test]
+fn tcd_draws_nothing_unless_asked() {
+    let model = Temp::model("sd15-like");
+    model.set(CONFIG, &[("_class_name", Some(json!("TCDScheduler")))]);
+    let of =
+        |eta| draw(&model, &Request { eta, steps: Some(4), ..Request::new("a cat", 1) }).unwrap().latents;
+    let plain = of(None);
+    assert_eq!(plain, of(Some(0.0)));
+    assert_ne!(plain, of(Some(0.3)));
+}
