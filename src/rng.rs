@@ -1,9 +1,10 @@
 //! The random numbers of torch's CPU generator, so that a seed gives the picture it gives in diffusers.
 //!
-//! Source: PyTorch 2.9, `aten/src/ATen/core/{MT19937RNGEngine,DistributionsHelper}.h` and
-//! `aten/src/ATen/native/cpu/DistributionTemplates.h`. Uniforms are bit-exact, so are normals under 16
-//! elements and in half precision; float32 normals from 16 elements on differ from torch's vectorised
-//! logarithm and sines by at most about 1e-6 (torch's own builds differ from each other by as much).
+//! Source: PyTorch 2.15, `aten/src/ATen/core/{MT19937RNGEngine,DistributionsHelper}.h` and
+//! `aten/src/ATen/native/cpu/DistributionTemplates.h`. Uniforms are bit-exact, so are normals under 16 elements; float32
+//! normals from 16 elements on differ from torch's vectorised logarithm and sines by at most about 1e-6 (torch's own
+//! builds differ from each other by as much). A seed's float32 numbers, which pictures are drawn from, are the same in
+//! every torch; its halves are not ([`Halves`]).
 
 use half::{bf16, f16};
 
@@ -17,12 +18,38 @@ pub struct Generator {
     /// The sine half of the last scalar Box-Muller pair: torch keeps it in the generator, across calls
     /// and across larger draws in between.
     spare: Option<f64>,
+    halves: Halves,
+}
+
+/// How normals in half precision are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Halves {
+    /// Computed in float32 and rounded once: torch since 2.12.
+    Rounded,
+    /// Every value on the way is a half, from 16 elements on: torch before 2.12.
+    Throughout,
+}
+
+impl Halves {
+    /// Those of a version such as "2.9.1+cu128"; of what is no version the newest.
+    pub fn of_torch(version: &str) -> Halves {
+        let mut parts = version.split('.').map(|part| part.parse::<u32>().ok());
+        match (parts.next().flatten(), parts.next().flatten()) {
+            (Some(major), Some(minor)) if (major, minor) < (2, 12) => Halves::Throughout,
+            _ => Halves::Rounded,
+        }
+    }
 }
 
 impl Generator {
     /// Only the low 32 bits of the seed count, as in torch.
     pub fn new(seed: u64) -> Self {
-        Generator { engine: Mt19937::new(seed as u32), spare: None }
+        Generator { engine: Mt19937::new(seed as u32), spare: None, halves: Halves::Rounded }
+    }
+
+    /// The same generator in another version of torch.
+    pub fn with_halves(self, halves: Halves) -> Self {
+        Generator { halves, ..self }
     }
 
     /// `n` uniform numbers in [0, 1), multiples of 2^-24: `torch.rand(n)`.
@@ -41,16 +68,27 @@ impl Generator {
         self.normals(n, &DOUBLE)
     }
 
-    /// `n` unit normal numbers: `torch.randn(n, dtype=torch.float16)`. Not a rounded `randn`: from 16
-    /// elements on the numbers are others.
+    /// `n` unit normal numbers: `torch.randn(n, dtype=torch.float16)`: a rounded `randn` where `n` is below 16 or a
+    /// multiple of it; others have a tail of their own.
     pub fn randn_f16(&mut self, n: usize) -> Vec<f16> {
-        self.normals(n, &HALF).into_iter().map(|x| f16::from_f32(x as f32)).collect()
+        self.half_normals(n, &HALF).into_iter().map(|x| f16::from_f32(x as f32)).collect()
     }
 
-    /// `n` unit normal numbers: `torch.randn(n, dtype=torch.bfloat16)`. Not a rounded `randn`: from 16
-    /// elements on the numbers are others.
+    /// `n` unit normal numbers: `torch.randn(n, dtype=torch.bfloat16)`, of which the same is true.
     pub fn randn_bf16(&mut self, n: usize) -> Vec<bf16> {
-        self.normals(n, &BRAIN).into_iter().map(|x| bf16::from_f32(x as f32)).collect()
+        self.half_normals(n, &BRAIN).into_iter().map(|x| bf16::from_f32(x as f32)).collect()
+    }
+
+    fn half_normals(&mut self, n: usize, format: &Format) -> Vec<f64> {
+        if self.halves == Halves::Throughout || n < 16 || n.is_multiple_of(16) {
+            let format = if self.halves == Halves::Throughout { format } else { &SINGLE };
+            return self.normals(n, format);
+        }
+        // The elements behind the last whole group are not drawn before the tail, as they are for other types.
+        let mut out = self.normals(n / 16 * 16, &SINGLE);
+        out.truncate(n - 16);
+        out.extend(self.normals(16, &SINGLE));
+        out
     }
 
     fn normals(&mut self, n: usize, format: &Format) -> Vec<f64> {
@@ -163,7 +201,7 @@ impl Mt19937 {
 
 #[cfg(test)]
 mod tests {
-    //! The expected numbers are printed by torch 2.9.1 (AVX-512 build).
+    //! The expected numbers are printed by torch 2.9.1 (AVX-512 build), where nothing else is said.
     use super::*;
 
     /// Float32 normals are at most 5.6 (24-bit uniforms), and torch's vector logarithm, sine and cosine are
@@ -231,12 +269,45 @@ mod tests {
 
     #[test]
     fn half_draws_are_exact() {
-        let f16 = widen(Generator::new(42).randn_f16(17));
+        let old = || Generator::new(42).with_halves(Halves::Throughout);
+        let f16 = widen(old().randn_f16(17));
         assert_eq!(f16[..4], [0.386962890625, -0.313232421875, -1.45703125, 0.1373291015625]);
         assert_eq!(f16[14..], [0.7265625, -0.28564453125, 1.619140625]);
-        let bf16 = widen(Generator::new(42).randn_bf16(17));
+        let bf16 = widen(old().randn_bf16(17));
         assert_eq!(bf16[..4], [-0.80859375, -0.765625, 0.82421875, -1.1875]);
         assert_eq!(bf16[14..], [0.04150390625, -0.64453125, -2.171875]);
+    }
+
+    /// Printed by torch 2.15.0; its source is the same since 2.12.
+    #[test]
+    fn halves_of_the_newest_torch_are_rounded_singles() {
+        let f16 = widen(Generator::new(42).randn_f16(17));
+        assert_eq!(f16[..4], [1.9267578125, 1.642578125, -0.1595458984375, -0.497314453125]);
+        assert_eq!(f16[14..], [0.041748046875, -0.25146484375, 0.85986328125]);
+        let bf16 = widen(Generator::new(42).randn_bf16(17));
+        assert_eq!(bf16[..4], [1.9296875, 1.640625, -0.1591796875, -0.498046875]);
+        assert_eq!(bf16[14..], [0.041748046875, -0.251953125, 0.859375]);
+        let rounded: Vec<bf16> = Generator::new(7).randn(64).into_iter().map(bf16::from_f32).collect();
+        assert_eq!(Generator::new(7).randn_bf16(64), rounded);
+        // The draws that follow: 32 and 48 uniforms were taken.
+        let next = |mut generator: Generator, n| {
+            generator.randn_bf16(n);
+            generator.rand(1)
+        };
+        let after = |n| Generator::new(1).rand(n + 1).split_off(n);
+        assert_eq!(next(Generator::new(1), 17), after(32));
+        assert_eq!(next(Generator::new(1), 40), after(48));
+        for (version, halves) in [
+            ("2.9.1+cu128", Halves::Throughout),
+            ("1.13.0", Halves::Throughout),
+            ("2.11.0", Halves::Throughout),
+            ("2.12.1", Halves::Rounded),
+            ("2.15.0+cpu", Halves::Rounded),
+            ("3.0", Halves::Rounded),
+            ("", Halves::Rounded),
+        ] {
+            assert_eq!(Halves::of_torch(version), halves, "{version}");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! A scheduler is one function from its configuration and a number of steps to a [`Schedule`]; what runs
 //! on the GPU is the same formula for all of them ([`Step`]). To add one: a file beside `euler.rs`, and
-//! one line in [`SCHEDULERS`]. The reference is diffusers 0.42, whose choices are copied, class defaults
+//! one line in [`SCHEDULERS`]. The reference is diffusers 0.36 to 0.42, whose choices are copied, class defaults
 //! included.
 
 mod alphas;

@@ -43,6 +43,7 @@ pub use pack::DiskKeep;
 pub use pack::{CHUNK_BYTES, INDEX, Keep, Keeping, Listed, MANIFEST, MARK, Manifest, Recorded, packed};
 pub use piece::{PIECE_BYTES, Piece, Pieces, Table};
 pub use safetensors::{Dtype, Header, TensorInfo};
+pub use scaled::is_scale;
 pub use source::{ByteStream, Folder, MemoryFolder, join};
 #[cfg(not(target_arch = "wasm32"))]
 pub use source::{DiskFile, DiskFolder};

@@ -144,7 +144,10 @@ export type Component = "unet" | "vae" | "text_encoder" | "text_encoder_2" | "to
 export type LoraSource = Address | { source: Address; /** By default 1. */ scale?: number };
 
 export interface GenerateOptions {
-  /** A whole number from 0 to 2^53 - 1; random if left out. The same seed on the same device gives the same picture. */
+  /**
+   * A whole number from 0 to 2^53 - 1; random if left out. The same seed on the same device gives the same picture: it draws
+   * what torch's CPU generator draws in float32, which every version of torch does alike.
+   */
   seed?: number;
   /** How many pictures are drawn, one after another: of `seed`, `seed + 1` and so on. By default 1. */
   count?: number;

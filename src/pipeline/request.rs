@@ -119,7 +119,7 @@ impl Safety {
     }
 }
 
-/// Seeds of torch's CPU generator; the low 32 bits count.
+/// Seeds of torch's CPU generator, whose float32 numbers every version of torch has alike; the low 32 bits count.
 #[derive(Clone, Debug)]
 pub enum Seeds {
     /// One generator draws for the whole batch.

@@ -76,8 +76,11 @@ impl Config {
 
     /// Whether the scheduler is that of a model distilled to few steps, which needs no guidance.
     pub fn distilled(&self) -> bool {
-        let spacing = self.keys.get("timestep_spacing").and_then(Value::as_str);
-        self.consistency() || spacing == Some("trailing")
+        let keys = self.keys();
+        // Models that end in noise alone begin there, in many steps.
+        let few =
+            keys.word("timestep_spacing") == Some("trailing") && !keys.flag(ZERO_SNR, false).unwrap_or(false);
+        self.consistency() || few
     }
 
     fn consistency(&self) -> bool {

@@ -12,7 +12,7 @@ use super::merge::Merge;
 use super::piece::{PIECE_BYTES, Piece};
 use super::safetensors::TensorInfo;
 use super::stream::{SLAB_BYTES, SLAB_ROWS, Sink};
-use crate::error::{Code, Error, Result};
+use crate::error::{Error, Result};
 use crate::quant::{Format, Matrix, Scales, store_f32};
 
 /// Takes slabs of the tensors of one checkpoint and hands out the blobs in pieces, as soon as they are ready.
@@ -136,7 +136,6 @@ impl Filler<'_> {
     ) -> Result<()> {
         let spec = &self.declarations.specs[h];
         let (part, handle) = (&spec.parts[p], Handle(h as u32));
-        check_range(spec, part, data)?;
         let plain = plain(spec);
         // Of a plain matrix only the tail waits: a matrix of no inputs.
         let begin = plain.map_or(0, |m| m.scale_at() as usize * 16);
@@ -164,27 +163,6 @@ impl Filler<'_> {
             }
         }
         Ok(())
-    }
-}
-
-/// That no finite value becomes an infinity: weights, rows of tables and scales of q4 are halves.
-fn check_range(spec: &Spec, part: &Part, data: &[f32]) -> Result<()> {
-    let format = match (&spec.layout, part.role) {
-        (Layout::Matrix(m), Role::Weight { .. }) => m.format,
-        (Layout::Table { format, .. }, Role::Table) => *format,
-        _ => return Ok(()),
-    };
-    let largest = format.largest();
-    match data.iter().find(|v| v.is_finite() && v.abs() > largest) {
-        None => Ok(()),
-        Some(value) => Err(Error::new(
-            Code::NotFinite,
-            format!(
-                "{}: wanted values up to {largest}, the largest that weights as {} hold, found {value}; f32 holds it",
-                part.names[0],
-                format.as_str()
-            ),
-        )),
     }
 }
 

@@ -27,12 +27,18 @@ impl NotFinite {
                 format!("{file}: '{tensor}': wanted finite numbers, found none among its {count} values"),
             ));
         }
-        if self.tensors == 0 {
-            tensor.clone_into(&mut self.first);
-        }
-        self.tensors += 1;
-        self.values += values;
+        self.note(tensor, values);
         Ok(())
+    }
+
+    fn note(&mut self, tensor: &str, values: u64) {
+        if values > 0 {
+            if self.tensors == 0 {
+                tensor.clone_into(&mut self.first);
+            }
+            self.tensors += 1;
+            self.values += values;
+        }
     }
 
     /// To be called behind the last tensor.
@@ -46,6 +52,36 @@ impl NotFinite {
         let what =
             format!("{file}: '{first}'{others}: wanted finite numbers, found {values} infinities or NaNs");
         Some(Warning::new(Topic::NotFinite, what))
+    }
+}
+
+/// What becomes infinite when it is stored: values that halves cannot hold.
+#[derive(Default)]
+pub(super) struct TooLarge(NotFinite);
+
+impl TooLarge {
+    pub fn add(&mut self, name: &str, layout: &Layout, at: usize, bytes: &[u8]) {
+        let halves = match layout {
+            Layout::Matrix(m) => m.format == Format::F16,
+            Layout::Table { format, .. } => *format != Format::F32,
+            Layout::Vectors { .. } => false,
+        };
+        if halves {
+            self.0.note(name, count_stored(layout, at, bytes));
+        }
+    }
+
+    /// `before` values were not finite before they were stored.
+    pub fn warning(&self, component: &str, before: u64) -> Option<Warning> {
+        let NotFinite { first, values, .. } = &self.0;
+        (*values > before).then(|| {
+            let values = values - before;
+            let what = format!(
+                "{component}: '{first}': wanted values up to 65504, the largest half, found {values} that become infinite: \
+                 f32 and q8 hold them"
+            );
+            Warning::new(Topic::NotFinite, what)
+        })
     }
 }
 

@@ -95,6 +95,13 @@ impl Scales {
 /// Less is read over sooner than asked for anew.
 const NEAR: u64 = 1 << 16;
 
+/// Whether a tensor is about the weights of 8 bits beside it: not a weight itself, and not one that nothing uses.
+pub fn is_scale(name: &str) -> bool {
+    let last = name.rsplit('.').next().unwrap_or(name);
+    ["scale_weight", "weight_scale", "scale_input", "input_scale", "scaled_fp8", "comfy_quant"]
+        .contains(&last)
+}
+
 fn is_eight_bits(info: &TensorInfo) -> bool {
     matches!(info.dtype, Dtype::F8E4m3 | Dtype::F8E5m2)
 }

@@ -58,3 +58,25 @@ fn a_token_is_never_taken_by_a_file() {
     assert_eq!(of("x").latents, two.latents);
     assert_eq!(one.told("unused"), [r#"an embedding is not used: wanted "<two>" or "x" in a prompt"#]);
 }
+
+/// Two encoders, of which one reads another prompt.
+#[test]
+fn a_token_is_used_where_one_of_two_encoders_has_it() {
+    let temp = Temp::new();
+    let model = Temp::model("sdxl-like");
+    let width = |encoder: &str| {
+        let file = std::fs::read(model.path(&format!("{encoder}/config.json"))).unwrap();
+        let config: serde_json::Value = serde_json::from_slice(&file).unwrap();
+        config["hidden_size"].as_u64().unwrap() as usize
+    };
+    let tensor = |name: &str, width: usize| Tensor::f32(name, &[1, width], &vec![0.5; width]);
+    let tensors = vec![tensor("clip_l", width("text_encoder")), tensor("clip_g", width("text_encoder_2"))];
+    temp.write("toy.safetensors", Tensors(tensors).bytes());
+    let folder = DiskFolder::new(&temp.0);
+    let embeddings = vec![FileIn { folder: &folder, path: "toy.safetensors" }];
+    let pipeline = load(&model, &Additions { embeddings, ..Additions::default() }).unwrap();
+    let second = Request { prompt_2: Some("a toy".to_owned()), ..request("a fox") };
+    assert_eq!(draw_with(&pipeline, &second).unwrap().warnings, []);
+    let none = Request { prompt_2: Some("a bird".to_owned()), ..request("a fox") };
+    assert_eq!(draw_with(&pipeline, &none).unwrap().told("unused").len(), 1);
+}

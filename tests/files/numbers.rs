@@ -41,6 +41,27 @@ fn the_first_tensor_is_told_and_nothing_comes_of_one_that_has_no_number() {
     assert!(e.message.starts_with(&format!("{tensor}: wanted finite numbers, found none")), "{e}");
 }
 
+/// A checkpoint in floats may have what no half holds.
+#[test]
+fn what_becomes_infinite_in_halves_is_told() {
+    let model = Temp::model("sd15-like");
+    model.tensors(UNET, |tensors| {
+        let tensor = tensors.get("mid_block.resnets.0.conv1.weight");
+        tensor.convert("F32");
+        tensor.bytes[..4].copy_from_slice(&70_000f32.to_le_bytes());
+    });
+    for (weights, told) in [("f32", 0), ("q8", 0), ("f16", 1)] {
+        let options = LoadOptions::parse(weights, "f32").unwrap();
+        let folder = DiskFolder::new(&model.0);
+        let loading = Pipeline::load(&Device::Cpu, &folder, &options, Hooks::NONE);
+        let warnings = block_on(loading).unwrap().warnings().to_vec();
+        assert_eq!(warnings.len(), told, "{weights}: {warnings:?}");
+        let wanted =
+            "unet: 'mid_block.resnets.0.conv1.weight': wanted values up to 65504, the largest half, found 1";
+        assert!(warnings.iter().all(|w| w.message.starts_with(wanted)), "{warnings:?}");
+    }
+}
+
 /// A token that no prompt has may be anything.
 #[test]
 fn a_row_that_nobody_asks_for_is_a_warning_alone() {

@@ -49,8 +49,9 @@ fn drawn_as_in_diffusers() {
     ] {
         let request = Request { guidance_rescale: share, ..request(count) };
         let drawn = draw(&model(folder, class), &request).unwrap();
-        // The first sample is 4096 times unit noise, of which the first step leaves some 1/300, rounded as before.
-        assert_same(name, &drawn.latents, &wanted(name), 3e-4);
+        // The first sample is 4096 times unit noise, and the next one a difference of two such numbers, which diffusers
+        // rounds to float32: what is left of its own result.
+        assert_same(name, &drawn.latents, &wanted(name), 4e-4);
     }
 }
 
@@ -59,9 +60,9 @@ fn the_model_says_how_much_unless_the_request_does() {
     let model = model("sd15-like", "EulerDiscreteScheduler");
     model.set("model_index.json", &[("guidance_rescale", Some(json!(0.7)))]);
     let drawn = draw(&model, &request(2)).unwrap();
-    assert_same("0.7", &drawn.latents, &wanted("sd15 euler 0.7"), 3e-4);
+    assert_same("0.7", &drawn.latents, &wanted("sd15 euler 0.7"), 4e-4);
     let drawn = draw(&model, &Request { guidance_rescale: Some(0.0), ..request(1) }).unwrap();
-    assert_same("0", &drawn.latents, &wanted("sd15 euler 0"), 3e-4);
+    assert_same("0", &drawn.latents, &wanted("sd15 euler 0"), 4e-4);
     model.set("model_index.json", &[("guidance_rescale", Some(json!(7)))]);
     let error = draw(&model, &request(1)).err().unwrap();
     assert_eq!(error.code, Code::InvalidModel);
@@ -77,4 +78,16 @@ fn a_scheduler_without_it_says_so() {
         told.starts_with("scheduler/scheduler_config.json, rescale_betas_zero_snr: true is not used"),
         "{told}"
     );
+}
+
+/// diffusers' pipelines pass 0 to every scheduler that takes it, whatever the class's own default is.
+#[test]
+fn tcd_draws_nothing_unless_asked() {
+    let model = Temp::model("sd15-like");
+    model.set(CONFIG, &[("_class_name", Some(json!("TCDScheduler")))]);
+    let of =
+        |eta| draw(&model, &Request { eta, steps: Some(4), ..Request::new("a cat", 1) }).unwrap().latents;
+    let plain = of(None);
+    assert_eq!(plain, of(Some(0.0)));
+    assert_ne!(plain, of(Some(0.3)));
 }

@@ -49,6 +49,8 @@ pub struct Bench {
     pub load: LoadOptions,
     pub root: PathBuf,
     pub target: Target,
+    /// The version of torch that made the set; empty if the manifest does not say.
+    pub torch: String,
 }
 
 impl Bench {
@@ -110,7 +112,8 @@ pub async fn run(options: &Options) -> Result<bool> {
             load.weights.as_str()
         ));
     }
-    let bench = Bench { device, load, root: options.golden.clone(), target };
+    let torch = manifest["versions"]["torch"].as_str().unwrap_or_default().to_owned();
+    let bench = Bench { device, load, root: options.golden.clone(), target, torch };
     let tokens = json!({"limits": {"f32": 0.0, "half": 0.0}});
     let cases = manifest["cases"].as_object().ok_or_else(|| Error::model("manifest.json has no cases"))?;
     let cases = [("tokens", &tokens)].into_iter().chain(cases.iter().map(|(n, c)| (n.as_str(), c)));

@@ -99,6 +99,18 @@ fn noise_alone_gives_no_picture_by_epsilon() {
     }
 }
 
+/// One step without guidance is for models that were distilled to it.
+#[test]
+fn models_that_end_in_noise_alone_are_not_distilled() {
+    let of = |keys: &str| {
+        let config = euler(&format!(r#""timestep_spacing": "trailing"{keys}"#));
+        (config.default_steps(), config.distilled())
+    };
+    assert_eq!(of(""), (1, true));
+    assert_eq!(of(r#", "rescale_betas_zero_snr": false"#), (1, true));
+    assert_eq!(of(r#", "rescale_betas_zero_snr": true"#), (20, false));
+}
+
 #[test]
 fn a_key_that_a_class_has_not_is_told() {
     let keys = r#""rescale_betas_zero_snr": true, "skip_prk_steps": true"#;

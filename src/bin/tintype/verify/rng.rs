@@ -2,24 +2,25 @@
 
 use serde_json::Value;
 use tintype::error::{Error, Result};
-use tintype::rng::Generator;
+use tintype::rng::{Generator, Halves};
 
 use super::{Bench, Check};
 
 pub fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
     let reference = bench.reference(case)?;
+    let halves = Halves::of_torch(&bench.torch);
     let mut checks = vec![];
     for name in reference.names() {
-        let got = draw(name).ok_or_else(|| Error::unsupported(format!("rng: {name}")))?;
+        let got = draw(name, halves).ok_or_else(|| Error::unsupported(format!("rng: {name}")))?;
         checks.push(Check::new(name, &got, &reference.f32(name)?));
     }
     Ok(checks)
 }
 
-fn draw(name: &str) -> Option<Vec<f32>> {
+fn draw(name: &str, halves: Halves) -> Option<Vec<f32>> {
     let (kind, rest) = name.split_once("_seed")?;
     let mut words = rest.split('_');
-    let mut generator = Generator::new(words.next()?.parse().ok()?);
+    let mut generator = Generator::new(words.next()?.parse().ok()?).with_halves(halves);
     let words: Vec<&str> = words.collect();
     if kind == "randn_chain" {
         let sizes: Option<Vec<usize>> = words.iter().map(|w| w.parse().ok()).collect();
