@@ -357,6 +357,7 @@ test("headers", { timeout: 120_000 }, async (t) => {
       [{ "https://a.example": { A: "b" }, Authorization: "c" }, "Authorization"],
       [{ "https://a.example": { "a b": "c" } }, "https://a.example"],
       [{ "a b": "c" }, "headers"],
+      [{ "models.example.org": { A: "b" } }, "an origin"],
     ]) refused(await draw(page, { ...model, headers }), "invalid-option", "headers", word);
   });
 });
