@@ -37,7 +37,7 @@ async function begin(t, { quiet = 700 } = {}) {
   const { page, served } = await open(t);
   served.set("/patience.js", script("patience.js", (text) => text.replace("QUIET = 30_000", `QUIET = ${quiet}`).replace("WAIT = 250", "WAIT = 20")));
   const site = await hub(t, { "house/builtin": FOLDER });
-  const again = () => Object.assign(site, { api: [], tell: () => false }, site.log.splice(0) && {}, site.faults.clear());
+  const again = () => Object.assign(site, { api: [], seen: [], tell: () => false }, site.log.splice(0) && {}, site.faults.clear());
   const files = (path = UNET) => site.log.filter((entry) => entry.path === path && !entry.resolved);
   const { pixels } = await draw(page, {});
   return { page, served, site, again, files, pixels, whole: { pixels, warnings: [] }, model: { model: "house/builtin", hub: site.url } };
@@ -75,7 +75,7 @@ test("a connection that falls silent", { timeout: 120_000 }, async (t) => {
     again();
     site.faults.set(UNET, (how) => silent(how, how.begin === 0 ? 1000 : 0));
     refused(await draw(page, model), "network", UNET, "at byte 1000", "nothing came for 0.7 s");
-    assert.equal(files().filter(({ begin }) => begin === 1000).length, 5);
+    assert.equal(files().filter(({ begin }) => begin === 1000).length, 4);
   });
 });
 
@@ -191,7 +191,7 @@ test("what could not be verified", { timeout: 300_000 }, async (t) => {
       again();
       mute();
       // White space for JSON, another weight for the U-Net.
-      const other = (bytes) => (path === UNET ? (bytes = Buffer.from(bytes), (bytes[bytes.length - 9] ^= 1), bytes) : Buffer.concat([bytes, Buffer.from("\n")]));
+      const other = (bytes) => (path === UNET ? (bytes = Buffer.from(bytes), (bytes[bytes.length - 9] ^= 1), bytes) : Buffer.from(String(bytes).replace("\n", " ")));
       site.faults.set(path, ({ bytes }) => other(bytes));
       assert.deepEqual(codes(await draw(page, kept)), ["unverified"]);
       again();
@@ -297,7 +297,8 @@ test("files without an end", { timeout: 120_000 }, async (t) => {
   }
   await t.test("a vocabulary of 100 MB", async () => {
     again();
-    site.faults.set("tokenizer/vocab.json", () => Buffer.alloc(100 * MIB, " "));
+    const bytes = Buffer.alloc(100 * MIB, " ");
+    site.faults.set("tokenizer/vocab.json", ({ response }) => (response.writeHead(200, { "Content-Length": bytes.length }).end(bytes), true));
     refused(await draw(page, model), "invalid-model", "tokenizer/vocab.json", "vocabulary");
   });
   await t.test("a hub's list", async () => {
@@ -323,13 +324,13 @@ test("headers", { timeout: 120_000 }, async (t) => {
     for (const options of [
       { model: `${other}house/builtin/resolve/main/`, hub: site.url },
       { model: `${site.url}house/builtin/resolve/main/` },
-      { model: "house/builtin", hub: site.url, baseUrl: `${other}house/builtin/resolve/main/../../../` },
+      { model: `${site.url}house/builtin/resolve/main/`, loras: `${other}a.safetensors` },
+      { ...model, baseUrl: other },
       { ...model, headers: { "https://models.example.org": headers } },
     ]) {
       again();
-      const drawn = await draw(page, { headers, ...options });
-      assert.ok(drawn.pixels === pixels || drawn.code === "not-found", JSON.stringify(drawn));
-      assert.ok(site.log.length > 0 && site.log.every(({ authorization, secret }) => authorization === undefined && secret === undefined), JSON.stringify(options));
+      await draw(page, { headers, ...options });
+      assert.ok(site.seen.length > 0 && site.seen.every(({ authorization, secret }) => authorization === undefined && secret === undefined), JSON.stringify(options));
     }
   });
   await t.test("go to an origin that is named", async () => {

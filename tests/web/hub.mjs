@@ -22,7 +22,7 @@ export const COMMIT = "0123456789abcdef0123456789abcdef01234567";
 /**
  * Serves `repos` ({ "name/repo": folder }). Resolves to { url, log, api, faults }: `log` has { path, begin, end, sent,
  * authorization, secret } of every answer with a file's bytes, or { path, revision, resolved: true, authorization, secret }
- * of a redirect; `api` has the revisions that were asked for, and none is told while it is null; `tell(response)` may
+ * of a redirect; `seen` has { path, authorization, secret } of every request; `api` has the revisions that were asked for, and none is told while it is null; `tell(response)` may
  * answer in its place, and returns true then. `exposed` is what other origins may see. `faults` maps a path in
  * its repository to a function of { response, place, size, bytes, begin, end }, of which the last two are the range. It returns true if
  * it has answered; or bytes, which are sent in place of the file's. `hashes` has those of a repository's weights by their
@@ -33,13 +33,14 @@ export async function hub(t, repos, hashes = {}) {
   const faults = new Map();
   /** Redirects that are good for one answer. */
   const tickets = new Map();
-  const site = { log, faults, api: [], tell: () => false, exposed: EXPOSED };
+  const site = { log, faults, seen: [], api: [], tell: () => false, exposed: EXPOSED };
   const answer = (path, response, request) => {
     for (const [name, value] of Object.entries(CORS)) response.setHeader(name, value);
     response.setHeader("Access-Control-Expose-Headers", site.exposed);
     if (request.method === "OPTIONS") return response.writeHead(204).end();
     const authorization = request.headers.authorization;
     const secret = request.headers["x-secret"];
+    site.seen.push({ path, authorization, secret });
     const [, known, asked] = path.match(/^\/api\/models\/([^/]+\/[^/]+)\/revision\/(.+)$/) ?? [];
     if (known) {
       site.api?.push(asked);
