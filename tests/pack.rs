@@ -335,3 +335,49 @@ fn less_than_is_listed() {
         assert!(e.message.contains(words), "{words} is missing: {e}");
     }
 }
+
+/// A pack one of whose files has no end.
+struct Endless(DiskFolder);
+
+struct Longer {
+    file: DiskFile,
+    endless: bool,
+    read: usize,
+}
+
+impl Folder for Endless {
+    type File = Longer;
+
+    async fn open(&self, path: &str) -> Result<Option<Longer>> {
+        let file = self.0.open(path).await?;
+        Ok(file.map(|file| Longer { file, endless: path == "unet/config.json", read: 0 }))
+    }
+
+    fn describe(&self) -> String {
+        self.0.describe()
+    }
+}
+
+impl ByteStream for Longer {
+    async fn read(&mut self, buf: &mut [u8]) -> Result<usize> {
+        let got = self.file.read(buf).await?;
+        if got > 0 || !self.endless {
+            return Ok(got);
+        }
+        self.read += buf.len();
+        assert!(self.read < 64 << 20, "it is read for ever");
+        buf.fill(b' ');
+        Ok(buf.len())
+    }
+
+    fn len(&self) -> Option<u64> {
+        None
+    }
+}
+
+#[test]
+fn more_than_is_listed() {
+    let (_temp, out) = pack(&golden("sdxs-like"), "q8");
+    let e = refused(&Endless(DiskFolder::new(&out)));
+    assert!(e.code == Code::Integrity && e.message.contains("unet/config.json is damaged"), "{e}");
+}

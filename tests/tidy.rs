@@ -17,7 +17,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("kernels", &[]),
     ("host", &[]),
     ("quant", &["shape"]),
-    ("weights", &["quant", "host"]),
+    ("weights", &["quant", "host", "json"]),
     ("plan", &["shape", "kernels", "weights"]),
     ("ops", &["plan", "kernels", "weights", "shape"]),
     ("nn", &["ops", "plan", "weights", "shape"]),

@@ -304,8 +304,8 @@ class Piece {
 
   /** All of the file comes: what precedes is dropped, and if this is the first range there will be no others. */
   #whole({ type, headers }: Answer, from: number): number {
-    // The length of a compressed answer is not that of the file, and of another origin nobody sees that it is compressed.
-    const told = type !== "cors" && !headers.get("content-encoding") ? headers.get("content-length") : null;
+    // The length of a compressed answer is not that of the file, and only of the page's own origin is it seen to be one.
+    const told = type === "basic" && !headers.get("content-encoding") ? headers.get("content-length") : null;
     this.#settle(told === null ? undefined : Number(told), headers);
     if (!this.#facts.ranged) {
       this.end = Infinity;

@@ -150,6 +150,8 @@ export function headersOf({ headers = {}, hub }: Pick<EstimateOptions, "headers"
   };
   const byOrigin = (one: [string, unknown]) => /^[a-z][\w+.-]*:\/\//i.test(one[0]);
   const entries = headers instanceof Headers || Array.isArray(headers) ? [] : Object.entries(Object(headers));
+  const nested = entries.find((one) => typeof one[1] === "object" && !byOrigin(one));
+  if (nested) throw invalid(`headers: wanted an origin, such as https://example.org, found ${nested[0]}`);
   if (!entries.some(byOrigin)) return { [folder("hub", hub ?? HUB, "a URL").origin]: read("headers", headers) };
   const stray = entries.find((one) => !byOrigin(one));
   if (stray) throw invalid(`headers: wanted origins, or names and values, found both, such as ${stray[0]}`);

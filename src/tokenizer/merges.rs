@@ -33,9 +33,9 @@ impl Merges {
     /// # Errors
     /// A token that the vocabulary lacks: one of a pair, or what a pair becomes; or a byte's, within a word or at its
     /// end, without which some text could not be written.
-    pub fn new(ids: HashMap<String, u32>, pairs: &[(String, String)]) -> Result<Merges, Missing> {
+    pub fn new(ids: HashMap<String, u32>, pairs: &[(&str, &str)]) -> Result<Merges, Missing> {
         let id = |token: &str| ids.get(token).copied();
-        let mut table = HashMap::with_capacity(pairs.len());
+        let mut table = HashMap::new();
         for (rank, (a, b)) in pairs.iter().enumerate() {
             let joined = format!("{a}{b}");
             let of_pair = |token: &str| id(token).ok_or_else(|| Missing::OfPair(token.to_owned()));

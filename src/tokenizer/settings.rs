@@ -97,5 +97,6 @@ impl Settings {
 /// The JSON object in a file; empty if the file does not exist.
 fn object(bytes: Option<&[u8]>, file: &str) -> Result<Map<String, Value>> {
     let Some(bytes) = bytes else { return Ok(Map::new()) };
-    serde_json::from_slice(bytes).map_err(|e| Error::model(format!("{file} is not a JSON object: {e}")))
+    let object = crate::json::check(bytes).and_then(|()| serde_json::from_slice(bytes));
+    object.map_err(|e| Error::model(format!("{file} is not a JSON object: {e}")))
 }

@@ -96,7 +96,7 @@ fn from_parts(files: &Files) -> Result<Vocabulary> {
     Ok(Vocabulary { file: vocab_file, merges, special: vec![] })
 }
 
-fn parse_merges(bytes: &[u8], file: &str) -> Result<Vec<(String, String)>> {
+fn parse_merges<'a>(bytes: &'a [u8], file: &str) -> Result<Vec<(&'a str, &'a str)>> {
     let text = std::str::from_utf8(bytes).map_err(|e| Error::model(format!("{file} is not text: {e}")))?;
     let lines =
         text.lines().enumerate().filter(|(_, line)| !line.is_empty() && !line.starts_with("#version"));
@@ -107,15 +107,16 @@ fn parse_merges(bytes: &[u8], file: &str) -> Result<Vec<(String, String)>> {
     pairs.collect()
 }
 
-fn pair(line: &str) -> Option<(String, String)> {
+fn pair(line: &str) -> Option<(&str, &str)> {
     let (a, b) = line.split_once(' ')?;
-    (!a.is_empty() && !b.is_empty() && !b.contains(' ')).then(|| (a.to_owned(), b.to_owned()))
+    (!a.is_empty() && !b.is_empty() && !b.contains(' ')).then_some((a, b))
 }
 
 /// A `tokenizer.json` that says what CLIP's tokenizer does; how it cuts, pads and decodes is not asked.
 fn from_json(bytes: &[u8], file: String) -> Result<Vocabulary> {
     let wrong = |what: String| Error::model(format!("{file} is not a tokenizer: {what}"));
-    let mut json: Value = serde_json::from_slice(bytes).map_err(|e| wrong(e.to_string()))?;
+    let json = crate::json::check(bytes).and_then(|()| serde_json::from_slice(bytes));
+    let mut json: Value = json.map_err(|e| wrong(e.to_string()))?;
     let mut model = json.get_mut("model").map(Value::take).unwrap_or_default();
     check_form(&json, &model, &file)?;
     let vocab: HashMap<String, u32> = serde_json::from_value(model["vocab"].take())
@@ -125,7 +126,7 @@ fn from_json(bytes: &[u8], file: String) -> Result<Vocabulary> {
         let both = entry.as_array().map(|both| both.iter().map(Value::as_str).collect::<Vec<_>>());
         match (entry.as_str(), both.as_deref()) {
             (Some(line), _) => pair(line),
-            (None, Some([Some(a), Some(b)])) => Some(((*a).to_owned(), (*b).to_owned())),
+            (None, Some(&[Some(a), Some(b)])) => Some((a, b)),
             _ => None,
         }
         .ok_or_else(|| wrong(format!("model.merges: {entry} is not a pair of tokens")))

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::error::{Error, Result};
+use crate::json;
 
 /// Which shards there are. `shards` maps a file name to the tensors it should hold, at least one.
 pub struct Index {
@@ -13,8 +14,9 @@ pub struct Index {
 }
 
 impl Index {
-    pub fn parse(json: &[u8], path: &str) -> Result<Index> {
-        let json: Value = serde_json::from_slice(json)
+    pub fn parse(bytes: &[u8], path: &str) -> Result<Index> {
+        let json: Value = json::check(bytes)
+            .and_then(|()| serde_json::from_slice(bytes))
             .map_err(|e| Error::model(format!("{path} is not valid JSON: {e}")))?;
         let map = json.get("weight_map").and_then(Value::as_object);
         let map = map.ok_or_else(|| {

@@ -1,16 +1,13 @@
 //! How large the files may be that are read whole. What a server sends may have no end, and what it says of its length
 //! may be wrong: the limits are held while the bytes come.
 
-use super::pack::MANIFEST;
-
 const MIB: u64 = 1 << 20;
 
 /// The header of a safetensors file, which names every tensor. A published model's is some hundred KB.
 pub const MAX_HEADER_BYTES: u64 = 64 * MIB;
 
 /// What the end of a path says of a file, and how many bytes it may have. The first that fits counts.
-const LIMITS: [(&str, &str, u64); 6] = [
-    (MANIFEST, "a pack's manifest", 16 * MIB),
+const LIMITS: [(&str, &str, u64); 5] = [
     (".index.json", "an index of shards", 64 * MIB),
     (".index.fp16.json", "an index of shards", 64 * MIB),
     ("vocab.json", "a vocabulary", 64 * MIB),
@@ -18,7 +15,7 @@ const LIMITS: [(&str, &str, u64); 6] = [
     ("tokenizer.json", "a vocabulary", 64 * MIB),
 ];
 
-/// Every other small file.
+/// Every other small file, such as a pack's manifest, which has a hash of every 8 MiB.
 const CONFIGURATION: (&str, u64) = ("a configuration", MIB);
 
 /// What a small file is, and how many bytes it may have.

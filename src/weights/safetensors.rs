@@ -8,6 +8,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
 use crate::error::{Error, Result};
+use crate::json;
 
 /// What a file holds. The ranges of the tensors follow each other without gaps from byte 0 of the
 /// data section to its end.
@@ -118,8 +119,9 @@ impl Header {
     ///
     /// Errors are `InvalidModel`: JSON that is damaged, a tensor named twice, ranges that overlap,
     /// leave a hole, contradict the shape, or do not end where the file does.
-    pub fn parse(json: &[u8], data_len: Option<u64>, file: &str) -> Result<Header> {
-        let Entries(entries) = serde_json::from_slice::<Entries<Value>>(json)
+    pub fn parse(bytes: &[u8], data_len: Option<u64>, file: &str) -> Result<Header> {
+        let Entries(entries) = json::check(bytes)
+            .and_then(|()| serde_json::from_slice::<Entries<Value>>(bytes))
             .map_err(|e| Error::model(format!("{file}: the safetensors header is not valid JSON: {e}")))?;
         let mut header = Header { tensors: Vec::new(), metadata: BTreeMap::new() };
         let mut seen = HashSet::new();

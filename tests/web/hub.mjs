@@ -10,9 +10,11 @@ import { serve } from "../../tools/serve.mjs";
 const CORS = {
   "Access-Control-Allow-Origin": "*",
   "Access-Control-Allow-Headers": "authorization, range, x-secret",
-  "Access-Control-Expose-Headers": "Content-Range, Content-Length, ETag, Retry-After",
   "Cross-Origin-Resource-Policy": "cross-origin",
 };
+
+/** What scripts of other origins may see of an answer, beside what they always may. */
+const EXPOSED = "Content-Range, Content-Length, ETag, Retry-After";
 
 /** The commit of every repository. */
 export const COMMIT = "0123456789abcdef0123456789abcdef01234567";
@@ -20,7 +22,8 @@ export const COMMIT = "0123456789abcdef0123456789abcdef01234567";
 /**
  * Serves `repos` ({ "name/repo": folder }). Resolves to { url, log, api, faults }: `log` has { path, begin, end, sent,
  * authorization, secret } of every answer with a file's bytes, or { path, revision, resolved: true, authorization, secret }
- * of a redirect; `api` has the revisions that were asked for, and none is told while it is null. `faults` maps a path in
+ * of a redirect; `seen` has { path, authorization, secret } of every request; `api` has the revisions that were asked for, and none is told while it is null; `tell(response)` may
+ * answer in its place, and returns true then. `exposed` is what other origins may see. `faults` maps a path in
  * its repository to a function of { response, place, size, bytes, begin, end }, of which the last two are the range. It returns true if
  * it has answered; or bytes, which are sent in place of the file's. `hashes` has those of a repository's weights by their
  * paths, where these are too large to be read at every request.
@@ -30,15 +33,18 @@ export async function hub(t, repos, hashes = {}) {
   const faults = new Map();
   /** Redirects that are good for one answer. */
   const tickets = new Map();
-  const site = { log, faults, api: [] };
+  const site = { log, faults, seen: [], api: [], tell: () => false, exposed: EXPOSED };
   const answer = (path, response, request) => {
     for (const [name, value] of Object.entries(CORS)) response.setHeader(name, value);
+    response.setHeader("Access-Control-Expose-Headers", site.exposed);
     if (request.method === "OPTIONS") return response.writeHead(204).end();
     const authorization = request.headers.authorization;
     const secret = request.headers["x-secret"];
+    site.seen.push({ path, authorization, secret });
     const [, known, asked] = path.match(/^\/api\/models\/([^/]+\/[^/]+)\/revision\/(.+)$/) ?? [];
     if (known) {
       site.api?.push(asked);
+      if (site.tell(response)) return true;
       if (!site.api || !repos[known]) return response.writeHead(404).end();
       return response.end(JSON.stringify({ sha: COMMIT, siblings: siblings(repos[known], hashes[known]) }));
     }
@@ -90,12 +96,15 @@ export async function hub(t, repos, hashes = {}) {
   return Object.assign(site, { url: `${server.url}/` });
 }
 
-/** What the hub tells of the files of a repository: of the large ones their hashes. */
+/** What the hub tells of the files of a repository: of the large ones their hashes, of others git's. */
 function siblings(folder, hashes) {
   const files = readdirSync(folder, { recursive: true }).filter((path) => statSync(join(folder, path)).isFile());
   const sha256 = (path) => hashes?.[path] ?? createHash("sha256").update(readFileSync(join(folder, path))).digest("hex");
-  return files.map((path) => ({ rfilename: path, ...(path.endsWith(".safetensors") ? { lfs: { sha256: sha256(path) } } : {}) }));
+  return files.map((path) => ({ rfilename: path, ...(path.endsWith(".safetensors") ? { lfs: { sha256: sha256(path) } } : { blobId: blobId(readFileSync(join(folder, path))) }) }));
 }
+
+/** git's hash of a file. */
+export const blobId = (bytes) => createHash("sha1").update(`blob ${bytes.length}\0`).update(bytes).digest("hex");
 
 /** Begins the answer to a request for a file, or for a range of it. */
 export function begun({ response, size, begin, end, ranged }) {

@@ -54,8 +54,9 @@ impl Manifest {
     }
 
     /// Errors: `InvalidModel` for what is no manifest, `Unsupported` for another version.
-    pub fn parse(json: &[u8]) -> Result<Manifest> {
-        let json: Value = serde_json::from_slice(json)
+    pub fn parse(bytes: &[u8]) -> Result<Manifest> {
+        let json: Value = crate::json::check(bytes)
+            .and_then(|()| serde_json::from_slice(bytes))
             .map_err(|e| Error::model(format!("{MANIFEST} is not valid JSON: {e}")))?;
         let version =
             json.get("format").and_then(Value::as_u64).ok_or_else(|| wrong(&json, "format", "a number"))?;
@@ -92,7 +93,7 @@ impl Manifest {
     /// Verifies the files that fit in a chunk, which are not verified as they are read.
     pub async fn check_small<F: Folder>(&self, folder: &F) -> Result<()> {
         for (path, listed) in self.files.iter().filter(|(path, _)| !path.ends_with(".safetensors")) {
-            let found = Listed::of(folder, path).await?;
+            let found = Listed::of(folder, path, listed.bytes).await?;
             if found != *listed {
                 return Err(Error::new(
                     Code::Integrity,
@@ -130,8 +131,8 @@ impl Manifest {
 }
 
 impl Listed {
-    /// A file as it is in a folder.
-    pub async fn of<F: Folder>(folder: &F, path: &str) -> Result<Listed> {
+    /// A file as it is in a folder; of a longer one than `most` bytes, which may have no end, a beginning that is longer.
+    pub async fn of<F: Folder>(folder: &F, path: &str, most: u64) -> Result<Listed> {
         let absent = || Error::not_found(format!("{path} does not exist in {}", folder.describe()));
         let mut file = folder.open(path).await?.ok_or_else(absent)?;
         let (mut listed, mut chunk) = (Listed { bytes: 0, sha256: vec![] }, vec![0; CHUNK_BYTES]);
@@ -141,7 +142,7 @@ impl Listed {
                 listed.bytes += got as u64;
                 listed.sha256.push(hash(&chunk[..got]));
             }
-            if got < chunk.len() {
+            if got < chunk.len() || listed.bytes > most {
                 return Ok(listed);
             }
         }

@@ -69,7 +69,7 @@ impl Keeping {
         let mut manifest = of;
         let paths = self.paths.borrow().clone();
         for path in paths {
-            let listed = Listed::of(folder, &path).await?;
+            let listed = Listed::of(folder, &path, u64::MAX).await?;
             manifest.files.insert(path, listed);
         }
         Ok(manifest)

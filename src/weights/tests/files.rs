@@ -2,6 +2,8 @@
 
 use std::cell::RefCell;
 
+use sha2::{Digest, Sha256};
+
 use super::*;
 use crate::error::Code::NotFound;
 
@@ -139,4 +141,80 @@ fn a_folder_on_disk() {
     assert!(absent.into_iter().all(|read| matches!(read, Ok(None))));
     assert_eq!(len, Some(written));
     assert_eq!(files.describe(), root.display().to_string());
+}
+
+/// Spaces without an end, and how many were asked for.
+struct Endless(Cell<u64>);
+struct Spaces<'a>(&'a Cell<u64>);
+
+impl<'b> Folder for &'b Endless {
+    type File = Spaces<'b>;
+    async fn open(&self, _path: &str) -> Result<Option<Spaces<'b>>> {
+        Ok(Some(Spaces(&self.0)))
+    }
+    fn describe(&self) -> String {
+        "a server".into()
+    }
+}
+
+impl ByteStream for Spaces<'_> {
+    async fn read(&mut self, buf: &mut [u8]) -> Result<usize> {
+        buf.fill(b' ');
+        self.0.update(|sum| sum + buf.len() as u64);
+        Ok(buf.len())
+    }
+    fn len(&self) -> Option<u64> {
+        None
+    }
+}
+
+#[test]
+fn a_small_file_has_an_end() {
+    for (path, most, what) in [
+        ("unet/config.json", 1 << 20, "a configuration"),
+        ("model_index.json", 1 << 20, "a configuration"),
+        (MANIFEST, 1 << 20, "a configuration"),
+        ("tokenizer/vocab.json", 64 << 20, "a vocabulary"),
+        ("tokenizer_2/merges.txt", 64 << 20, "a vocabulary"),
+        ("tokenizer/tokenizer.json", 64 << 20, "a vocabulary"),
+        ("unet/diffusion_pytorch_model.safetensors.index.fp16.json", 64 << 20, "an index"),
+        ("unet/diffusion_pytorch_model.safetensors.index.json", 64 << 20, "an index"),
+    ] {
+        let endless = Endless(Cell::new(0));
+        let e = block_on((&endless).read(path)).unwrap_err();
+        assert_eq!(e.code, InvalidModel);
+        let words = [path, "a server", what, &format!("at most {most} bytes")];
+        assert!(words.iter().all(|word| e.message.contains(word)), "{e}");
+        assert_eq!(endless.0.get(), most + 1, "{path}");
+        // As large as it may be.
+        let bytes = vec![b' '; most as usize];
+        assert_eq!(block_on(folder(&[(path, bytes)]).read(path)).unwrap().unwrap().len() as u64, most);
+    }
+}
+
+#[test]
+fn a_hash_that_nobody_knows_is_told() {
+    struct Asks(MemoryFolder, RefCell<Vec<String>>);
+    impl Folder for Asks {
+        type File = <MemoryFolder as Folder>::File;
+        async fn open(&self, path: &str) -> Result<Option<Self::File>> {
+            self.0.open(path).await
+        }
+        fn sha256(&self, _path: &str) -> Option<String> {
+            Some(String::new())
+        }
+        fn hashed(&self, path: &str, sha256: &str) {
+            self.1.borrow_mut().push(format!("{path} {sha256}"));
+        }
+        fn describe(&self) -> String {
+            self.0.describe()
+        }
+    }
+    let bytes = floats(&[("a", &[2], &[1.0, 2.0]), ("b", &[1], &[3.0])]);
+    let sha256: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    let asks = Asks(folder(&[("x.safetensors", bytes)]), RefCell::default());
+    // Of what nobody wants, too.
+    let mut sink = Keep { unwanted: "b", ..Keep::default() };
+    block_on(stream_file(&asks, "x.safetensors", &mut sink, Hooks::NONE)).unwrap();
+    assert_eq!(*asks.1.borrow(), [format!("x.safetensors {sha256}")]);
 }
