@@ -202,6 +202,23 @@ fn what_is_no_controlnet_for_the_model_is_named() {
     refused(&|file| *file = Tensors::parse(&lora).0, Code::InvalidModel, &["a ControlNet", "lora_unet_"]);
 }
 
+/// Its picture would be half as large.
+#[test]
+fn a_controlnet_for_another_autoencoder_is_refused() {
+    let json = fs::read(golden("extras/controlnet/config.json")).unwrap();
+    let mut config: Value = serde_json::from_slice(&json).unwrap();
+    config["conditioning_embedding_out_channels"] = vec![4, 6, 8].into();
+    let read = ControlNetConfig::from_json(config.to_string().as_bytes(), "config.json").unwrap();
+    let (folder, ours) = made(&config, |d| drop(ControlNet::declare(d, &read)));
+    let words = "pixels for each latent wanted 8, found 4";
+    for e in [
+        drawn_of_file(Kind::Control, "sd15-like", ours).unwrap_err(),
+        drawn(Kind::Control, "sd15-like", FileIn::whole(&DiskFolder::new(&folder.0))).unwrap_err(),
+    ] {
+        assert!(e.code == Code::InvalidModel && e.message.contains(words), "{e}");
+    }
+}
+
 /// It pools what it adds, which only its name says.
 #[test]
 fn the_controlnet_for_shuffled_pictures_is_refused() {

@@ -169,7 +169,7 @@ function folder(key: string, value: unknown, wanted = "the URL of a folder"): UR
 /** The folders and files of an option that takes one address or a list of them. */
 function places(key: string, value: Address | Address[] | undefined): FileBeside[] {
   const all = [value ?? []].flat().map((address) => {
-    const isFile = key !== "safetyChecker" && WEIGHTS.test(addressOf(key, address).pathname);
+    const isFile = key !== "safetyChecker" && WEIGHTS.test(addressOf(key, address, "the URL of a folder or a file").pathname);
     return isFile ? file(key, address) : { base: folder(key, address).href };
   });
   if (SINGLE.includes(key) && all.length > 1) throw invalid(`${key}: wanted one, found ${all.length}`);

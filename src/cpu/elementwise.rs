@@ -78,7 +78,11 @@ pub fn mean(bytes: &[u8], x: &[f32], y: &mut [f32]) {
 pub fn copy(bytes: &[u8], x: &[f32], y: &mut [f32]) {
     const PIECE: usize = 1 << 14;
     let p: CopyParams = params(bytes);
-    let [values, at, stride] = [p.values, p.at, p.stride].map(|n| n as usize * 4);
+    let [mut values, at, mut stride] = [p.values, p.at, p.stride].map(|n| n as usize * 4);
+    if values == stride {
+        // One row after the other is one long one, which all cores share.
+        (values, stride) = (y.len(), y.len());
+    }
     for (y, x) in y.chunks_exact_mut(stride).zip(x.chunks_exact(values)) {
         let y = &mut y[at..at + values];
         parallel::rows(y, PIECE, |i, y| y.copy_from_slice(&x[i * PIECE..][..y.len()]));

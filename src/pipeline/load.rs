@@ -192,6 +192,14 @@ impl Pipeline {
                 text_time.pooled()
             )));
         }
+        let factor = self.vae.config.spatial_factor();
+        let other =
+            self.unet.networks.controls.iter().map(|c| c.config.spatial_factor()).find(|f| *f != factor);
+        if let Some(found) = other {
+            return Err(Error::model(format!(
+                "the ControlNet is not for this autoencoder: pixels for each latent wanted {factor}, found {found}"
+            )));
+        }
         let latent = self.vae.config.latent_channels();
         let seen = if self.unet.networks.sees_hole() { 2 * latent + 1 } else { latent };
         if unet.out_channels != latent || unet.in_channels != seen {

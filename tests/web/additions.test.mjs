@@ -93,6 +93,38 @@ test("a single file takes the place of a folder's weights", { timeout: 120_000 }
   assert.equal((await draw("single")).pixels, (await draw("folder")).pixels);
 });
 
+test("networks beside a model may be files", { timeout: 120_000 }, async (t) => {
+  const { page, served } = await open(t);
+  const weights = "diffusion_pytorch_model.fp16.safetensors";
+  // The original T2I-Adapter counts the resnets of all levels through.
+  const originals = (header) => {
+    for (const [name, tensor] of Object.entries(header)) {
+      if (name === "__metadata__") continue;
+      delete header[name];
+      const [, i, j, rest] = /^adapter\.body\.(\d+)\.(?:resnets\.(\d+)\.)?(.*)$/.exec(name) ?? [];
+      header[rest ? `body.${2 * i + Number(j ?? 0)}.${rest}` : name.replace("adapter.", "")] = tensor;
+    }
+  };
+  served.set("/t2i.safetensors", withHeader(golden(`extras/t2i-adapter/${weights}`), originals));
+  const drawn = (options) =>
+    page.evaluate(async ({ key, ...options }) => {
+      const { ImageGenerator } = await import("/index.js");
+      const generator = await ImageGenerator.create({ device: "cpu", weights: "f32", ...options });
+      const image = new ImageData(Uint8ClampedArray.from({ length: 64 * 64 * 4 }, (_, i) => (i * 37) % 251), 64, 64);
+      const made = await generator.generate("a red fox", { seed: 7, steps: 1, width: 64, height: 64, [key]: { image } });
+      return made.toImageData().data.join();
+    }, { model: MODEL, ...options });
+  const extras = "/golden/models/extras";
+  const [control, adapter, image] = ["controlnet", "t2i-adapter", "ip-adapter"].map((name) => `${extras}/${name}`);
+  for (const [key, option, folder, file] of [
+    ["control", "controls", control, `${control}/${weights}`],
+    ["adapter", "adapters", adapter, "/t2i.safetensors?download=true"],
+    ["imagePrompt", "ipAdapter", image, `${image}/ip-adapter.safetensors`],
+  ]) {
+    assert.equal(await drawn({ key, [option]: file }), await drawn({ key, [option]: folder }), option);
+  }
+});
+
 test("a learned token is written in prompts", { timeout: 120_000 }, async (t) => {
   const { served, create, draw } = await counting(t);
   const { hidden_size: width } = JSON.parse(readFileSync(join(GOLDEN, "models/sd15-like/text_encoder/config.json")));

@@ -52,6 +52,8 @@ const OPTIONS = [
   [{ controls: "http://[" }, "invalid-option", "controls"],
   [{ controls: ["/nowhere/"] }, "not-found", "/nowhere/"],
   [{ controls: "/golden/models/extras/controlnet/" }, "invalid-model", "ControlNet"],
+  [{ controls: "/nowhere/control.safetensors" }, "not-found", "control.safetensors"],
+  [{ controls: "/golden/models/extras/ip-adapter/ip-adapter.safetensors" }, "invalid-model", "ip-adapter.safetensors: wanted a ControlNet"],
   [{ adapters: "/golden/models/extras/t2i-adapter/" }, "invalid-model", "T2I-Adapter"],
   [{ ipAdapter: "/golden/models/extras/controlnet/" }, "not-found", "image_encoder"],
   [{ ipAdapter: ["/a/", "/b/"] }, "invalid-option", "ipAdapter"],

@@ -49,7 +49,9 @@ impl ControlNetConfig {
         file: &str,
     ) -> Result<Self> {
         let sides = |name: &str| match shape(&format!("{name}.weight")) {
-            Some(&[outputs, inputs, ..]) if (1..=MAX_WIDTH).contains(&inputs) => Some([outputs, inputs]),
+            Some(&[outputs, inputs, ..]) if [outputs, inputs].iter().all(|n| (1..=MAX_WIDTH).contains(n)) => {
+                Some([outputs, inputs])
+            }
             _ => None,
         };
         let block = |i: usize| sides(&format!("controlnet_cond_embedding.blocks.{i}"));

@@ -66,7 +66,7 @@ impl IpAdapterConfig {
         let [1, queries, width] = latents.shape[..] else {
             return Err(wrong(&latents.name, "[1, queries, width]", &latents.shape));
         };
-        if !is_width(width, 4) || !is_width(queries, 1) {
+        if !is_width(width, 4) || !(1..=MAX_QUERIES).contains(&queries) {
             return Err(wrong(&latents.name, "a width that is a multiple of 4", &latents.shape));
         }
         let layer = |i: usize| has(&format!("layers.{i}.0.to_q.weight"));
@@ -120,9 +120,11 @@ impl IpAdapterConfig {
 
 /// Published resamplers have 4 layers.
 const MAX_DEPTH: usize = 64;
+/// And 16 queries. A 32-bit machine can count what these and widths make.
+const MAX_QUERIES: usize = 1 << 12;
 
 fn is_width(n: usize, of: usize) -> bool {
-    (1..=1 << 20).contains(&n) && n.is_multiple_of(of)
+    (1..=1 << 16).contains(&n) && n.is_multiple_of(of)
 }
 
 #[cfg(test)]
