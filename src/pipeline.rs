@@ -15,6 +15,7 @@ mod pictures;
 mod plans;
 mod preview;
 mod request;
+mod single;
 mod start;
 mod task;
 mod text;
@@ -33,6 +34,7 @@ pub use plans::{Planned, Plans, network_plans, plans};
 pub use request::{
     ControlInput, Image, Preview, Report, Request, Safety, Seeds, Sizes, Stage, Timings, Watch,
 };
+pub use single::{Described, Family, ModelFile, ModelFiles, Prediction};
 pub use text::{TextNetwork, TextPart, text_plan};
 pub use vision::{Encoded, SafetyPart, Verdict, VisionPart, prompt_embeds};
 

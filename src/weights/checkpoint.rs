@@ -6,9 +6,10 @@ use super::declare::{Declarations, Handle};
 use super::fill::Filler;
 use super::lora::Adapter;
 use super::merge::Merge;
-use super::original::{Place, Renamed};
+use super::original::Renamed;
 use super::pack::{Manifest, fill_packed};
 use super::piece::Piece;
+use super::place::Place;
 use super::source::Folder;
 use super::stream::{Hooks, stream, stream_file};
 use crate::error::{Code, Error, Result};
@@ -37,9 +38,13 @@ pub enum Files<'a> {
 }
 
 impl<'a, F: Folder> Checkpoint<'a, F> {
-    /// A component in the diffusers layout.
+    /// A component in the diffusers layout, or in the file that stands for the folder.
     pub fn new(folder: &'a F, component: &'a str, stem: &'a str) -> Self {
-        Checkpoint { folder, component, files: Files::Folder { stem }, loras: &[] }
+        let single = folder.single().and_then(|file| Some((file, file.place(component)?)));
+        match single {
+            Some((file, place)) => Self::single(folder, &file.path, place),
+            None => Checkpoint { folder, component, files: Files::Folder { stem }, loras: &[] },
+        }
     }
 
     /// A component in a single file ([`super::places`]).

@@ -4,9 +4,11 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use super::place::Place;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::error::Error;
 use crate::error::Result;
+use crate::warning::Warning;
 
 /// A model folder in the diffusers layout. Paths are relative to it and use `/`: `unet/config.json`.
 #[expect(async_fn_in_trait, reason = "static dispatch only, and a browser's futures are not Send")]
@@ -33,6 +35,11 @@ pub trait Folder {
     /// The folder in a sentence for people: a path, a URL.
     fn describe(&self) -> String;
 
+    /// The file that has the tensors, where one file stands for a whole model.
+    fn single(&self) -> Option<&SingleFile> {
+        None
+    }
+
     /// A whole small file, such as a `config.json`. `None` means that there is no such file.
     async fn read(&self, path: &str) -> Result<Option<Vec<u8>>> {
         let Some(mut file) = self.open(path).await? else { return Ok(None) };
@@ -48,6 +55,24 @@ pub trait Folder {
                 return Ok(Some(bytes));
             }
         }
+    }
+}
+
+/// A file that holds the tensors of several components under the names of the original code.
+#[derive(Clone, Debug)]
+pub struct SingleFile {
+    pub path: String,
+    pub places: Vec<Place>,
+    /// Of tensor data.
+    pub bytes: u64,
+    /// What a caller should know of it before it is read.
+    pub warnings: Vec<Warning>,
+}
+
+impl SingleFile {
+    /// Where a component is in it.
+    pub fn place(&self, component: &str) -> Option<Place> {
+        self.places.iter().find(|place| place.component == component).copied()
     }
 }
 
@@ -99,12 +124,20 @@ pub fn join(component: &str, file: &str) -> String {
 #[cfg(not(target_arch = "wasm32"))]
 pub struct DiskFolder {
     root: std::path::PathBuf,
+    /// Folders that take the place of the model's own, by the name of the component.
+    components: BTreeMap<&'static str, std::path::PathBuf>,
 }
 
 #[cfg(not(target_arch = "wasm32"))]
 impl DiskFolder {
     pub fn new(root: impl Into<std::path::PathBuf>) -> Self {
-        DiskFolder { root: root.into() }
+        DiskFolder { root: root.into(), components: BTreeMap::new() }
+    }
+
+    /// The same with the folder of a component elsewhere.
+    pub fn with(mut self, component: &'static str, folder: impl Into<std::path::PathBuf>) -> Self {
+        self.components.insert(component, folder.into());
+        self
     }
 }
 
@@ -114,7 +147,9 @@ impl Folder for DiskFolder {
 
     async fn open(&self, path: &str) -> Result<Option<DiskFile>> {
         use std::io::ErrorKind::{NotADirectory, NotFound};
-        let path = self.root.join(path);
+        let own =
+            path.split_once('/').and_then(|(component, rest)| Some((self.components.get(component)?, rest)));
+        let path = own.map_or_else(|| self.root.join(path), |(folder, rest)| folder.join(rest));
         let failed = |e| Error::network(format!("could not open {}: {e}", path.display()));
         let file = match std::fs::File::open(&path) {
             Ok(file) => file,
@@ -203,6 +238,12 @@ impl Folder for MemoryFolder {
 pub struct MemoryFile {
     bytes: Rc<Cow<'static, [u8]>>,
     at: usize,
+}
+
+impl MemoryFile {
+    pub fn new(bytes: Vec<u8>) -> Self {
+        MemoryFile { bytes: Rc::new(bytes.into()), at: 0 }
+    }
 }
 
 impl ByteStream for MemoryFile {

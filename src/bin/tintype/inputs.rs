@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use tintype::error::{Error, Result};
-use tintype::pipeline::{Additions, ControlInput, FileIn, Request, Safety};
+use tintype::pipeline::{Additions, ControlInput, FileIn, ModelFiles, Request, Safety};
 use tintype::weights::DiskFolder;
 
+use crate::model::{file_name, no_file};
 use crate::picture::read_png;
 
 #[derive(Args)]
@@ -82,32 +83,34 @@ pub struct Folders {
     single_file: Option<FileOnDisk>,
     loras: Vec<(FileOnDisk, f32)>,
     embeddings: Vec<FileOnDisk>,
-    controls: Vec<DiskFolder>,
-    adapters: Vec<DiskFolder>,
-    ip_adapter: Option<DiskFolder>,
-    safety_checker: Option<DiskFolder>,
+    controls: Vec<Files>,
+    adapters: Vec<Files>,
+    ip_adapter: Option<Files>,
+    safety_checker: Option<Files>,
 }
+
+/// All of one kind, as the model itself may be a single file.
+type Files = ModelFiles<DiskFolder>;
 
 /// A file and its folder.
 struct FileOnDisk {
-    folder: DiskFolder,
+    folder: Files,
     name: String,
 }
 
 impl FileOnDisk {
     fn new(path: &Path) -> Result<FileOnDisk> {
-        let name = path.file_name().and_then(|name| name.to_str());
-        let name = name.ok_or_else(|| Error::option(format!("{}: wanted a file", path.display())))?;
-        Ok(FileOnDisk { folder: DiskFolder::new(path.parent().unwrap_or(path)), name: name.to_owned() })
+        let folder = ModelFiles::folder(DiskFolder::new(path.parent().unwrap_or(path)));
+        Ok(FileOnDisk { folder, name: file_name(path)?.to_owned() })
     }
 
-    fn file(&self) -> FileIn<'_, DiskFolder> {
+    fn file(&self) -> FileIn<'_, Files> {
         FileIn { folder: &self.folder, path: &self.name }
     }
 }
 
 impl Folders {
-    pub fn additions(&self) -> Additions<'_, DiskFolder> {
+    pub fn additions(&self) -> Additions<'_, Files> {
         Additions {
             single_file: self.single_file.as_ref().map(FileOnDisk::file),
             loras: self.loras.iter().map(|(file, scale)| (file.file(), *scale)).collect(),
@@ -122,17 +125,25 @@ impl Folders {
 
 impl Inputs {
     pub fn folders(&self) -> Result<Folders> {
-        let all = |paths: &[PathBuf]| paths.iter().map(DiskFolder::new).collect();
+        let folder = |option: &str, path: &PathBuf| {
+            no_file(option, path)?;
+            Ok(ModelFiles::folder(DiskFolder::new(path)))
+        };
+        let all = |option: &str, paths: &[PathBuf]| {
+            paths.iter().map(|path| folder(option, path)).collect::<Result<Vec<_>>>()
+        };
+        let one =
+            |option: &str, path: &Option<PathBuf>| path.as_ref().map(|path| folder(option, path)).transpose();
         let file = |path: &PathBuf| FileOnDisk::new(path);
         let loras = scaled("lora", "lora", &self.lora, &self.lora_scale)?;
         Ok(Folders {
             single_file: self.single_file.as_ref().map(file).transpose()?,
             loras: loras.map(|(path, scale)| Ok((file(path)?, scale))).collect::<Result<_>>()?,
             embeddings: self.embedding.iter().map(file).collect::<Result<_>>()?,
-            controls: all(&self.control),
-            adapters: all(&self.t2i_adapter),
-            ip_adapter: self.ip_adapter.as_ref().map(DiskFolder::new),
-            safety_checker: self.safety_checker.as_ref().map(DiskFolder::new),
+            controls: all("control", &self.control)?,
+            adapters: all("t2i-adapter", &self.t2i_adapter)?,
+            ip_adapter: one("ip-adapter", &self.ip_adapter)?,
+            safety_checker: one("safety-checker", &self.safety_checker)?,
         })
     }
 
