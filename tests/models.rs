@@ -1,5 +1,6 @@
 //! One model in many files: whatever the type, the shards and the names, the blobs are the same.
 
+mod alone;
 pub mod folder;
 mod lora;
 pub mod single;
