@@ -15,6 +15,7 @@ import type { News, Pixels } from "./remote.js";
 import { gather, internal, knownAdapter, load, release, type Generator } from "./runtime.js";
 import { Source } from "./source.js";
 import type { Availability } from "./types.js";
+import { vocabulary } from "./vocabulary.js";
 
 /** No browser tells how much memory a GPU has: a quarter of what the device has, as far as that is told. */
 const memoryGuess = ((navigator as { deviceMemory?: number }).deviceMemory ?? 4) * 2 ** 28;
@@ -108,7 +109,7 @@ class Service {
     return { device: this.#generator!.device(), adapter: this.#generator!.adapter(), weights: this.#generator!.weights(), warnings };
   }
 
-  async #loadAs({ base, repository, hashes, files, bundled, components, headers, fetch, cache, offline, wasmUrl, ...options }: Body, net: Net, tell: Tell, signal: AbortSignal): Promise<Loaded> {
+  async #loadAs({ base, single, repository, hashes, files, bundled, components, headers, fetch, cache, offline, wasmUrl, ...options }: Body, net: Net, tell: Tell, signal: AbortSignal): Promise<Loaded> {
     const additions: Record<string, unknown> = {};
     for (const key of ["controls", "adapters", "ipAdapter", "safetyChecker"]) {
       additions[key] = (options[key] as string[]).map((address) => new Source(address, { net }));
@@ -121,8 +122,10 @@ class Service {
     const { Generator } = await load(this.fatal, wasmUrl);
     const known = await knownAdapter();
     const cancelled = () => signal.aborted;
-    const make = (folder: ModelFolder, tell: Tell, keeper?: ModelKeeper) =>
-      Generator.create(folder, { ...options, ...additions, ...known, memoryGuess, gather, keeper, cancelled }, tell);
+    const given = Object.keys(components);
+    const alone = single === undefined ? {} : { single, given, vocabulary: given.includes("tokenizer") ? undefined : await vocabulary() };
+    const make = (folder: ModelFolder, tell: Tell, keeper?: ModelKeeper, model: object = alone) =>
+      Generator.create(folder, { ...options, ...additions, ...known, ...model, memoryGuess, gather, keeper, cancelled }, tell);
     try {
       if (bundled) {
         const bundle = new Bundle(bundled, net);
@@ -130,13 +133,13 @@ class Service {
         const generator = await make(bundle, (stage, fraction, a, b) => tell(verified(stage), FETCHING + (1 - FETCHING) * fraction, a, b));
         return { generator, warnings: [] };
       }
-      // Other scales of LoRAs are merged into the model's own weights.
-      const keep = (options.loras as unknown[]).length > 0;
+      // Other scales of LoRAs are merged into the model's own weights; a single file has several networks in it.
+      const keep = (options.loras as unknown[]).length > 0 || single !== undefined;
       const source = folderOf({ base, repository, hashes, files }, { keep, components, net });
       if (!cache && !offline) return { generator: await make(source, tell), warnings: [] };
       const load = (folder: ModelFolder, keeper: ModelKeeper | undefined, kept: boolean) =>
-        make(folder, kept ? (stage, ...rest) => tell(verified(stage), ...rest) : tell, keeper);
-      return await loadKept({ facts: factsOf(base!, options), source, offline, load });
+        make(folder, kept ? (stage, ...rest) => tell(verified(stage), ...rest) : tell, keeper, kept ? {} : alone);
+      return await loadKept({ facts: factsOf(base! + (single ?? ""), options), source, offline, load });
     } catch (error) {
       throw (error as Failure).code === "no-adapter" && !known ? noAdapter() : error;
     }
@@ -149,21 +152,21 @@ class Service {
     return this.#generator!.generate({ ...request, preview: preview ? show : undefined }, tell);
   }
 
-  async #estimate({ base, repository, hashes, files, bundled, headers, fetch, wasmUrl, ...options }: Body): Promise<object> {
+  async #estimate({ base, single, repository, hashes, files, bundled, headers, fetch, wasmUrl, ...options }: Body): Promise<object> {
     const net = this.#net(base, headers ?? {}, fetch, this.#abort.signal);
     const { estimate } = await load(this.fatal, wasmUrl);
     const source = bundled ? new Bundle(bundled, net) : folderOf({ base, repository, hashes, files }, { net });
     if (source instanceof Bundle) await source.fetch(() => {});
-    return estimate(source, { ...options, memoryGuess });
+    return estimate(source, { ...options, single, memoryGuess });
   }
 
-  async #availability({ base, cache, offline, bundled, files, device = "auto", activations = "auto", ...options }: Body): Promise<Availability> {
+  async #availability({ base, single, cache, offline, bundled, files, device = "auto", activations = "auto", ...options }: Body): Promise<Availability> {
     const known = await knownAdapter();
     const wantsGpu = device === "gpu" || (device === "auto" && ["f16", "pack16"].includes(activations as string));
     if (wantsGpu && !known) throw noAdapter();
     const where = wantsGpu || (device === "auto" && known && !known.software) ? ({ device: "gpu", adapter: known!.adapter } as const) : ({ device: "cpu", adapter: "CPU" } as const);
     if (bundled || files) return { state: bundled ? "downloadable" : "available", ...where };
-    const kept = cache || offline ? await whetherKept(factsOf(base!, { device, activations, ...options })) : "no";
+    const kept = cache || offline ? await whetherKept(factsOf(base! + (single ?? ""), { device, activations, ...options })) : "no";
     if (kept !== "yes" && offline) throw { code: "offline", message: `${base} is not kept on this device with these options, and offline is set` };
     return { state: kept === "yes" ? "available" : kept === "written" ? "downloading" : "downloadable", ...where };
   }
@@ -192,7 +195,7 @@ class Service {
 
 /** The model's own folder. */
 const folderOf = ({ base, repository, hashes, files }: Pick<Settings, "base" | "repository" | "hashes" | "files">, { net, ...options }: { net: Net; keep?: boolean; components?: Settings["components"] }): ModelFolder =>
-  files ? new Files(files) : new Source(base!, { ...options, net, hashes, hub: repository ? new Hub(repository, net) : null });
+  files ? new Files(files, new Source("", { components: options.components, net })) : new Source(base!, { ...options, net, hashes, hub: repository ? new Hub(repository, net) : null });
 
 /** What tells the kept model of a load from others. */
 function factsOf(model: string, { weights = "auto", decoderWeights, imageInput, memory, width, height }: Record<string, unknown>): Facts {

@@ -53,6 +53,11 @@ export class Source implements ModelFolder {
     return keep ? new Recorded(file, (blob) => this.#kept!.set(path, blob)) : file;
   }
 
+  /** Whether the file's component has a folder of its own. */
+  has(path: string): boolean {
+    return this.#own(path) !== null;
+  }
+
   /** The address of a file whose component has a folder of its own. */
   #own(path: string): URL | null {
     const [component, ...rest] = path.split("/") as [string, ...string[]];
