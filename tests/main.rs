@@ -5,6 +5,7 @@ mod errors;
 mod extras;
 mod fidelity;
 mod harness;
+mod inspect;
 mod memory;
 mod models;
 mod ops;

@@ -2,6 +2,7 @@
 
 mod alone;
 pub mod folder;
+mod headers;
 mod lora;
 pub mod single;
 pub mod tensors;
