@@ -243,9 +243,11 @@ impl Single {
         let Described { files, missing, foreign, file: SingleFile { path: single, .. }, .. } =
             &self.described;
         if missing.contains(&component) {
+            let options: Vec<String> = missing.iter().map(|component| option(component)).collect();
             return Err(Error::not_found(format!(
-                "{single} has no {component}: its folder is named by {}",
-                option(component)
+                "{single} has no {}: what it lacks comes from a folder, which is named by {}",
+                missing.join(" and no "),
+                options.join(" and ")
             )));
         }
         let at = match file {

@@ -13,6 +13,7 @@ use super::place::Place;
 use super::source::Folder;
 use super::stream::{Hooks, stream, stream_file};
 use crate::error::{Code, Error, Result};
+use crate::warning::{Topic, Warning};
 
 /// The tensors of one network.
 pub struct Checkpoint<'a, F> {
@@ -107,6 +108,18 @@ impl<'a, F: Folder> Checkpoint<'a, F> {
             Files::Single { path, place } => {
                 let mut renamed = Renamed::new(&mut filler, place, declarations, source);
                 stream_file(self.folder, path, &mut renamed, hooks).await?;
+                // Text encoders and autoencoders have parts that are never read; a U-Net has none.
+                if let (Some(first), false, "unet") =
+                    (renamed.unknown.first(), place.prefix.is_empty(), self.component)
+                {
+                    let count = renamed.unknown.len();
+                    (hooks.warn)(Warning::new(
+                        Topic::Unused,
+                        format!(
+                            "{path}: tensors of the U-Net that nothing here uses: {count}, the first is {first}"
+                        ),
+                    ));
+                }
                 filler.finish(self.component).map_err(|e| match e.code {
                     Code::InvalidModel => Error::model(format!("{path}: {}", e.message)),
                     _ => e,

@@ -250,13 +250,23 @@ pub struct Renamed<'a> {
     wanted: HashMap<String, Vec<(TensorInfo, Piece)>>,
     /// A tensor that is to be turned, as far as it has come.
     columns: Vec<f32>,
+    prefix: &'static str,
+    /// Tensors of the component that were not asked for by any name.
+    pub unknown: Vec<String>,
 }
 
 impl<'a> Renamed<'a> {
     /// For the declarations of one source, which the sink is filled for.
     pub fn new(sink: &'a mut dyn Sink, place: Place, declarations: &Declarations, source: usize) -> Self {
         let table = Names::table(place, declarations, source);
-        Renamed { sink, table, wanted: HashMap::new(), columns: vec![] }
+        Renamed {
+            sink,
+            prefix: place.prefix,
+            table,
+            wanted: HashMap::new(),
+            columns: vec![],
+            unknown: vec![],
+        }
     }
 }
 
@@ -283,7 +293,12 @@ impl Piece {
 
 impl Sink for Renamed<'_> {
     fn wants(&mut self, info: &TensorInfo) -> Result<bool> {
-        let Some(ours) = self.table.get(&info.name) else { return Ok(false) };
+        let Some(ours) = self.table.get(&info.name) else {
+            if info.name.starts_with(self.prefix) {
+                self.unknown.push(info.name.clone());
+            }
+            return Ok(false);
+        };
         let mut wanted = vec![];
         for (name, piece) in ours {
             let ours = TensorInfo { name: name.clone(), shape: piece.shape(info)?, ..info.clone() };

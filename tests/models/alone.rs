@@ -143,7 +143,8 @@ fn drawn_with<F: Folder>(folder: &F, additions: &Additions<'_, F>) -> (Vec<f32>,
     let options = LoadOptions::parse("f32", "f32").unwrap();
     let load = Pipeline::load_with(&Device::Cpu, folder, additions, &options, Hooks::NONE);
     let pipeline = block_on(load).unwrap();
-    assert!(pipeline.warnings().iter().all(|warning| warning.code == Topic::Configuration));
+    let topics = [Topic::Configuration, Topic::Unused];
+    assert!(pipeline.warnings().iter().all(|warning| topics.contains(&warning.code)));
     let warnings = pipeline.warnings().iter().map(|warning| warning.message.clone()).collect();
     let request = Request { steps: Some(2), size: Some([32, 32]), ..Request::new("a cat, on mars!", 3) };
     let latents = std::cell::RefCell::new(vec![]);
@@ -180,6 +181,18 @@ fn a_single_file_alone_draws_as_its_folder() {
     let (latents, warnings) = drawn(&alone);
     assert_eq!(latents, wanted);
     assert!(warnings.len() == 1 && warnings[0].contains("only averages"), "{warnings:?}");
+
+    // What a U-Net has beside what its form wants is told.
+    let mut more = tensors.clone();
+    more.push(Tensor::f32("model.diffusion_model.input_blocks.1.2.weight", &[1], &[0.0]));
+    let mut file = MemoryFolder::new();
+    file.insert("x.safetensors", Tensors(more).bytes());
+    let alone = block_on(ModelFiles::single(file, "x.safetensors", vec![], merges())).unwrap();
+    let (latents, warnings) = drawn(&alone);
+    assert!(latents == wanted && warnings.len() == 1, "{warnings:?}");
+    assert!(warnings[0].contains(
+        "tensors of the U-Net that nothing here uses: 1, the first is model.diffusion_model.input_blocks.1.2"
+    ));
 
     // Other tokens than CLIP's want their own tokenizer.
     let fewer = tensors.iter().map(|t| match t.name.ends_with("token_embedding.weight") {

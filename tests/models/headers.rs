@@ -320,5 +320,5 @@ fn files_are_told_apart_by_their_headers() {
     assert!(failure(&["plan", "--model", named]).contains("InstructPix2Pix"));
     sparse(&path, &empty([unet("sd15"), original_clip("cond_stage_model.transformer.")].concat()), &[], 0);
     let said = failure(&["generate", "a cat", "--device", "cpu", "--model", named]);
-    assert!(said.contains("x.safetensors has no vae") && said.contains("--vae DIR"), "{said}");
+    assert!(said.contains("x.safetensors has no vae") && said.contains("named by --vae DIR"), "{said}");
 }

@@ -89,7 +89,7 @@ test("a single file alone", { timeout: 300_000 }, async (t) => {
     make(bare, { narrow: true, skip: ["vae"] });
     served.set("/bare.safetensors", readFileSync(join(bare, "single.safetensors")));
     const said = await page.evaluate(() => window.drawn("/bare.safetensors").catch((error) => `${error.code}: ${error.message}`));
-    assert.match(said, /^not-found: bare.safetensors has no vae: .*components\.vae/);
+    assert.match(said, /^not-found: bare.safetensors has no vae: .*named by components\.vae/);
     const drawn = (model) => page.evaluate(`(async () => {
       const { ImageGenerator } = await import("/index.js");
       const generator = await ImageGenerator.create({ device: "cpu", weights: "f16", model: ${model}, components: { vae: "/folder/vae/" } });
