@@ -92,9 +92,9 @@ pub(super) fn place(folder: Source) -> Place {
 /// The model's own files: those of the folder, or what the file `single` stands for and the components that are `given`.
 pub(super) async fn model(folder: Source, options: &Options) -> Result<ModelFiles<Source>> {
     let Some(path) = options.text("single")? else { return Ok(ModelFiles::folder(folder)) };
-    let given = Array::from(&options.get("given").unwrap_or_default());
-    let given = given.iter().filter_map(|name| name.as_string()).collect();
-    let vocabulary = options.get("vocabulary").map(|bytes| Uint8Array::from(bytes).to_vec());
+    let given = options.get("given").map(|names| Array::from(&names).to_vec()).unwrap_or_default();
+    let given = given.iter().filter_map(JsValue::as_string).collect();
+    let vocabulary = options.get("vocabulary").map(|bytes| Uint8Array::new(&bytes).to_vec());
     ModelFiles::single(folder, &path, given, vocabulary).await
 }
 

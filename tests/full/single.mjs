@@ -1,10 +1,20 @@
 // One model (BK-SDM tiny's form) as a folder in the diffusers layout and as a single file under the original names, with
-// equal weights: at full width, or narrow, with all widths divided and two layers of text.
+// equal weights: at full width, or narrow, with all widths divided and two layers of text. At full width the file alone is
+// drawn natively and in Chromium.
 
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { createReadStream, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { ROOT } from "../../tools/shell.mjs";
+import { ROOT, must } from "../../tools/shell.mjs";
+import { open } from "../web/harness.mjs";
+import { compare } from "./group.mjs";
 import { listed, write } from "./models.mjs";
+
+const TINTYPE = join(ROOT, "target/release/tintype");
+const OUT = join(ROOT, "target/full/single");
+const PROMPT = "a red fox in the snow";
+const SEED = 7;
+/** How many of a picture's values are off by one level at most, as in limits.mjs. */
+const WITHIN = 0.999;
 
 const CONFIGS = join(ROOT, "tests/plans/configs");
 const NETWORKS = {
@@ -122,3 +132,43 @@ function place(out, path) {
 }
 
 const json = (value) => `${JSON.stringify(value, null, 2)}\n`;
+
+/** What is wrong with the pictures of the full width, as sentences. `tell` gets sentences about what is done. */
+export async function judge({ weights, device, size, steps }, tell) {
+  tell("making the checkpoint");
+  rmSync(OUT, { recursive: true, force: true });
+  make(OUT);
+  const faults = [];
+  const pictures = [];
+  for (const model of ["folder", "single.safetensors"]) {
+    tell(`the native picture of ${model}`);
+    const out = join(OUT, `${model}.png`);
+    const how = ["--model", join(OUT, model), "--weights", weights, "--seed", SEED, "--steps", steps, "--size", `${size}x${size}`];
+    await must("The native command", TINTYPE, ["generate", PROMPT, ...how.map(String), "--device", device, "--out", out]);
+    pictures.push(readFileSync(out));
+  }
+  if (!pictures[0].equals(pictures[1])) faults.push("natively the file draws another picture than its folder");
+  const ends = [];
+  try {
+    const { page, served } = await open({ after: (end) => ends.push(end) }, undefined, { isolated: true });
+    const file = join(OUT, "single.safetensors");
+    served.set("/tests/native.png", pictures[1]);
+    served.set("/single.safetensors", (response) => {
+      response.writeHead(200, { "Content-Type": "application/octet-stream", "Content-Length": statSync(file).size });
+      createReadStream(file).on("error", () => response.destroy()).pipe(response);
+    });
+    tell("loading in Chromium");
+    const warnings = await page.evaluate(async (options) => {
+      const { ImageGenerator } = await import("/index.js");
+      window.generator = await ImageGenerator.create(options);
+      return window.generator.warnings;
+    }, { model: "/single.safetensors", weights, device, activations: "f32" });
+    if (warnings.length > 0) faults.push(`the load warns: ${JSON.stringify(warnings)}`);
+    tell("drawing in Chromium");
+    const { within, worst } = await page.evaluate(compare, { prompt: PROMPT, seed: SEED, steps, size });
+    if (within < WITHIN) faults.push(`${(100 * within).toFixed(2)} % within one level of the native picture, the worst off by ${worst}`);
+  } finally {
+    for (const end of ends.reverse()) await end();
+  }
+  return faults;
+}

@@ -290,6 +290,11 @@ fn files_are_told_apart_by_their_headers() {
     let spaced = prefixed("model.diffusion_model.", spaced.collect());
     let model = tells([spaced, others("SD 1.x")].concat(), "SD 1.x", Some("BK-SDM tiny"), false);
     assert_eq!(model["present"], json!(["unet", "vae", "text_encoder"]));
+    let (files, read) = derived(&path);
+    let found = UnetConfig::from_json(&read(&files, "unet/config.json"), "unet/config.json").unwrap();
+    assert_eq!(UnetConfig { sample_size: config.sample_size, ..found }, config);
+    let told = text(&tintype(&["inspect", named]).output().unwrap().stdout);
+    assert!(told.contains("missing: none\nunused: 0\n"), "{told}");
 
     for (tensors, words) in [
         (
