@@ -17,6 +17,7 @@ mod plans;
 mod precision;
 mod preview;
 mod request;
+mod single;
 mod start;
 mod task;
 mod text;
@@ -35,6 +36,7 @@ pub use plans::{Planned, Plans, network_plans, plans};
 pub use request::{
     ControlInput, Image, Preview, Report, Request, Safety, Seeds, Sizes, Stage, Timings, Watch,
 };
+pub use single::{Described, Family, ModelFile, ModelFiles, Prediction};
 pub use text::{TextNetwork, TextPart, text_plan};
 pub use vision::{Encoded, ImagePrompt, SafetyPart, Verdict, VisionPart};
 

@@ -9,6 +9,7 @@
 //! be two fifths of what a visitor loads, for its regular expressions and every other kind of model.
 
 mod bytes;
+mod clip;
 mod merges;
 mod names;
 mod settings;
@@ -16,6 +17,7 @@ mod special;
 mod vocabulary;
 mod words;
 
+pub use clip::{CLIP_TOKENS, clip_files};
 pub use names::is_word;
 
 use std::ops::Range;

@@ -50,7 +50,8 @@ pub struct Generator {
 
 #[wasm_bindgen]
 impl Generator {
-    /// `options`: device, weights, decoderWeights, activations, imageInput; controls, adapters, ipAdapter and safetyChecker, lists of
+    /// `options`: single, the path of a file that stands for the model, with vocabulary, CLIP's merges, and given, names of
+    /// components that the folder has; device, weights, decoderWeights, activations, imageInput; controls, adapters, ipAdapter and safetyChecker, lists of
     /// sources; singleFile, loras and embeddings, lists of `{ source, path, scale }`; adapter and software, what the
     /// browser tells of the GPU; lean, to give up what costs more than smaller weights; gather, which starts threads; and
     /// cancelled, a function that is asked at least once a MiB whether to end it all with "cancelled". `progress` gets a
@@ -129,7 +130,8 @@ impl Generator {
         let keeper: Option<Keeper> = options.get("keeper").map(JsCast::unchecked_into);
         let folder = keeper.as_ref().map(Keeper::folder);
         let keeping = keeper.map(|keeper| Rc::new(Keeping::new(keeper)));
-        let sources = Sources::new(Place::new(source, keeping.clone()), options)?;
+        let model = source::model(source, options).await?;
+        let sources = Sources::new(Place::new(model, keeping.clone()), options)?;
         let device = device(options, &load).await?;
         let cancelled: Option<Function> = options.get("cancelled").map(JsCast::unchecked_into);
         // What asking throws is for its owner to see, as with progress.
@@ -230,10 +232,11 @@ impl Generator {
 /// `memory`: "text", "tiles" and "halves". Rows of tokens are not on the device.
 #[wasm_bindgen]
 pub async fn estimate(source: Source, options: JsValue) -> std::result::Result<JsValue, JsValue> {
-    needs(&source, &Options(options)).await.map_err(to_js)
+    needs(source, &Options(options)).await.map_err(to_js)
 }
 
-async fn needs(source: &Source, options: &Options) -> Result<JsValue> {
+async fn needs(source: Source, options: &Options) -> Result<JsValue> {
+    let source = &Place::new(source::model(source, options).await?, None);
     let index = ModelIndex::from_json(&read_json(source, INDEX).await?, INDEX)?;
     let survey = Survey::of(source, &index).await?;
     let mut load = LoadOptions::parse("auto", "auto")?;

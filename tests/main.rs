@@ -8,6 +8,7 @@ mod fidelity;
 mod files;
 mod harness;
 mod images;
+mod inspect;
 mod memory;
 mod models;
 mod ops;

@@ -1,7 +1,9 @@
 //! One model in many files: whatever the type, the shards and the names, the blobs are the same.
 
 mod adapters;
+mod alone;
 pub mod folder;
+mod headers;
 mod lora;
 pub mod single;
 pub mod tensors;

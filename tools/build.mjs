@@ -6,7 +6,7 @@
 //   node tools/build.mjs [--force]
 
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { homedir, tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -134,9 +134,10 @@ async function bundle() {
   writeFileSync(stamp, inputs);
 }
 
-/** www/ for browsers, and its types. What was made before is read by none, and of files that are gone nothing stays. */
+/** www/ for browsers, its types, and the vocabulary that single files want. What was made before is read by none, and of files that are gone nothing stays. */
 async function scripts() {
   for (const name of readdirSync(DIST)) if (/\.(js|d\.ts)$/.test(name) && !name.startsWith("builtin.")) rmSync(join(DIST, name));
+  copyFileSync(join(ROOT, "models/clip/merges.bin"), join(DIST, "clip.bin"));
   await must("tsc", process.execPath, [join(ROOT, "node_modules/typescript/bin/tsc"), "-p", join(ROOT, "www")]);
 }
 

@@ -14,7 +14,7 @@ export const TARBALL = join(FOLDER, "tintype.tgz");
 const NEEDED = ["package.json", "README.md", "LICENSE-APACHE", "LICENSE-MIT"];
 /** What tools/build.mjs makes, beside what tsc makes of www/. */
 const MADE = [
-  ...["builtin.js", "builtin.d.ts", "builtin.bin", "THIRD-PARTY-NOTICES.txt", "build.json"].map((name) => `dist/${name}`),
+  ...["builtin.js", "builtin.d.ts", "builtin.bin", "clip.bin", "THIRD-PARTY-NOTICES.txt", "build.json"].map((name) => `dist/${name}`),
   ...["base", "relaxed"].flatMap((name) => ["tintype.js", "tintype.d.ts", "tintype_bg.wasm"].map((file) => `dist/pkg/${name}/${file}`)),
 ];
 

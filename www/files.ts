@@ -27,6 +27,12 @@ export async function gather(model: Chosen): Promise<Record<string, File>> {
   return Object.fromEntries(inside(found));
 }
 
+/** The only weights among files that are no model's folder: a single file alone. */
+export function single(files: Record<string, File>): string | undefined {
+  const weights = Object.keys(files).filter((path) => path.endsWith(".safetensors"));
+  return "model_index.json" in files || weights.length !== 1 ? undefined : weights[0];
+}
+
 /** The paths from the folder on that has the model in it, which may lie in others. */
 function inside(found: Found): [string, File][] {
   const depth = (path: string) => path.split("/").length;
@@ -56,12 +62,14 @@ async function walkEntry(entry: FileSystemEntry, before: string, found: Found): 
   }
 }
 
-/** A folder of such files. */
+/** A folder of such files. What another folder has of components, `others`, takes the place of its own. */
 export class Files implements ModelFolder {
   #files: Found;
+  #others: (ModelFolder & { has(path: string): boolean }) | null;
 
-  constructor(files: Record<string, File>) {
+  constructor(files: Record<string, File>, others: (ModelFolder & { has(path: string): boolean }) | null = null) {
     this.#files = new Map(Object.entries(files));
+    this.#others = others;
   }
 
   describe(): string {
@@ -72,7 +80,8 @@ export class Files implements ModelFolder {
     return null;
   }
 
-  async open(path: string, begin = 0): Promise<Local | null> {
+  async open(path: string, begin = 0): Promise<ModelFile | null> {
+    if (this.#others?.has(path)) return this.#others.open(path, begin);
     const file = this.#files.get(path);
     return file ? new Local(file, path, begin) : null;
   }

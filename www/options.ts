@@ -1,7 +1,7 @@
 // What `create` is asked for, as the worker takes it: addresses that are whole, everything looked at that can be.
 
-import { describe, invalid } from "./errors.js";
-import { gather, isFiles } from "./files.js";
+import { TintypeError, describe, invalid } from "./errors.js";
+import { gather, isFiles, single } from "./files.js";
 import { named } from "./models.js";
 import type { HeadersByOrigin } from "./net.js";
 import type { Address, BundledModel, Component, CreateOptions, EstimateOptions, LoraSource } from "./types.js";
@@ -9,7 +9,9 @@ import type { Address, BundledModel, Component, CreateOptions, EstimateOptions, 
 const HUB = "https://huggingface.co/";
 /** A repository of the hub, and perhaps a revision of it. Addresses that begin with a dot or a slash are none. */
 const REPO = /^(\w[\w.-]*\/\w[\w.-]*)(?:@(.+))?$/;
-const MODEL = 'a name of the list `models`, "organisation/name", the URL of a folder, or files';
+const MODEL = 'a name of the list `models`, "organisation/name", the URL of a folder or of a .safetensors file, or files';
+/** Files that Python's pickle writes. */
+const PICKLE = /\.(?:ckpt|pt|pth|bin|pkl)$/i;
 /** Networks beside the model's own, by the option that names their folders, or files of all but the last. */
 const ADDITIONS = ["controls", "adapters", "ipAdapter", "safetyChecker"] as const;
 /** Of these there is one. */
@@ -38,6 +40,8 @@ export interface FileBeside {
 export interface Settings extends Record<string, unknown> {
   /** The folder's address; nothing of files that were chosen. */
   base?: string;
+  /** The path of a file that stands for the model. */
+  single?: string;
   repository?: Repository | null;
   /** Of a named model's files at the revision that is known: SHA-256 by path. */
   hashes?: Readonly<Record<string, string>>;
@@ -77,12 +81,16 @@ export async function settingsOf({ model = "builtin", signal, onProgress, fetch,
 }
 
 /** Where a model is, and the module. */
-export async function placeOf(options: EstimateOptions): Promise<Pick<Settings, "base" | "repository" | "hashes" | "files" | "bundled" | "wasmUrl">> {
+export async function placeOf(options: EstimateOptions): Promise<Pick<Settings, "base" | "single" | "repository" | "hashes" | "files" | "bundled" | "wasmUrl">> {
   const known = named(options.model);
   const model = known?.repo ?? options.model ?? "builtin";
   const wasmUrl = moduleOf(options.wasmUrl);
   // A drop can be read only now, before anything is waited for.
-  if (isFiles(model) && !isBundled(model)) return { files: await gather(model), wasmUrl };
+  if (isFiles(model) && !isBundled(model)) {
+    const files = await gather(model);
+    for (const path of Object.keys(files).length === 1 ? Object.keys(files) : []) refusePickle("model", path);
+    return { files, single: single(files), wasmUrl };
+  }
   // A module of its own, so that a page that uses other models does not fetch it.
   const bundled = model === "builtin" ? (await import("./builtin.js")).default : model;
   if (isBundled(bundled)) {
@@ -90,6 +98,8 @@ export async function placeOf(options: EstimateOptions): Promise<Pick<Settings, 
     const url = addressOf("model", bundled.url.href).href;
     return { base: url, bundled: { url, files: bundled.files }, wasmUrl };
   }
+  const file = fileAt(model);
+  if (file) return { ...file, wasmUrl };
   const [, repo, pinned] = typeof model === "string" ? (REPO.exec(model) ?? []) : [];
   if (!repo) return { base: folder("model", model, MODEL).href, wasmUrl };
   if (options.baseUrl !== undefined) return { base: new URL(`${repo}/`, folder("baseUrl", options.baseUrl, "a URL")).href, wasmUrl };
@@ -98,6 +108,23 @@ export async function placeOf(options: EstimateOptions): Promise<Pick<Settings, 
   const base = new URL(`${repo}/resolve/${encodeURIComponent(revision)}/`, hub).href;
   const hashes = revision === known?.revision ? known.sha256 : undefined;
   return { base, repository: { hub: hub.href, repo, revision }, hashes, wasmUrl };
+}
+
+/** A model that is one file, as an address says it. */
+function fileAt(model: unknown): { base: string; single: string } | null {
+  if (!(model instanceof URL) && (typeof model !== "string" || !/\.(?:safetensors|ckpt|pt|pth|bin|pkl)(?:[?#].*)?$/i.test(model))) return null;
+  const url = addressOf("model", model, MODEL);
+  refusePickle("model", url.pathname);
+  if (!/\.safetensors$/i.test(url.pathname)) return null;
+  const base = new URL(".", url).href;
+  return { base, single: url.href.slice(base.length) };
+}
+
+/** A pickle can run code when it is opened: none is fetched. */
+function refusePickle(key: string, path: string): void {
+  if (!PICKLE.test(path)) return;
+  const convert = "in Python: weights = torch.load(path, weights_only=True), then safetensors.torch.save_file(weights.get('state_dict', weights), new_path)";
+  throw new TintypeError("unsupported", `${key}: ${path.split("/").at(-1)} is a pickle file, which can run code when it is opened, wanted a .safetensors file: convert it (${convert})`);
 }
 
 /** The URL that an option names; relative ones belong to the page. */
@@ -162,6 +189,7 @@ export function headersOf({ headers = {}, hub }: Pick<EstimateOptions, "headers"
 /** The URL of a folder, which ends with a slash. */
 function folder(key: string, value: unknown, wanted = "the URL of a folder"): URL {
   const url = addressOf(key, value, wanted);
+  refusePickle(key, url.pathname);
   if (!url.pathname.endsWith("/")) url.pathname += "/";
   return url;
 }
@@ -191,6 +219,7 @@ function files(key: string, value: LoraSource | LoraSource[] | undefined): FileB
 
 function file(key: string, source: unknown): FileBeside {
   const url = addressOf(key, source, "the URL of a file");
+  refusePickle(key, url.pathname);
   const base = new URL(".", url).href;
   return { base, path: url.href.slice(base.length) };
 }

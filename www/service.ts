@@ -15,6 +15,7 @@ import type { News, Pixels } from "./remote.js";
 import { gather, internal, knownAdapter, load, release, type Generator } from "./runtime.js";
 import { Source } from "./source.js";
 import type { Availability } from "./types.js";
+import { vocabulary } from "./vocabulary.js";
 
 /** No browser tells how much memory a GPU has: a quarter of what the device has, as far as that is told. */
 const memoryGuess = ((navigator as { deviceMemory?: number }).deviceMemory ?? 4) * 2 ** 28;
@@ -114,7 +115,7 @@ class Service {
     return { device: this.#generator!.device(), adapter: this.#generator!.adapter(), weights: this.#generator!.weights(), warnings: warnings.map(({ code, message }) => ({ code, message: shown(message) })) };
   }
 
-  async #loadAs({ base, repository, hashes, files, bundled, components, headers, fetch, cache, offline, wasmUrl, ...options }: Body, net: Net, tell: Tell, signal: AbortSignal, instead: boolean): Promise<Loaded> {
+  async #loadAs({ base, single, repository, hashes, files, bundled, components, headers, fetch, cache, offline, wasmUrl, ...options }: Body, net: Net, tell: Tell, signal: AbortSignal, instead: boolean): Promise<Loaded> {
     const additions: Record<string, unknown> = {};
     for (const key of ["controls", "adapters", "ipAdapter", "safetyChecker", "loras", "embeddings", "singleFile"]) {
       // A single file has several networks in it.
@@ -124,8 +125,10 @@ class Service {
     const { Generator } = await load(this.fatal, wasmUrl);
     const known = await knownAdapter();
     const cancelled = () => signal.aborted;
-    const make = (folder: ModelFolder, tell: Tell, keeper?: ModelKeeper) =>
-      Generator.create(folder, { ...options, ...additions, ...known, memoryGuess, gather, keeper, cancelled }, tell);
+    const given = Object.keys(components);
+    const alone = single === undefined ? {} : { single, given, vocabulary: given.includes("tokenizer") ? undefined : await vocabulary() };
+    const make = (folder: ModelFolder, tell: Tell, keeper?: ModelKeeper, model: object = alone) =>
+      Generator.create(folder, { ...options, ...additions, ...known, ...model, memoryGuess, gather, keeper, cancelled }, tell);
     try {
       if (bundled) {
         const bundle = new Bundle(bundled, net);
@@ -133,19 +136,19 @@ class Service {
         const generator = await make(bundle, (stage, fraction, a, b) => tell(verified(stage), FETCHING + (1 - FETCHING) * fraction, a, b));
         return { generator, warnings: [] };
       }
-      // Other scales of LoRAs are merged into the model's own weights.
-      const keep = (options.loras as unknown[]).length > 0;
+      // Other scales of LoRAs are merged into the model's own weights; a single file has several networks in it.
+      const keep = (options.loras as unknown[]).length > 0 || single !== undefined;
       const hub = repository ? new Hub(repository, net) : null;
-      const source = files ? new Files(files) : new Source(base!, { keep, components, net, hashes, hub, digest: cache });
+      const source = files ? new Files(files, new Source("", { components, net })) : new Source(base!, { keep, components, net, hashes, hub, digest: cache });
       const doubts = (): Warning[] => {
         const verified = hashes ? "only what the list of models has hashes of" : "nothing";
         return hub?.silence ? [{ code: "unverified", message: `${verified} could be verified of ${base}: ${hub.silence}` }] : [];
       };
       if (!cache && !offline) return { generator: await make(source, tell), warnings: doubts() };
       const load = (folder: ModelFolder, keeper: ModelKeeper | undefined, kept: boolean) =>
-        make(folder, kept ? (stage, ...rest) => tell(verified(stage), ...rest) : tell, keeper);
+        make(folder, kept ? (stage, ...rest) => tell(verified(stage), ...rest) : tell, keeper, kept ? {} : alone);
       const digests = source instanceof Source ? source.digests : new Map();
-      const loaded = await loadKept({ facts: factsOf(base!, options), source, hub, digests, offline, instead, load });
+      const loaded = await loadKept({ facts: factsOf(base! + (single ?? ""), options), source, hub, digests, offline, instead, load });
       // What is kept has its own.
       const told = loaded.warnings.some(({ code }) => code === "unverified");
       return { ...loaded, warnings: [...loaded.warnings, ...(told ? [] : doubts())] };
@@ -161,21 +164,21 @@ class Service {
     return this.#generator!.generate({ ...request, preview: preview ? show : undefined }, tell);
   }
 
-  async #estimate({ base, repository, hashes, files, bundled, headers, fetch, wasmUrl, ...options }: Body): Promise<object> {
+  async #estimate({ base, single, repository, hashes, files, bundled, headers, fetch, wasmUrl, ...options }: Body): Promise<object> {
     const net = this.#net(headers, fetch, this.#abort.signal);
     const { estimate } = await load(this.fatal, wasmUrl);
     const source = bundled ? new Bundle(bundled, net) : files ? new Files(files) : new Source(base!, { net, hashes, hub: repository ? new Hub(repository, net) : null });
     if (source instanceof Bundle) await source.fetch(() => {});
-    return estimate(source, { ...options, memoryGuess });
+    return estimate(source, { ...options, single, memoryGuess });
   }
 
-  async #availability({ base, cache, offline, bundled, files, device = "auto", activations = "auto", ...options }: Body): Promise<Availability> {
+  async #availability({ base, single, cache, offline, bundled, files, device = "auto", activations = "auto", ...options }: Body): Promise<Availability> {
     const known = await knownAdapter();
     const wantsGpu = device === "gpu" || (device === "auto" && ["f16", "pack16"].includes(activations as string));
     if (wantsGpu && !known) throw noAdapter();
     const where = wantsGpu || (device === "auto" && known && !known.software) ? ({ device: "gpu", adapter: known!.adapter } as const) : ({ device: "cpu", adapter: "CPU" } as const);
     if (bundled || files) return { state: bundled ? "downloadable" : "available", ...where };
-    const kept = cache || offline ? await whetherKept(factsOf(base!, { device, activations, ...options })) : "no";
+    const kept = cache || offline ? await whetherKept(factsOf(base! + (single ?? ""), { device, activations, ...options })) : "no";
     if (kept !== "yes" && offline) throw { code: "offline", message: `${base} is not kept on this device with these options, and offline is set` };
     return { state: kept === "yes" ? "available" : kept === "written" ? "downloading" : "downloadable", ...where };
   }

@@ -73,6 +73,11 @@ export class Source implements ModelFolder {
     throw failure("integrity", `${path} of ${this.#base} is damaged: its hash is ${digests["SHA-1"]} (sha256 ${digests["SHA-256"]}), which is not what the hub tells of it`);
   }
 
+  /** Whether the file's component has a folder of its own. */
+  has(path: string): boolean {
+    return this.#own(path) !== null;
+  }
+
   /** The address of a file whose component has a folder of its own. */
   #own(path: string): URL | null {
     const [component, ...rest] = path.split("/") as [string, ...string[]];

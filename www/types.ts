@@ -26,8 +26,10 @@ export type PictureSource = ImageData | ImageBitmapSource;
 export interface CreateOptions {
   /**
    * "builtin" (the default); a name of the list `models`; a repository of the hub, such as "stabilityai/sd-turbo" or, at a revision,
-   * "stabilityai/sd-turbo@b261bac"; or the URL of a folder, in diffusers layout or a pack that `tintype pack` made.
-   * Relative URLs begin with "./" or "/". Or the files of such a folder: from an input with `webkitdirectory`, of a
+   * "stabilityai/sd-turbo@b261bac"; the URL of a folder, in diffusers layout or a pack that `tintype pack` made; or the URL of a
+   * single `.safetensors` file under the names of the original code (SD 1.x, 2.x, SDXL), whose family and configurations
+   * follow from its header.
+   * Relative URLs begin with "./" or "/". Or the files of such a folder, or such a single file: from an input, of a
    * directory handle, or the `dataTransfer` of a drop, which has to be passed on while the event lasts. Or a model that
    * comes as a module, such as that of `tintype/builtin`.
    */

@@ -87,7 +87,8 @@ impl Pipeline {
             Some(file) => Some(Single::open(file).await?),
             None => None,
         };
-        let meter = Meter::new(expected(&survey, pack.as_ref(), single.as_ref(), additions).await?);
+        let file = single.as_ref().map(|single| &single.file).or(folder.single());
+        let meter = Meter::new(expected(&survey, pack.as_ref(), file, additions).await?);
         let tell = hooks.progress;
         let report = |read, total| meter.report(read, total, tell);
         let told = RefCell::new(vec![]);
@@ -99,6 +100,11 @@ impl Pipeline {
                 false => precision.configure(),
             }
         }
+        file.into_iter().flat_map(|file| &file.warnings).cloned().for_each(warn);
+        let scheduler = match &single {
+            Some(single) => single.corrected(scheduler, &warn),
+            None => scheduler,
+        };
         if reader.is_some() {
             warn(Warning::new(
                 Topic::Memory,

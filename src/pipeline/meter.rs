@@ -3,7 +3,7 @@
 
 use std::cell::RefCell;
 
-use super::origin::{Additions, Single};
+use super::origin::Additions;
 use super::plans::{parameters, read};
 use super::{FileIn, Survey, read_json};
 use crate::error::Result;
@@ -11,7 +11,7 @@ use crate::model::config::{ControlNetConfig, IpAdapterConfig, NetworkConfig, Une
 use crate::model::ip_adapter::IpAdapter;
 use crate::model::unet::Unet;
 use crate::quant::Format;
-use crate::weights::{Declarations, Folder, Manifest, join, packed};
+use crate::weights::{Declarations, Folder, Manifest, SingleFile, join, packed};
 
 /// Published checkpoints for inference are mostly of halves.
 const BYTES_A_VALUE: f64 = 2.0;
@@ -99,17 +99,17 @@ fn say(parts: &[Part], tell: &dyn Fn(u64, Option<u64>)) {
 pub(super) async fn expected<F: Folder>(
     survey: &Survey,
     pack: Option<&Manifest>,
-    single: Option<&Single<'_, F>>,
+    single: Option<&SingleFile>,
     additions: &Additions<'_, F>,
 ) -> Result<Vec<Part>> {
     let configs = survey.networks()?;
-    let passes = configs.iter().filter(|(c, _)| single.is_some_and(|s| s.has(c))).count() as u64;
+    let passes = configs.iter().filter(|(c, _)| single.is_some_and(|s| s.place(c).is_some())).count() as u64;
     let own = |component: &str| {
         let (component, config) = configs.iter().find(|(c, _)| *c == component)?;
         let listed = pack.and_then(|pack| pack.files.get(&packed(component)));
         Some(match (listed, single) {
             (Some(listed), _) => Part::of_bytes(listed.bytes, 1),
-            (_, Some(single)) if single.has(component) => Part::of_bytes(single.bytes, passes),
+            (_, Some(single)) if single.place(component).is_some() => Part::of_bytes(single.bytes, passes),
             _ => Part::of_values(parameters(config)),
         })
     };

@@ -3,10 +3,14 @@
 use std::collections::HashSet;
 
 use super::meter::Part;
+use super::single::{Said, averages};
 use crate::device::{Device, Weights};
 use crate::error::{Error, Result};
+use crate::schedule;
+use crate::warning::{Topic, Warning};
 use crate::weights::{
-    Adapter, Checkpoint, Declarations, Folder, Handle, Hooks, Lora, Manifest, Place, header, places,
+    Adapter, Checkpoint, Declarations, Folder, Handle, Hooks, Lora, Manifest, SingleFile, header, kind,
+    places,
 };
 
 /// A file beside a model.
@@ -70,29 +74,51 @@ pub struct Origin<'a, F> {
     loras: Vec<Adapter<'a>>,
 }
 
-/// A file that holds several networks of a model.
+/// A file beside a model's folder that holds several of its networks.
 pub(super) struct Single<'a, F> {
-    file: FileIn<'a, F>,
-    places: Vec<Place>,
-    /// Of tensor data.
-    pub bytes: u64,
+    folder: &'a F,
+    pub file: SingleFile,
+    said: Said,
 }
 
 impl<'a, F: Folder> Single<'a, F> {
     pub async fn open(file: FileIn<'a, F>) -> Result<Self> {
-        let header = header(file.folder, file.path).await?;
+        let FileIn { folder, path } = file;
+        let header = header(folder, path).await?;
         let places = places(&header);
         if places.is_empty() {
+            let found = kind(&header).map_or("no network of one", |(what, _)| what);
             return Err(Error::model(format!(
-                "{}: wanted a model under the names of the original code, found no network of one",
-                file.path
+                "{path}: wanted a model under the names of the original code, found {found}"
             )));
         }
-        Ok(Single { file, places, bytes: header.data_len() })
+        let mut said = Said::of(&header, path);
+        let mut warnings = std::mem::take(&mut said.warnings);
+        warnings.extend(averages(&places, path));
+        let file = SingleFile { path: path.to_owned(), places, bytes: header.data_len(), warnings };
+        Ok(Single { folder, file, said })
     }
 
-    pub fn has(&self, component: &str) -> bool {
-        self.places.iter().any(|place| place.component == component)
+    /// The folder's scheduler, as far as the file does not say otherwise what the model predicts.
+    pub fn corrected(&self, scheduler: schedule::Config, warn: &dyn Fn(Warning)) -> schedule::Config {
+        let Said { velocity: Some(velocity), by, zero_snr, .. } = &self.said else { return scheduler };
+        let (wanted, (found, rescaled)) =
+            (if *velocity { "v_prediction" } else { "epsilon" }, scheduler.predicts());
+        let tell = |what: String| {
+            let message = format!("{}: {what}: the file's is taken", self.file.path);
+            warn(Warning::new(Topic::Configuration, message));
+        };
+        let (found, rescaled) = (found.to_owned(), rescaled || !zero_snr);
+        let mut corrected = scheduler;
+        if found != wanted {
+            tell(format!("the model predicts {wanted} by {by}, the folder's prediction_type is {found}"));
+            corrected = corrected.with_key("prediction_type", wanted);
+        }
+        if !rescaled {
+            tell("the model has zero terminal SNR, the folder's rescale_betas_zero_snr is false".to_owned());
+            corrected = corrected.with_key("rescale_betas_zero_snr", true);
+        }
+        corrected
     }
 }
 
@@ -115,9 +141,8 @@ impl<'a, F: Folder> Origin<'a, F> {
 
     /// The tensors of a component, which in the folder are in the files `stem`.
     pub(super) fn checkpoint<'b>(&'b self, component: &'b str, stem: &'b str) -> Checkpoint<'b, F> {
-        let single = self.single.as_ref().and_then(|Single { file, places, .. }| {
-            let place = places.iter().find(|place| place.component == component)?;
-            Some(Checkpoint::single(file.folder, file.path, *place))
+        let single = self.single.as_ref().and_then(|Single { folder, file, .. }| {
+            Some(Checkpoint::single(*folder, &file.path, file.place(component)?))
         });
         let own = || match self.pack {
             Some(manifest) => Checkpoint::packed(self.folder, component, manifest),

@@ -2,7 +2,7 @@
 
 use super::vision::{safety_checker, vision_plan};
 use super::{Job, Network, Networks, Request, denoise_plan, read_json, text_plan, vae_plan};
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::model::clip::{HiddenState, TextEncoder};
 use crate::model::clip_vision::ImageEncoder;
 use crate::model::config::{NetworkConfig, VaeConfig};
@@ -60,7 +60,12 @@ pub async fn plans<F: Folder>(
     let (mut found, mut left_out) = (vec![], vec![]);
     for (component, usual) in FOLDERS {
         let path = join(component, "config.json");
-        let Some(json) = folder.read(&path).await? else { continue };
+        let json = match folder.read(&path).await {
+            // What a single file lacks is told by its description.
+            Err(e) if e.code == Code::NotFound => None,
+            other => other?,
+        };
+        let Some(json) = json else { continue };
         match read(&json, &path, Some(usual))? {
             Ok(config) => found.push((component, config)),
             Err(class) => left_out.push(format!("{path}: the class is {class}, which is not built")),

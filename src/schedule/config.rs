@@ -54,6 +54,13 @@ impl Config {
         config
     }
 
+    /// What the model predicts, and whether its last training step is noise alone, as the file says or by default.
+    pub fn predicts(&self) -> (&str, bool) {
+        let get = |key: &str| self.keys.get(key);
+        let kind = get("prediction_type").and_then(Value::as_str).unwrap_or("epsilon");
+        (kind, get("rescale_betas_zero_snr").and_then(Value::as_bool).unwrap_or(false))
+    }
+
     /// The class of diffusers that the configuration is for.
     ///
     /// # Errors

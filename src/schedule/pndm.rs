@@ -23,8 +23,8 @@ pub(super) fn schedule(keys: &Keys, steps: usize, begin: usize) -> Result<Schedu
         return Err(Error::unsupported(keys.place("skip_prk_steps", "false is not supported, only true")));
     }
     let prediction = Prediction::from_keys(keys)?;
-    if prediction != Prediction::Epsilon {
-        let message = "only \"epsilon\" is supported by this scheduler";
+    if prediction == Prediction::Sample {
+        let message = "only \"epsilon\" and \"v_prediction\" are supported by this scheduler";
         return Err(Error::unsupported(keys.place("prediction_type", message)));
     }
     let ends_at_one = keys.flag("set_alpha_to_one", false)?;
@@ -44,12 +44,15 @@ pub(super) fn schedule(keys: &Keys, steps: usize, begin: usize) -> Result<Schedu
         let repeats = i == 1;
         let (from, to) = if repeats { (t + stride, Some(t)) } else { (t, t.checked_sub(stride)) };
         let (sample, noise) = transfer(alpha(from), to.map_or(end, alpha));
+        // What is kept and combined is the model's output; the noise follows from it and from the sample.
+        let (noise_sample, noise_model) = prediction.epsilon(alpha(from));
+        let (sample, noise) = (sample + noise * noise_sample, noise * noise_model);
+        let (denoised_sample, denoised_model) = prediction.picture(alpha(t));
         let step = Step {
-            // The prediction is the noise; the picture follows from it.
             p_sample: 0.0,
             p_model: 1.0,
-            denoised_p: (-(1.0 - alpha(t)).sqrt() / alpha(t).sqrt()) as f32,
-            denoised_sample: (1.0 / alpha(t).sqrt()) as f32,
+            denoised_p: denoised_model as f32,
+            denoised_sample: denoised_sample as f32,
             // The second call's prediction is the only one that is not kept.
             remembers: i > 0 && i != 2,
             ..Step::at(t as f32, alpha(t).sqrt(), (1.0 - alpha(t)).sqrt())

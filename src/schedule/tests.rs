@@ -275,3 +275,21 @@ fn tables_of_every_scheduler() {
     }
     assert!(compared > 20_000, "{compared}");
 }
+
+/// A model that predicts velocity: samples of tests/golden/pndm_velocity.py.
+#[test]
+fn pndm_of_velocity() {
+    let pndm = config("PNDMScheduler", &format!(r#"{LATENT}, "skip_prk_steps": true, "steps_offset": 1"#));
+    let schedule = Schedule::new(&pndm.with_key("prediction_type", "v_prediction"), 6, 0).unwrap();
+    let wanted = [0.6585571, 0.6687358, 0.6243444, 0.5724332, 0.5797468, 0.6059379, 0.6096843];
+    let (mut x, mut last, mut before) = (0.75, 0.0, [0.0; 3]);
+    for (i, (step, wanted)) in schedule.steps.iter().zip(wanted).enumerate() {
+        let m = 0.5 - 0.125 * i as f32;
+        if step.remembers {
+            before = [last, before[0], before[1]];
+        }
+        last = step.p(x, m);
+        x = step.prev(last, x, m, before, 0.0);
+        assert!((x - wanted).abs() < 2e-6, "{i}: {x} instead of {wanted}");
+    }
+}

@@ -6,6 +6,7 @@ use std::cell::RefCell;
 use js_sys::{Array, Float32Array, Reflect};
 use wasm_bindgen::prelude::*;
 
+use super::source::place;
 use super::{Options, Source, device, to_js};
 use crate::device::{Device, Session};
 use crate::error::{Error, Result};
@@ -39,7 +40,7 @@ impl Network {
         component: String,
         options: JsValue,
     ) -> std::result::Result<Network, JsValue> {
-        Self::load(&source, &component, &Options(options)).await.map_err(to_js)
+        Self::load(source, &component, &Options(options)).await.map_err(to_js)
     }
 
     /// `inputs`: { name, shape, values } with diffusers' names and order of axes: of a U-Net "sample",
@@ -56,12 +57,13 @@ impl Network {
         self.device.name()
     }
 
-    async fn load(source: &Source, component: &str, options: &Options) -> Result<Network> {
+    async fn load(source: Source, component: &str, options: &Options) -> Result<Network> {
         let [weights, activations] =
             ["weights", "activations"].map(|key| Ok(options.text(key)?.unwrap_or("f32".to_owned())));
         let load = LoadOptions::parse(&weights?, &activations?)?;
         let device = device(options, &load).await?;
         let (d, format) = (&device, load.weights);
+        let source = &place(source);
         let origin = Origin::of(source);
         let part = match component {
             "unet" => Part::Unet(UnetPart::load(d, source, component, format, Hooks::NONE).await?),

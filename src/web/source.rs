@@ -5,7 +5,7 @@ use wasm_bindgen::prelude::*;
 
 use super::request::{Options, shown};
 use crate::error::{Code, Error, Result};
-use crate::pipeline::{Additions, FileIn};
+use crate::pipeline::{Additions, FileIn, ModelFiles};
 use crate::weights::{ByteStream, Folder, Keep, Recorded};
 
 /// What a generator was made of.
@@ -73,11 +73,20 @@ fn files(options: &Options, key: &str) -> Result<Vec<File>> {
     options.objects(key)?.into_iter().map(file).collect()
 }
 
-/// A folder, and what is kept of it.
-pub type Place = Recorded<Source>;
+/// A folder, and what is kept of it; or a single file as one.
+pub type Place = Recorded<ModelFiles<Source>>;
 
-fn place(folder: Source) -> Place {
-    Recorded::new(folder, None)
+pub(super) fn place(folder: Source) -> Place {
+    Recorded::new(ModelFiles::folder(folder), None)
+}
+
+/// The model's own files: those of the folder, or what the file `single` stands for and the components that are `given`.
+pub(super) async fn model(folder: Source, options: &Options) -> Result<ModelFiles<Source>> {
+    let Some(path) = options.text("single")? else { return Ok(ModelFiles::folder(folder)) };
+    let given = options.get("given").map(|names| Array::from(&names).to_vec()).unwrap_or_default();
+    let given = given.iter().filter_map(JsValue::as_string).collect();
+    let vocabulary = options.get("vocabulary").map(|bytes| Uint8Array::new(&bytes).to_vec());
+    ModelFiles::single(folder, &path, given, vocabulary).await
 }
 
 #[wasm_bindgen]

@@ -8,12 +8,14 @@ use super::fill::Filler;
 use super::finite::TooLarge;
 use super::lora::Adapter;
 use super::merge::Merge;
-use super::original::{Place, Renamed};
+use super::original::Renamed;
 use super::pack::{Manifest, fill_packed};
 use super::piece::Piece;
+use super::place::Place;
 use super::source::Folder;
 use super::stream::{Hooks, stream, stream_file};
 use crate::error::{Code, Error, Result};
+use crate::warning::{Topic, Warning};
 
 /// The tensors of one network.
 pub struct Checkpoint<'a, F> {
@@ -39,9 +41,13 @@ pub enum Files<'a> {
 }
 
 impl<'a, F: Folder> Checkpoint<'a, F> {
-    /// A component in the diffusers layout.
+    /// A component in the diffusers layout, or in the file that stands for the folder.
     pub fn new(folder: &'a F, component: &'a str, stem: &'a str) -> Self {
-        Checkpoint { folder, component, files: Files::Folder { stem }, loras: &[] }
+        let single = folder.single().and_then(|file| Some((file, file.place(component)?)));
+        match single {
+            Some((file, place)) => Self::single(folder, &file.path, place),
+            None => Checkpoint { folder, component, files: Files::Folder { stem }, loras: &[] },
+        }
     }
 
     /// A component in a single file ([`super::places`]).
@@ -111,6 +117,18 @@ impl<'a, F: Folder> Checkpoint<'a, F> {
             Files::Single { path, place } => {
                 let mut renamed = Renamed::new(&mut filler, place, declarations, source);
                 let read = stream_file(self.folder, path, &mut renamed, hooks).await?;
+                // Text encoders and autoencoders have parts that are never read; a U-Net has none.
+                if let (Some(first), false, "unet") =
+                    (renamed.unknown.first(), place.prefix.is_empty(), self.component)
+                {
+                    let count = renamed.unknown.len();
+                    (hooks.warn)(Warning::new(
+                        Topic::Unused,
+                        format!(
+                            "{path}: tensors of the U-Net that nothing here uses: {count}, the first is {first}"
+                        ),
+                    ));
+                }
                 renamed.finish(path)?;
                 filler.finish(self.component).map_err(|e| match e.code {
                     Code::InvalidModel => Error::model(format!("{path}: {}", e.message)),

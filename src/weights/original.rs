@@ -14,7 +14,8 @@ pub use controlnet::control_place;
 pub use t2i_adapter::t2i_place;
 
 use super::declare::Declarations;
-use super::safetensors::{Header, TensorInfo};
+use super::place::Place;
+use super::safetensors::TensorInfo;
 use super::stream::Sink;
 use crate::error::{Error, Result};
 
@@ -37,40 +38,6 @@ pub enum Names {
     Ours,
 }
 
-/// Where a component is in a single file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// diffusers' name of the component.
-    pub component: &'static str,
-    /// What the names of its tensors begin with.
-    pub prefix: &'static str,
-    pub names: Names,
-}
-
-/// Every place that a component may have, with a tensor below the prefix by which it is known.
-const PLACES: [(&str, &str, Names, &str); 8] = [
-    ("unet", "model.diffusion_model.", Names::Unet, "input_blocks.0.0.weight"),
-    ("vae", "first_stage_model.", Names::Vae, "decoder.conv_in.weight"),
-    ("vae", "vae.", Names::Vae, "decoder.conv_in.weight"),
-    ("text_encoder", "cond_stage_model.transformer.", Names::Clip, "text_model.final_layer_norm.weight"),
-    ("text_encoder", "cond_stage_model.transformer.", Names::Clip, "final_layer_norm.weight"),
-    ("text_encoder", "cond_stage_model.model.", Names::OpenClip, "ln_final.weight"),
-    (
-        "text_encoder",
-        "conditioner.embedders.0.transformer.",
-        Names::Clip,
-        "text_model.final_layer_norm.weight",
-    ),
-    ("text_encoder_2", "conditioner.embedders.1.model.", Names::OpenClip, "ln_final.weight"),
-];
-
-/// The components that a single file holds.
-pub fn places(header: &Header) -> Vec<Place> {
-    let has = |name: &str| header.tensors.iter().any(|t| t.name == name);
-    let found = PLACES.iter().filter(|(_, prefix, _, known)| has(&format!("{prefix}{known}")));
-    found.map(|&(component, prefix, names, _)| Place { component, prefix, names }).collect()
-}
-
 /// Which part of a tensor of the file is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Piece {
@@ -82,16 +49,20 @@ enum Piece {
 }
 
 impl Names {
-    /// The names in the original code, without the prefix, of every tensor that is declared: each with our
-    /// name and the part of it that is ours.
-    fn table(self, declarations: &Declarations, source: usize) -> HashMap<String, Vec<(String, Piece)>> {
+    /// The names in the file of every tensor that is declared: each with our name and the part of it that is ours.
+    fn table(
+        place: Place,
+        declarations: &Declarations,
+        source: usize,
+    ) -> HashMap<String, Vec<(String, Piece)>> {
         let specs = declarations.specs.iter().filter(|spec| spec.source == source);
         let ours: Vec<&str> = specs.flat_map(|s| &s.parts).map(|part| part.names[0].as_str()).collect();
-        let count = Count::of(ours.iter().copied());
+        let mut count = Count::of(ours.iter().copied());
+        count.stride = place.stride.unwrap_or(count.stride);
         let mut table = HashMap::<String, Vec<(String, Piece)>>::new();
         for name in ours {
-            for (original, piece) in self.original(name, count) {
-                table.entry(original).or_default().push((name.to_owned(), piece));
+            for (original, piece) in place.names.original(name, count) {
+                table.entry(place.name(&original)).or_default().push((name.to_owned(), piece));
             }
         }
         table
@@ -137,19 +108,19 @@ pub(super) fn unet_modules<'a>(ours: impl Iterator<Item = &'a str> + Clone) -> V
 /// What the original numbers depend on.
 #[derive(Clone, Copy, Debug)]
 struct Count {
-    /// Resnets of one down block.
-    layers: usize,
+    /// How far the first blocks of two levels are apart.
+    stride: usize,
     /// Up blocks.
     levels: usize,
 }
 
 impl Count {
     fn of<'a>(names: impl Iterator<Item = &'a str>) -> Count {
-        let mut count = Count { layers: 0, levels: 0 };
+        let mut count = Count { stride: 1, levels: 0 };
         for name in names {
             let path: Vec<&str> = name.split('.').collect();
             match path[..] {
-                ["down_blocks", _, "resnets", i, ..] => count.layers = count.layers.max(after(i)),
+                ["down_blocks", _, "resnets", i, ..] => count.stride = count.stride.max(after(i) + 1),
                 ["decoder", "up_blocks", i, ..] => count.levels = count.levels.max(after(i)),
                 _ => {}
             }
@@ -167,7 +138,7 @@ fn after(index: &str) -> usize {
 /// the first convolution; an output block is one resnet with its transformer, the last of a level also with the
 /// upsampler, which stands second where there is no transformer.
 fn unet(path: &[&str], count: Count) -> Option<Vec<String>> {
-    let per_block = count.layers + 1;
+    let per_block = count.stride;
     let number = |i: &str| i.parse::<usize>().ok();
     let block = |b: &str, i: &str| Some(number(b)? * per_block + number(i)?);
     Some(vec![match path {
@@ -298,13 +269,15 @@ pub struct Renamed<'a> {
     wanted: HashMap<String, Vec<(TensorInfo, Piece)>>,
     /// A tensor that is to be turned, as far as it has come.
     columns: Vec<f32>,
+    /// Tensors of the component that were not asked for by any name.
+    pub unknown: Vec<String>,
 }
 
 impl<'a> Renamed<'a> {
     /// For the declarations of one source, which the sink is filled for.
     pub fn new(sink: &'a mut dyn Sink, place: Place, declarations: &Declarations, source: usize) -> Self {
-        let table = place.names.table(declarations, source);
-        Renamed { sink, place, table, wanted: HashMap::new(), columns: vec![] }
+        let table = Names::table(place, declarations, source);
+        Renamed { sink, place, table, wanted: HashMap::new(), columns: vec![], unknown: vec![] }
     }
 }
 
@@ -331,8 +304,7 @@ impl Piece {
 
 impl Sink for Renamed<'_> {
     fn wants(&mut self, info: &TensorInfo) -> Result<bool> {
-        let name = info.name.strip_prefix(self.place.prefix);
-        let Some(ours) = name.and_then(|name| self.table.get(name)) else { return self.unknown(info) };
+        let Some(ours) = self.table.get(&info.name) else { return self.unknown(info) };
         let mut wanted = vec![];
         for (name, piece) in ours {
             let ours = TensorInfo { name: name.clone(), shape: piece.shape(info)?, ..info.clone() };

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::limits::limit;
+use super::place::Place;
 use crate::error::{Error, Result};
+use crate::warning::Warning;
 
 /// A model folder in the diffusers layout. Paths are relative to it and use `/`: `unet/config.json`.
 #[expect(async_fn_in_trait, reason = "static dispatch only, and a browser's futures are not Send")]
@@ -36,6 +38,11 @@ pub trait Folder {
     /// The folder in a sentence for people: a path, a URL.
     fn describe(&self) -> String;
 
+    /// The file that has the tensors, where one file stands for a whole model.
+    fn single(&self) -> Option<&SingleFile> {
+        None
+    }
+
     /// A whole small file, such as a `config.json`. `None` means that there is no such file.
     ///
     /// Errors: `InvalidModel` for one that is larger than such a file may be, wherever it ends.
@@ -63,6 +70,24 @@ pub trait Folder {
                 return Ok(Some(bytes));
             }
         }
+    }
+}
+
+/// A file that holds the tensors of several components under the names of the original code.
+#[derive(Clone, Debug)]
+pub struct SingleFile {
+    pub path: String,
+    pub places: Vec<Place>,
+    /// Of tensor data.
+    pub bytes: u64,
+    /// What a caller should know of it before it is read.
+    pub warnings: Vec<Warning>,
+}
+
+impl SingleFile {
+    /// Where a component is in it.
+    pub fn place(&self, component: &str) -> Option<Place> {
+        self.places.iter().find(|place| place.component == component).copied()
     }
 }
 
@@ -114,12 +139,20 @@ pub fn join(component: &str, file: &str) -> String {
 #[cfg(not(target_arch = "wasm32"))]
 pub struct DiskFolder {
     root: std::path::PathBuf,
+    /// Folders that take the place of the model's own, by the name of the component.
+    components: BTreeMap<&'static str, std::path::PathBuf>,
 }
 
 #[cfg(not(target_arch = "wasm32"))]
 impl DiskFolder {
     pub fn new(root: impl Into<std::path::PathBuf>) -> Self {
-        DiskFolder { root: root.into() }
+        DiskFolder { root: root.into(), components: BTreeMap::new() }
+    }
+
+    /// The same with the folder of a component elsewhere.
+    pub fn with(mut self, component: &'static str, folder: impl Into<std::path::PathBuf>) -> Self {
+        self.components.insert(component, folder.into());
+        self
     }
 }
 
@@ -129,7 +162,9 @@ impl Folder for DiskFolder {
 
     async fn open(&self, path: &str) -> Result<Option<DiskFile>> {
         use std::io::ErrorKind::{NotADirectory, NotFound};
-        let path = self.root.join(path);
+        let own =
+            path.split_once('/').and_then(|(component, rest)| Some((self.components.get(component)?, rest)));
+        let path = own.map_or_else(|| self.root.join(path), |(folder, rest)| folder.join(rest));
         let failed = |e| Error::network(format!("could not open {}: {e}", path.display()));
         let file = match std::fs::File::open(&path) {
             Ok(file) => file,
@@ -218,6 +253,12 @@ impl Folder for MemoryFolder {
 pub struct MemoryFile {
     bytes: Rc<Cow<'static, [u8]>>,
     at: usize,
+}
+
+impl MemoryFile {
+    pub fn new(bytes: Vec<u8>) -> Self {
+        MemoryFile { bytes: Rc::new(bytes.into()), at: 0 }
+    }
 }
 
 impl ByteStream for MemoryFile {

@@ -7,6 +7,7 @@ use super::finite::{NotFinite, count};
 use super::index::Index;
 use super::limits::MAX_HEADER_BYTES;
 use super::pack::Keeping;
+use super::pickle::{refuse_bytes, refuse_pickle};
 use super::safetensors::{Dtype, Header, TensorInfo};
 use super::scaled::Scales;
 use super::source::{ByteStream, Folder, join};
@@ -146,18 +147,13 @@ pub async fn stream_file<F: Folder>(
 ) -> Result<Streamed> {
     let mut reader = Reader::new(hooks);
     reader.check_cancelled()?;
+    refuse_pickle(path)?;
     let Some(file) = folder.open(path).await? else { return Err(absent(folder, path)) };
     reader.file(folder, file, path, &[], sink).await?;
     Ok(reader.done)
 }
 
-/// The header of a safetensors file: what it holds, without reading any of it.
-pub async fn header<F: Folder>(folder: &F, path: &str) -> Result<Header> {
-    let Some(mut file) = folder.open(path).await? else { return Err(absent(folder, path)) };
-    Ok(read_header(&mut file, path).await?.0)
-}
-
-fn absent<F: Folder>(folder: &F, path: &str) -> Error {
+pub(super) fn absent<F: Folder>(folder: &F, path: &str) -> Error {
     Error::not_found(format!("{path} does not exist in {}", folder.describe()))
 }
 
@@ -352,6 +348,7 @@ pub(super) async fn read_header(file: &mut impl ByteStream, path: &str) -> Resul
     if got < length.len() {
         return Err(Error::model(format!("{path} has {got} bytes: too short for a safetensors file")));
     }
+    refuse_bytes(&length, path)?;
     let length = u64::from_le_bytes(length);
     if length > MAX_HEADER_BYTES {
         return Err(Error::model(format!(

@@ -117,7 +117,7 @@ async function create(options) {
 }
 
 /** Runs in the page: a picture, value by value beside the native one. */
-async function compare({ prompt, size, ...options }) {
+export async function compare({ prompt, size, ...options }) {
   const generated = await window.generator.generate(prompt, { ...options, width: size, height: size });
   const made = generated.toImageData();
   const blob = await (await fetch("/tests/native.png")).blob();

@@ -132,7 +132,7 @@ function maker(name) {
 const list = (tensors) => readFileSync(join(HERE, "tensors", `${tensors}.txt`), "utf8");
 
 /** The tensors of a file in the order of their names, as the library that writes such files has them. */
-function listed(tensors, dtype) {
+export function listed(tensors, dtype) {
   const width = DTYPES[dtype].Array.BYTES_PER_ELEMENT;
   let bytes = 0;
   const entries = list(tensors).trimEnd().split("\n").map((line) => {
@@ -144,8 +144,8 @@ function listed(tensors, dtype) {
   return { tensors, entries, bytes };
 }
 
-/** Writes a .safetensors file, and returns its hash. */
-function write(path, { tensors, entries }, dtype, tell) {
+/** Writes a .safetensors file, and returns its hash. An entry has the values of its name in its list, whatever the file calls it. */
+export function write(path, { tensors, entries }, dtype, tell) {
   const { Array } = DTYPES[dtype];
   const header = { __metadata__: { format: "pt" } };
   for (const { name, shape, begin, end } of entries) header[name] = { dtype, shape, data_offsets: [begin, end] };
@@ -163,8 +163,8 @@ function write(path, { tensors, entries }, dtype, tell) {
   put(Buffer.concat([size, padded]));
   // Even, so that a tensor is the same whatever pieces it is written in.
   const buffer = new Array(PIECE / Array.BYTES_PER_ELEMENT);
-  for (const { name, shape, begin, end } of entries) {
-    const next = values(`${SEED} ${tensors}`, name, shape, dtype);
+  for (const { name, shape, begin, end, like = name, list = tensors } of entries) {
+    const next = values(`${SEED} ${list}`, like, shape, dtype);
     for (let at = begin; at < end; ) {
       const piece = buffer.subarray(0, Math.min(PIECE, end - at) / Array.BYTES_PER_ELEMENT);
       next(piece);

@@ -13,6 +13,7 @@ import { TEST, setup } from "../../tools/setup.mjs";
 import { Plain, ROOT, main, must, say, seconds } from "../../tools/shell.mjs";
 import { measure } from "./group.mjs";
 import { megabytes, wrong } from "./limits.mjs";
+import { judge } from "./single.mjs";
 
 const OUT = join(ROOT, "target/full");
 /** A line of JSON for each group that was run, whatever came of it. */
@@ -29,6 +30,7 @@ const GROUPS = [
   { model: "sd-turbo", weights: "q4", decoderWeights: "f16", device: "gpu" },
   { model: "lcm", weights: "q8", device: "cpu", size: 256, steps: 2 },
   { model: "lcm", weights: "q4", device: "cpu", size: 256, steps: 2 },
+  { model: "single", weights: "q8", device: "cpu", size: 256, steps: 1 },
 ];
 
 const nameOf = ({ model, weights, device }) => `${model} ${weights} ${device}`;
@@ -68,6 +70,7 @@ async function judged(group) {
     shown = line;
   };
   try {
+    if (group.model === "single") return { faults: await judge(group, tell) };
     const found = await measure(group, tell);
     return { faults: wrong(group, found), found };
   } catch (error) {

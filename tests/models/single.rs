@@ -28,13 +28,15 @@ pub fn tensors(model: &Path, component: &str) -> Vec<Tensor> {
 }
 
 /// Ours and theirs, of the beginnings of names.
-type Pairs = Vec<(String, String)>;
+pub type Pairs = Vec<(String, String)>;
 
 /// The original U-Net counts input blocks and output blocks through.
 pub fn unet_blocks(config: &UnetConfig) -> Pairs {
     let mut pairs: Pairs = [
         ("time_embedding.linear_1", "time_embed.0"),
         ("time_embedding.linear_2", "time_embed.2"),
+        ("add_embedding.linear_1", "label_emb.0.0"),
+        ("add_embedding.linear_2", "label_emb.0.2"),
         ("conv_in", "input_blocks.0.0"),
         ("mid_block.resnets.0", "middle_block.0"),
         ("mid_block.attentions.0", "middle_block.1"),
@@ -101,7 +103,7 @@ pub fn unet_name(blocks: &Pairs, name: &str) -> String {
 }
 
 /// The original decoder counts its levels from the highest resolution down.
-fn vae_name(levels: usize, name: &str) -> String {
+pub fn vae_name(levels: usize, name: &str) -> String {
     let mut name = name.to_owned();
     for b in 0..levels {
         let turned = levels - 1 - b;
@@ -133,7 +135,7 @@ fn vae_name(levels: usize, name: &str) -> String {
 
 /// OpenCLIP keeps q, k and v in one matrix, and the projection the other way round. SD 2.x has one layer more
 /// than diffusers' folders.
-fn open_clip(tensors: Vec<Tensor>) -> Vec<Tensor> {
+pub fn open_clip(tensors: Vec<Tensor>) -> Vec<Tensor> {
     let mut out = vec![Tensor::f32("logit_scale", &[], &[4.6])];
     let mut joined: BTreeMap<String, [Option<Tensor>; 3]> = BTreeMap::new();
     for mut t in tensors.into_iter().filter(|t| !t.name.ends_with("position_ids")) {

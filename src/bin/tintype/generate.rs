@@ -11,7 +11,7 @@ use tintype::error::{Error, Result};
 use tintype::host::{Cancel, now};
 use tintype::pipeline::{LoadOptions, Pipeline, Report, Request, Seeds, Stage, Watch};
 use tintype::warning::Warning;
-use tintype::weights::{DiskFolder, Hooks};
+use tintype::weights::Hooks;
 
 use crate::output::Output;
 use crate::picture::write_png;
@@ -19,9 +19,12 @@ use crate::picture::write_png;
 #[derive(Args)]
 pub struct Options {
     prompt: String,
-    /// A model folder in the diffusers layout, or "builtin"
-    #[arg(long, value_name = "DIR", default_value = "builtin")]
+    /// A model folder in the diffusers layout, a single .safetensors file under the original names (SD 1.x, 2.x, SDXL),
+    /// or "builtin"
+    #[arg(long, value_name = "DIR|FILE", default_value = "builtin")]
     model: String,
+    #[command(flatten)]
+    components: crate::model::Components,
     /// The picture's file
     #[arg(long, value_name = "FILE", default_value = "out.png")]
     out: PathBuf,
@@ -143,7 +146,7 @@ async fn load_model(device: &Device, options: &Options, load: &LoadOptions, bar:
     };
     let hooks = Hooks { progress: &progress, ..Hooks::NONE };
     if options.model == "builtin" {
-        if options.inputs.adds() {
+        if options.inputs.adds() || !options.components.is_empty() {
             return Err(Error::option(
                 "--model: what comes beside a model wants one of its family, found builtin",
             ));
@@ -151,7 +154,7 @@ async fn load_model(device: &Device, options: &Options, load: &LoadOptions, bar:
         return Pipeline::load(device, &crate::builtin::folder()?, load, hooks).await;
     }
     let folders = options.inputs.folders()?;
-    let model = DiskFolder::new(Path::new(&options.model));
+    let model = options.components.model(Path::new(&options.model)).await?;
     Pipeline::load_with(device, &model, &folders.additions(), load, hooks).await
 }
 

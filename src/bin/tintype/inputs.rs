@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use tintype::error::{Error, Result};
-use tintype::pipeline::{Additions, ControlInput, FileIn, Request, Safety};
+use tintype::pipeline::{Additions, ControlInput, FileIn, ModelFiles, Request, Safety};
 use tintype::weights::DiskFolder;
 
+use crate::model::{file_name, is_file, no_file};
 use crate::picture::read_image;
 
 #[derive(Args)]
@@ -85,36 +86,40 @@ pub struct Folders {
     controls: Vec<FileOnDisk>,
     adapters: Vec<FileOnDisk>,
     ip_adapter: Option<FileOnDisk>,
-    safety_checker: Option<DiskFolder>,
+    safety_checker: Option<Files>,
 }
+
+/// All of one kind, as the model itself may be a single file.
+type Files = ModelFiles<DiskFolder>;
 
 /// A file and its folder, or a folder and no name.
 struct FileOnDisk {
-    folder: DiskFolder,
+    folder: Files,
     name: String,
 }
 
 impl FileOnDisk {
     fn new(path: &Path) -> Result<FileOnDisk> {
-        let name = path.file_name().and_then(|name| name.to_str());
-        let name = name.ok_or_else(|| Error::option(format!("{}: wanted a file", path.display())))?;
-        Ok(FileOnDisk { folder: DiskFolder::new(path.parent().unwrap_or(path)), name: name.to_owned() })
+        let folder = ModelFiles::folder(DiskFolder::new(path.parent().unwrap_or(path)));
+        Ok(FileOnDisk { folder, name: file_name(path)?.to_owned() })
     }
 
     fn or_folder(path: &PathBuf) -> Result<FileOnDisk> {
-        match path.is_file() || path.extension().is_some_and(|end| end == "safetensors") {
+        match is_file(path)? {
             true => FileOnDisk::new(path),
-            false => Ok(FileOnDisk { folder: DiskFolder::new(path), name: String::new() }),
+            false => {
+                Ok(FileOnDisk { folder: ModelFiles::folder(DiskFolder::new(path)), name: String::new() })
+            }
         }
     }
 
-    fn file(&self) -> FileIn<'_, DiskFolder> {
+    fn file(&self) -> FileIn<'_, Files> {
         FileIn { folder: &self.folder, path: &self.name }
     }
 }
 
 impl Folders {
-    pub fn additions(&self) -> Additions<'_, DiskFolder> {
+    pub fn additions(&self) -> Additions<'_, Files> {
         Additions {
             single_file: self.single_file.as_ref().map(FileOnDisk::file),
             loras: self.loras.iter().map(|(file, scale)| (file.file(), *scale)).collect(),
@@ -130,6 +135,10 @@ impl Folders {
 impl Inputs {
     pub fn folders(&self) -> Result<Folders> {
         let all = |paths: &[PathBuf]| paths.iter().map(FileOnDisk::or_folder).collect::<Result<Vec<_>>>();
+        let checker = |path: &PathBuf| {
+            no_file("safety-checker", path)?;
+            Ok(ModelFiles::folder(DiskFolder::new(path)))
+        };
         let file = |path: &PathBuf| FileOnDisk::new(path);
         let loras = scaled("lora", "lora", &self.lora, &self.lora_scale)?;
         Ok(Folders {
@@ -139,7 +148,7 @@ impl Inputs {
             controls: all(&self.control)?,
             adapters: all(&self.t2i_adapter)?,
             ip_adapter: self.ip_adapter.as_ref().map(FileOnDisk::or_folder).transpose()?,
-            safety_checker: self.safety_checker.as_ref().map(DiskFolder::new),
+            safety_checker: self.safety_checker.as_ref().map(checker).transpose()?,
         })
     }
 

@@ -6,6 +6,8 @@ mod builtin;
 mod fidelity;
 mod generate;
 mod inputs;
+mod inspect;
+mod model;
 mod output;
 mod pack;
 mod picture;
@@ -41,8 +43,10 @@ enum Command {
     Verify(verify::Options),
     /// Store a model's weights as they are computed with, for any static host
     Pack(pack::Options),
-    /// Print what a model costs, from its configuration alone
+    /// Print what a model costs, from its configuration or its header alone
     Plan(plan::Options),
+    /// Say what a .safetensors file is, and what of it would not be used
+    Inspect(inspect::Options),
     /// Measure what weights of fewer bits cost, in pictures and layer by layer
     Fidelity(fidelity::Options),
     /// Measure a device: its peaks, and every kernel at the shapes of models
@@ -97,6 +101,7 @@ fn main() -> ExitCode {
         Command::Verify(options) => pollster::block_on(verify::run(&options)),
         Command::Pack(options) => pollster::block_on(pack::run(&options)),
         Command::Plan(options) => pollster::block_on(plan::run(&options)),
+        Command::Inspect(options) => pollster::block_on(inspect::run(&options)),
         Command::Fidelity(options) => pollster::block_on(fidelity::run(&options)),
         Command::Bench(options) => pollster::block_on(bench::run(&options)),
     };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use clap::Args;
@@ -16,9 +16,11 @@ use crate::generate::Bar;
 
 #[derive(Args)]
 pub struct Options {
-    /// A model folder in the diffusers layout, or "builtin"
-    #[arg(long, value_name = "DIR")]
+    /// A model folder in the diffusers layout, a single .safetensors file under the original names, or "builtin"
+    #[arg(long, value_name = "DIR|FILE")]
     model: String,
+    #[command(flatten)]
+    components: crate::model::Components,
     /// How weights are stored: f32, f16, q8 or q4
     #[arg(long)]
     weights: String,
@@ -45,7 +47,7 @@ pub struct Options {
 pub async fn run(options: &Options) -> Result<bool> {
     match options.model.as_str() {
         "builtin" => pack(crate::builtin::folder()?, options).await,
-        folder => pack(DiskFolder::new(folder), options).await,
+        path => pack(options.components.model(Path::new(path)).await?, options).await,
     }
 }
 

@@ -5,17 +5,21 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::{Map, Value, json};
 use tintype::error::{Error, Result, shown};
-use tintype::pipeline::{LoadOptions, Planned, Plans, network_plans, plans};
+use tintype::pipeline::{Described, LoadOptions, Planned, Plans, network_plans, plans};
 use tintype::plan::Target;
 use tintype::shape::Elem;
 use tintype::weights::DiskFolder;
 
+use crate::model::file_name;
+
 #[derive(Args)]
 pub struct Options {
-    /// A model folder in the diffusers layout, or the folder or config.json of one network; only config.json files are
-    /// read
+    /// A model folder in the diffusers layout, or the folder or config.json of one network: only config.json files are
+    /// read; or a single .safetensors file under the original names: only its header is read
     #[arg(long, value_name = "DIR|FILE")]
     model: PathBuf,
+    #[command(flatten)]
+    components: crate::model::Components,
     /// Of the picture, in pixels
     #[arg(long, default_value = "512x512", value_parser = crate::parse_size)]
     size: [usize; 2],
@@ -46,26 +50,74 @@ pub async fn run(options: &Options) -> Result<bool> {
     };
     let target = Target::new(elem);
     let model = &options.model;
-    let Plans { networks, left_out } = match (model.parent(), model.file_name().and_then(|n| n.to_str())) {
-        (Some(parent), Some(file)) if model.is_file() => {
-            network_plans(&DiskFolder::new(parent), file, format, &target, options.size).await?
-        }
-        _ => plans(&DiskFolder::new(model), format, &target, options.size).await?,
-    };
+    let alone = model.is_file() && model.extension().is_some_and(|end| end == "json");
+    if alone {
+        let folder = DiskFolder::new(model.parent().unwrap_or(model));
+        let plans = network_plans(&folder, file_name(model)?, format, &target, options.size).await?;
+        return show(options, None, &plans);
+    }
+    let files = options.components.model(model).await?;
+    let plans = plans(&files, format, &target, options.size).await?;
+    show(options, files.described(), &plans)
+}
+
+fn show(
+    options: &Options,
+    described: Option<&Described>,
+    Plans { networks, left_out }: &Plans,
+) -> Result<bool> {
     for sentence in left_out {
         crate::tell(format_args!("tintype: left out: {}", shown(&sentence)));
     }
+    for warning in described.iter().flat_map(|described| &described.file.warnings) {
+        eprintln!("tintype: {warning}");
+    }
     if options.json {
-        crate::say(as_json(&networks));
+        let mut json = as_json(networks);
+        if let Some(described) = described {
+            json["model"] = model_json(described);
+        }
+        crate::say(json);
         return Ok(true);
     }
-    table(&networks);
+    if let Some(described) = described {
+        crate::say(tell(described));
+    }
+    table(networks);
     if options.steps {
-        for Planned { name, plan, .. } in &networks {
+        for Planned { name, plan, .. } in networks {
             crate::say(format_args!("\n{name}\n{plan}"));
         }
     }
     Ok(true)
+}
+
+/// What a single file is, in lines for people.
+pub fn tell(described: &Described) -> String {
+    let list =
+        |components: &[&str]| if components.is_empty() { "none".to_owned() } else { components.join(", ") };
+    let zero_snr = if described.prediction.zero_snr { ", zero terminal SNR" } else { "" };
+    format!(
+        "family: {}\nprediction: {}{zero_snr}\npresent: {}\nmissing: {}",
+        described.name(),
+        described.prediction.as_str(),
+        list(&described.present),
+        list(&described.missing)
+    )
+}
+
+/// The same for programs.
+pub fn model_json(described: &Described) -> Value {
+    json!({
+        "family": described.family.as_str(),
+        "pruned": described.pruned,
+        "inpainting": described.inpainting,
+        "prediction": described.prediction.as_str(),
+        "zero_terminal_snr": described.prediction.zero_snr,
+        "present": described.present,
+        "missing": described.missing,
+        "warnings": described.file.warnings,
+    })
 }
 
 /// Networks that are halves of a component of another name, and the parameters of the whole.

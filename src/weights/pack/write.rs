@@ -11,7 +11,7 @@ use super::{describe, name, packed};
 use crate::error::{Error, Result};
 use crate::weights::declare::{Declarations, Handle};
 use crate::weights::piece::Piece;
-use crate::weights::source::Folder;
+use crate::weights::source::{Folder, SingleFile};
 
 /// Where a pack is written: files of a known length, whose bytes come in any order.
 pub trait Keep {
@@ -172,6 +172,10 @@ impl<F: Folder> Folder for Recorded<F> {
 
     fn describe(&self) -> String {
         self.folder.describe()
+    }
+
+    fn single(&self) -> Option<&SingleFile> {
+        self.folder.single()
     }
 
     async fn read(&self, path: &str) -> Result<Option<Vec<u8>>> {

@@ -3,7 +3,8 @@
 use super::*;
 use crate::quant::Format;
 
-const PLACE: Place = Place { component: "text_encoder", prefix: "te.", names: Names::OpenClip };
+const PLACE: Place =
+    Place { component: "text_encoder", prefix: "te.", names: Names::OpenClip, flat: false, stride: None };
 
 /// What the sink gets from a file whose tensor comes in slabs of so many rows.
 fn renamed(d: &Declarations, name: &str, shape: &[usize], step: usize) -> BTreeMap<String, Vec<f32>> {
@@ -107,7 +108,8 @@ fn published_names() {
         let ours: Vec<&str> = cases.iter().map(|(ours, _)| *ours).collect();
         let d = declared(&ours, levels);
         let mut sink = Keep::default();
-        let place = Place { component: "unet", prefix: "model.diffusion_model.", names: Names::Unet };
+        let place =
+            Place { component: "unet", prefix: "model.diffusion_model.", names: Names::Unet, ..PLACE };
         let mut renamed = Renamed::new(&mut sink, place, &d, 0);
         for (_, theirs) in cases {
             let name = format!("model.diffusion_model.{theirs}.weight");

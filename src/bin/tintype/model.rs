@@ -1,0 +1,97 @@
+//! `--model`: a folder in the diffusers layout, or a single file alone, with the folders of components beside it.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use tintype::error::{Error, Result};
+use tintype::pipeline::ModelFiles;
+use tintype::weights::{DiskFolder, refuse_pickle};
+
+/// Pairs of tokens that become one, of CLIP's vocabulary.
+const MERGES: &[u8] = include_bytes!("../../../models/clip/merges.bin");
+
+/// Folders of components, which take the place of the model's own.
+#[derive(Args, Default)]
+pub struct Components {
+    /// The folder of another U-Net
+    #[arg(long, value_name = "DIR")]
+    unet: Option<PathBuf>,
+    /// The folder of another autoencoder, or of one for a single file that has none
+    #[arg(long, value_name = "DIR")]
+    vae: Option<PathBuf>,
+    /// The folder of another text encoder
+    #[arg(long, value_name = "DIR")]
+    text_encoder: Option<PathBuf>,
+    /// The folder of another second text encoder (SDXL)
+    #[arg(long = "text-encoder-2", value_name = "DIR")]
+    text_encoder_2: Option<PathBuf>,
+    /// The folder of another tokenizer
+    #[arg(long, value_name = "DIR")]
+    tokenizer: Option<PathBuf>,
+    /// The folder of another second tokenizer (SDXL)
+    #[arg(long = "tokenizer-2", value_name = "DIR")]
+    tokenizer_2: Option<PathBuf>,
+}
+
+impl Components {
+    fn given(&self) -> impl Iterator<Item = (&'static str, &PathBuf)> {
+        let all = [
+            ("unet", &self.unet),
+            ("vae", &self.vae),
+            ("text_encoder", &self.text_encoder),
+            ("text_encoder_2", &self.text_encoder_2),
+            ("tokenizer", &self.tokenizer),
+            ("tokenizer_2", &self.tokenizer_2),
+        ];
+        all.into_iter().filter_map(|(name, path)| Some((name, path.as_ref()?)))
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.given().next().is_none()
+    }
+
+    /// A model's files.
+    pub async fn model(&self, path: &Path) -> Result<ModelFiles<DiskFolder>> {
+        let mut root = path;
+        let single = match is_file(path)? {
+            true => {
+                root = path.parent().unwrap_or(path);
+                Some(file_name(path)?)
+            }
+            false => None,
+        };
+        let mut folder = DiskFolder::new(root);
+        for (name, path) in self.given() {
+            no_file(name, path)?;
+            folder = folder.with(name, path);
+        }
+        let Some(file) = single else { return Ok(ModelFiles::folder(folder)) };
+        let given = self.given().map(|(name, _)| name.to_owned()).collect();
+        ModelFiles::single(folder, file, given, Some(MERGES.to_vec())).await
+    }
+}
+
+/// Whether a model is one file.
+pub fn is_file(path: &Path) -> Result<bool> {
+    refuse_pickle(&path.to_string_lossy())?;
+    Ok(path.is_file() || path.extension().is_some_and(|end| end == "safetensors"))
+}
+
+/// The name of a file in its folder.
+pub fn file_name(path: &Path) -> Result<&str> {
+    let name = path.file_name().and_then(|name| name.to_str());
+    name.ok_or_else(|| Error::option(format!("{}: wanted a file", path.display())))
+}
+
+/// That what is wanted as a folder is none of the files that people have instead.
+pub fn no_file(option: &str, path: &Path) -> Result<()> {
+    refuse_pickle(&path.to_string_lossy())?;
+    match path.is_file() {
+        false => Ok(()),
+        true => Err(Error::option(format!(
+            "--{}: wanted a folder in the diffusers layout, found the file {}",
+            option.replace('_', "-"),
+            path.display()
+        ))),
+    }
+}
