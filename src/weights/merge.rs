@@ -213,6 +213,9 @@ impl<'a> Merge<'a> {
         if first_row == 0 || !target.is_whole() {
             self.rows.clear();
         }
+        if target.is_whole() {
+            self.rows.reserve_exact(target.shape[0] * row_len - self.rows.len());
+        }
         self.rows.extend_from_slice(data);
         if !target.is_whole() {
             target.add(first_row, row_len, &mut self.rows)?;
@@ -279,12 +282,14 @@ impl Target<'_> {
 
 impl Term<'_> {
     fn add(&self, shape: &[usize], first_row: usize, row_len: usize, data: &mut [f32]) {
+        let widened = self.delta.widened();
+        let delta = widened.as_deref().unwrap_or(self.delta);
         if let Some((magnitude, axis)) = self.magnitude {
-            return magnitude.merge(axis, self.delta, self.strength, shape, first_row, data);
+            return magnitude.merge(axis, delta, self.strength, shape, first_row, data);
         }
         let factor = self.strength.scale * self.strength.factor;
         let rows = data.par_chunks_mut(ROWS * row_len).enumerate();
-        rows.for_each(|(i, rows)| self.delta.add(factor, first_row + i * ROWS, row_len, rows));
+        rows.for_each(|(i, rows)| delta.add(factor, first_row + i * ROWS, row_len, rows));
     }
 }
 
