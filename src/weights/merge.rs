@@ -252,7 +252,7 @@ impl Target<'_> {
             Format::F16 => 65519.0,
             Format::Q4 => 7.0 * 65519.0,
         };
-        let worst = |data: &[f32]| data.par_iter().copied().find_any(|v| !(v.abs() <= limit));
+        let worst = |data: &[f32]| data.par_iter().copied().find_any(|v| v.is_nan() || v.abs() > limit);
         if worst(data).is_some() {
             // The checkpoint's own fault.
             self.terms.iter().for_each(|term| term.add(&self.shape, first_row, row_len, data));
