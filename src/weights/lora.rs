@@ -12,6 +12,7 @@ mod names;
 mod pair;
 mod product;
 mod settings;
+mod tensor;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use difference::Difference;
 pub(super) use magnitude::{Axis, Magnitude, Strength};
 use names::{Found, split};
 pub(super) use settings::Settings;
+use tensor::Tensor;
 
 /// A LoRA in memory.
 #[derive(Clone, Debug)]
@@ -64,39 +66,13 @@ pub(super) struct Module {
     pub flawed: Option<String>,
 }
 
-#[derive(Clone, Debug)]
-pub(super) struct Tensor {
-    /// In the file.
-    pub name: String,
-    pub shape: Vec<usize>,
-    pub values: Vec<f32>,
-}
-
-impl Tensor {
-    fn wrong(&self, wanted: &str) -> Error {
-        Error::model(format!("{}: wanted the shape {wanted}, found {:?}", self.name, self.shape))
-    }
-
-    fn is_zero(&self) -> bool {
-        self.values.iter().all(|v| *v == 0.0)
-    }
-
-    /// A matrix the other way round.
-    fn turned(self) -> Result<Tensor> {
-        let [rows, columns] = self.shape[..] else { return Err(self.wrong("[rank, outputs]")) };
-        let values = (0..columns).flat_map(|c| self.values.iter().skip(c).step_by(columns.max(1)).copied());
-        Ok(Tensor { shape: vec![columns, rows], values: values.collect(), name: self.name })
-    }
-}
-
 impl Module {
     fn new((component, path): (&'static str, String), mut parts: Parts) -> Result<Module> {
         let name = parts.name.clone();
-        let flawed = parts.tensors.values().find(|t| t.values.iter().any(|v| !v.is_finite()));
-        let flawed = flawed.map(|t| t.name.clone());
+        let flawed = parts.flawed.take();
         let alpha = match parts.take("alpha") {
             None => None,
-            Some(alpha) => match alpha.values[..] {
+            Some(alpha) => match alpha.all()[..] {
                 [value] => Some(value),
                 _ => return Err(alpha.wrong("one number")),
             },
@@ -201,8 +177,7 @@ impl Sink for Collect {
         };
         let new = || Parts { name: info.name.clone(), ..Parts::default() };
         let parts = self.modules.entry((component, path)).or_insert_with(new);
-        let tensor = Tensor { name: info.name.clone(), shape: info.shape.clone(), values: vec![] };
-        match parts.tensors.insert(part, tensor) {
+        match parts.tensors.insert(part, Tensor::new(info)) {
             None => Ok(true),
             Some(other) => Err(Error::model(format!("{} and {} are for one module", other.name, info.name))),
         }
@@ -211,7 +186,10 @@ impl Sink for Collect {
     fn slab(&mut self, info: &TensorInfo, _: usize, _: usize, data: &[f32]) -> Result<()> {
         let Found::Part(component, path, part) = split(&info.name)? else { return Ok(()) };
         let parts = self.modules.get_mut(&(component, path)).expect("a module that was wanted");
-        parts.tensors.get_mut(part).expect("a tensor that was wanted").values.extend_from_slice(data);
+        if parts.flawed.is_none() && data.iter().any(|v| !v.is_finite()) {
+            parts.flawed = Some(info.name.clone());
+        }
+        parts.tensors.get_mut(part).expect("a tensor that was wanted").push(data);
         Ok(())
     }
 }

@@ -213,6 +213,9 @@ impl<'a> Merge<'a> {
         if first_row == 0 || !target.is_whole() {
             self.rows.clear();
         }
+        if target.is_whole() {
+            self.rows.reserve_exact(target.shape[0] * row_len - self.rows.len());
+        }
         self.rows.extend_from_slice(data);
         if !target.is_whole() {
             target.add(first_row, row_len, &mut self.rows)?;
@@ -244,7 +247,7 @@ impl Target<'_> {
     /// Errors: `NotFinite` where values come of it that cannot be stored.
     fn add(&self, first_row: usize, row_len: usize, data: &mut [f32]) -> Result<()> {
         let limit = self.format.largest();
-        let worst = |data: &[f32]| data.par_iter().copied().find_any(|v| !(v.abs() <= limit));
+        let worst = |data: &[f32]| data.par_iter().copied().find_any(|v| v.is_nan() || v.abs() > limit);
         if worst(data).is_some() {
             // The checkpoint's own fault.
             self.terms.iter().for_each(|term| term.add(&self.shape, first_row, row_len, data));
@@ -274,12 +277,14 @@ impl Target<'_> {
 
 impl Term<'_> {
     fn add(&self, shape: &[usize], first_row: usize, row_len: usize, data: &mut [f32]) {
+        let widened = self.delta.widened();
+        let delta = widened.as_deref().unwrap_or(self.delta);
         if let Some((magnitude, axis)) = self.magnitude {
-            return magnitude.merge(axis, self.delta, self.strength, shape, first_row, data);
+            return magnitude.merge(axis, delta, self.strength, shape, first_row, data);
         }
         let factor = self.strength.scale * self.strength.factor;
         let rows = data.par_chunks_mut(ROWS * row_len).enumerate();
-        rows.for_each(|(i, rows)| self.delta.add(factor, first_row + i * ROWS, row_len, rows));
+        rows.for_each(|(i, rows)| delta.add(factor, first_row + i * ROWS, row_len, rows));
     }
 }
 

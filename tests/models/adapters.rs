@@ -119,3 +119,32 @@ fn every_kind_is_what_its_trainer_computes() {
         }
     }
 }
+
+/// Files of halves take half of the memory, and mean the same as those of what the halves are.
+#[test]
+fn halves_make_no_difference() {
+    let (all, d) = (expected(), layers(Format::F32));
+    for (name, _) in FILES {
+        let file = Tensors::parse(&fs::read(adapters().join(format!("{name}.safetensors"))).unwrap());
+        for dtype in ["F16", "BF16"] {
+            let (mut half, mut float) = (file.clone(), file.clone());
+            for (half, float) in half.0.iter_mut().zip(&mut float.0) {
+                let round = |v: f32| match dtype {
+                    "F16" => half::f16::from_f32(v).to_f32(),
+                    _ => half::bf16::from_f32(v).to_f32(),
+                };
+                let rounded: Vec<f32> = float.values().into_iter().map(round).collect();
+                *float = Tensor::f32(&float.name, &float.shape, &rounded);
+                *half = float.clone();
+                half.convert(dtype);
+            }
+            let [half, float] = [half, float].map(|file| {
+                let mut folder = MemoryFolder::new();
+                folder.insert("x.safetensors", file.bytes());
+                let lora = block_on(Lora::read(&folder, "x.safetensors", Hooks::NONE)).unwrap();
+                blobs(&d, &all["base/0"], &[Adapter { lora: &lora, scale: 0.7 }])
+            });
+            assert!(half == float, "{name} as {dtype}");
+        }
+    }
+}

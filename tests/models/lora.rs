@@ -20,6 +20,9 @@ use super::{config, fill, unet};
 
 const MODEL: &str = "sd-turbo-like";
 const STEM: &str = "diffusion_pytorch_model";
+/// By handle.
+type Blobs = BTreeMap<u32, Vec<u8>>;
+
 const RANK: usize = 3;
 const ALPHA: f32 = 1.5;
 
@@ -81,12 +84,12 @@ fn dotted(pairs: &[Pair], prefix: &str, halves: [&str; 2]) -> Lora {
 }
 
 /// The blobs with these LoRAs.
-fn load(d: &Declarations, loras: &[Adapter<'_>]) -> Result<BTreeMap<u32, Vec<u8>>> {
+fn load(d: &Declarations, loras: &[Adapter<'_>]) -> Result<Blobs> {
     told(d, loras).map(|(blobs, _)| blobs)
 }
 
 /// The same, and what was said.
-fn told(d: &Declarations, loras: &[Adapter<'_>]) -> Result<(BTreeMap<u32, Vec<u8>>, Vec<Warning>)> {
+fn told(d: &Declarations, loras: &[Adapter<'_>]) -> Result<(Blobs, Vec<Warning>)> {
     let (mut blobs, mut pieces) = (BTreeMap::new(), Pieces::new(d));
     let warnings = RefCell::new(vec![]);
     let hooks = Hooks { warn: &|warning| warnings.borrow_mut().push(warning), ..Hooks::NONE };
@@ -101,7 +104,7 @@ fn told(d: &Declarations, loras: &[Adapter<'_>]) -> Result<(BTreeMap<u32, Vec<u8
 
 /// The blobs of tensors that were changed by hand: to each weight factor * up @ down is added, for one set of
 /// pairs after the other, in the order of ranks.
-fn by_hand(d: &Declarations, sets: &[(&[Pair], f32)]) -> BTreeMap<u32, Vec<u8>> {
+fn by_hand(d: &Declarations, sets: &[(&[Pair], f32)]) -> Blobs {
     let mut all = tensors(&golden(MODEL), "unet");
     for (pairs, factor) in sets {
         for pair in *pairs {

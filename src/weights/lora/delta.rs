@@ -20,8 +20,13 @@ pub trait Delta: Debug + Send + Sync {
     /// That it is for a weight of this shape and name.
     fn check(&self, shape: &[usize], weight: &str) -> Result<()>;
 
+    /// Itself as f32, where it is computed with: for as long as a slab takes.
+    fn widened(&self) -> Option<Box<dyn Delta>> {
+        None
+    }
+
     /// Adds `factor` times itself to rows `first_row..`. Each row's sums are made alone and in one order, so that
-    /// slabs do not show in them. Only after [`Self::check`].
+    /// slabs do not show in them. Only after [`Self::check`] and [`Self::widened`].
     fn add(&self, factor: f32, first_row: usize, row_len: usize, rows: &mut [f32]);
 
     /// Whether it adds zeros alone.
@@ -41,6 +46,8 @@ pub struct Kind {
 pub struct Parts {
     /// A tensor of it, for messages.
     pub name: String,
+    /// The first that holds values which are not finite.
+    pub flawed: Option<String>,
     pub tensors: BTreeMap<&'static str, Tensor>,
 }
 

@@ -28,7 +28,9 @@ impl Delta for Difference {
     }
 
     fn add(&self, factor: f32, first_row: usize, row_len: usize, rows: &mut [f32]) {
-        for (value, d) in rows.iter_mut().zip(&self.values.values[first_row * row_len..]) {
+        let begin = first_row * row_len;
+        let added = self.values.floats(begin..begin + rows.len());
+        for (value, d) in rows.iter_mut().zip(&*added) {
             *value += factor * d;
         }
     }

@@ -57,6 +57,10 @@ impl Delta for Hadamard {
         check_size(&one.up.name, [one.outputs() as u64, one.columns()], shape, weight)
     }
 
+    fn widened(&self) -> Option<Box<dyn Delta>> {
+        Some(Box::new(Hadamard(self.0.each_ref().map(Product::widened))))
+    }
+
     fn add(&self, factor: f32, first_row: usize, row_len: usize, rows: &mut [f32]) {
         let mut sums = [[0f32; COLUMNS]; 2];
         for begin in (0..row_len).step_by(COLUMNS) {

@@ -72,7 +72,7 @@ impl Factor {
     /// Outputs, and values of each.
     fn size(&self) -> [u64; 2] {
         match self {
-            Factor::Whole(tensor) => [tensor.shape[0] as u64, (tensor.values.len() / tensor.shape[0]) as u64],
+            Factor::Whole(tensor) => [tensor.shape[0] as u64, (tensor.len() / tensor.shape[0]) as u64],
             Factor::Product(product) => [product.outputs() as u64, product.columns()],
         }
     }
@@ -80,9 +80,16 @@ impl Factor {
     fn row(&self, row: usize, values: &mut [f32]) {
         match self {
             Factor::Whole(tensor) => {
-                values.copy_from_slice(&tensor.values[row * values.len()..][..values.len()])
+                values.copy_from_slice(&tensor.values()[row * values.len()..][..values.len()])
             }
             Factor::Product(product) => product.row(row, 0..values.len(), values),
+        }
+    }
+
+    fn widened(&self) -> Factor {
+        match self {
+            Factor::Whole(tensor) => Factor::Whole(tensor.widened()),
+            Factor::Product(product) => Factor::Product(product.widened()),
         }
     }
 
@@ -103,6 +110,10 @@ impl Delta for Kronecker {
     fn check(&self, shape: &[usize], weight: &str) -> Result<()> {
         let ([a, b], [c, d]) = (self.left.size(), self.right.size());
         check_size(self.left.name(), [a.saturating_mul(c), b.saturating_mul(d)], shape, weight)
+    }
+
+    fn widened(&self) -> Option<Box<dyn Delta>> {
+        Some(Box::new(Kronecker { left: self.left.widened(), right: self.right.widened() }))
     }
 
     fn add(&self, factor: f32, first_row: usize, row_len: usize, rows: &mut [f32]) {

@@ -44,7 +44,7 @@ impl Magnitude {
 
     /// Which of the two it is for, of a weight of this shape.
     pub fn axis(&self, shape: &[usize], weight: &str) -> Result<Axis> {
-        let (count, found) = (self.tensor.values.len(), &self.tensor.shape[..]);
+        let (count, found) = (self.tensor.len(), &self.tensor.shape[..]);
         let inputs = shape.get(1).copied().unwrap_or(1);
         // peft has [1, outputs, 1, 1] for a convolution.
         let of_outputs = self.peft || found.len() == 1 || found.first() == Some(&shape[0]);
@@ -75,13 +75,15 @@ impl Magnitude {
             true => (strength.factor * strength.scale, 1.0),
             false => (strength.factor, f64::from(strength.scale)),
         };
-        let lengths = &self.tensor.values;
+        let lengths = &*self.tensor.all();
         let columns = match axis {
             Axis::Outputs => vec![],
             Axis::Inputs => {
                 let norms = column_norms(delta, factor, shape, data);
-                let gains =
-                    norms.iter().zip(lengths).map(|(norm, length)| f64::from(*length) / (norm + EPSILON));
+                let gains = norms
+                    .iter()
+                    .zip(lengths.iter())
+                    .map(|(norm, length)| f64::from(*length) / (norm + EPSILON));
                 gains.collect::<Vec<f64>>()
             }
         };

@@ -45,6 +45,10 @@ impl Delta for Product {
         check(&self.up.name, &self.up.shape, &[&shape[..1], rank].concat(), weight)
     }
 
+    fn widened(&self) -> Option<Box<dyn Delta>> {
+        Some(Box::new(Product::widened(self)))
+    }
+
     fn add(&self, factor: f32, first_row: usize, row_len: usize, rows: &mut [f32]) {
         let mut sums = [0f32; COLUMNS];
         for begin in (0..row_len).step_by(COLUMNS) {

@@ -44,6 +44,12 @@ impl Product {
         Ok(Product { up, down, mid, core: OnceLock::new() })
     }
 
+    /// As f32, to be computed with.
+    pub fn widened(&self) -> Product {
+        let [up, down] = [&self.up, &self.down].map(Tensor::widened);
+        Product { up, down, mid: self.mid.as_ref().map(Tensor::widened), core: OnceLock::new() }
+    }
+
     pub fn rank(&self) -> usize {
         self.down.shape[0]
     }
@@ -70,9 +76,10 @@ impl Product {
     /// These columns of a row.
     pub fn row(&self, row: usize, columns: Range<usize>, sums: &mut [f32]) {
         let (rank, width) = (self.rank(), self.columns() as usize);
-        let down = if self.mid.is_some() { self.core.get_or_init(|| self.core()) } else { &self.down.values };
+        let down =
+            if self.mid.is_some() { self.core.get_or_init(|| self.core()) } else { self.down.values() };
         sums.fill(0.0);
-        for (u, down) in self.up.values[row * rank..][..rank].iter().zip(down.chunks_exact(width)) {
+        for (u, down) in self.up.values()[row * rank..][..rank].iter().zip(down.chunks_exact(width)) {
             for (sum, d) in sums.iter_mut().zip(&down[columns.clone()]) {
                 *sum += u * d;
             }
@@ -82,10 +89,10 @@ impl Product {
     fn core(&self) -> Vec<f32> {
         let mid = self.mid.as_ref().expect("a core of taps");
         let (rank, width) = (self.rank(), self.down.shape[1]);
-        let taps = mid.values.len() / (rank * rank);
+        let taps = mid.len() / (rank * rank);
         let mut core = vec![0.0; rank * width * taps];
-        for (mid, core) in mid.values.chunks_exact(rank * taps).zip(core.chunks_exact_mut(width * taps)) {
-            for (mid, down) in mid.chunks_exact(taps).zip(self.down.values.chunks_exact(width)) {
+        for (mid, core) in mid.values().chunks_exact(rank * taps).zip(core.chunks_exact_mut(width * taps)) {
+            for (mid, down) in mid.chunks_exact(taps).zip(self.down.values().chunks_exact(width)) {
                 for (d, core) in down.iter().zip(core.chunks_exact_mut(taps)) {
                     for (m, value) in mid.iter().zip(core) {
                         *value += m * d;

@@ -4,7 +4,10 @@ use super::*;
 
 const FILE: &str = "style.safetensors";
 
-fn read(tensors: &[(&str, &[usize], &[f32])]) -> Result<Lora> {
+/// A tensor's name, shape and values.
+type Entry<'a> = (&'a str, &'a [usize], &'a [f32]);
+
+fn read(tensors: &[Entry<'_>]) -> Result<Lora> {
     block_on(Lora::read(&folder(&[(FILE, floats(tensors))]), FILE, Hooks::NONE))
 }
 
@@ -103,7 +106,7 @@ fn half_pairs_wrong_shapes_and_relatives() {
     const A: &str = "unet.a.lora_A.weight";
     const B: &str = "unet.a.lora_B.weight";
     const OTHER: &str = "lora_unet_a.lora_down.weight";
-    type Case<'a> = (&'a [(&'a str, &'a [usize], &'a [f32])], Code, &'a [&'a str]);
+    type Case<'a> = (&'a [Entry<'a>], Code, &'a [&'a str]);
     let cases: [Case<'_>; 21] = [
         (&[], InvalidModel, &["no LoRA"]),
         (&[(A, &[1, 1], &[1.0])], InvalidModel, &[A, "other"]),
@@ -155,7 +158,7 @@ fn half_pairs_wrong_shapes_and_relatives() {
 }
 
 /// What is merged of tensors into zeros of this shape, with this scale.
-fn merged(tensors: &[(&str, &[usize], &[f32])], shape: &[usize], scale: f32) -> Result<Vec<f32>> {
+fn merged(tensors: &[Entry<'_>], shape: &[usize], scale: f32) -> Result<Vec<f32>> {
     let lora = read(tensors)?;
     let mut d = Declarations::new(crate::quant::Format::F32);
     let parts = weight_and_bias("a", shape.to_vec(), true, Rows::From(0), Columns::Same);
@@ -171,7 +174,7 @@ fn merged(tensors: &[(&str, &[usize], &[f32])], shape: &[usize], scale: f32) -> 
 fn alpha_is_over_the_rank() {
     for alpha in ["unet.a.alpha", "lora_unet_a.alpha"] {
         for shape in [&[][..], &[1]] {
-            let tensors: [(&str, &[usize], &[f32]); 3] = [
+            let tensors: [Entry<'_>; 3] = [
                 ("unet.a.lora_A.weight", &[4, 1], &[1.0; 4]),
                 ("unet.a.lora_B.weight", &[1, 4], &[1.0; 4]),
                 (alpha, shape, &[2.0]),
@@ -194,7 +197,7 @@ fn what_is_not_finite_is_named() {
     const B: &str = "unet.a.lora_B.weight";
     const ALPHA: &str = "unet.a.alpha";
     for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-        let flawed: [(&str, [(&str, &[usize], &[f32]); 3]); 3] = [
+        let flawed: [(&str, [Entry<'_>; 3]); 3] = [
             (A, [(A, &[1, 2], &[1.0, value]), (B, &[1, 1], &[1.0]), (ALPHA, &[], &[1.0])]),
             (B, [(A, &[1, 2], &[1.0, 1.0]), (B, &[1, 1], &[value]), (ALPHA, &[], &[1.0])]),
             (ALPHA, [(A, &[1, 2], &[1.0, 1.0]), (B, &[1, 1], &[1.0]), (ALPHA, &[], &[value])]),
@@ -207,8 +210,7 @@ fn what_is_not_finite_is_named() {
         }
     }
     // Each value is finite, what comes of them is not.
-    let tensors: [(&str, &[usize], &[f32]); 3] =
-        [(A, &[1, 2], &[1.0, 1e20]), (B, &[1, 1], &[1e10]), (ALPHA, &[], &[1e10])];
+    let tensors: [Entry<'_>; 3] = [(A, &[1, 2], &[1.0, 1e20]), (B, &[1, 1], &[1e10]), (ALPHA, &[], &[1e10])];
     let e = merged(&tensors, &[1, 2], 1.0).unwrap_err();
     assert_eq!(e.code, Code::NotFinite, "{e}");
     assert!([FILE, "unet.a.", "a.weight", "inf", "10000000000"].iter().all(|w| e.message.contains(w)), "{e}");
