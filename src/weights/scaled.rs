@@ -42,7 +42,7 @@ impl Scales {
         let mut open: Option<(F::File, u64)> = None;
         for (info, scale) in found {
             let count = scale.shape.iter().product::<usize>();
-            if !widens(scale) || (count != 1 && count != info.rows()) {
+            if !widens(scale) || (count != 1 && (count != info.rows() || count > MOST)) {
                 return Err(Error::unsupported(format!(
                     "{path}: '{}' is {} {:?}, supported are scales of one number, or of one for each of the {} rows \
                      of '{}'",
@@ -91,6 +91,9 @@ impl Scales {
         }
     }
 }
+
+/// No layer has more rows; a header that lies about them costs no memory.
+const MOST: usize = 1 << 20;
 
 /// Less is read over sooner than asked for anew.
 const NEAR: u64 = 1 << 16;

@@ -25,11 +25,12 @@ pub fn tensors() -> Vec<Files> {
         "b.weight": {"dtype": "F16", "shape": [2, 2, 3, 3], "data_offsets": [48, 120]},
         "c": {"dtype": "BF16", "shape": [], "data_offsets": [120, 122]},
         "d": {"dtype": "I64", "shape": [2], "data_offsets": [122, 138]},
-        "e": {"dtype": "F8_E4M3", "shape": [5], "data_offsets": [138, 143]},
-        "f": {"dtype": "F32", "shape": [0, 7], "data_offsets": [143, 143]},
-        "g": {"dtype": "F16", "shape": [1, 5000], "data_offsets": [143, 10143]}}"#;
+        "e.weight": {"dtype": "F8_E4M3", "shape": [5], "data_offsets": [138, 143]},
+        "e.scale_weight": {"dtype": "F32", "shape": [5], "data_offsets": [143, 163]},
+        "f": {"dtype": "F32", "shape": [0, 7], "data_offsets": [163, 163]},
+        "g": {"dtype": "F16", "shape": [1, 5000], "data_offsets": [163, 10163]}}"#;
     vec![
-        Files::from([(FILE.to_owned(), file(header, &vec![0x3c; 10143]).into())]),
+        Files::from([(FILE.to_owned(), file(header, &vec![0x3c; 10163]).into())]),
         one("extras/ip-adapter/ip-adapter.safetensors", FILE),
     ]
 }
@@ -172,15 +173,13 @@ pub fn embeddings() -> Vec<Files> {
 /// For a model of one text encoder or of two.
 pub fn read_embedding(files: &Files) -> Result<()> {
     let files = folder(files);
-    let read = |widths: &[usize]| -> Result<Vec<Embedding>> {
-        block_on(Embedding::read(&files, FILE, widths, Hooks::NONE))
-    };
-    let check = |embeddings: Vec<Embedding>, widths: &[usize]| {
-        let even = embeddings.iter().all(|embedding| {
-            embedding.vectors.iter().zip(widths).all(|(v, width)| v.len() == embedding.count * width)
-        });
+    let read = |widths: &[usize]| block_on(Embedding::read(&files, FILE, widths, Hooks::NONE));
+    let check = |all: Vec<Embedding>, widths: &[usize]| {
+        let even =
+            |one: &Embedding| one.vectors.iter().zip(widths).all(|(v, width)| v.len() == one.count * width);
+        let even = all.iter().all(even);
         if even { Ok(()) } else { Err(Error::new(tintype::error::Code::Internal, "uneven vectors")) }
     };
-    let _ = read(&[8, 12]).and_then(|embeddings| check(embeddings, &[8, 12]));
+    let _ = read(&[8, 12]).and_then(|all| check(all, &[8, 12]));
     check(read(&[8])?, &[8])
 }
