@@ -23,7 +23,7 @@ enum Kind {
     Parameter,
     /// `a::2 b`, `cat++`, `(a cat)++`
     Mark,
-    /// `(a:1.2)`, `((a))`
+    /// `(a:1.2)`, `((a))`, `[[a]]`
     Weight,
     /// `\(a\)`
     Escape,
@@ -65,7 +65,7 @@ pub fn foreign(prompt: &str, weighted: bool) -> Vec<String> {
     found.brackets();
     found.words();
     let sentence = |(kind, text): &(Kind, &str)| {
-        let advice = if kind.in_weighted() { "; a weighted prompt has it" } else { "" };
+        let advice = if kind.in_weighted() { "; in a weighted prompt it would count" } else { "" };
         format!("the prompt has {text:?}, {} in other tools: it was read as plain words{advice}", kind.what())
     };
     found.all.iter().map(sentence).collect()
@@ -154,7 +154,8 @@ impl<'a> Found<'a> {
             b'}' if open.at + 1 < end => Kind::Braces,
             b']' if open.bar => Kind::Alternation,
             b']' if number => Kind::Editing,
-            b')' if number || doubled => Kind::Weight,
+            b')' if number => Kind::Weight,
+            b')' | b']' if doubled => Kind::Weight,
             _ => return,
         };
         self.note(kind, open.at, end + 1);
