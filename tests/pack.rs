@@ -300,6 +300,7 @@ fn a_pack_is_there_whole_or_not_at_all() {
     weights.for_each(|path| fs::write(path, b"damaged").unwrap());
     let out = temp.path("out");
     crate::cli::sentence(&packing(&model.0, &out).output().unwrap());
+    crate::cli::sentence(&packing(&model.0, &temp.path("new/deep/er")).output().unwrap());
     assert!(below(&temp.0).is_empty());
     // Of two at once one is told so, or comes too late.
     let model = golden("sdxs-like");

@@ -180,7 +180,10 @@ export interface GenerateOptions {
   /** For the second text encoder of SDXL, instead of the prompt. */
   prompt2?: string;
   negativePrompt2?: string;
-  /** Reads (word:1.2) and [word] as weights, and gives long prompts several chunks. */
+  /**
+   * Reads (word:1.2) and [word] as weights, and gives long prompts several chunks. Syntax of other tools that is not run is a
+   * warning.
+   */
   weighted?: boolean;
   /** Layers that are left out at the end of the text encoders. */
   clipSkip?: number;

@@ -15,7 +15,8 @@ pub struct Request {
     /// One picture each.
     pub prompts: Vec<String>,
     /// Whether prompts are read as [`crate::prompt`] says: brackets weigh words, and what is longer than the text encoder
-    /// takes becomes several chunks. Otherwise every character is text, and what is too long is cut, as in diffusers.
+    /// takes becomes several chunks. Otherwise every character is text, and what is too long is cut, as in diffusers. Syntax of other tools that is
+    /// not run is a warning.
     pub weighted: bool,
     pub negative_prompt: String,
     /// For the second text encoder of SDXL, instead of the prompts.

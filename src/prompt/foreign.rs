@@ -1,214 +1,199 @@
 //! Syntax of other tools that is not run here: whoever writes it into a prompt is told that it was read as words.
+//!
+//! ```text
+//! <lora:name:0.8>  <hypernet:name:1>  embedding:name     additions to the model
+//! [from:to:0.5]  [to:0.5]  [a|b]                         what changes from step to step
+//! {a|b}  {{a}}  __colours__                              choices
+//! a AND b  a ADDCOL b                                    several prompts, or regions
+//! --ar 3:2  a::2 b  cat++  (a cat)++                     options and weights
+//! (a:1.2)  ((a))  [[a]]  \(a\)  a BREAK b                run in weighted prompts
+//! ```
 
-use crate::tokenizer::is_word;
-
-/// What other tools make of it. What is [`Kind::in_weighted`] is run in weighted prompts.
-#[derive(Clone, Copy, PartialEq)]
-enum Kind {
-    /// `<lora:name:0.8>`, `<hypernet:name:1>`
-    Addition,
-    /// `embedding:name`
-    Embedding,
-    /// `[from:to:0.5]`, `[to:0.5]`
-    Editing,
-    /// `[a|b]`
-    Alternation,
-    /// `{a|b}`, `{{a}}`
-    Braces,
-    /// `__colours__`
-    Wildcard,
-    /// `a AND b`
-    Command,
-    /// `--ar 3:2`
-    Parameter,
-    /// `a::2 b`, `cat++`, `(a cat)++`
-    Mark,
-    /// `(a:1.2)`, `((a))`
-    Weight,
-    /// `\(a\)`
-    Escape,
-    /// `a BREAK b`
-    Break,
-}
-
-impl Kind {
-    fn what(self) -> &'static str {
-        match self {
-            Kind::Addition => "which loads a LoRA or the like",
-            Kind::Embedding => "which names an embedding, here known by its name alone",
-            Kind::Editing => "which changes the prompt between steps",
-            Kind::Alternation => "which takes turns from step to step",
-            Kind::Braces => "which is a choice or a weight",
-            Kind::Wildcard => "which stands for words of a list",
-            Kind::Command => "which combines prompts",
-            Kind::Parameter => "which is an option",
-            Kind::Mark | Kind::Weight => "which is a weight",
-            Kind::Escape => "which is a bracket",
-            Kind::Break => "which begins a new chunk",
+/// A sentence for what is never run and one for what only a weighted prompt runs, if there is any.
+pub fn foreign(prompt: &str, weighted: bool) -> Vec<String> {
+    // In a prompt that is all in capitals, words in capitals are words like any other.
+    let capitals = !prompt.bytes().any(|byte| byte.is_ascii_lowercase());
+    let mut found = Found { text: prompt.as_bytes(), prompt, capitals, lists: Default::default() };
+    found.look();
+    let [never, plainly] = found.lists;
+    let mut sentences = vec![];
+    for (list, end) in [(never, ""), (plainly, "; a weighted prompt has it run")] {
+        if !list.is_empty() && !(weighted && !end.is_empty()) {
+            let list = list.join("\", \"");
+            sentences.push(
+                ["the prompt has \"", &list, "\", which other tools run: it was read as plain words", end]
+                    .concat(),
+            );
         }
     }
-
-    fn in_weighted(self) -> bool {
-        matches!(self, Kind::Weight | Kind::Escape | Kind::Break)
-    }
+    sentences
 }
 
-/// Words in capitals that combine prompts, by themselves or for regions of the picture.
-const COMMANDS: [&str; 7] = ["AND", "AND_PERP", "AND_SALT", "ADDBASE", "ADDCOL", "ADDCOMM", "ADDROW"];
-
-/// How many brackets within one another are looked at.
-const DEEPEST: usize = 64;
-
-/// A sentence for each kind of syntax that is not run, with the first of it that was found.
-pub fn foreign(prompt: &str, weighted: bool) -> Vec<String> {
-    let mut found = Found { prompt, weighted, all: vec![] };
-    found.brackets();
-    found.words();
-    let sentence = |(kind, text): &(Kind, &str)| {
-        let advice = if kind.in_weighted() { "; a weighted prompt has it" } else { "" };
-        format!("the prompt has {text:?}, {} in other tools: it was read as plain words{advice}", kind.what())
-    };
-    found.all.iter().map(sentence).collect()
-}
-
-/// What was found in a prompt.
 struct Found<'a> {
+    text: &'a [u8],
     prompt: &'a str,
-    weighted: bool,
-    all: Vec<(Kind, &'a str)>,
+    capitals: bool,
+    /// What was found: what is never run, and what is run in weighted prompts.
+    lists: [Vec<&'a str>; 2],
 }
 
 /// A bracket that is open.
+#[derive(Clone, Copy)]
 struct Open {
     /// What will close it.
     closing: u8,
     at: usize,
-    /// The last colon directly in it.
-    colon: Option<usize>,
+    /// The last colon directly in it, or its own place.
+    colon: usize,
     bar: bool,
 }
 
-impl<'a> Found<'a> {
-    fn note(&mut self, kind: Kind, begin: usize, end: usize) {
-        let known = self.all.iter().any(|(other, _)| *other == kind);
-        let run = self.weighted && kind.in_weighted();
-        if !known && !run {
-            self.all.push((kind, &self.prompt[begin..end]));
+/// Words in capitals that combine prompts, by themselves or for regions of the image, and the one that is run.
+const COMMANDS: [&[u8]; 8] =
+    [b"AND", b"AND_PERP", b"AND_SALT", b"ADDBASE", b"ADDCOL", b"ADDCOMM", b"ADDROW", b"BREAK"];
+
+/// How many brackets within one another are looked at.
+const DEEPEST: usize = 64;
+
+const NEVER: usize = 0;
+const PLAINLY: usize = 1;
+
+impl Found<'_> {
+    #[inline(never)]
+    fn note(&mut self, list: usize, begin: usize, end: usize) {
+        let (list, text) = (&mut self.lists[list], &self.prompt[begin..end]);
+        // More than a message can hold would only take time.
+        if list.len() < 100 && !list.contains(&text) {
+            list.push(text);
         }
     }
 
-    /// Everything that brackets are a part of, and colons.
-    fn brackets(&mut self) {
-        let bytes = self.prompt.as_bytes();
+    #[inline(never)]
+    fn byte(&self, at: usize) -> u8 {
+        self.text.get(at).copied().unwrap_or(b' ')
+    }
+
+    /// Where the first byte that is none of these stands.
+    #[inline(never)]
+    fn end_of(&self, mut at: usize, inside: fn(u8) -> bool) -> usize {
+        while at < self.text.len() && inside(self.text[at]) {
+            at += 1;
+        }
+        at
+    }
+
+    #[inline(never)]
+    fn look(&mut self) {
         let mut open: Vec<Open> = vec![];
         let mut at = 0;
-        while at < bytes.len() {
-            match bytes[at..] {
-                [b'\\', b'(' | b')' | b'[' | b']', ..] => {
-                    self.note(Kind::Escape, at, at + 2);
-                    at += 1;
+        while at < self.text.len() {
+            let next = self.byte(at + 1);
+            let mut end = at + 1;
+            match self.byte(at) {
+                b'\\' if matches!(next, b'(' | b')' | b'[' | b']') => {
+                    end += 1;
+                    self.note(PLAINLY, at, end);
                 }
-                [b'(' | b'[' | b'{', ..] if open.len() < DEEPEST => {
-                    let closing = match bytes[at] {
-                        b'(' => b')',
-                        b'[' => b']',
-                        _ => b'}',
-                    };
-                    open.push(Open { closing, at, colon: None, bar: false });
+                // The code of what closes stands one or two behind that of what opens.
+                byte @ (b'(' | b'[' | b'{') if open.len() < DEEPEST => {
+                    let closing = byte + 1 + u8::from(byte != b'(');
+                    open.push(Open { closing, at, colon: at, bar: false });
                 }
-                [closing @ (b')' | b']' | b'}'), ..] => {
-                    if let Some(i) = open.iter().rposition(|o| o.closing == closing) {
-                        let doubled = bytes.get(at + 1) == Some(&closing)
-                            && i > 0
-                            && (open[i - 1].closing, open[i - 1].at + 1) == (closing, open[i].at);
-                        self.closed(&open[i], at, doubled);
+                byte @ (b')' | b']' | b'}') => {
+                    if let Some(i) = open.iter().rposition(|o| o.closing == byte) {
+                        self.close(open[i], &open[..i], at);
                         open.truncate(i);
                     }
                 }
-                [b':', b':', ..] if open.last().is_none_or(|o| o.closing != b']') => {
-                    self.note(Kind::Mark, at, at + 2);
+                b':' if next == b':' && open.last().is_none_or(|o| o.closing != b']') => {
+                    self.note(NEVER, at, at + 2);
                 }
-                [b':', ..] => open.iter_mut().last().into_iter().for_each(|o| o.colon = Some(at)),
-                [b'|', ..] => open.iter_mut().last().into_iter().for_each(|o| o.bar = true),
-                [b'<', ..] => {
-                    let rest = &self.prompt[at + 1..];
-                    let inner = rest.split(['<', '>']).next().unwrap_or_default();
-                    let named = inner.split_once(':').is_some_and(|(name, argument)| {
-                        let letter = |c: char| c.is_alphanumeric() || c == '_';
-                        !argument.is_empty() && !name.is_empty() && name.chars().all(letter)
-                    });
-                    if named && rest[inner.len()..].starts_with('>') {
-                        self.note(Kind::Addition, at, at + inner.len() + 2);
+                b':' => open.iter_mut().last().into_iter().for_each(|o| o.colon = at),
+                b'|' => open.iter_mut().last().into_iter().for_each(|o| o.bar = true),
+                b'<' => {
+                    let colon = self.end_of(end, letter);
+                    let last = self.end_of(colon, |byte| byte != b'<' && byte != b'>');
+                    if colon > end && self.byte(colon) == b':' && last > colon + 1 && self.byte(last) == b'>'
+                    {
+                        self.note(NEVER, at, last + 1);
                     }
+                }
+                b'-' if next == b'-' && letter(self.byte(at + 2)) && at > 0 && self.byte(at - 1) == b' ' => {
+                    self.note(NEVER, at, self.end_of(at, in_token));
+                }
+                byte if letter(byte) => {
+                    end = self.end_of(at, letter);
+                    self.word(at, end);
                 }
                 _ => {}
             }
-            at += 1;
+            at = end;
         }
     }
 
-    /// Brackets from `open` to `end`; `doubled` if others lie close around them.
-    fn closed(&mut self, open: &Open, end: usize, doubled: bool) {
-        let number = open.colon.is_some_and(|colon| self.is_number(colon, end));
-        let kind = match open.closing {
-            b'}' if open.at + 1 < end => Kind::Braces,
-            b']' if open.bar => Kind::Alternation,
-            b']' if number => Kind::Editing,
-            b')' if number || doubled => Kind::Weight,
-            _ => return,
-        };
-        self.note(kind, open.at, end + 1);
+    /// Brackets that end here, within others.
+    #[inline(never)]
+    fn close(&mut self, open: Open, around: &[Open], at: usize) {
+        let close = open.closing;
+        let doubled = self.byte(at + 1) == close
+            && around.last().is_some_and(|o| (o.closing, o.at + 1) == (close, open.at));
+        let number = open.colon > open.at && self.is_number(open.colon, at);
+        if close == b'}' && open.at + 1 < at || close == b']' && (open.bar || number) {
+            self.note(NEVER, open.at, at + 1);
+        } else if number || doubled {
+            self.note(PLAINLY, open.at, at + 1);
+        }
+        let marks = [self.byte(at + 1), self.byte(at + 2)];
+        if close == b')' && (marks == *b"++" || marks == *b"--") {
+            self.note(NEVER, at + 1, at + 3);
+        }
     }
 
     /// Whether a number that is no time of day stands between a colon and the end of its brackets.
+    #[inline(never)]
     fn is_number(&self, colon: usize, end: usize) -> bool {
-        let number = self.prompt[colon + 1..end].trim();
-        let all = |text: &str, others: &str| {
-            text.chars().all(|c| c.is_ascii_digit() || others.contains(c)) && !text.is_empty()
-        };
-        let before = self.prompt[..colon].rsplit(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
-        let time = all(before, "") && all(number, "");
-        !time && all(number, "+-.") && number.parse::<f32>().is_ok()
+        let (mut digits, mut others) = (0, 0);
+        for &byte in &self.text[colon + 1..end] {
+            match byte {
+                b'0'..=b'9' => digits += 1,
+                b'.' | b'+' | b'-' | b' ' => others += 1,
+                _ => return false,
+            }
+        }
+        let mut begin = colon;
+        while begin > 0 && self.byte(begin - 1).is_ascii_digit() {
+            begin -= 1;
+        }
+        let time = begin < colon && !letter(self.byte(begin.wrapping_sub(1))) && others == 0;
+        digits > 0 && !time
     }
 
-    fn words(&mut self) {
-        let prompt = self.prompt;
-        // In a prompt that is all in capitals these are words like any other.
-        if prompt.chars().any(char::is_lowercase) {
-            let commands = COMMANDS.map(|word| (Kind::Command, word));
-            for (kind, word) in commands.into_iter().chain([(Kind::Break, super::BREAK)]) {
-                for (at, _) in prompt.match_indices(word) {
-                    if is_word(prompt, at..at + word.len()) {
-                        self.note(kind, at, at + word.len());
-                    }
-                }
+    #[inline(never)]
+    fn word(&mut self, at: usize, end: usize) {
+        let token = self.end_of(at, in_token);
+        let word = &self.text[at..end];
+        let followed = self.byte(end);
+        if COMMANDS.contains(&word) {
+            if !self.capitals {
+                self.note(usize::from(word == b"BREAK"), at, end);
             }
-        }
-        let mut at = 0;
-        for word in prompt.split([' ', '\n', '\t', ',', '(', ')', '[', ']', '"']) {
-            let (begin, end) = (at, at + word.len());
-            // What it is split at has one byte.
-            at = end + 1;
-            let inner = |before: &str, after: &str| {
-                let inner = word.strip_prefix(before)?.strip_suffix(after)?;
-                inner.chars().next().filter(|c| c.is_alphanumeric())
-            };
-            let behind = prompt[..begin].chars().next_back();
-            if inner("embedding:", "").is_some() {
-                self.note(Kind::Embedding, begin, end);
-            } else if inner("__", "__").is_some() {
-                self.note(Kind::Wildcard, begin, end);
-            } else if inner("--", "").is_some() && behind == Some(' ') {
-                self.note(Kind::Parameter, begin, end);
-            } else if ["++", "--"].iter().any(|mark| word.starts_with(mark))
-                && matches!(behind, Some(')' | '"'))
-            {
-                self.note(Kind::Mark, begin, begin + 2);
-            } else if word.len() > 4 && inner("", "++").is_some() {
-                self.note(Kind::Mark, begin, end);
-            }
+        } else if word == b"embedding" && followed == b':' && letter(self.byte(end + 1)) {
+            self.note(NEVER, at, token);
+        } else if word.starts_with(b"__") && token > at + 4 && self.text[at..token].ends_with(b"__") {
+            self.note(NEVER, at, token);
+        } else if word.len() > 2 && followed == b'+' && self.byte(end + 1) == b'+' {
+            self.note(NEVER, at, end + 2);
         }
     }
+}
+
+/// Of a word; letters beyond ASCII have such bytes alone.
+fn letter(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 128
+}
+
+fn in_token(byte: u8) -> bool {
+    byte > b' ' && !matches!(byte, b',' | b'(' | b')' | b'[' | b']')
 }
 
 #[cfg(test)]

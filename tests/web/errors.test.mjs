@@ -229,7 +229,7 @@ test("syntax of other tools in a prompt", { timeout: 300_000 }, async (t) => {
   });
   const begins = (found) => ({ code: "prompt", message: `the prompt has "${found}", which ` });
   const beginnings = warnings.map((all) => all.map(({ code, message }) => ({ code, message: message.replace(/(?<=, which ).*/, "") })));
-  assert.deepEqual(beginnings, [["[a|b]", "(red:1.2)", "<lora:sea:0.8>"], ["<lora:sea:0.8>"], []].map((found) => found.map(begins)));
+  assert.deepEqual(beginnings, [["[a|b]", "<lora:sea:0.8>", "(red:1.2)"], ["<lora:sea:0.8>"], []].map((found) => found.map(begins)));
 });
 
 /**

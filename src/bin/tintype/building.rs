@@ -12,7 +12,9 @@ pub struct Building {
     /// Where it is built.
     pub folder: PathBuf,
     place: PathBuf,
-    lock: PathBuf,
+    /// The lock's file, if it is ours, and the folders above the place that were not there before, the lowest first.
+    lock: Option<PathBuf>,
+    parents: Vec<PathBuf>,
     /// Held until the end, so that one alone builds for a place.
     _locked: File,
 }
@@ -25,15 +27,19 @@ impl Building {
         let place = checked(option, place)?;
         let parent = place.parent().ok_or_else(|| failed(&"it is no new folder"))?;
         let name = place.file_name().ok_or_else(|| failed(&"it has no name"))?.to_string_lossy();
+        let parents = parent.ancestors().take_while(|folder| !folder.exists()).map(Path::to_owned).collect();
         fs::create_dir_all(parent).map_err(|e| failed(&e))?;
         let lock = parent.join(format!(".{name}.lock"));
-        let locked = OpenOptions::new().create(true).append(true).open(&lock).map_err(|e| failed(&e))?;
+        let new = OpenOptions::new().append(true).create_new(true).open(&lock);
+        let ours = new.is_ok();
+        let locked = new.or_else(|_| OpenOptions::new().append(true).open(&lock)).map_err(|e| failed(&e))?;
         match locked.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(failed(&"another command is about to write it")),
             Err(TryLockError::Error(e)) => return Err(failed(&e)),
         }
-        let mut building = Building { folder: PathBuf::new(), place, lock, _locked: locked };
+        let lock = ours.then_some(lock);
+        let mut building = Building { folder: PathBuf::new(), place, lock, parents, _locked: locked };
         building.check(option)?;
         building.folder = fresh(&building.place).map_err(|e| failed(&e))?;
         Ok(building)
@@ -60,11 +66,16 @@ impl Building {
 
 impl Drop for Building {
     fn drop(&mut self) {
-        // Where it was finished there is nothing left to remove but the lock.
+        // Where it was finished nothing of it is left but the lock, and the folders above it are not empty.
         if !self.folder.as_os_str().is_empty() {
             let _ = fs::remove_dir_all(&self.folder);
         }
-        let _ = fs::remove_file(&self.lock);
+        if let Some(lock) = &self.lock {
+            let _ = fs::remove_file(lock);
+        }
+        for folder in &self.parents {
+            let _ = fs::remove_dir(folder);
+        }
     }
 }
 

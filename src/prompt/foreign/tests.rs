@@ -2,11 +2,12 @@ use super::foreign;
 
 /// What is quoted of a prompt, in plain and in weighted ones.
 fn quoted(prompt: &str) -> [Vec<String>; 2] {
-    let quote = |sentence: &String| {
+    let quotes = |sentence: String| {
         let text = sentence.strip_prefix("the prompt has \"").unwrap();
-        text.split("\", which ").next().unwrap().replace(r"\\", r"\")
+        let (list, _) = text.split_once("\", which other tools run: it was read as plain words").unwrap();
+        list.split("\", \"").map(str::to_owned).collect::<Vec<_>>()
     };
-    [false, true].map(|weighted| foreign(prompt, weighted).iter().map(quote).collect())
+    [false, true].map(|weighted| foreign(prompt, weighted).into_iter().flat_map(quotes).collect())
 }
 
 #[test]
@@ -29,12 +30,12 @@ fn what_is_never_run_is_told() {
         ("a __colours/warm__ cat", "__colours/warm__"),
         ("a cat AND a dog", "AND"),
         ("a cat :1.2 AND_PERP a dog", "AND_PERP"),
-        ("sky ADDCOMM a cat ADDCOL a dog", "ADDCOMM"),
+        ("sky ADDCOMM a cat", "ADDCOMM"),
         ("a cat --ar 3:2", "--ar"),
         ("hot::2 dog", "::"),
         ("a cat++ on a mat", "cat++"),
         ("(a cat)++ on a mat", "++"),
-        ("\"a cat\"-- on a mat", "--"),
+        ("(a cat)-- on a mat", "--"),
     ] {
         let [plain, weighted] = quoted(prompt);
         assert_eq!(plain.first().map(String::as_str), Some(found), "{prompt}: {plain:?}");
@@ -45,27 +46,25 @@ fn what_is_never_run_is_told() {
 #[test]
 fn what_weighted_prompts_run_is_told_of_plain_ones() {
     for (prompt, found) in [
-        ("a (red:1.2) cat", "(red:1.2)"),
-        ("a (red, (old: -1):1.3) cat", "(old: -1)"),
-        ("((masterpiece)), a cat", "(masterpiece)"),
-        (r"saber \(fate\)", r"\("),
-        ("a cat BREAK a dog", "BREAK"),
+        ("a (red:1.2) cat", &["(red:1.2)"][..]),
+        ("a (red, (old: -1):1.3) cat", &["(old: -1)", "(red, (old: -1):1.3)"]),
+        ("((masterpiece)), a cat", &["(masterpiece)"]),
+        ("a cat, [[dull]]", &["[dull]"]),
+        (r"saber \(fate\), miku \(vocaloid\)", &[r"\(", r"\)"]),
+        ("a cat BREAK a dog", &["BREAK"]),
     ] {
-        assert_eq!(quoted(prompt), [vec![found.to_owned()], vec![]], "{prompt}");
+        assert_eq!(quoted(prompt), [found, &[]], "{prompt}");
     }
-    let sentence = &foreign("a (red:1.2) cat", false)[0];
-    assert_eq!(
-        sentence,
-        "the prompt has \"(red:1.2)\", which is a weight in other tools: it was read as plain words; a weighted prompt has it"
-    );
 }
 
-/// Each kind is told once, and kinds do not hide one another.
 #[test]
-fn several_kinds() {
-    let prompt = "<lora:a:1> <lora:b:1> [x:y:0.5] [x|y] AND embedding:z, [p:q:3]";
-    let found = ["<lora:a:1>", "[x:y:0.5]", "[x|y]", "AND", "embedding:z"];
-    assert_eq!(quoted(prompt), [found, found]);
+fn what_is_found_is_one_list() {
+    let prompt = "<lora:a:1> (x:2) <lora:b:1> [x:y:0.5] [x|y] AND embedding:z, [x|y] AND";
+    let found = "\"<lora:a:1>\", \"<lora:b:1>\", \"[x:y:0.5]\", \"[x|y]\", \"AND\", \"embedding:z\"";
+    let never = format!("the prompt has {found}, which other tools run: it was read as plain words");
+    let plainly = "the prompt has \"(x:2)\", which other tools run: it was read as plain words; a weighted prompt has it run";
+    assert_eq!(foreign(prompt, true), [never.clone()]);
+    assert_eq!(foreign(prompt, false), [never, plainly.to_owned()]);
 }
 
 #[test]
