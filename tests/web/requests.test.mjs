@@ -86,6 +86,24 @@ test("a connection that breaks eight times in a row, each time a little later", 
   assert.ok(site.log.filter(({ begin, resolved }) => !resolved && begin > 0 && begin < 8 * MIB).length > 6);
 });
 
+test("all of an answer is read, whatever its length is said to be", async () => {
+  /** What a browser makes of an answer whose compression it does not show. */
+  const answer = (type, length, bytes, headers = {}) => {
+    const fetch = async () => {
+      const body = new ReadableStream({ start: (stream) => (stream.enqueue(new Uint8Array(bytes).fill(7)), stream.close()) });
+      return { status: 200, type, url: "", redirected: false, headers: new Headers({ "Content-Length": length, ...headers }), body };
+    };
+    return Download.open(new Net({ fetch }), new URL("https://models.example/config.json")).then(read);
+  };
+  for (const [length, bytes] of [[60, 2000], [60, 40]]) {
+    for (const type of ["cors", "default"]) assert.equal((await answer(type, length, bytes)).length, bytes);
+    assert.equal((await answer("basic", length, bytes, { "Content-Encoding": "gzip" })).length, bytes);
+  }
+  assert.equal((await answer("basic", 60, 2000)).length, 2000);
+  // What is neither compressed nor of another origin has broken off.
+  await assert.rejects(answer("basic", 60, 40), ({ message }) => message.includes("at byte 40") && message.includes("20 bytes too early"));
+});
+
 test("a file that changes between two answers", async (t) => {
   const { site, address } = await begin(t);
   const dates = ["Wed, 21 Oct 2026 07:28:00 GMT", "Wed, 21 Oct 2026 07:29:00 GMT"];
