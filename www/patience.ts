@@ -18,7 +18,7 @@ export interface Fault extends Error {
   wait?: number | undefined;
 }
 
-/** One request: ends when nothing comes of it, or with the signal it was made with. */
+/** One request, which is given up when nothing comes of it. It ends with the signal that it was made with, too. */
 export class Patience {
   #abort = new AbortController();
 
@@ -35,17 +35,13 @@ export class Patience {
   /** What comes next of the request. Only while this is waited for does its time run. */
   of<Next>(next: Promise<Next>): Promise<Next> {
     return new Promise((resolve, reject) => {
-      const drop = () => {
-        const quiet = new Error(`nothing came for ${QUIET / 1000} s`);
-        reject(quiet);
-        this.#abort.abort(quiet);
-      };
+      const drop = () => reject(new Error(`nothing came for ${QUIET / 1000} s`));
       const timer = setTimeout(drop, QUIET);
       next.then(resolve, reject).finally(() => clearTimeout(timer));
     });
   }
 
-  /** Nothing more is wanted of it. */
+  /** Nothing more is wanted of it: to be called whatever came. */
   end(): void {
     this.#abort.abort();
   }

@@ -239,7 +239,7 @@ test("a load that is aborted at any moment", { timeout: 120_000 }, async (t) => 
     return true;
   });
   const next = random(7);
-  const moments = Array.from({ length: 50 }, () => Math.floor(next() * 700));
+  const moments = Array.from({ length: 50 }, () => Math.floor(next() * 1000));
   const reasons = await page.evaluate(async ([model, moments]) => {
     const { ImageGenerator } = await import("/index.js");
     const reasons = [];
