@@ -332,7 +332,10 @@ impl Piece {
 impl Sink for Renamed<'_> {
     fn wants(&mut self, info: &TensorInfo) -> Result<bool> {
         let name = info.name.strip_prefix(self.place.prefix);
-        let Some(ours) = name.and_then(|name| self.table.get(name)) else { return self.unknown(info) };
+        let Some(ours) = name.and_then(|name| self.table.get(name)) else {
+            self.check_known(info)?;
+            return Ok(false);
+        };
         let mut wanted = vec![];
         for (name, piece) in ours {
             let ours = TensorInfo { name: name.clone(), shape: piece.shape(info)?, ..info.clone() };

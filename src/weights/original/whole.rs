@@ -24,7 +24,7 @@ impl Place {
 
 impl Renamed<'_> {
     /// A tensor that nothing here is called like: of whole networks there is none, below the prefix.
-    pub(super) fn unknown(&self, info: &TensorInfo) -> Result<bool> {
+    pub(super) fn check_known(&self, info: &TensorInfo) -> Result<()> {
         let Place { component, prefix, .. } = self.place;
         if self.place.whole() && info.name.starts_with(prefix) {
             return Err(Error::unsupported(format!(
@@ -32,7 +32,7 @@ impl Renamed<'_> {
                 info.name
             )));
         }
-        Ok(false)
+        Ok(())
     }
 
     /// After the file: every tensor of a whole network must have come. What is lacking is called as in the file.
