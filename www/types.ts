@@ -142,7 +142,10 @@ export interface CreateOptions {
 
 export type Component = "unet" | "vae" | "text_encoder" | "text_encoder_2" | "tokenizer" | "tokenizer_2" | "scheduler";
 
-/** The address of a LoRA's `.safetensors`, also of a LoHa, LoKr or DoRA, in the naming of kohya, LyCORIS, diffusers or peft. */
+/**
+ * The address of a LoRA's `.safetensors`, also of a LoHa, a LoKr or a DoRA, in the naming of kohya, LyCORIS, diffusers or
+ * peft.
+ */
 export type LoraSource = Address | { source: Address; /** By default 1. */ scale?: number };
 
 export interface GenerateOptions {

@@ -1,8 +1,9 @@
 //! peft's configuration of an adapter, which diffusers writes into a file's header.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-use serde::Deserialize;
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
 use crate::error::{Error, Result};
@@ -40,11 +41,61 @@ impl Default for Config {
 }
 
 /// A value of the configuration: patterns keep their order.
-#[derive(Deserialize)]
-#[serde(untagged)]
 enum Field {
     Pattern(Entries<Value>),
     Other(Value),
+}
+
+impl<'de> Deserialize<'de> for Field {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct Each;
+        impl<'de> Visitor<'de> for Each {
+            type Value = Field;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a value")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Field, A::Error> {
+                let mut entries = vec![];
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(Field::Pattern(Entries(entries)))
+            }
+
+            /// No list is of interest.
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> std::result::Result<Field, A::Error> {
+                while list.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Field::Other(Value::Array(vec![])))
+            }
+
+            fn visit_bool<E>(self, value: bool) -> std::result::Result<Field, E> {
+                Ok(Field::Other(value.into()))
+            }
+
+            fn visit_i64<E>(self, value: i64) -> std::result::Result<Field, E> {
+                Ok(Field::Other(value.into()))
+            }
+
+            fn visit_u64<E>(self, value: u64) -> std::result::Result<Field, E> {
+                Ok(Field::Other(value.into()))
+            }
+
+            fn visit_f64<E>(self, value: f64) -> std::result::Result<Field, E> {
+                Ok(Field::Other(value.into()))
+            }
+
+            fn visit_str<E>(self, value: &str) -> std::result::Result<Field, E> {
+                Ok(Field::Other(value.into()))
+            }
+
+            fn visit_unit<E>(self) -> std::result::Result<Field, E> {
+                Ok(Field::Other(Value::Null))
+            }
+        }
+        deserializer.deserialize_any(Each)
+    }
 }
 
 impl Settings {
