@@ -3,8 +3,6 @@
 mod configs;
 mod family;
 
-use std::collections::BTreeMap;
-
 use self::configs::{UnetShape, View, scheduler};
 pub use self::family::{Family, Prediction, Said};
 use crate::error::{Error, Result};
@@ -26,9 +24,9 @@ pub struct Described {
     pub missing: Vec<&'static str>,
     pub file: SingleFile,
     /// The small files of a folder, by their paths.
-    files: BTreeMap<String, String>,
+    files: Vec<(String, String)>,
     /// Text encoders that are not made for CLIP's vocabulary: by their tokenizers, how many tokens they know.
-    foreign: BTreeMap<&'static str, usize>,
+    foreign: Vec<(&'static str, usize)>,
 }
 
 /// Training steps of SD 2.x's base, which predicts noise, by which diffusers knows it.
@@ -117,13 +115,13 @@ impl Described {
             prediction,
             present,
             missing,
-            files: BTreeMap::new(),
-            foreign: BTreeMap::new(),
+            files: vec![],
+            foreign: vec![],
             file: SingleFile { path: path.to_owned(), bytes: header.data_len(), places: vec![], warnings },
         };
         let files = &mut described.files;
         let mut insert =
-            |component: &str, file: &str, json: String| files.insert(join(component, file), json);
+            |component: &str, file: &str, json: String| files.push((join(component, file), json));
         insert("", "model_index.json", index(family, wanted));
         insert("scheduler", "scheduler_config.json", scheduler(family, inpainting, prediction));
         let pooled = view("text_encoder_2").and_then(|view| view.projection());
@@ -147,7 +145,7 @@ impl Described {
                 insert(component, "config.json", view.text(family));
                 let tokens = view.vocabulary();
                 if tokens != CLIP_TOKENS {
-                    described.foreign.insert(tokenizer, tokens);
+                    described.foreign.push((tokenizer, tokens));
                 }
             }
         }
@@ -253,9 +251,12 @@ impl Single {
         let at = match file {
             "vocab.json" => 0,
             "merges.txt" => 1,
-            _ => return Ok(files.get(path).map(|json| json.clone().into_bytes())),
+            _ => {
+                let found = files.iter().find(|(made, _)| made == path);
+                return Ok(found.map(|(_, json)| json.clone().into_bytes()));
+            }
         };
-        if let Some(tokens) = foreign.get(component) {
+        if let Some((_, tokens)) = foreign.iter().find(|(tokenizer, _)| *tokenizer == component) {
             return Err(Error::model(format!(
                 "{single}: the text encoder knows {tokens} tokens, CLIP's vocabulary has {CLIP_TOKENS}: the folder of \
                  its own is named by {}",

@@ -64,6 +64,7 @@ impl Place {
     }
 
     /// The shape of a tensor, if the file has it.
+    #[inline(never)]
     pub fn shape<'a>(&self, header: &'a Header, original: &str) -> Option<&'a [usize]> {
         let name = self.name(original);
         header.tensors.iter().find(|tensor| tensor.name == name).map(|tensor| &tensor.shape[..])

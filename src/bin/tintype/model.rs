@@ -74,7 +74,7 @@ impl Components {
 /// Whether a model is one file.
 pub fn is_file(path: &Path) -> Result<bool> {
     refuse_pickle(&path.to_string_lossy())?;
-    Ok(path.is_file() || path.extension().is_some_and(|end| end == "safetensors"))
+    Ok(path.extension().is_some_and(|end| end == "safetensors" || end == "sft"))
 }
 
 /// The name of a file in its folder.

@@ -10,7 +10,7 @@ use tintype::plan::Target;
 use tintype::shape::Elem;
 use tintype::weights::DiskFolder;
 
-use crate::model::file_name;
+use crate::model::{file_name, is_file};
 
 #[derive(Args)]
 pub struct Options {
@@ -50,8 +50,7 @@ pub async fn run(options: &Options) -> Result<bool> {
     };
     let target = Target::new(elem);
     let model = &options.model;
-    let alone = model.is_file() && model.extension().is_some_and(|end| end == "json");
-    if alone {
+    if !is_file(model)? && model.is_file() {
         let folder = DiskFolder::new(model.parent().unwrap_or(model));
         let plans = network_plans(&folder, file_name(model)?, format, &target, options.size).await?;
         return show(options, None, &plans);

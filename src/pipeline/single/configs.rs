@@ -1,5 +1,7 @@
 //! The configurations that a single file stands for, from the shapes of its tensors. What no shape shows (heads, groups of
 //! norms, epsilons) is what the original code of the family has.
+//!
+//! All of it runs once a load: nothing is inlined, which would make the module larger.
 
 use super::family::{Family, Prediction};
 use crate::weights::{Header, Names, Place};
@@ -47,10 +49,12 @@ impl View<'_> {
     }
 
     /// A side of a tensor, 0 where there is none.
+    #[inline(never)]
     pub fn side(&self, name: &str, axis: usize) -> usize {
         self.shape(name).and_then(|shape| shape.get(axis)).copied().unwrap_or(0)
     }
 
+    #[inline(never)]
     fn has(&self, name: &str) -> bool {
         self.shape(name).is_some()
     }
@@ -60,10 +64,12 @@ impl View<'_> {
         (0..MOST).take_while(|&i| self.has(&name(i))).count()
     }
 
+    #[inline(never)]
     fn depth(&self, block: &str) -> usize {
         self.count(|i| format!("{block}.1.transformer_blocks.{i}.norm1.weight"))
     }
 
+    #[inline(never)]
     pub fn unet(&self) -> UnetShape {
         let mut levels = vec![Level::default()];
         let mut attention = "middle_block".to_owned();
@@ -97,6 +103,7 @@ impl View<'_> {
     }
 
     /// `vae/config.json`.
+    #[inline(never)]
     pub fn vae(&self, family: Family) -> String {
         let levels = self.count(|i| format!("decoder.up.{i}.block.0.conv1.weight"));
         let widths: Vec<usize> =
@@ -119,6 +126,7 @@ impl View<'_> {
         self.text_side("embeddings.token_embedding.weight", "token_embedding.weight", 0)
     }
 
+    #[inline(never)]
     fn text_side(&self, clip: &str, open_clip: &str, axis: usize) -> usize {
         match self.place.names {
             Names::OpenClip => self.side(open_clip, axis),
@@ -128,6 +136,7 @@ impl View<'_> {
     }
 
     /// `text_encoder/config.json`.
+    #[inline(never)]
     pub fn text(&self, family: Family) -> String {
         let open = self.place.names == Names::OpenClip;
         let width = self.text_side("embeddings.token_embedding.weight", "token_embedding.weight", 1);
@@ -175,6 +184,7 @@ impl UnetShape {
     }
 
     /// `unet/config.json`. `size` is the side of a latent, `pooled` the numbers of pooled text.
+    #[inline(never)]
     pub fn config(&self, family: Family, size: usize, pooled: Option<usize>) -> String {
         let each = |of: &dyn Fn(&Level) -> usize| self.levels.iter().map(of).collect::<Vec<_>>();
         let kinds = |attends: &mut dyn Iterator<Item = bool>, way: &str| {
