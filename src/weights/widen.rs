@@ -12,11 +12,9 @@ pub(super) const SUPPORTED: &str =
 pub(super) fn widens(info: &TensorInfo) -> bool {
     match info.dtype {
         Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::Bf16 | Dtype::F8E4m3 | Dtype::F8E5m2 => true,
-        // An alpha, for example. More of them are ids or packed weights, and no floats.
-        Dtype::I64 | Dtype::I32 | Dtype::I16 | Dtype::I8 | Dtype::U8 | Dtype::Bool => {
-            info.shape.iter().product::<usize>() == 1
-        }
         Dtype::Other(_) => false,
+        // An alpha, for example. More whole numbers are ids or packed weights, and no floats.
+        _ => info.shape.iter().product::<usize>() == 1,
     }
 }
 
@@ -35,9 +33,12 @@ pub(super) fn widen(dtype: &Dtype, units: &[u16], floats: &mut [f32]) {
         Dtype::I32 => each(bytes, floats, |b| i32::from_le_bytes(b) as f32),
         Dtype::I16 => each(bytes, floats, |b| f32::from(i16::from_le_bytes(b))),
         Dtype::I8 => each(bytes, floats, |[byte]: [u8; 1]| f32::from(byte as i8)),
+        Dtype::U64 => each(bytes, floats, |b| u64::from_le_bytes(b) as f32),
+        Dtype::U32 => each(bytes, floats, |b| u32::from_le_bytes(b) as f32),
+        Dtype::U16 => each(bytes, floats, |b| f32::from(u16::from_le_bytes(b))),
         Dtype::U8 => each(bytes, floats, |[byte]: [u8; 1]| f32::from(byte)),
         Dtype::Bool => each(bytes, floats, |[byte]: [u8; 1]| f32::from(u8::from(byte != 0))),
-        other => unreachable!("{other} is refused before it is read"),
+        Dtype::Other(name) => unreachable!("{name} is refused before it is read"),
     }
 }
 
