@@ -45,6 +45,9 @@ pub enum Dtype {
     I32,
     I16,
     I8,
+    U64,
+    U32,
+    U16,
     U8,
     Bool,
     Other(String),
@@ -66,9 +69,9 @@ impl Dtype {
     /// Bytes of an element, where the type is known.
     pub fn size(&self) -> Option<u64> {
         match self {
-            Dtype::F64 | Dtype::I64 => Some(8),
-            Dtype::F32 | Dtype::I32 => Some(4),
-            Dtype::F16 | Dtype::Bf16 | Dtype::I16 => Some(2),
+            Dtype::F64 | Dtype::I64 | Dtype::U64 => Some(8),
+            Dtype::F32 | Dtype::I32 | Dtype::U32 => Some(4),
+            Dtype::F16 | Dtype::Bf16 | Dtype::I16 | Dtype::U16 => Some(2),
             Dtype::F8E4m3 | Dtype::F8E5m2 | Dtype::I8 | Dtype::U8 | Dtype::Bool => Some(1),
             Dtype::Other(_) => None,
         }
@@ -86,6 +89,9 @@ impl Dtype {
             "I32" => Dtype::I32,
             "I16" => Dtype::I16,
             "I8" => Dtype::I8,
+            "U64" => Dtype::U64,
+            "U32" => Dtype::U32,
+            "U16" => Dtype::U16,
             "U8" => Dtype::U8,
             "BOOL" => Dtype::Bool,
             other => Dtype::Other(other.to_string()),
@@ -106,6 +112,9 @@ impl fmt::Display for Dtype {
             Dtype::I32 => "I32",
             Dtype::I16 => "I16",
             Dtype::I8 => "I8",
+            Dtype::U64 => "U64",
+            Dtype::U32 => "U32",
+            Dtype::U16 => "U16",
             Dtype::U8 => "U8",
             Dtype::Bool => "BOOL",
             Dtype::Other(name) => name,

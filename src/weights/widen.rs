@@ -12,14 +12,10 @@ pub(super) const SUPPORTED: &str =
 pub(super) fn widens(info: &TensorInfo) -> bool {
     match info.dtype {
         Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::Bf16 | Dtype::F8E4m3 | Dtype::F8E5m2 => true,
-        // An alpha, for example. More of them are ids or packed weights, and no floats.
-        Dtype::I64 | Dtype::I32 | Dtype::I16 | Dtype::I8 | Dtype::U8 | Dtype::Bool => is_one(info),
-        Dtype::Other(ref name) => ["U16", "U32", "U64"].contains(&name.as_str()) && is_one(info),
+        Dtype::Other(_) => false,
+        // An alpha, for example. More whole numbers are ids or packed weights, and no floats.
+        _ => info.shape.iter().product::<usize>() == 1,
     }
-}
-
-fn is_one(info: &TensorInfo) -> bool {
-    info.shape.iter().product::<usize>() == 1
 }
 
 /// The elements in `units`, which hold the bytes as they are in the file. The type is one that [`widens`].
@@ -37,12 +33,12 @@ pub(super) fn widen(dtype: &Dtype, units: &[u16], floats: &mut [f32]) {
         Dtype::I32 => each(bytes, floats, |b| i32::from_le_bytes(b) as f32),
         Dtype::I16 => each(bytes, floats, |b| f32::from(i16::from_le_bytes(b))),
         Dtype::I8 => each(bytes, floats, |[byte]: [u8; 1]| f32::from(byte as i8)),
+        Dtype::U64 => each(bytes, floats, |b| u64::from_le_bytes(b) as f32),
+        Dtype::U32 => each(bytes, floats, |b| u32::from_le_bytes(b) as f32),
+        Dtype::U16 => each(bytes, floats, |b| f32::from(u16::from_le_bytes(b))),
         Dtype::U8 => each(bytes, floats, |[byte]: [u8; 1]| f32::from(byte)),
         Dtype::Bool => each(bytes, floats, |[byte]: [u8; 1]| f32::from(u8::from(byte != 0))),
-        Dtype::Other(name) if name == "U16" => each(bytes, floats, |b| f32::from(u16::from_le_bytes(b))),
-        Dtype::Other(name) if name == "U32" => each(bytes, floats, |b| u32::from_le_bytes(b) as f32),
-        Dtype::Other(name) if name == "U64" => each(bytes, floats, |b| u64::from_le_bytes(b) as f32),
-        other => unreachable!("{other} is refused before it is read"),
+        Dtype::Other(name) => unreachable!("{name} is refused before it is read"),
     }
 }
 
@@ -86,7 +82,6 @@ mod tests {
 
     #[test]
     fn numbers_of_every_type() {
-        let other = |name: &str| Dtype::Other(name.to_owned());
         let cases: [(Dtype, &[u8], f32); 13] = [
             (Dtype::F64, &(-2.5f64).to_le_bytes(), -2.5),
             (Dtype::F32, &0.1f32.to_le_bytes(), 0.1),
@@ -98,9 +93,9 @@ mod tests {
             (Dtype::I8, &[0xfe], -2.0),
             (Dtype::U8, &[0xfe], 254.0),
             (Dtype::Bool, &[1], 1.0),
-            (other("U16"), &65535u16.to_le_bytes(), 65535.0),
-            (other("U32"), &(1u32 << 31).to_le_bytes(), 2147483648.0),
-            (other("U64"), &(1u64 << 40).to_le_bytes(), 2f32.powi(40)),
+            (Dtype::U16, &65535u16.to_le_bytes(), 65535.0),
+            (Dtype::U32, &(1u32 << 31).to_le_bytes(), 2147483648.0),
+            (Dtype::U64, &(1u64 << 40).to_le_bytes(), 2f32.powi(40)),
         ];
         for (dtype, bytes, wanted) in cases {
             let info = |shape: &[usize]| TensorInfo {

@@ -3,9 +3,10 @@
 use serde_json::json;
 use tintype::error::Code;
 use tintype::pipeline::Additions;
+use tintype::weights::DiskFolder;
 
 use super::{assert_same, draw, load, request};
-use crate::models::folder::Temp;
+use crate::models::folder::{Temp, golden};
 
 #[test]
 fn text_encoders_without_the_module_around_them() {
@@ -23,6 +24,19 @@ fn text_encoders_without_the_module_around_them() {
         }
         assert_same(name, &draw(&model, &request("a red fox")).unwrap().latents, &wanted.latents, 0.0);
     }
+}
+
+#[test]
+fn a_safety_checker_with_one_module_of_two() {
+    let checker = Temp::copy_of(&golden("extras/safety_checker"));
+    checker.tensors("model.fp16.safetensors", |tensors| {
+        for tensor in &mut tensors.0 {
+            tensor.name = tensor.name.replace("vision_model.vision_model.", "vision_model.");
+        }
+    });
+    let folder = DiskFolder::new(&checker.0);
+    let additions = Additions { safety_checker: Some(&folder), ..Additions::default() };
+    assert!(load(&Temp::model("sd15-like"), &additions).is_ok());
 }
 
 /// One file, and a configuration that says little and has keys of its own.

@@ -5,6 +5,7 @@ use tintype::error::Code;
 use tintype::pipeline::Request;
 
 use super::{assert_same, draw};
+use crate::cli::failure;
 use crate::models::folder::{Temp, here};
 use crate::models::tensors::Tensors;
 
@@ -90,4 +91,13 @@ fn tcd_draws_nothing_unless_asked() {
     let plain = of(None);
     assert_eq!(plain, of(Some(0.0)));
     assert_ne!(plain, of(Some(0.3)));
+}
+
+#[test]
+fn the_command_takes_it_and_judges_it() {
+    let model = Temp::model("sd15-like");
+    let model = model.0.to_str().unwrap();
+    let said =
+        failure(&["generate", "a cat", "--model", model, "--device", "cpu", "--guidance-rescale", "1.5"]);
+    assert!(said.contains("guidance rescale: wanted a number from 0 to 1, found 1.5"), "{said}");
 }

@@ -261,6 +261,7 @@ const PICTURES = [
   ["image", () => ({ safety: true }), "invalid-option", "safety: wanted a text"],
   ["plain", () => ({ eta: NaN }), "invalid-option", "eta: wanted a number from 0 to 1, found NaN"],
   ["plain", () => ({ eta: 2 }), "invalid-option", "eta"],
+  ["plain", () => ({ guidanceRescale: 2 }), "invalid-option", "guidance rescale: wanted a number from 0 to 1, found 2"],
   ["plain", () => ({ clipSkip: 99 }), "invalid-option", "clip"],
   ["plain", () => ({ clipSkip: 0.5 }), "invalid-option", "clipSkip"],
   ["plain", () => ({ weighted: "yes" }), "invalid-option", "weighted"],

@@ -78,7 +78,7 @@ pub async fn run(options: &Options) -> Result<bool> {
     ));
     if let Some(described) = &described {
         crate::say(tell(described));
-        described.file.warnings.iter().for_each(|warning| eprintln!("tintype: {warning}"));
+        described.file.warnings.iter().for_each(|warning| crate::tell(format_args!("tintype: {warning}")));
     }
     crate::say(format_args!("unused: {}", found.unused.len()));
     found.unused.iter().take(SHOWN).for_each(|name| crate::say(format_args!("  {name}")));

@@ -69,7 +69,7 @@ fn show(
         crate::tell(format_args!("tintype: left out: {}", shown(&sentence)));
     }
     for warning in described.iter().flat_map(|described| &described.file.warnings) {
-        eprintln!("tintype: {warning}");
+        crate::tell(format_args!("tintype: {warning}"));
     }
     if options.json {
         let mut json = as_json(networks);

@@ -83,11 +83,15 @@ fn numbers_of_any_type() {
         ("i8", "I8", &[1, 1], vec![0xff]),
         ("u8", "U8", &[], vec![0xff]),
         ("bool", "BOOL", &[], vec![1]),
+        ("u16", "U16", &[], 65535u16.to_le_bytes().to_vec()),
+        ("u32", "U32", &[], (1u32 << 31).to_le_bytes().to_vec()),
+        ("u64", "U64", &[], (1u64 << 40).to_le_bytes().to_vec()),
     ]);
     let found = read(file, "").0.unwrap();
     let of = |name: &str| found[name].clone();
     assert_eq!([of("f64"), of("i64"), of("i32")].concat(), [1.5, -1e-3, -3.0, 16.0]);
     assert_eq!([of("i16"), of("i8"), of("u8"), of("bool")].concat(), [300.0, -1.0, 255.0, 1.0]);
+    assert_eq!([of("u16"), of("u32"), of("u64")].concat(), [65535.0, 2f32.powi(31), 2f32.powi(40)]);
     for (dtype, size) in [("I64", 16), ("U8", 2), ("BOOL", 2), ("F8_E8M0", 2)] {
         let e = read(typed(&[("codes", dtype, &[2], vec![0; size])]), "").0.unwrap_err();
         assert_eq!(e.code, Unsupported);
