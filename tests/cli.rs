@@ -28,14 +28,19 @@ pub fn failure(args: &[&str]) -> String {
     sentence(&tintype(args).output().unwrap())
 }
 
-/// The one sentence on stderr of a run that failed: exit 1, nothing on stdout, no panic.
+/// The one sentence on stderr of a run that failed: exit 1, no panic, and on stdout nothing or the same as JSON.
 pub fn sentence(output: &Output) -> String {
     let said = String::from_utf8(output.stderr.clone()).unwrap();
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(output.stdout.is_empty(), "{}", String::from_utf8_lossy(&output.stdout));
     let lines: Vec<&str> = said.lines().collect();
     let [line] = lines[..] else { panic!("wanted one sentence, found:\n{said}") };
     let sentence = line.strip_prefix("tintype: ").unwrap_or_else(|| panic!("who says so: {line}"));
+    if !output.stdout.is_empty() {
+        let printed: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let [code, message] = ["code", "message"].map(|key| printed["error"][key].as_str().unwrap());
+        assert_eq!(sentence, format!("{message} ({code})"));
+        assert_eq!(printed, json!({"error": {"code": code, "message": message}}));
+    }
     sentence.to_owned()
 }
 

@@ -17,8 +17,8 @@ pub fn foreign(prompt: &str, weighted: bool) -> Vec<String> {
     found.look();
     let [never, plainly] = found.lists;
     let mut sentences = vec![];
-    for (list, end) in [(never, ""), (plainly, "; a weighted prompt has it run")] {
-        if !list.is_empty() && !(weighted && !end.is_empty()) {
+    for (list, end, run) in [(never, "", false), (plainly, "; a weighted prompt has it run", weighted)] {
+        if !list.is_empty() && !run {
             let list = list.join("\", \"");
             sentences.push(
                 ["the prompt has \"", &list, "\", which other tools run: it was read as plain words", end]
@@ -172,16 +172,16 @@ impl Found<'_> {
     fn word(&mut self, at: usize, end: usize) {
         let token = self.end_of(at, in_token);
         let word = &self.text[at..end];
-        let followed = self.byte(end);
+        let followed = [self.byte(end), self.byte(end + 1)];
+        let wildcard = word.starts_with(b"__") && token > at + 4 && self.text[at..token].ends_with(b"__");
+        let embedding = word == b"embedding" && followed[0] == b':' && letter(followed[1]);
         if COMMANDS.contains(&word) {
             if !self.capitals {
                 self.note(usize::from(word == b"BREAK"), at, end);
             }
-        } else if word == b"embedding" && followed == b':' && letter(self.byte(end + 1)) {
+        } else if wildcard || embedding {
             self.note(NEVER, at, token);
-        } else if word.starts_with(b"__") && token > at + 4 && self.text[at..token].ends_with(b"__") {
-            self.note(NEVER, at, token);
-        } else if word.len() > 2 && followed == b'+' && self.byte(end + 1) == b'+' {
+        } else if word.len() > 2 && followed == *b"++" {
             self.note(NEVER, at, end + 2);
         }
     }

@@ -64,9 +64,9 @@ fn png(bytes: &[u8]) -> std::result::Result<RgbImage, String> {
     decoder.set_ignore_text_chunk(true);
     decoder.set_ignore_iccp_chunk(true);
     let said = |e: png::DecodingError| e.to_string();
-    let mut reader = decoder.read_info().map_err(said)?;
-    let (width, height) = reader.info().size();
+    let (width, height) = decoder.read_header_info().map_err(said)?.size();
     check_size(width, height)?;
+    let mut reader = decoder.read_info().map_err(said)?;
     let mut bytes = vec![0; reader.output_buffer_size().ok_or("too large")?];
     let info = reader.next_frame(&mut bytes).map_err(said)?;
     bytes.truncate(info.buffer_size());

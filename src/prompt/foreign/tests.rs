@@ -63,8 +63,8 @@ fn what_is_found_is_one_list() {
     let found = "\"<lora:a:1>\", \"<lora:b:1>\", \"[x:y:0.5]\", \"[x|y]\", \"AND\", \"embedding:z\"";
     let never = format!("the prompt has {found}, which other tools run: it was read as plain words");
     let plainly = "the prompt has \"(x:2)\", which other tools run: it was read as plain words; a weighted prompt has it run";
-    assert_eq!(foreign(prompt, true), [never.clone()]);
-    assert_eq!(foreign(prompt, false), [never, plainly.to_owned()]);
+    assert_eq!(foreign(prompt, false), [&never, plainly]);
+    assert_eq!(foreign(prompt, true), [never]);
 }
 
 #[test]
