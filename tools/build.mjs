@@ -66,6 +66,8 @@ async function modules({ force, strict }) {
     const out = join(PKG, name);
     mkdirSync(out, { recursive: true });
     how.env.CARGO_ENCODED_RUSTFLAGS = flags(features, names);
+    // Where places have other names, cargo does not tell what other flags have made, and would make it anew each time.
+    how.env.CARGO_TARGET_DIR = join(TARGET, "module", name);
     const wasm = await step(`wasm ${name}: cargo`, () => cargo(how, strict));
     await step(`wasm ${name}: wasm-bindgen`, () => bindgen(wasm, out));
     const sizes = await step(`wasm ${name}: wasm-opt`, () => optimise(join(out, "tintype_bg.wasm")));
@@ -83,7 +85,7 @@ async function cargo({ program, args, env }, strict) {
   // Nothing else compiles the files for wasm alone; a flag would build all crates anew. The compiler warns of
   // the features too, but not at a place.
   if (strict && /^ *--> (src|build\.rs)/m.test(output)) throw new Plain(`The wasm build has warnings:\n${output}`);
-  return join(TARGET, "wasm32-unknown-unknown/wasm/tintype.wasm");
+  return join(env.CARGO_TARGET_DIR, "wasm32-unknown-unknown/wasm/tintype.wasm");
 }
 
 const flags = (features, names) =>

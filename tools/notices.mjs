@@ -8,6 +8,8 @@ import { Plain, ROOT, must } from "./shell.mjs";
 const RULE = "-".repeat(80);
 /** How files with licence texts are called. */
 const TEXTS = /^(licen[sc]e|copying|copyright|notice|unlicense)/i;
+/** Where a compiler has its standard library, of which not every crate names its licence. */
+const STANDARD = join("rustlib", "src", "rust", "library");
 /** Licences whose text is known, for crates that name them and come without: the first that fits is taken. */
 const KNOWN = [
   ["Apache-2.0", () => read(join(ROOT, "LICENSE-APACHE"))],
@@ -32,18 +34,22 @@ const isInModule = (file) => file.includes("wasm32-unknown-unknown");
 
 function crateOf(manifest) {
   const folder = dirname(manifest);
-  const field = (name) => new RegExp(`^${name} = "([^"]*)"`, "m").exec(read(manifest))?.[1];
+  const field = (name) => new RegExp(`^${name} = ["']([^"']*)["']`, "m").exec(read(manifest))?.[1];
   const authors = /^authors = \[([^\]]*)\]/m.exec(read(manifest))?.[1];
-  const texts = readdirSync(folder).filter((file) => TEXTS.test(file) && !/\.(rs|toml)$/.test(file)).sort().map((file) => read(join(folder, file)));
+  // Crates of one repository may have it beside them.
+  const texts = [folder, dirname(folder)].map(textsIn).find(({ length }) => length > 0);
+  const standard = folder.includes(STANDARD) ? "MIT OR Apache-2.0" : undefined;
   const crate = {
     name: field("name") ?? basename(folder),
     version: field("version"),
-    licence: field("license"),
+    licence: field("license") ?? standard,
     repository: field("repository"),
     authors: authors && [...authors.matchAll(/"([^"]*)"/g)].map(([, author]) => author).join(", "),
   };
-  return { ...crate, texts: texts.length > 0 ? texts : [usual(crate)] };
+  return { ...crate, texts: texts ?? [usual(crate)] };
 }
+
+const textsIn = (folder) => readdirSync(folder).filter((file) => TEXTS.test(file) && !/\.(rs|toml)$/.test(file)).sort().map((file) => read(join(folder, file)));
 
 function usual(crate) {
   const known = KNOWN.find(([name]) => crate.licence?.split(/ OR |\//).includes(name));

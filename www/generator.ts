@@ -12,7 +12,7 @@ import { offer } from "./net.js";
 import { headersOf, nameOf, placeOf, settingsOf, type Settings } from "./options.js";
 import { pictureOf, textsOf, withPixels } from "./picture.js";
 import { Reporter, within } from "./progress.js";
-import { Remote, type Listener, type Pixels } from "./remote.js";
+import { Remote, attend, type Listener, type Pixels } from "./remote.js";
 import type { Availability, Cache, CreateOptions, Estimate, EstimateOptions, GenerateOptions, Generated, Picture } from "./types.js";
 
 /** What a load has come to. */
@@ -67,6 +67,7 @@ export class ImageGenerator implements AsyncDisposable {
   /** Loads a model. Rejects with a TintypeError, or with the signal's reason. */
   static async create(options: CreateOptions = {}): Promise<ImageGenerator> {
     checkCreate("create", options);
+    attend(options.worker);
     const { signal, onProgress } = options;
     signal?.throwIfAborted();
     const generator = new ImageGenerator(options, await settingsOf(options));
@@ -84,6 +85,7 @@ export class ImageGenerator implements AsyncDisposable {
   static async availability(options: CreateOptions = {}): Promise<Availability> {
     try {
       checkCreate("availability", options);
+      attend(options.worker);
       const settings = await settingsOf(options);
       return await ask<Availability>(options, "availability", settings);
     } catch (error) {
@@ -95,6 +97,7 @@ export class ImageGenerator implements AsyncDisposable {
   /** What a model needs, before any of its weights are fetched: of its files, the configurations are read. */
   static async estimate(options: EstimateOptions = {}): Promise<Estimate> {
     checkCreate("estimate", options);
+    attend(options.worker);
     const { fetch, worker, ...rest } = options;
     const { hub, baseUrl, model, ...plain } = rest;
     const { wasmUrl, ...place } = await placeOf(options);

@@ -2,7 +2,7 @@
 // JavaScript does not.
 
 import { describe, invalid } from "./errors.js";
-import type { ControlInput, CreateOptions, GenerateOptions, LoraSource, ScaledPicture } from "./types.js";
+import type { Component, ControlInput, CreateOptions, GenerateOptions, LoraSource, ScaledPicture } from "./types.js";
 
 type Names<Options> = Record<keyof Options, 1>;
 type Fields = readonly string[];
@@ -76,12 +76,16 @@ const SCALED = Object.keys({ image: 1, scale: 1 } satisfies Names<ScaledPicture>
 const CONTROL = Object.keys({ image: 1, scale: 1, start: 1, end: 1 } satisfies Names<ControlInput>);
 const LORA = Object.keys({ source: 1, scale: 1 } satisfies Names<Extract<LoraSource, { source: unknown }>>);
 
+/** Parts of a model that may come from another folder. */
+const COMPONENTS = Object.keys({ unet: 1, vae: 1, text_encoder: 1, text_encoder_2: 1, tokenizer: 1, tokenizer_2: 1, scheduler: 1 } satisfies Record<Component, 1>);
+
 /** Options that are objects or lists of them, and what those may have. */
 const INSIDE: Record<string, Fields> = {
   wasmUrl: ["base", "relaxed"],
   loras: LORA,
   embeddings: ["source"],
   singleFile: ["source"],
+  components: COMPONENTS,
   control: CONTROL,
   adapter: SCALED,
   imagePrompt: SCALED,
@@ -94,7 +98,7 @@ export const checkCreate = (call: string, options: object): void => checkOptions
 export const checkGenerate = (options: object): void => checkOptions("generate", options, GENERATE, { create: CREATE });
 
 /** Throws where an object has a name that is not known; of those that other calls take, it says so. */
-export function checkNames(place: string, value: object, known: Fields, elsewhere: Record<string, Fields> = {}): void {
+function checkNames(place: string, value: object, known: Fields, elsewhere: Record<string, Fields> = {}): void {
   const unknown = Object.keys(value).find((name) => !known.includes(name) && (value as Record<string, unknown>)[name] !== undefined);
   if (unknown === undefined) return;
   const taker = Object.entries(elsewhere).find(([, names]) => names.includes(unknown))?.[0];

@@ -3,7 +3,6 @@
 import { describe, invalid } from "./errors.js";
 import { gather, isFiles } from "./files.js";
 import { named } from "./models.js";
-import { checkNames } from "./names.js";
 import type { HeadersByOrigin } from "./net.js";
 import type { Address, BundledModel, Component, CreateOptions, EstimateOptions, LoraSource } from "./types.js";
 
@@ -16,8 +15,6 @@ const ADDITIONS = ["controls", "adapters", "ipAdapter", "safetyChecker"] as cons
 const SINGLE: readonly string[] = ["ipAdapter", "safetyChecker"];
 /** Files that change the model, by the option that names them. */
 const FILES = ["loras", "embeddings", "singleFile"] as const;
-/** Parts of a model that may come from another folder. */
-const COMPONENTS: readonly Component[] = ["unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler"];
 const LEVELS = ["silent", "error", "warn", "info", "debug"] as const;
 
 /** Where a repository is: the address of the hub, its name and its revision. */
@@ -175,7 +172,6 @@ function folders(key: string, value: Address | Address[] | undefined): string[] 
 
 /** The folders of components, by name. */
 function components(value: CreateOptions["components"] = {}): Settings["components"] {
-  checkNames("components", value, COMPONENTS);
   return Object.fromEntries(Object.entries(value).map(([name, address]) => [name, folder(`components.${name}`, address).href]));
 }
 

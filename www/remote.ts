@@ -142,6 +142,11 @@ export class Remote {
   }
 }
 
+/** From here on it is known whether the page ends the worker that it passes. */
+export function attend(worker: CreateOptions["worker"]): void {
+  if (globalThis.Worker && worker instanceof Worker) watch(worker);
+}
+
 /** Who hears of it when the page ends this worker, of which browsers tell nobody. */
 function watch(worker: Worker): Set<() => void> {
   const known = watched.get(worker);

@@ -8,7 +8,7 @@ let policy: ScriptPolicy | null | undefined;
 
 /** The address as workers and `importScripts` take it. */
 export function trusted(url: string | URL): string {
-  policy ??= make();
+  if (policy === undefined) policy = make();
   return (policy?.createScriptURL(String(url)) ?? String(url)) as string;
 }
 

