@@ -56,7 +56,7 @@ export async function loadKept({ facts, source, hub, digests, offline, instead, 
   const kept = await store?.find(await keyOfKept(store, facts), instead);
   if (kept) {
     try {
-      if (offline || !(await isAnother(kept, facts.model, hub, warnings))) return { generator: await load(kept, undefined, true), warnings };
+      if (!(await isAnother(kept, facts.model, offline, hub, warnings))) return { generator: await load(kept, undefined, true), warnings };
     } catch (error) {
       const { code, message } = error as Failure;
       if (offline || !DAMAGED.includes(code)) throw Object.assign(error as Stored, { stored: kept.weights });
@@ -88,12 +88,13 @@ export async function loadKept({ facts, source, hub, digests, offline, instead, 
 }
 
 /**
- * Checks what could not be verified when it was kept, now that the hub may answer. Whether the hub has other files, so that it
- * is to be fetched again.
+ * Checks what could not be verified when it was kept, now that the hub may answer; not if the load is `offline`. Whether the
+ * hub has other files, so that it is to be fetched again.
  */
-async function isAnother({ provenance: { verified, digests = {} }, confirm }: Kept, model: string, hub: Hub | null, warnings: Warning[]): Promise<boolean> {
+async function isAnother({ provenance: { verified, digests = {} }, confirm }: Kept, model: string, offline: boolean, hub: Hub | null, warnings: Warning[]): Promise<boolean> {
   if (verified !== false || !hub) return false;
   const doubt = (why: string) => void warnings.push({ code: "unverified", message: `what is kept of ${model} was never verified: ${why}` });
+  if (offline) return doubt("offline is set"), false;
   let why: string | null = null;
   const commit = await hub.commit(0).catch((error: Error) => ((why = error.message), null));
   if (why !== null || hub.silence) return doubt(why ?? hub.silence!), false;
