@@ -114,9 +114,15 @@ function checkOptions(call: string, options: object, known: Fields, elsewhere: R
   for (const [key, value] of Object.entries(options)) {
     const fields = known.includes(key) && INSIDE[key];
     if (!fields) continue;
-    // An address has names too, and is none of these objects.
-    for (const one of [value].flat()) if (typeof one === "object" && one !== null && !(one instanceof URL)) checkNames(key, one, fields);
+    for (const one of [value].flat()) if (isPlain(one)) checkNames(key, one, fields);
   }
+}
+
+/** Whether it is an object as it is written in braces. Addresses and pictures are others, and are judged by their kind. */
+function isPlain(value: unknown): value is object {
+  if (typeof value !== "object" || value === null) return false;
+  const kind = Object.getPrototypeOf(value);
+  return kind === null || Object.getPrototypeOf(kind) === null;
 }
 
 /** The known name that a misspelt one is most like, unless that is another word. */

@@ -162,7 +162,7 @@ export class Store {
   /** Removes what interrupted writes have left longer ago than `age` milliseconds. */
   async sweep(age = DAY): Promise<void> {
     for (const [key, folder] of await this.#folders()) {
-      if ((await readEntry(folder)) || (await isNewer(folder))) continue;
+      if (await readEntry(folder)) continue;
       await exclusively(await hold(key, "exclusive"), async () => {
         // Another tab may have ended its write just now.
         if ((await readEntry(folder)) || (await isNewer(folder)) || Date.now() - (await interrupted(folder)) < age) return;
