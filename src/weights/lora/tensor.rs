@@ -6,8 +6,8 @@ use std::ops::Range;
 use half::f16;
 
 use crate::error::{Error, Result};
-use crate::weights::number::{bf16_to_f32, f16_to_f32};
 use crate::weights::safetensors::{Dtype, TensorInfo};
+use crate::weights::widen::{bf16_to_f32, f16_to_f32};
 
 #[derive(Clone, Debug)]
 pub struct Tensor {
