@@ -126,9 +126,10 @@ class Service {
     const known = await knownAdapter();
     const cancelled = () => signal.aborted;
     const given = Object.keys(components);
-    const alone = single === undefined ? {} : { single, given, vocabulary: given.includes("tokenizer") ? undefined : await vocabulary() };
-    const make = (folder: ModelFolder, tell: Tell, keeper?: ModelKeeper, model: object = alone) =>
-      Generator.create(folder, { ...options, ...additions, ...known, ...model, memoryGuess, gather, keeper, cancelled }, tell);
+    const alone = async () => (single === undefined ? {} : { single, given, vocabulary: given.includes("tokenizer") ? undefined : await vocabulary() });
+    // What is kept of a single file is a folder.
+    const make = async (folder: ModelFolder, tell: Tell, keeper?: ModelKeeper, kept = false) =>
+      Generator.create(folder, { ...options, ...additions, ...known, ...(kept ? {} : await alone()), memoryGuess, gather, keeper, cancelled }, tell);
     try {
       if (bundled) {
         const bundle = new Bundle(bundled, net);
@@ -146,7 +147,7 @@ class Service {
       };
       if (!cache && !offline) return { generator: await make(source, tell), warnings: doubts() };
       const load = (folder: ModelFolder, keeper: ModelKeeper | undefined, kept: boolean) =>
-        make(folder, kept ? (stage, ...rest) => tell(verified(stage), ...rest) : tell, keeper, kept ? {} : alone);
+        make(folder, kept ? (stage, ...rest) => tell(verified(stage), ...rest) : tell, keeper, kept);
       const digests = source instanceof Source ? source.digests : new Map();
       const loaded = await loadKept({ facts: factsOf(base! + (single ?? ""), options), source, hub, digests, offline, instead, load });
       // What is kept has its own.

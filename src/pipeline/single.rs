@@ -298,6 +298,10 @@ impl<F: Folder> Folder for ModelFiles<F> {
         self.folder.sha256(path)
     }
 
+    fn hashed(&self, path: &str, sha256: &str) {
+        self.folder.hashed(path, sha256);
+    }
+
     fn describe(&self) -> String {
         self.folder.describe()
     }

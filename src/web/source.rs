@@ -1,6 +1,6 @@
 //! Where the files of a generator are: folders and files that www/source.ts reads.
 
-use js_sys::{Reflect, Uint8Array};
+use js_sys::{Array, Reflect, Uint8Array};
 use wasm_bindgen::prelude::*;
 
 use super::request::{Options, shown};

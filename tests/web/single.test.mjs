@@ -100,6 +100,20 @@ test("a single file alone", { timeout: 300_000 }, async (t) => {
     await page.setInputFiles("input", join(bare, "single.safetensors"));
     assert.equal(await drawn("document.querySelector('input').files"), pixels);
   });
+  await t.test("it is kept as a pack, which wants neither it nor the vocabulary", async () => {
+    asked.length = 0;
+    const drawn = (options) => page.evaluate(async (options) => {
+      const { ImageGenerator } = await import("/index.js");
+      const generator = await ImageGenerator.create({ device: "cpu", weights: "f16", model: "/single.safetensors", ...options });
+      const pixels = await digest(await generator.generate("a cat, on mars!", { seed: 3, steps: 2, width: 64, height: 64 }));
+      generator.dispose();
+      return { pixels, warnings: generator.warnings };
+    }, options);
+    assert.deepEqual(await drawn({ cache: true }), { pixels, warnings: [] });
+    const before = asked.length;
+    assert.deepEqual(await drawn({ offline: true }), { pixels, warnings: [] });
+    assert.equal(asked.length, before);
+  });
   await t.test("what it predicts is told where it is a guess", async () => {
     // The same tensors as those of SD 2.x: projections that are layers.
     const linear = withHeader(readFileSync(join(folder, "single.safetensors")), (header) => {

@@ -1,13 +1,14 @@
 //! `tintype bench`: peaks of a device, every distinct step of a model beside them, two settings in turns.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use tintype::bench::{self, Claim, Effort, MODELS, Run, Setting};
 use tintype::error::{Error, Result};
 use tintype::pipeline::plans;
-use tintype::weights::DiskFolder;
+
+use crate::model::Components;
 
 use crate::output::Output;
 
@@ -66,7 +67,8 @@ pub async fn run(options: &Options) -> Result<bool> {
             Some(plans) => Ok(plans),
             None => {
                 let target = setting.device.target(&setting.load.activations)?;
-                plans(&DiskFolder::new(model), setting.load.weights, &target, options.size).await
+                let files = Components::default().model(Path::new(model)).await?;
+                plans(&files, setting.load.weights, &target, options.size).await
             }
         })
         .await?;

@@ -3,7 +3,7 @@
 mod layers;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::Value;
@@ -12,8 +12,9 @@ use tintype::error::{Error, Result};
 use tintype::host::Cancel;
 use tintype::pipeline::{Image, LoadOptions, Pipeline, Request, Watch};
 use tintype::quant::Format;
-use tintype::weights::{DiskFolder, Folder, Hooks};
+use tintype::weights::{Folder, Hooks};
 
+use crate::model::Components;
 use crate::output::Output;
 use crate::picture::write_png;
 
@@ -48,7 +49,7 @@ const SETTINGS: [(&str, Format, Format); 5] = [
 pub async fn run(options: &Options) -> Result<bool> {
     match options.model.as_str() {
         "builtin" => run_on(&crate::builtin::folder()?, options).await,
-        folder => run_on(&DiskFolder::new(folder), options).await,
+        path => run_on(&Components::default().model(Path::new(path)).await?, options).await,
     }
 }
 
