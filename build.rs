@@ -184,9 +184,14 @@ fn fields(module: &naga::Module, ty: naga::Handle<naga::Type>, at: &str) -> Vec<
     fields
 }
 
+/// A text without comments, empty lines and indentation: every visitor of a page loads it.
+fn bare(text: &str) -> String {
+    let lines = text.lines().map(|line| line.split("//").next().unwrap_or_default().trim());
+    lines.filter(|line| !line.is_empty()).flat_map(|line| [line, "\n"]).collect()
+}
+
 fn row(table: &mut String, v: &Variant, facts: &Facts) {
-    let root = env::var("CARGO_MANIFEST_DIR").unwrap();
-    let include = |path: String| format!("include_str!(\"{root}/kernels/{path}.wgsl\")").replace('\\', "/");
+    let include = |path: String| format!("{:?}", bare(&read(&format!("kernels/{path}.wgsl"))));
     let libraries: Vec<String> = v.libraries.iter().map(|l| include(format!("lib/{l}"))).collect();
     let constants: Vec<String> = v.constants.iter().map(|(n, c)| format!("(\"{n}\", {c})")).collect();
     writeln!(

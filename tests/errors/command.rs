@@ -20,7 +20,7 @@ fn options_that_are_no_numbers() {
         (["--clip-skip", "-1"], ["-1", "--clip-skip"]),
         (["--memory", "-5"], ["-5", "--memory"]),
         (["--size", "-64x64"], ["-64x64", "WIDTHxHEIGHT"]),
-        (["--control-start", "-0.5"], ["--control <DIR>", "not provided"]),
+        (["--control-start", "-0.5"], ["--control <PATH>", "not provided"]),
         (["--steps", "many"], ["many", "--steps"]),
         (["--size", "64"], ["64", "WIDTHxHEIGHT"]),
         (["--size", "axb"], ["axb", "WIDTHxHEIGHT"]),

@@ -295,7 +295,9 @@ fn commands_take_a_single_file() {
     temp.write("x.safetensors", Tensors(tensors).bytes());
     for (path, component) in [("vae", "vae"), ("unet", "unet")] {
         for file in ["config.json", "diffusion_pytorch_model.safetensors"] {
-            let bytes = block_on(folder.read(&format!("{component}/{file}"))).unwrap().unwrap();
+            let mut stored = block_on(folder.open(&format!("{component}/{file}"))).unwrap().unwrap();
+            let mut bytes = vec![0; stored.len().unwrap() as usize];
+            block_on(stored.read_full(&mut bytes)).unwrap();
             temp.write(&format!("parts/{path}/{file}"), bytes);
         }
     }

@@ -66,7 +66,7 @@ fn show(
     Plans { networks, left_out }: &Plans,
 ) -> Result<bool> {
     for sentence in left_out {
-        crate::tell(format_args!("tintype: left out: {}", shown(&sentence)));
+        crate::tell(format_args!("tintype: left out: {}", shown(sentence)));
     }
     for warning in described.iter().flat_map(|described| &described.file.warnings) {
         crate::tell(format_args!("tintype: {warning}"));
