@@ -8,7 +8,7 @@ use tintype::model::config::{ClipTextConfig, UnetConfig, VaeConfig};
 use tintype::pipeline::{Additions, FileIn, LoadOptions, ModelFiles, Pipeline, Request, Watch};
 use tintype::tokenizer::{Files, Tokenizer, clip_files};
 use tintype::warning::Topic;
-use tintype::weights::{Folder, Hooks, MemoryFolder};
+use tintype::weights::{ByteStream, Folder, Hooks, MemoryFolder};
 
 use super::folder::{Temp, here};
 use super::headers::{List, original_unet, text_list, unet_list, vae_list};
