@@ -69,12 +69,15 @@ async function system(needs, install) {
   }
 }
 
-/** Only the program that we use, not optimised: it runs for seconds, and takes a third of the time to build. */
+/**
+ * Only the program that we use, not optimised: it runs for seconds, and takes a third of the time to build. Its own lock may
+ * name versions that a mirror of crates lacks, and does not decide what is in the package.
+ */
 async function bindgen() {
   if (await find.wasmBindgen()) return;
   const version = find.locked("wasm-bindgen");
   if (!version) throw new Plain("Cargo.lock does not name wasm-bindgen: run `cargo generate-lockfile`.");
-  const args = ["install", "wasm-bindgen-cli", "--locked", "--version", version, "--no-default-features"];
+  const args = ["install", "wasm-bindgen-cli", "--version", version, "--no-default-features"];
   args.push("--bin", "wasm-bindgen", "--root", join(ROOT, "target/tools"));
   await step(`set-up: wasm-bindgen ${version}`, () =>
     must("Building wasm-bindgen", "cargo", args, { env: { CARGO_PROFILE_RELEASE_OPT_LEVEL: "0" } }),
