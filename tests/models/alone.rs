@@ -334,6 +334,7 @@ fn commands_take_a_single_file() {
     temp.write("old.ckpt", [0; 8]);
     temp.write("disguised.safetensors", b"PK\x03\x04 and the rest of an archive");
     let (model, old, disguised) = (at("x.safetensors"), at("old.ckpt"), at("disguised.safetensors"));
+    let image = here("tests/golden/ref/pipe/sd15_ip_adapter_plus.0.png").to_str().unwrap().to_owned();
     let generate = ["generate", "a cat", "--device", "cpu", "--out", &at("no.png")].map(str::to_owned);
     for (option, file, name) in [
         ("--model", &old, "old.ckpt"),
@@ -349,6 +350,9 @@ fn commands_take_a_single_file() {
         args.extend([option, file]);
         if option != "--model" {
             args.extend(["--model", &model]);
+        }
+        if option == "--control" {
+            args.extend(["--control-image", &image]);
         }
         let said = failure(&args);
         assert!(

@@ -32,8 +32,8 @@ const LOADS = [
   ["a config that is not JSON", "unet/config.json", Buffer.from("{"), "invalid-model", "unet/config.json"],
   ["another width in the config", "unet/config.json", withFields(file("unet/config.json"), { block_out_channels: [20, 40, 80] }), "invalid-model", "shape"],
   ["an unknown switch", "unet/config.json", withFields(file("unet/config.json"), { class_embed_type: "timestep" }), "unsupported", "class_embed_type"],
-  ["a class that a terminal would obey", "scheduler/scheduler_config.json", withFields(file("scheduler/scheduler_config.json"), { _class_name: "\u001b]0;\u0007\n\u202e" }), "unsupported", "\\u{1b}]0;\\u{7} \\u{202e}"],
-  ["a class with a long name", "scheduler/scheduler_config.json", withFields(file("scheduler/scheduler_config.json"), { _class_name: "y".repeat(10_000) }), "unsupported", "yyy ... "],
+  ["a class that a terminal would obey", "vae/config.json", withFields(file("vae/config.json"), { _class_name: "\u001b]0;\u0007\n\u202e" }), "unsupported", "\\u001b]0;\\u0007\\n\\u{202e}"],
+  ["a class with a long name", "vae/config.json", withFields(file("vae/config.json"), { _class_name: "y".repeat(10_000) }), "unsupported", "yyy ... "],
   ["a server that fails", "vae/config.json", (response) => response.writeHead(500).end(), "network", "500"],
   ["a connection that breaks off", UNET, breakOff, "network", UNET],
 ];
