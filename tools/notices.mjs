@@ -62,7 +62,8 @@ function textOf(crates) {
   for (const crate of crates) for (const text of crate.texts) users.set(text, [...(users.get(text) ?? []), titleOf(crate)]);
   const line = (crate) => [titleOf(crate), crate.licence ?? "licence below", ...(crate.repository ? [crate.repository] : [])].join(", ");
   const begin = `The modules of this package, dist/pkg/*/tintype_bg.wasm, have these crates in them:\n\n${crates.map(line).join("\n")}\n`;
-  return [begin, ...[...users].map(([text, titles]) => `${titles.join(", ")}:\n\n${text}\n`)].join(`\n${RULE}\n\n`);
+  const vocabulary = `dist/clip.bin, CLIP's vocabulary:\n\n${read(join(ROOT, "models/clip/LICENSE"))}\n`;
+  return [begin, ...[...users].map(([text, titles]) => `${titles.join(", ")}:\n\n${text}\n`), vocabulary].join(`\n${RULE}\n\n`);
 }
 
 const titleOf = ({ name, version }) => `${name} ${version}`;
