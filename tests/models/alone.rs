@@ -185,6 +185,8 @@ fn a_single_file_alone_draws_as_its_folder() {
     // What a U-Net has beside what its form wants is told.
     let mut more = tensors.clone();
     more.push(Tensor::f32("model.diffusion_model.input_blocks.1.2.weight", &[1], &[0.0]));
+    // Not so what is about weights of 8 bits, which is read with them.
+    more.push(Tensor::f32("model.diffusion_model.scaled_fp8", &[0], &[]));
     let mut file = MemoryFolder::new();
     file.insert("x.safetensors", Tensors(more).bytes());
     let alone = block_on(ModelFiles::single(file, "x.safetensors", vec![], merges())).unwrap();

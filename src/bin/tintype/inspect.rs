@@ -9,7 +9,7 @@ use tintype::pipeline::{Described, plans};
 use tintype::plan::Target;
 use tintype::quant::Format;
 use tintype::shape::Elem;
-use tintype::weights::{DiskFolder, Dtype, Header, Renamed, Sink, TensorInfo, header, kind};
+use tintype::weights::{DiskFolder, Dtype, Header, Renamed, Sink, TensorInfo, header, is_scale, kind};
 
 use crate::model::{Components, file_name};
 use crate::plan::{model_json, tell};
@@ -116,9 +116,9 @@ async fn unread(header: &Header, path: &std::path::Path, described: &Described) 
     Ok(unread.into_iter().map(|tensor| tensor.name.clone()).collect())
 }
 
-/// Tensors that say something by being there.
+/// Tensors that say something by being there, or of the weights beside them.
 fn marks(name: &str) -> bool {
-    ["v_pred", "ztsnr", "global_step"].contains(&name)
+    ["v_pred", "ztsnr", "global_step"].contains(&name) || is_scale(name)
 }
 
 /// What a file is that is no checkpoint.

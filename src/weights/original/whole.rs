@@ -3,6 +3,7 @@
 use super::{Count, Names, Place, Renamed};
 use crate::error::{Error, Result};
 use crate::weights::safetensors::{Header, TensorInfo};
+use crate::weights::scaled::is_scale;
 
 impl Place {
     /// A network of its own in a file.
@@ -25,7 +26,7 @@ impl Renamed<'_> {
     /// A tensor that nothing here is called like: of whole networks there is none, below the prefix.
     pub(super) fn unknown(&mut self, info: &TensorInfo) -> Result<bool> {
         let Place { component, prefix, .. } = self.place;
-        if !info.name.starts_with(prefix) {
+        if !info.name.starts_with(prefix) || is_scale(&info.name) {
             return Ok(false);
         }
         if self.place.whole() {
