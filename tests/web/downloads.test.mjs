@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { gzipSync } from "node:zlib";
 import { ROOT } from "../../tools/shell.mjs";
-import { open, script } from "./harness.mjs";
+import { drawOnce, open, script } from "./harness.mjs";
 import { COMMIT, begun, cut, hub } from "./hub.mjs";
 
 const FOLDER = join(ROOT, "models/builtin");
@@ -16,19 +16,7 @@ const UNET = "unet/diffusion_pytorch_model.fp16.safetensors";
 const CONFIG = "unet/config.json";
 const MIB = 1 << 20;
 
-/** A digest of one picture and the warnings of the loading, or the error. */
-const draw = (page, options) =>
-  page.evaluate(async (options) => {
-    const { ImageGenerator } = await import("/index.js");
-    try {
-      const generator = await ImageGenerator.create({ model: "/models/builtin/", device: "cpu", cache: false, ...options });
-      const picture = await generator.generate("a red circle on blue", { seed: 5, steps: 1 });
-      generator.dispose();
-      return { pixels: await digest(picture), warnings: generator.warnings };
-    } catch (error) {
-      return { code: error.code ?? error.name, message: error.message };
-    }
-  }, options);
+const draw = (page, options) => drawOnce(page, { cache: false, ...options });
 
 const list = (page) => page.evaluate(async () => (await import("/index.js")).ImageGenerator.cache.list());
 

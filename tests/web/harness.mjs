@@ -108,3 +108,17 @@ export function withHeader(file, edit) {
 
 /** A JSON file with `changes` laid over it. */
 export const withFields = (file, changes) => Buffer.from(JSON.stringify({ ...JSON.parse(file), ...changes }));
+
+/** Of a generator of the built-in model on the CPU, or of what `options` say: a digest of one picture and the warnings of the loading, or the error. */
+export const drawOnce = (page, options) =>
+  page.evaluate(async (options) => {
+    const { ImageGenerator } = await import("/index.js");
+    try {
+      const generator = await ImageGenerator.create({ model: "/models/builtin/", device: "cpu", ...options });
+      const picture = await generator.generate("a red circle on blue", { seed: 5, steps: 1 });
+      generator.dispose();
+      return { pixels: await digest(picture), warnings: generator.warnings };
+    } catch (error) {
+      return { code: error.code ?? error.name, message: error.message };
+    }
+  }, options);

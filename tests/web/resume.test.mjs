@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { ROOT } from "../../tools/shell.mjs";
-import { open, openFirefox } from "./harness.mjs";
+import { drawOnce as draw, open, openFirefox } from "./harness.mjs";
 import { cut, hub, random } from "./hub.mjs";
 
 const PACKED = "unet/tintype.safetensors";
@@ -24,20 +24,6 @@ function pack(t, weights = "f32") {
   assert.ok(chunks >= 3 || weights !== "f32", `${chunks} chunks are too few to tell anything`);
   return { out, bytes: readFileSync(join(out, PACKED)) };
 }
-
-/** A digest of one picture and the warnings of the loading, or the error. */
-const draw = (page, options) =>
-  page.evaluate(async (options) => {
-    const { ImageGenerator } = await import("/index.js");
-    try {
-      const generator = await ImageGenerator.create({ model: "/models/builtin/", device: "cpu", ...options });
-      const picture = await generator.generate("a red circle on blue", { seed: 5, steps: 1 });
-      generator.dispose();
-      return { pixels: await digest(picture), warnings: generator.warnings };
-    } catch (error) {
-      return { code: error.code ?? error.name, message: error.message };
-    }
-  }, options);
 
 /** Calls a function of `cache`, in the page. */
 const cache = (page, name, ...args) =>

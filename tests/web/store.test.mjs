@@ -4,25 +4,13 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { test } from "node:test";
 import { ROOT } from "../../tools/shell.mjs";
-import { open } from "./harness.mjs";
+import { drawOnce, open } from "./harness.mjs";
 import { cut, hub } from "./hub.mjs";
 
 const UNET = "unet/diffusion_pytorch_model.fp16.safetensors";
 const repos = { "house/builtin": join(ROOT, "models/builtin"), "house/copy": join(ROOT, "models/builtin") };
 
-/** A digest of one picture and the warnings of the loading, or the error. */
-const draw = (page, options) =>
-  page.evaluate(async (options) => {
-    const { ImageGenerator } = await import("/index.js");
-    try {
-      const generator = await ImageGenerator.create({ model: "/models/builtin/", device: "cpu", weights: "q8", ...options });
-      const picture = await generator.generate("a red circle on blue", { seed: 5, steps: 1 });
-      generator.dispose();
-      return { pixels: await digest(picture), warnings: generator.warnings };
-    } catch (error) {
-      return { code: error.code ?? error.name, message: error.message };
-    }
-  }, options);
+const draw = (page, options) => drawOnce(page, { weights: "q8", ...options });
 
 /** Two pages of one visitor. */
 async function tabs(t) {
