@@ -125,42 +125,36 @@ impl Pipeline {
     pub async fn generate(&self, device: &Device, request: &Request, watch: &Watch<'_>) -> Result<Report> {
         self.check_loras()?;
         let task = self.task(request)?;
-        let last = Cell::new(0.0f64);
-        let progress = |stage, fraction| {
-            last.set(last.get().max(fraction));
-            (watch.progress)(stage, last.get());
-        };
-        let watch = Watch { cancel: watch.cancel.clone(), progress: &progress, ..*watch };
+        let told = Cell::new(0.0);
         // At most once more for each network that halves do not suffice for.
         loop {
-            if let Some(report) = self.attempt(device, request, &task, &watch).await? {
+            if let Some(report) = self.attempt(device, request, &task, watch, &told).await? {
                 return Ok(report);
             }
         }
     }
 
-    /// None if it has to be done again, with a network in f32.
+    /// None if it has to be done again, with a network in f32. `told` is the fraction that the caller has heard of.
     async fn attempt(
         &self,
         device: &Device,
         request: &Request,
         task: &Task,
         watch: &Watch<'_>,
+        told: &Cell<f64>,
     ) -> Result<Option<Report>> {
         let readings = self.readings(device, request, task)?;
         let (job, precision) = (task.job, &self.precision);
-        let target = |part| precision.target(part);
         // The last sessions are taken out while they work: a second call meanwhile makes its own.
         let kept = self.denoiser.take().filter(|d| d.job == job);
         let kept_decoder = self.decoder.take().filter(|d| d.tiles.size == job.size);
         // Both plans are checked before either takes memory.
-        let plan = kept.is_none().then(|| self.unet.plan(device, target(Part::Denoiser), job)).transpose();
+        let target = precision.target(Part::Denoiser);
+        let plan = kept.is_none().then(|| self.unet.plan(device, target, job)).transpose();
         let plan = plan.map_err(|error| precision.explain(Part::Denoiser, error))?;
-        let decoding = kept_decoder
-            .is_none()
-            .then(|| self.vae.decoding(device, target(Part::Decoder), job.size, self.small_tiles))
-            .transpose()?;
         let denoise_plan = plan.as_ref().or(kept.as_ref().map(Denoiser::plan)).expect("one of both");
+        let decoding =
+            kept_decoder.is_none().then(|| self.decoding(device, job.size, denoise_plan)).transpose()?;
         let kept_decoding = kept_decoder.as_ref().map(|decoder| (&decoder.tiles, decoder.plan()));
         let (tiles, decode_plan) =
             decoding.as_ref().map(|(tiles, plan)| (tiles, plan)).or(kept_decoding).expect("one of both");
@@ -170,7 +164,7 @@ impl Pipeline {
         let texts = readings.iter().flatten().map(|reading| &reading.plan);
         let texts = texts.filter(|_| self.reader.is_none());
         let plans: Vec<&Plan> = texts.chain([denoise_plan, decode_plan]).collect();
-        let course = Course::new(watch, device.uncompiled(&plans) > 0, work);
+        let course = Course::new(watch, device.uncompiled(&plans) > 0, work, told);
         let compiled = |done, count| course.compile(done, count);
         device.compile(&plans, &compiled, &|| watch.cancel.is_cancelled()).await?;
         let denoiser = match (kept, plan) {
@@ -193,6 +187,20 @@ impl Pipeline {
         report
     }
 
+    /// The plan of the decoder of one picture; in small tiles where f32, which halves made necessary, has no room in one piece
+    /// beside the denoiser.
+    fn decoding(&self, device: &Device, size: [u32; 2], denoiser: &Plan) -> Result<(Tiles, Plan)> {
+        let precision = &self.precision;
+        let target = precision.target(Part::Decoder);
+        let choose = |short| self.vae.decoding(device, target, size, short);
+        let fits = |(_, plan): &(Tiles, Plan)| precision.check(Part::Decoder, plan, &[denoiser]);
+        let decoding = choose(self.small_tiles).and_then(|decoding| match fits(&decoding) {
+            Ok(()) => Ok(decoding),
+            Err(_) => choose(true).and_then(|tiles| fits(&tiles).map(|()| tiles)),
+        });
+        decoding.map_err(|error| precision.explain(Part::Decoder, error))
+    }
+
     /// The decoder of one picture; in halves where f32 that its configuration wants has no room.
     async fn decoder(&self, device: &Device, size: [u32; 2], decoding: (Tiles, Plan)) -> Result<Decoder> {
         let precision = &self.precision;
@@ -202,7 +210,7 @@ impl Pipeline {
                 let decoding = self.vae.decoding(device, target, size, self.small_tiles)?;
                 self.vae.decoder(device, target, decoding).await
             }
-            decoder => decoder,
+            decoder => decoder.map_err(|error| precision.explain(Part::Decoder, error)),
         }
     }
 
@@ -346,17 +354,8 @@ impl Pipeline {
             }
             // Its memory is wanted.
             decoder.take();
-            let target = precision.target(Part::Decoder);
-            let exact = async {
-                let decoding = self.vae.decoding(device, target, task.job.size, self.small_tiles)?;
-                let decoding = match precision.check(Part::Decoder, &decoding.1, &[denoiser.plan()]) {
-                    Ok(()) => decoding,
-                    Err(_) => self.vae.decoding(device, target, task.job.size, true)?,
-                };
-                precision.check(Part::Decoder, &decoding.1, &[denoiser.plan()])?;
-                self.vae.decoder(device, target, decoding).await
-            };
-            *decoder = Some(exact.await.map_err(|error| precision.explain(Part::Decoder, error))?);
+            let decoding = self.decoding(device, task.job.size, denoiser.plan())?;
+            *decoder = Some(self.decoder(device, task.job.size, decoding).await?);
         }
     }
 

@@ -14,14 +14,15 @@ pub(super) struct Course<'a> {
     begin: f64,
     work: f64,
     done: Cell<f64>,
-    last: Cell<f64>,
+    /// What the caller was told, in an earlier attempt too.
+    last: &'a Cell<f64>,
 }
 
 impl<'a> Course<'a> {
     /// `work` is that of all parts together.
-    pub fn new(watch: &'a Watch<'a>, compiles: bool, work: f64) -> Course<'a> {
+    pub fn new(watch: &'a Watch<'a>, compiles: bool, work: f64, last: &'a Cell<f64>) -> Course<'a> {
         let begin = if compiles { COMPILE_SHARE } else { 0.0 };
-        Course { watch, begin, work: work.max(1.0), done: Cell::new(0.0), last: Cell::new(0.0) }
+        Course { watch, begin, work: work.max(1.0), done: Cell::new(0.0), last }
     }
 
     /// Before the first part.
