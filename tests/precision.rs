@@ -180,6 +180,13 @@ fn f32_without_room_is_an_error_of_its_own() {
         assert_eq!(topics(&fits.unwrap().report), [Topic::Precision]);
         let e = draw(gpu, &model, "f16", Some(least.total()), &request()).err().unwrap();
         assert!(e.code == Code::NotFinite && e.message.contains("memory allows"), "{e}");
+        // Nor has it in a later call, for a larger image, what the first one had.
+        let pipeline =
+            load(gpu, &model, "f16", Some(needs(Savings::default()).weights + 3_000_000), false).unwrap();
+        assert_eq!(topics(&generate(gpu, &pipeline, &request()).unwrap()), [Topic::Precision]);
+        let larger = Request { size: Some([256, 256]), ..request() };
+        let e = generate(gpu, &pipeline, &larger).map(|report| topics(&report)).unwrap_err();
+        assert!(e.code == Code::NotFinite && e.message.contains("memory allows"), "{e}");
     });
 }
 
