@@ -46,7 +46,7 @@ declare const builtin: {
 export default builtin;
 `;
 const MODEL_INPUTS = ["models/builtin", "src/weights/pack", "src/quant", "tools/build.mjs"];
-const INPUTS = ["src", "kernels", "build.rs", "Cargo.toml", "Cargo.lock", "tools/build.mjs", "tools/find.mjs", "tools/notices.mjs"];
+const INPUTS = ["src", "kernels", "build.rs", "Cargo.toml", "Cargo.lock", "tools/build.mjs", "tools/find.mjs", "tools/notices.mjs", "LICENSE-MIT", "LICENSE-APACHE", "models/clip/LICENSE"];
 
 /** Builds the modules if they are missing or older than what they are made of. `strict`: the compiler's warnings are errors. */
 export async function build({ force = false, install = false, strict = false } = {}) {
@@ -59,10 +59,10 @@ export async function build({ force = false, install = false, strict = false } =
 
 async function modules({ force, strict }) {
   const { devDependencies } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8"));
-  const inputs = `${hash(INPUTS)} binaryen ${devDependencies.binaryen}`;
+  const how = await find.wasmCargo();
+  const inputs = `${hash(INPUTS)} binaryen ${devDependencies.binaryen} ${await compiler(how)}`;
   if (!force && existsSync(NOTICES) && existsSync(STAMP) && readFileSync(STAMP, "utf8") === inputs) return;
   rmSync(PKG, { recursive: true, force: true });
-  const how = await find.wasmCargo();
   const names = await renamed(how);
   for (const [name, features] of Object.entries(MODULES)) {
     const out = join(PKG, name);
@@ -145,13 +145,14 @@ async function scripts() {
   await must("tsc", process.execPath, [join(ROOT, "node_modules/typescript/bin/tsc"), "-p", join(ROOT, "www")]);
 }
 
+const compiler = async ({ env }) => (await must("rustc", env.RUSTC, ["--version"])).trim();
+
 /** What made it: who has these and the sources can make the same bytes. */
 async function about() {
   const { version, devDependencies } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8"));
-  const { env } = await find.wasmCargo();
-  const rustc = await must("rustc", env.RUSTC, ["--version"]);
+  const rustc = await compiler(await find.wasmCargo());
   const { binaryen, typescript } = devDependencies;
-  const made = { tintype: version, rustc: rustc.trim(), "wasm-bindgen": find.locked("wasm-bindgen"), binaryen, typescript };
+  const made = { tintype: version, rustc, "wasm-bindgen": find.locked("wasm-bindgen"), binaryen, typescript };
   writeFileSync(join(DIST, "build.json"), `${JSON.stringify(made, null, 2)}\n`);
 }
 

@@ -1,9 +1,9 @@
 // A model that comes in one file, such as the built-in one: fetched whole, then read from memory.
 
-import { Download } from "./download.js";
+import { whole } from "./download.js";
 import { Local } from "./files.js";
 import type { ModelFolder } from "./folder.js";
-import { failure, type Net } from "./net.js";
+import type { Net } from "./net.js";
 import type { BundledModel } from "./types.js";
 
 export class Bundle implements ModelFolder {
@@ -28,20 +28,7 @@ export class Bundle implements ModelFolder {
   /** Fetches it; `tell` gets the bytes so far and of all. */
   async fetch(tell: (loaded: number, total: number) => void): Promise<void> {
     const total = Math.max(0, ...Object.values(this.#files).map(([begin, bytes]) => begin + bytes));
-    const file = await Download.open(this.#net, this.#url);
-    if (!file) throw failure("not-found", `could not fetch ${this.#url}: there is no such file`);
-    const bytes = new Uint8Array(total);
-    let loaded = 0;
-    for (let chunk; (chunk = await file.read(total + 1)).length > 0; tell(loaded, total)) {
-      if (loaded + chunk.length > total) {
-        file.close();
-        throw failure("integrity", `${this.#url} is longer than the ${total} bytes that it should have`);
-      }
-      bytes.set(chunk, loaded);
-      loaded += chunk.length;
-    }
-    if (loaded < total) throw failure("network", `the download of ${this.#url} broke off at byte ${loaded} of ${total}`);
-    this.#blob = new Blob([bytes]);
+    this.#blob = new Blob([await whole(this.#net, this.#url, total, (loaded) => tell(loaded, total))]);
   }
 
   async open(path: string, begin = 0): Promise<Local | null> {

@@ -10,7 +10,7 @@ import { keyOf, openStore, type Kept, type Provenance, type Store } from "./stor
 /** What a kept model may be damaged by; it is fetched again then. */
 const DAMAGED: readonly string[] = ["integrity", "invalid-model", "not-found", "unsupported", "network"];
 /** What a load is interrupted by; the next one goes on then. */
-const INTERRUPTED: readonly string[] = ["network", "disposed"];
+const INTERRUPTED: readonly string[] = ["network", "disposed", "cancelled"];
 
 /** What takes the place of "auto" weights for which a device has too little memory, one after the other. */
 export const FALLBACKS: readonly string[] = ["q8", "q4"];

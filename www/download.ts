@@ -127,6 +127,24 @@ export class Download implements ModelFile {
   }
 }
 
+/** All of a file of the package, which has `total` bytes. `tell` gets how many of them have come. */
+export async function whole(net: Net, url: URL, total: number, tell: (loaded: number) => void = () => {}): Promise<Uint8Array<ArrayBuffer>> {
+  const file = await Download.open(net, url);
+  if (!file) throw failure("not-found", `could not fetch ${url}: there is no such file`);
+  const bytes = new Uint8Array(total);
+  let loaded = 0;
+  for (let chunk; (chunk = await file.read(total + 1)).length > 0; tell(loaded)) {
+    if (loaded + chunk.length > total) {
+      file.close();
+      throw failure("integrity", `${url} is longer than the ${total} bytes that it should have`);
+    }
+    bytes.set(chunk, loaded);
+    loaded += chunk.length;
+  }
+  if (loaded < total) throw failure("network", `the download of ${url} broke off at byte ${loaded} of ${total}`);
+  return bytes;
+}
+
 /** Bytes from `begin` to `end` of a file, fetched at once and kept until they are read. */
 class Piece {
   /** The byte after the last one; of a file whose length is not known, infinity. */

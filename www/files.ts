@@ -27,9 +27,12 @@ export async function gather(model: Chosen): Promise<Record<string, File>> {
   return Object.fromEntries(inside(found));
 }
 
+/** The names of files that weights are read from. */
+export const SAFETENSORS = /\.safetensors$/i;
+
 /** The only weights among files that are no model's folder: a single file alone. */
 export function single(files: Record<string, File>): string | undefined {
-  const weights = Object.keys(files).filter((path) => path.endsWith(".safetensors"));
+  const weights = Object.keys(files).filter((path) => SAFETENSORS.test(path));
   return "model_index.json" in files || weights.length !== 1 ? undefined : weights[0];
 }
 

@@ -222,7 +222,9 @@ export class ImageGenerator implements AsyncDisposable {
       all.push(drawn);
       pictures.push(await this.#picture(String(request.prompt), drawn, options));
     }
-    const [{ steps, warnings }] = all as [Drawn];
+    const [{ steps }] = all as [Drawn];
+    // Most pictures of a call have the same ones.
+    const warnings = [...new Map(all.flatMap(({ warnings }) => warnings).map((warning) => [warning.message, warning])).values()];
     for (const { message } of warnings) this.#log.warn(message);
     const sum = (stage: keyof Generated["timings"]) => all.reduce((sum, { timings }) => sum + timings[stage], 0);
     const timings = { text: sum("text"), denoise: sum("denoise"), decode: sum("decode") };

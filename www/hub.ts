@@ -24,7 +24,7 @@ interface Sibling {
 export type Digests = { "SHA-256": string; "SHA-1"?: string };
 
 /** What has come of comparing files with the hub's hashes. `differs` is the first one that is another. */
-export type Comparison = { differs: string | null; compared: number };
+type Comparison = { differs: string | null; compared: number };
 
 export class Hub {
   #place: Repository;
@@ -48,7 +48,7 @@ export class Hub {
     return new URL(`${repo}/resolve/${encodeURIComponent(commit ?? revision)}/${path}`, hub);
   }
 
-  /** The commit, or null of a mirror that has nothing but files. With no `tries` the first failure is thrown. */
+  /** The commit, or null of a mirror that has nothing but files. After a failure it is asked `tries` times more; with 0 the first one is thrown. */
   commit(tries?: number): Promise<string | null> {
     this.#pinned ??= this.#pin(new Tries(tries)).catch((error) => {
       this.#pinned = undefined;

@@ -1,7 +1,7 @@
 // What `create` is asked for, as the worker takes it: addresses that are whole, everything looked at that can be.
 
 import { TintypeError, describe, invalid } from "./errors.js";
-import { gather, isFiles, single } from "./files.js";
+import { SAFETENSORS, gather, isFiles, single } from "./files.js";
 import { named } from "./models.js";
 import type { HeadersByOrigin } from "./net.js";
 import type { Address, BundledModel, Component, CreateOptions, EstimateOptions, LoraSource } from "./types.js";
@@ -16,8 +16,6 @@ const PICKLE = /\.(?:ckpt|pt|pth|bin|pkl)$/i;
 const ADDITIONS = ["controls", "adapters", "ipAdapter", "safetyChecker"] as const;
 /** Of these there is one. */
 const SINGLE: readonly string[] = ["ipAdapter", "safetyChecker"];
-/** What a file of weights ends with, in whatever form: those that are not read are refused by name. */
-const WEIGHTS = /\.(safetensors|ckpt|pth?|bin)$/i;
 /** Files that change the model, by the option that names them. */
 const FILES = ["loras", "embeddings", "singleFile"] as const;
 const LEVELS = ["silent", "error", "warn", "info", "debug"] as const;
@@ -75,7 +73,7 @@ export async function settingsOf({ model = "builtin", signal, onProgress, fetch,
     wasmUrl,
     headers: headersOf(rest),
     components: components(rest.components),
-    cache: flag("cache", rest.cache, isRepository(model)) && isPlain(rest) && !place.files && !place.bundled,
+    cache: flag("cache", rest.cache, isRepository(model) && place.single === undefined) && isPlain(rest) && !place.files && !place.bundled,
     offline: flag("offline", rest.offline, false),
   };
 }
@@ -88,8 +86,9 @@ export async function placeOf(options: EstimateOptions): Promise<Pick<Settings, 
   // A drop can be read only now, before anything is waited for.
   if (isFiles(model) && !isBundled(model)) {
     const files = await gather(model);
-    for (const path of Object.keys(files).length === 1 ? Object.keys(files) : []) refusePickle("model", path);
-    return { files, single: single(files), wasmUrl };
+    const alone = single(files);
+    if (alone === undefined && !("model_index.json" in files)) for (const path of Object.keys(files)) refusePickle("model", path);
+    return { files, single: alone, wasmUrl };
   }
   // A module of its own, so that a page that uses other models does not fetch it.
   const bundled = model === "builtin" ? (await import("./builtin.js")).default : model;
@@ -112,12 +111,10 @@ export async function placeOf(options: EstimateOptions): Promise<Pick<Settings, 
 
 /** A model that is one file, as an address says it. */
 function fileAt(model: unknown): { base: string; single: string } | null {
-  if (!(model instanceof URL) && (typeof model !== "string" || !/\.(?:safetensors|ckpt|pt|pth|bin|pkl)(?:[?#].*)?$/i.test(model))) return null;
-  const url = addressOf("model", model, MODEL);
-  refusePickle("model", url.pathname);
-  if (!/\.safetensors$/i.test(url.pathname)) return null;
-  const base = new URL(".", url).href;
-  return { base, single: url.href.slice(base.length) };
+  const path = model instanceof URL ? model.pathname : typeof model === "string" ? model.replace(/[?#].*/, "") : "";
+  if (!SAFETENSORS.test(path) && !PICKLE.test(path)) return null;
+  const { base, path: single } = file("model", model, MODEL);
+  return { base, single };
 }
 
 /** A pickle can run code when it is opened: none is fetched. */
@@ -197,7 +194,7 @@ function folder(key: string, value: unknown, wanted = "the URL of a folder"): UR
 /** The folders and files of an option that takes one address or a list of them. */
 function places(key: string, value: Address | Address[] | undefined): FileBeside[] {
   const all = [value ?? []].flat().map((address) => {
-    const isFile = key !== "safetyChecker" && WEIGHTS.test(addressOf(key, address, "the URL of a folder or a file").pathname);
+    const isFile = key !== "safetyChecker" && SAFETENSORS.test(addressOf(key, address, "the URL of a folder or a file").pathname);
     return isFile ? file(key, address) : { base: folder(key, address).href };
   });
   if (SINGLE.includes(key) && all.length > 1) throw invalid(`${key}: wanted one, found ${all.length}`);
@@ -217,8 +214,8 @@ function files(key: string, value: LoraSource | LoraSource[] | undefined): FileB
   });
 }
 
-function file(key: string, source: unknown): FileBeside {
-  const url = addressOf(key, source, "the URL of a file");
+function file(key: string, source: unknown, wanted = "the URL of a file"): FileBeside & { path: string } {
+  const url = addressOf(key, source, wanted);
   refusePickle(key, url.pathname);
   const base = new URL(".", url).href;
   return { base, path: url.href.slice(base.length) };

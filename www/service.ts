@@ -126,7 +126,8 @@ class Service {
     const known = await knownAdapter();
     const cancelled = () => signal.aborted;
     const given = Object.keys(components);
-    const alone = async () => (single === undefined ? {} : { single, given, vocabulary: given.includes("tokenizer") ? undefined : await vocabulary() });
+    const tokenizers = ["tokenizer", "tokenizer_2"].every((name) => given.includes(name));
+    const alone = async () => (single === undefined ? {} : { single, given, vocabulary: tokenizers ? undefined : await vocabulary(net) });
     // What is kept of a single file is a folder.
     const make = async (folder: ModelFolder, tell: Tell, keeper?: ModelKeeper, kept = false) =>
       Generator.create(folder, { ...options, ...additions, ...known, ...(kept ? {} : await alone()), memoryGuess, gather, keeper, cancelled }, tell);

@@ -1,7 +1,7 @@
 // Where a model's files come from in a browser, when they have addresses.
 
 import { Download } from "./download.js";
-import { Local } from "./files.js";
+import { Local, SAFETENSORS } from "./files.js";
 import type { ModelFile, ModelFolder } from "./folder.js";
 import type { Digests, Hub } from "./hub.js";
 import { Net, failure } from "./net.js";
@@ -62,7 +62,8 @@ export class Source implements ModelFolder {
     const url = own ?? (this.#hub ? await this.#hub.locate(path) : new URL(path, this.#base));
     const file = url && (await Download.open(this.#net, url, begin, fresh));
     if (!file || begin > 0) return file;
-    if (path.endsWith(".safetensors")) return this.#kept ? new Recorded(file, (blob) => this.#kept!.set(path, blob)) : file;
+    // The address may ask for more behind the file's name.
+    if (SAFETENSORS.test(url.pathname)) return this.#kept ? new Recorded(file, (blob) => this.#kept!.set(path, blob)) : file;
     return this.#hub && !own ? new Digested(file, (digests) => this.#check(path, digests)) : file;
   }
 

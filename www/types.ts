@@ -93,8 +93,8 @@ export interface CreateOptions {
   weights?: "auto" | "f32" | "f16" | "q8" | "q4";
   /**
    * Bytes that weights and activations may take on the device. Where the smallest `weights` need more, text encoders run
-   * on the CPU, and if that is not enough, pictures are decoded in tiles, whose seams may show; warnings say so. What needs
-   * more still is refused with code "limit-too-low". By default it is guessed from what the browser tells of the device,
+   * on the CPU, and if that is not enough, pictures are decoded in tiles, whose seams may show, and at last in 16-bit floats
+   * by an autoencoder whose configuration wants f32; warnings say so. What needs more still is refused with code "limit-too-low". By default it is guessed from what the browser tells of the device,
    * only weights are chosen by it, and nothing is refused.
    */
   memory?: number;
@@ -295,9 +295,10 @@ export interface Need {
 
 /**
  * By how weights are stored; which of them "auto" takes; and what else is given up for `memory`: "text", that the text
- * encoders are on the device, "tiles", that a picture is decoded in one piece.
+ * encoders are on the device, "tiles", that a picture is decoded in one piece, "halves", that an autoencoder whose
+ * configuration wants f32 has it.
  */
-export type Estimate = Record<"f32" | "f16" | "q8" | "q4", Need> & { fitting: "f16" | "q8" | "q4"; savings: ("text" | "tiles")[] };
+export type Estimate = Record<"f32" | "f16" | "q8" | "q4", Need> & { fitting: "f16" | "q8" | "q4"; savings: ("text" | "tiles" | "halves")[] };
 
 /** A model that is kept on this device. */
 export interface KeptModel {

@@ -159,11 +159,11 @@ impl Options {
 }
 
 pub(super) fn wrong(key: &str, wanted: &str, found: &JsValue) -> Error {
-    Error::option(format!("{key}: wanted {wanted}, found {}", shown(found)))
+    Error::option(format!("{key}: wanted {wanted}, found {}", described(found)))
 }
 
 /// A value as JavaScript writes it; of a list its items, of another object what it is.
-pub(super) fn shown(value: &JsValue) -> String {
+pub(super) fn described(value: &JsValue) -> String {
     if Array::is_array(value) {
         let items: Vec<String> =
             Array::from(value).iter().take(MOST_SHOWN).map(|item| plain(&item)).collect();

@@ -3,7 +3,7 @@
 use js_sys::{Array, Reflect, Uint8Array};
 use wasm_bindgen::prelude::*;
 
-use super::request::{Options, shown};
+use super::request::{Options, described};
 use crate::error::{Code, Error, Result};
 use crate::pipeline::{Additions, FileIn, ModelFiles};
 use crate::weights::{ByteStream, Folder, Keep, Recorded};
@@ -155,7 +155,7 @@ extern "C" {
 fn failed(error: JsValue) -> Error {
     let text = |key: &str| Reflect::get(&error, &key.into()).ok().and_then(|value| value.as_string());
     let code = text("code").and_then(|word| Code::parse(&word)).unwrap_or(Code::Network);
-    Error::new(code, text("message").unwrap_or_else(|| shown(&error)))
+    Error::new(code, text("message").unwrap_or_else(|| described(&error)))
 }
 
 impl Folder for Source {

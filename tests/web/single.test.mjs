@@ -27,7 +27,7 @@ test("a single file alone", { timeout: 300_000 }, async (t) => {
     served.set(path, (response) => (asked.push(path), response.writeHead(200, { "Content-Length": body.length }).end(body)));
   };
   for (const path of ["/single.safetensors", "/clip.bin"]) watch(path);
-  const input = '<!doctype html><input type="file"><p id="place">drop here</p>' + SCRIPT;
+  const input = '<!doctype html><input type="file" multiple><p id="place">drop here</p>' + SCRIPT;
   served.set("/input.html", (response) => response.writeHead(200, { "Content-Type": "text/html" }).end(input));
   await page.goto(new URL("/input.html", page.url()).href);
   await page.evaluate(() => {
@@ -49,6 +49,11 @@ test("a single file alone", { timeout: 300_000 }, async (t) => {
     // Its header, then once all of it, whose networks are read one after the other.
     assert.deepEqual(asked.sort(), ["/clip.bin", "/single.safetensors", "/single.safetensors"]);
     assert.deepEqual(await drawn("new URL('/single.safetensors?download=true', location)"), { pixels, warnings: [] });
+    assert.equal(asked.filter((path) => path === "/single.safetensors").length, 4);
+    // It may change there, and nobody tells its hash: so it is not kept unless that is asked for.
+    served.set("/models/single.safetensors", served.get("/single.safetensors"));
+    assert.deepEqual(await drawn("'models/single.safetensors'"), { pixels, warnings: [] });
+    assert.deepEqual(await page.evaluate(async () => (await import("/index.js")).ImageGenerator.cache.list()), []);
   });
   await t.test("that was chosen or dropped", async () => {
     await page.setInputFiles("input", join(folder, "single.safetensors"));
@@ -136,7 +141,8 @@ test("a single file alone", { timeout: 300_000 }, async (t) => {
     for (const options of cases) assert.match(await refused(options), /^unsupported: .*model\.\w+ is a pickle file.*convert it/);
     served.set("/disguised.safetensors", Buffer.concat([Buffer.from("PK\x03\x04"), Buffer.alloc(100)]));
     assert.match(await refused({ model: "/disguised.safetensors" }), /^unsupported: disguised\.safetensors is a pickle file/);
-    await page.setInputFiles("input", { name: "old.ckpt", mimeType: "application/octet-stream", buffer: Buffer.alloc(8) });
+    const old = ["old.ckpt", "old.yaml"].map((name) => ({ name, mimeType: "application/octet-stream", buffer: Buffer.alloc(8) }));
+    await page.setInputFiles("input", old);
     const said = await page.evaluate(() => import("/index.js").then(({ ImageGenerator }) => ImageGenerator.create({ model: document.querySelector("input").files }).catch((error) => `${error.code}: ${error.message}`)));
     assert.match(said, /^unsupported: model: old\.ckpt is a pickle file/);
   });
