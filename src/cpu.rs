@@ -1,14 +1,8 @@
 //! Executes plans on the CPU: the same steps and buffers as on a GPU, always in f32. For machines without
-//! a GPU, where it is many times faster than a software adapter, and as a second opinion in tests.
+//! a GPU, where it is many times faster than a software adapter, and as a second opinion in tests. The loops are those of
+//! the crate `tintype-cpu`.
 
-mod activation;
-mod attention;
-mod conv;
-mod elementwise;
-mod gemm;
-mod matmul;
-mod norm;
-mod parallel;
+mod lower;
 mod session;
 mod weights;
 
@@ -23,12 +17,4 @@ pub fn name() -> String {
     };
     let relaxed = if cfg!(target_feature = "relaxed-simd") { ", relaxed SIMD" } else { "" };
     format!("CPU, {threads}{relaxed}")
-}
-
-/// Products accumulate in f32; a panel of weights that is unpacked at a time has at most this many values.
-const PANEL: usize = 1 << 20;
-
-/// Reads a kernel's `Params` from a step.
-fn params<T: bytemuck::Pod>(bytes: &[u8]) -> T {
-    bytemuck::pod_read_unaligned(bytes)
 }

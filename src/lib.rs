@@ -71,7 +71,7 @@ pub mod ops;
 pub mod pipeline;
 pub mod plan;
 pub mod prompt;
-pub mod quant;
+pub use tintype_quant as quant;
 pub mod rng;
 pub mod schedule;
 pub mod shape;

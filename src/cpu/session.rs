@@ -4,23 +4,30 @@ use std::cell::RefCell;
 use std::ops::Range;
 use std::rc::Rc;
 
-use super::{Weights, attention, conv, elementwise, matmul, norm};
+use tintype_cpu::Scratch;
+
+use super::lower::{self, Operands};
+use super::Weights;
 use crate::error::Result;
 use crate::host::{Cancel, breathe, now};
 use crate::plan::{Binding, Faults, Plan, Step, Tensor, WATCH};
+
+/// Seconds between two looks at what has come in: a cancel, for one.
+const BREATH: f64 = 0.02;
 
 pub struct Session {
     pub plan: Plan,
     /// Four floats for every 16 bytes of the plan's buffers.
     buffers: RefCell<Vec<Vec<f32>>>,
     weights: Rc<Weights>,
+    scratch: RefCell<Scratch>,
 }
 
 impl Session {
     /// The plan must be recorded for f32 activations.
     pub fn new(plan: Plan, weights: Rc<Weights>) -> Session {
         let buffers = plan.buffers.iter().map(|bytes| vec![0.0; bytes.div_ceil(4) as usize]).collect();
-        Session { plan, buffers: RefCell::new(buffers), weights }
+        Session { plan, buffers: RefCell::new(buffers), weights, scratch: RefCell::default() }
     }
 
     /// Writes `[N, H, W, C]` values to an input, or over an output.
@@ -67,13 +74,20 @@ impl Session {
         let steps = &self.plan.steps[self.plan.section(section)];
         let work = |s: &Step| (s.cost.executed_flops + self.plan.bytes_moved(s)) as f64;
         let total: f64 = steps.iter().map(work).sum();
-        let mut done = 0.0;
+        let (mut done, mut last) = (0.0, f64::NEG_INFINITY);
         for step in steps {
-            breathe().await;
-            cancel.check()?;
-            self.step(step);
+            let (mut piece, mut pieces) = (0, 1);
+            while piece < pieces {
+                if now() - last > BREATH {
+                    breathe().await;
+                    last = now();
+                }
+                cancel.check()?;
+                pieces = self.step(step, piece);
+                piece += 1;
+                progress((done + work(step) * piece as f64 / pieces as f64) / total);
+            }
             done += work(step);
-            progress(done / total);
         }
         Ok(())
     }
@@ -82,72 +96,60 @@ impl Session {
     pub fn time(&self, steps: Range<usize>, repeats: usize) -> f64 {
         let begin = now();
         for _ in 0..repeats {
-            self.plan.steps[steps.clone()].iter().for_each(|step| self.step(step));
+            for step in &self.plan.steps[steps.clone()] {
+                let pieces = self.step(step, 0);
+                (1..pieces).for_each(|piece| {
+                    self.step(step, piece);
+                });
+            }
         }
         now() - begin
     }
 
-    fn step(&self, step: &Step) {
+    /// Computes one piece of a step; returns how many it has.
+    fn step(&self, step: &Step, piece: usize) -> usize {
         let mut buffers = self.buffers.borrow_mut();
         let at = |i: usize| match step.bindings[i] {
             Binding::Tensor(id) => Some(self.plan.assignment[id.0 as usize]),
             _ => None,
         };
         let last = step.bindings.len() - 1;
-        // Nothing is read and written in one step, so what is written can be taken out meanwhile.
+        // Nothing is read and written in one step, so what is written can be taken out meanwhile; but for the sample of
+        // a schedule's step.
         let written = at(last).expect("every kernel's last binding is a tensor that it writes");
         let mut y = std::mem::take(&mut buffers[written]);
-        let p = &step.params[..];
         let kernel = step.variant.get().kernel;
         if kernel == "step" {
             let sample = at(4).expect("a sample");
             let mut x = std::mem::take(&mut buffers[sample]);
-            let [k, model, noise] = [0, 1, 2].map(|i| &buffers[at(i).expect("a tensor")][..]);
-            elementwise::step(p, k, model, noise, &mut x, &mut y);
+            let read = [0, 1, 2].map(|i| &buffers[at(i).expect("a tensor")][..]);
+            lower::step(&step.params, read, &mut x, &mut y);
             buffers[sample] = x;
             buffers[written] = y;
             self.watch(step, &mut buffers);
-            return;
+            return 1;
         }
-        let read = |i: usize| at(i).map_or(&[][..], |b| &buffers[b][..]);
-        let vectors = |i: usize| match step.bindings[i] {
-            Binding::Weight(handle, _) => self.weights.vectors(handle),
-            _ => panic!("binding {i} of {kernel} is no weight"),
-        };
-        let matrix = |i: usize| match step.bindings[i] {
-            Binding::Weight(handle, _) => self.weights.matrix(handle),
-            _ => panic!("binding {i} of {kernel} is no weight"),
-        };
         let tensor = |i: usize| match step.bindings[i] {
             Binding::Tensor(id) => &self.plan.tensors[id.0 as usize],
             _ => panic!("binding {i} of {kernel} is no tensor"),
         };
         let out = &mut y[..tensor(last).shape.fours() as usize * 4];
-        match kernel {
-            "matmul" => matmul::run(p, [read(0), read(1)], &matrix(2), read(3), read(4), out),
-            "conv" => {
-                let size = if step.variant.get().name.ends_with('3') { 3 } else { 1 };
-                conv::run(size, p, [read(0), read(1)], &matrix(2), read(3), read(4), out);
-            }
-            "attention" => attention::run(p, read(0), read(1), read(2), out),
-            "norm_stats" => norm::stats(p, [read(0), read(1)], out),
-            "norm_scale" => norm::scale(p, read(0), &vectors(1), out),
-            "norm_apply" => norm::apply(p, [read(0), read(1)], read(2), out),
-            "layer_norm" => norm::layer(p, read(0), &vectors(1), out),
-            "add" => elementwise::add(p, read(0), read(1), read(2), out),
-            "scale" => elementwise::scale(p, read(0), read(1), out),
-            "image" => elementwise::image(p, read(0), out),
-            "copy" => elementwise::copy(p, read(0), out),
-            "mean" => elementwise::mean(p, read(0), out),
-            "multiply_add" => elementwise::multiply_add(read(0), out),
-            other => panic!("the kernel {other} has no CPU form"),
-        }
+        let operands = Operands {
+            read: &|i| at(i).map_or(&[][..], |b| &buffers[b][..]),
+            weight: &|i| match step.bindings[i] {
+                Binding::Weight(handle, _) => handle,
+                _ => panic!("binding {i} of {kernel} is no weight"),
+            },
+            weights: &self.weights,
+        };
+        let pieces = lower::run(step, piece, &operands, out, &mut self.scratch.borrow_mut());
         // Statistics are finite where every value is.
         let suspect = kernel == "image" || kernel == "norm_stats" && !out.iter().all(|v| v.is_finite());
         buffers[written] = y;
         if suspect {
             self.watch(step, &mut buffers);
         }
+        pieces
     }
 
     /// Counts what is wrong with the values that a step has read.

@@ -1,13 +1,12 @@
-//! The handles' blobs on the CPU: matrices of f32 as `[taps * inputs, outputs]`, which products want, all others as
-//! they come, to be unpacked panel by panel.
+//! The handles' blobs on the CPU: matrices as products want them, vectors, rows of tokens.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
-use super::PANEL;
+use tintype_cpu::{Dense, Form};
+
 use crate::error::Result;
-use crate::quant::{Format, Matrix};
 use crate::weights::{Checkpoint, Declarations, Folder, Handle, Hooks, Layout, Piece, Pieces, Table};
 
 /// What a model's handles were filled with.
@@ -20,20 +19,6 @@ enum Blob {
     Matrix(Rc<Dense>),
     Vectors(Rc<Vec<f32>>),
     Table(Rc<Table>),
-}
-
-/// A matrix, `[taps * inputs, outputs]`, and its bias.
-pub struct Dense {
-    pub depth: usize,
-    pub outputs: usize,
-    values: Values,
-    pub bias: Vec<f32>,
-}
-
-enum Values {
-    F32(Vec<f32>),
-    /// The blob, whose layout this is.
-    Packed(Matrix, Vec<u8>),
 }
 
 impl Weights {
@@ -116,57 +101,10 @@ impl Weights {
 
     fn insert(&self, declarations: &Declarations, handle: Handle, blob: Vec<u8>) {
         let made = match declarations.specs[handle.0 as usize].layout {
-            Layout::Matrix(matrix) => Blob::Matrix(Rc::new(Dense::new(&matrix, blob))),
+            Layout::Matrix(matrix) => Blob::Matrix(Rc::new(Dense::new(&matrix, blob, Form::Plain))),
             Layout::Vectors { .. } => Blob::Vectors(Rc::new(bytemuck::pod_collect_to_vec(&blob))),
             Layout::Table { format, width, .. } => Blob::Table(Rc::new(Table::new(format, width, blob))),
         };
         self.blobs.borrow_mut().insert(handle, made);
-    }
-}
-
-impl Dense {
-    fn new(m: &Matrix, blob: Vec<u8>) -> Dense {
-        let (depth, outputs, bias) = (m.depth(), m.outputs as usize, m.bias(&blob));
-        let values = if m.format == Format::F32 {
-            let mut values = vec![0.0; depth * outputs];
-            for quad in 0..outputs / 4 {
-                m.unpack(&blob, quad, |k, four| {
-                    values[k * outputs + quad * 4..][..4].copy_from_slice(&four);
-                });
-            }
-            Values::F32(values)
-        } else {
-            Values::Packed(*m, blob)
-        };
-        Dense { depth, outputs, values, bias }
-    }
-
-    /// Outputs of one panel: a multiple of four, all of them when the weights are f32.
-    pub fn panel(&self) -> usize {
-        match self.values {
-            Values::F32(_) => self.outputs,
-            Values::Packed(..) => (PANEL / self.depth / 4 * 4).clamp(4, self.outputs),
-        }
-    }
-
-    /// Columns `first..first + count` as f32, `[depth, count]`; `scratch` holds them when they are unpacked.
-    /// Returns the values and the distance between rows.
-    pub fn columns<'a>(
-        &'a self,
-        first: usize,
-        count: usize,
-        scratch: &'a mut Vec<f32>,
-    ) -> (&'a [f32], usize) {
-        let (matrix, blob) = match &self.values {
-            Values::F32(values) => return (&values[first..], self.outputs),
-            Values::Packed(matrix, blob) => (matrix, blob),
-        };
-        scratch.resize(self.depth * count, 0.0);
-        for column in (0..count).step_by(4) {
-            matrix.unpack(blob, (first + column) / 4, |k, four| {
-                scratch[k * count + column..][..4].copy_from_slice(&four);
-            });
-        }
-        (scratch, count)
     }
 }

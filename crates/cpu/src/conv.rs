@@ -1,0 +1,172 @@
+//! kernels/conv.wgsl on the CPU: by Winograd's transforms where that is quicker, else by gathering inputs for the tile.
+
+use std::cell::RefCell;
+use std::ops::Range;
+
+use crate::dense::{Dense, Form};
+use crate::epilogue::Epilogue;
+use crate::lanes::{Lanes, widest};
+use crate::matmul::Matmul;
+use crate::tasks::{Shared, tasks};
+use crate::tile::{Panels, block, cut};
+use crate::winograd::{self, Kind};
+use crate::{Lines, PIECE, Scratch};
+
+thread_local!(static GATHERED: RefCell<Lines> = RefCell::default());
+
+/// `[images, H, W, inputs] -> [images, H', W', outputs]`, zero outside.
+#[derive(Clone, Copy)]
+pub struct Conv<'a> {
+    pub images: usize,
+    /// Inputs side by side, and the channels of each.
+    pub x: [&'a [f32]; 2],
+    pub inputs: [usize; 2],
+    /// Height and width of the input, of what it is upsampled to, and of the output.
+    pub stored: [usize; 2],
+    pub size: [usize; 2],
+    pub out: [usize; 2],
+    /// Of an index of `stored` to one of `size`.
+    pub ratio: [f32; 2],
+    /// 3 or 1.
+    pub kernel: usize,
+    pub stride: usize,
+    pub pad: usize,
+    pub weight: &'a Dense,
+    pub epilogue: Epilogue<'a>,
+}
+
+/// Tiles from which on the weights of F(4x4) are worth a transform a call.
+const TILES: usize = 64;
+
+enum Way<'a> {
+    Matmul(Matmul<'a>),
+    Winograd(Kind),
+    Direct,
+}
+
+impl<'a> Conv<'a> {
+    fn way(&self) -> Way<'a> {
+        if let Form::Winograd(kind) = self.weight.form() {
+            return Way::Winograd(kind);
+        }
+        if self.kernel == 1 && self.stride == 1 && self.pad == 0 && self.stored == self.size {
+            return Way::Matmul(Matmul {
+                rows: self.rows(),
+                x: self.x,
+                inputs: self.inputs,
+                weight: self.weight,
+                epilogue: self.epilogue,
+                gated: false,
+            });
+        }
+        let channels = self.inputs[0] + self.inputs[1];
+        let wide = channels >= 16 && self.weight.outputs >= 16;
+        if wide && winograd::fits(self) && winograd::tiles(self, Kind::F4) >= TILES {
+            return Way::Winograd(Kind::F4);
+        }
+        Way::Direct
+    }
+
+    /// Rows of the output.
+    fn rows(&self) -> usize {
+        self.images * self.out[0] * self.out[1]
+    }
+
+    pub fn pieces(&self) -> usize {
+        match self.way() {
+            Way::Matmul(matmul) => matmul.pieces(),
+            Way::Winograd(kind) => winograd::pieces(self, kind),
+            Way::Direct => self.weight.blocks() * self.rows().div_ceil(self.piece()),
+        }
+    }
+
+    fn piece(&self) -> usize {
+        let columns = self.weight.block().min(self.weight.outputs);
+        let rows = PIECE / (2 * columns * self.weight.depth);
+        (rows / 96).max(1) * 96
+    }
+
+    /// Pieces in their order.
+    pub fn run(&self, piece: usize, y: &mut [f32], scratch: &mut Scratch) {
+        let channels = self.inputs[0] + self.inputs[1];
+        let rows = self.rows();
+        assert_eq!(channels * self.kernel * self.kernel, self.weight.depth, "inputs of a convolution");
+        assert!(y.len() >= rows * self.weight.outputs, "{} values for {rows} pixels", y.len());
+        let pixels = self.images * self.stored[0] * self.stored[1];
+        for (x, inputs) in self.x.iter().zip(self.inputs) {
+            assert!(x.len() >= pixels * inputs, "{} values of {pixels} pixels", x.len());
+        }
+        self.epilogue.check(rows);
+        match self.way() {
+            Way::Matmul(matmul) => matmul.run(piece, y, scratch),
+            Way::Winograd(kind) => winograd::run(self, kind, piece, y, scratch),
+            Way::Direct => {
+                let pieces = rows.div_ceil(self.piece());
+                let (at, piece) = (piece / pieces, piece % pieces);
+                let rows = piece * self.piece()..((piece + 1) * self.piece()).min(rows);
+                let (weights, panels) = self.weight.panels(at, piece == 0, &mut scratch.panels);
+                widest!(direct(self, rows, weights, panels, Shared::new(y)));
+            }
+        }
+    }
+
+    /// Where an index of the upsampled input lies in the stored one, if it is inside; `axis` is 0 for rows.
+    #[inline(always)]
+    pub(crate) fn source(&self, index: usize, axis: usize) -> Option<usize> {
+        let index = index.checked_sub(self.pad).filter(|&v| v < self.size[axis])?;
+        Some(((index as f32 * self.ratio[axis]) as usize).min(self.stored[axis] - 1))
+    }
+}
+
+/// Inputs of some taps are gathered for a block of pixels, which then is a product.
+unsafe fn direct<L: Lanes>(conv: &Conv, rows: Range<usize>, weights: Panels, panels: Range<usize>, y: Shared) {
+    let taps = conv.kernel * conv.kernel;
+    let width = conv.inputs[0] + conv.inputs[1];
+    let group = (512 / width).clamp(1, taps);
+    let row = group * width;
+    let (rows_each, panels_each) = cut::<L>(rows.len(), panels.len());
+    let (down, across) = (rows.len().div_ceil(rows_each), panels.len().div_ceil(panels_each));
+    let work = |task: usize, gathered: &mut [f32]| unsafe {
+        let (i, j) = (task % down, task / down);
+        let first = rows.start + i * rows_each;
+        let count = rows_each.min(rows.end - first);
+        let own = panels.start + j * panels_each..(panels.start + (j + 1) * panels_each).min(panels.end);
+        let c = (y.get().add(first * weights.outputs), weights.outputs);
+        for tap in (0..taps).step_by(group) {
+            let many = group.min(taps - tap);
+            for r in 0..count {
+                for t in 0..many {
+                    gather(conv, first + r, tap + t, &mut gathered[r * row + t * width..][..width]);
+                }
+            }
+            let a = (gathered.as_ptr(), row);
+            block::<L>([count, many * width], a, weights, tap * width, own.clone(), c, tap > 0);
+        }
+        let columns = own.start * 2 * L::N..(own.end * 2 * L::N).min(weights.outputs);
+        for r in first..first + count {
+            let values = c.0.add((r - first) * weights.outputs + columns.start);
+            conv.epilogue.finish::<L>(r, columns.clone(), values);
+        }
+    };
+    tasks(down * across, |task| {
+        GATHERED.with_borrow_mut(|gathered| unsafe {
+            let gathered = gathered.room(rows_each * row);
+            L::run(|| work(task, gathered));
+        });
+    });
+}
+
+/// The inputs of one tap of one pixel.
+fn gather(conv: &Conv, pixel: usize, tap: usize, to: &mut [f32]) {
+    let [c1, c2] = conv.inputs;
+    let [h, w] = conv.out;
+    let (image, i, j) = (pixel / (h * w), pixel / w % h, pixel % w);
+    let row = conv.source(i * conv.stride + tap / conv.kernel, 0);
+    let column = conv.source(j * conv.stride + tap % conv.kernel, 1);
+    let Some((row, column)) = row.zip(column) else { return to.fill(0.0) };
+    let at = (image * conv.stored[0] + row) * conv.stored[1] + column;
+    to[..c1].copy_from_slice(&conv.x[0][at * c1..at * c1 + c1]);
+    if c2 > 0 {
+        to[c1..].copy_from_slice(&conv.x[1][at * c2..at * c2 + c2]);
+    }
+}

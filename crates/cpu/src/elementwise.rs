@@ -1,0 +1,100 @@
+//! kernels/{add,copy,image,mean,multiply_add,scale,step}.wgsl on the CPU.
+
+use crate::epilogue::activate;
+use crate::lanes::Lanes;
+use crate::tasks::rows;
+
+/// `a + k b` of every image of `image` values: `k` gives the scale of an image, `b` begins anew after `count` values.
+pub fn add(image: usize, count: usize, k: impl Fn(usize) -> f32, a: &[f32], b: &[f32], y: &mut [f32]) {
+    for (n, (y, a)) in y.chunks_exact_mut(image).zip(a.chunks_exact(image)).enumerate() {
+        let k = k(n);
+        let b = &b[n * image % count..][..image];
+        y.iter_mut().zip(a.iter().zip(b)).for_each(|(y, (a, b))| *y = a + k * b);
+    }
+}
+
+/// Applies the activation of this number (kernels/lib/activation.wgsl) to every value; fours of them.
+pub fn activate_all(kind: u32, values: &mut [f32]) {
+    #[cfg(not(target_arch = "wasm32"))]
+    use crate::lanes::Portable as Four;
+    #[cfg(target_arch = "wasm32")]
+    use crate::lanes::Simd128 as Four;
+    if kind == 0 {
+        return;
+    }
+    for four in values.chunks_exact_mut(4) {
+        // SAFETY: there are four.
+        unsafe { Four::store(four.as_mut_ptr(), activate::<Four>(kind, Four::load(four.as_ptr()))) };
+    }
+}
+
+/// One step of a schedule: `k` are its twelve coefficients, `predictions` the last four, of which the first is written.
+pub fn step(k: &[f32], guided: bool, model: &[f32], noise: &[f32], x: &mut [f32], predictions: &mut [f32]) {
+    let count = x.len();
+    if k[11] != 0.0 {
+        predictions.copy_within(..3 * count, count);
+    }
+    for i in 0..count {
+        let mut m = model[i];
+        if guided {
+            m += k[3] * (model[count + i] - m);
+        }
+        let predicted = (k[0] * x[i] + k[1] * m).clamp(-k[2], k[2]);
+        let now = k[4] * predicted + k[5] * x[i] + k[6] * m + k[7] * noise[i];
+        x[i] = (1..4).fold(now, |sum, b| sum + k[7 + b] * predictions[b * count + i]);
+        predictions[i] = predicted;
+    }
+}
+
+/// Pixels of four values from -1 to 1, of which three count, as bytes of RGBA.
+pub fn image(x: &[f32], pixels: &mut [[u8; 4]]) {
+    for (pixel, x) in pixels.iter_mut().zip(x.chunks_exact(4)) {
+        let level = |v: f32| ((v / 2.0 + 0.5).clamp(0.0, 1.0) * 255.0).round_ties_even() as u8;
+        *pixel = [level(x[0]), level(x[1]), level(x[2]), 255];
+    }
+}
+
+/// Means of squares of 2x2 pixels; those at an odd edge are of fewer.
+pub fn mean([h, w]: [usize; 2], channels: usize, x: &[f32], y: &mut [f32]) {
+    let (out_h, out_w) = (h.div_ceil(2), w.div_ceil(2));
+    for (pixel, y) in y.chunks_exact_mut(channels).enumerate() {
+        let (image, row, column) = (pixel / (out_h * out_w), pixel / out_w % out_h * 2, pixel % out_w * 2);
+        let (rows, columns) = ((h - row).min(2), (w - column).min(2));
+        y.fill(0.0);
+        for at in (0..rows * columns).map(|i| (row + i / columns, column + i % columns)) {
+            let from = ((image * h + at.0) * w + at.1) * channels;
+            y.iter_mut().zip(&x[from..from + channels]).for_each(|(y, x)| *y += x);
+        }
+        y.iter_mut().for_each(|y| *y /= (rows * columns) as f32);
+    }
+}
+
+/// Rows of `values`, to place `at` of every `stride` of `y`.
+pub fn copy([mut values, at, mut stride]: [usize; 3], x: &[f32], y: &mut [f32]) {
+    const PIECE: usize = 1 << 14;
+    if values == stride {
+        // One row after the other is one long one, which all cores share.
+        (values, stride) = (y.len(), y.len());
+    }
+    for (y, x) in y.chunks_exact_mut(stride).zip(x.chunks_exact(values)) {
+        let y = &mut y[at..at + values];
+        rows(y, PIECE, |i, y| y.copy_from_slice(&x[i * PIECE..][..y.len()]));
+    }
+}
+
+/// Chains of what measures a peak.
+pub const CHAINS: usize = 8;
+
+/// What measures a peak: multiplications and additions, each of which waits for the last of its chain.
+pub fn multiply_add(rounds: u32, x: &[f32], y: &mut [f32]) {
+    const ROW: usize = 1 << 8;
+    rows(y, ROW, |i, y| {
+        for (y, x) in y.iter_mut().zip(&x[i * ROW..]) {
+            let mut v: [f32; CHAINS] = std::array::from_fn(|chain| x + chain as f32);
+            for _ in 0..rounds {
+                v.iter_mut().for_each(|v| *v = *v * 0.75 + 0.125);
+            }
+            *y = ((v[0] + v[1]) + (v[2] + v[3])) + ((v[4] + v[5]) + (v[6] + v[7]));
+        }
+    });
+}

@@ -1,0 +1,40 @@
+//! Loops of the CPU device, on slices of f32: what a plan's steps compute, without the plan. A crate of its own so that
+//! the module for browsers has these compiled for speed and the rest for size.
+//!
+//! - [`lanes`]: registers of four, eight or sixteen values; exp and erf
+//! - [`tile`]: the product of a few rows with one panel of weights, of which all products are made
+//! - [`dense`]: a matrix of weights, packed in panels, in bytes, or transformed
+//! - [`matmul`], [`conv`], [`winograd`], [`attention`], [`norm`], [`elementwise`]: the steps
+//!
+//! A long step is cut into pieces, between which whoever runs it may look up.
+
+pub mod attention;
+pub mod conv;
+pub mod dense;
+pub mod elementwise;
+mod epilogue;
+pub mod lanes;
+mod lines;
+pub mod matmul;
+pub mod norm;
+mod tasks;
+mod tile;
+pub mod winograd;
+
+pub use dense::{Dense, Form};
+pub use epilogue::Epilogue;
+pub use lines::Lines;
+
+/// Memory that steps share, one after the other: it grows to what the largest of them wants.
+#[derive(Default)]
+pub struct Scratch {
+    /// Weights that are unpacked for a call.
+    panels: Lines,
+    /// Weights that are transformed for a call.
+    transformed: Lines,
+    /// Values on their way: tiles of Winograd's, keys and values of attention.
+    values: Lines,
+}
+
+/// Products and sums of one piece of a step, about: tens of milliseconds of one core.
+const PIECE: usize = 1 << 30;

@@ -1,0 +1,457 @@
+//! 3x3 convolutions of stride 1 by Winograd's F(4x4, 3x3) and F(2x2, 3x3): Lavin and Gray, "Fast algorithms for
+//! convolutional neural networks" (2015). F(4x4) is at the points 0, ±1/√2, ±√2, whose rounding errors are half of
+//! those of 0, ±1, ±2: Alam et al., "Winograd convolution for deep neural networks: efficient point selection" (2022).
+//!
+//! A tile of 6x6 (4x4) inputs becomes 36 (16) elements, in each of which the convolution is a product over channels;
+//! those become 4x4 (2x2) outputs. Tiles are in groups of as many as a product has rows in registers.
+
+use std::f32::consts::{FRAC_1_SQRT_2, SQRT_2};
+use std::ops::Range;
+
+use crate::Scratch;
+use crate::conv::Conv;
+use crate::lanes::{Lanes, load, store, widest};
+use crate::tasks::{Shared, tasks};
+use crate::tile::{Panels, Strip, registers};
+
+/// Which of the two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// F(2x2, 3x3): 16/9 of the weights, 4/9 of the products.
+    F2,
+    /// F(4x4, 3x3): 36/9 of the weights, 1/4 of the products.
+    F4,
+}
+
+impl Kind {
+    /// Outputs of a tile along one side.
+    fn outputs(self) -> usize {
+        match self {
+            Kind::F2 => 2,
+            Kind::F4 => 4,
+        }
+    }
+
+    pub fn elements(self) -> usize {
+        (self.outputs() + 2) * (self.outputs() + 2)
+    }
+}
+
+/// Whether a convolution has these forms at all.
+pub(crate) fn fits(conv: &Conv) -> bool {
+    conv.kernel == 3 && conv.stride == 1 && conv.pad == 1 && conv.out == conv.size
+}
+
+pub(crate) fn tiles(conv: &Conv, kind: Kind) -> usize {
+    let [h, w] = conv.out.map(|side| side.div_ceil(kind.outputs()));
+    conv.images * h * w
+}
+
+/// Groups of tiles of a piece.
+const GROUPS: usize = 16;
+/// Values of transformed weights that are made for a call at a time: 40 MB.
+const BLOCK: usize = 10_000_000;
+
+/// How a convolution is cut: outputs of a block, whose weights are there at a time; tiles of a piece.
+struct Cut {
+    panels: usize,
+    all_panels: usize,
+    tiles: usize,
+    pieces: usize,
+}
+
+impl Cut {
+    fn of<L: Lanes>(conv: &Conv, kind: Kind) -> Cut {
+        let (channels, outputs) = (conv.weight.depth / 9, conv.weight.outputs);
+        let all_panels = outputs.div_ceil(2 * L::N);
+        let panels = match conv.weight.transformed() {
+            Some(_) => all_panels,
+            None => {
+                let fit = BLOCK / (kind.elements() * channels * 2 * L::N);
+                // What must be unpacked first is unpacked a block at a time.
+                fit.min(conv.weight.block().div_ceil(2 * L::N)).clamp(1, all_panels)
+            }
+        };
+        let tiles = tiles(conv, kind);
+        let pieces = tiles.div_ceil(GROUPS * L::ROWS);
+        Cut { panels, all_panels, tiles, pieces }
+    }
+
+    fn blocks(&self) -> usize {
+        self.all_panels.div_ceil(self.panels)
+    }
+}
+
+pub(crate) fn pieces(conv: &Conv, kind: Kind) -> usize {
+    unsafe fn count<L: Lanes>(conv: &Conv, kind: Kind) -> usize {
+        let cut = Cut::of::<L>(conv, kind);
+        cut.blocks() * cut.pieces
+    }
+    widest!(count(conv, kind))
+}
+
+pub(crate) fn run(conv: &Conv, kind: Kind, piece: usize, y: &mut [f32], scratch: &mut Scratch) {
+    assert!(fits(conv), "a convolution whose weights are transformed is 3x3, of stride 1, with a border of 1");
+    match kind {
+        Kind::F2 => widest!(run_f2(conv, piece, y, scratch)),
+        Kind::F4 => widest!(run_f4(conv, piece, y, scratch)),
+    }
+}
+
+unsafe fn run_f2<L: Lanes>(conv: &Conv, piece: usize, y: &mut [f32], scratch: &mut Scratch) {
+    unsafe { run_piece::<L, F2>(conv, piece, y, scratch) }
+}
+
+unsafe fn run_f4<L: Lanes>(conv: &Conv, piece: usize, y: &mut [f32], scratch: &mut Scratch) {
+    unsafe { run_piece::<L, F4>(conv, piece, y, scratch) }
+}
+
+/// A transform of one side of a tile: `A` inputs to `R` outputs.
+trait Transform {
+    const KIND: Kind;
+    const A: usize;
+    const R: usize;
+    /// Of three weights.
+    unsafe fn weights<L: Lanes>(g: [L::V; 3]) -> [L::V; 6];
+    unsafe fn inputs<L: Lanes>(d: [L::V; 6]) -> [L::V; 6];
+    unsafe fn outputs<L: Lanes>(m: [L::V; 6]) -> [L::V; 6];
+}
+
+struct F2;
+struct F4;
+
+impl Transform for F2 {
+    const KIND: Kind = Kind::F2;
+    const A: usize = 4;
+    const R: usize = 2;
+
+    #[inline(always)]
+    unsafe fn weights<L: Lanes>(g: [L::V; 3]) -> [L::V; 6] {
+        unsafe {
+            let zero = L::splat(0.0);
+            let even = L::mul(L::splat(0.5), L::add(g[0], g[2]));
+            let odd = L::mul(L::splat(0.5), g[1]);
+            [g[0], L::add(even, odd), L::sub(even, odd), g[2], zero, zero]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn inputs<L: Lanes>(d: [L::V; 6]) -> [L::V; 6] {
+        unsafe {
+            let zero = L::splat(0.0);
+            [L::sub(d[0], d[2]), L::add(d[1], d[2]), L::sub(d[2], d[1]), L::sub(d[3], d[1]), zero, zero]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn outputs<L: Lanes>(m: [L::V; 6]) -> [L::V; 6] {
+        unsafe {
+            let zero = L::splat(0.0);
+            let (sum, difference) = (L::add(m[1], m[2]), L::sub(m[1], m[2]));
+            [L::add(m[0], sum), L::add(difference, m[3]), zero, zero, zero, zero]
+        }
+    }
+}
+
+impl Transform for F4 {
+    const KIND: Kind = Kind::F4;
+    const A: usize = 6;
+    const R: usize = 4;
+
+    #[inline(always)]
+    unsafe fn weights<L: Lanes>(g: [L::V; 3]) -> [L::V; 6] {
+        unsafe {
+            // At a point p: (g0 + g1 p + g2 p^2) / (2 p^2 (p^2 - q^2)), q being the other one.
+            let pair = |p: f32, factor: f32| {
+                let even = L::mul(L::splat(factor), L::madd(L::splat(p * p), g[2], g[0]));
+                let odd = L::mul(L::splat(factor * p), g[1]);
+                [L::add(even, odd), L::sub(even, odd)]
+            };
+            let [a, b] = pair(FRAC_1_SQRT_2, -2.0 / 3.0);
+            let [c, d] = pair(SQRT_2, 1.0 / 6.0);
+            [g[0], a, b, c, d, g[2]]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn inputs<L: Lanes>(d: [L::V; 6]) -> [L::V; 6] {
+        unsafe {
+            let p = L::madd(L::splat(-2.0), d[2], d[4]);
+            let q = L::mul(L::splat(FRAC_1_SQRT_2), L::madd(L::splat(-2.0), d[1], d[3]));
+            let r = L::madd(L::splat(-0.5), d[2], d[4]);
+            let s = L::mul(L::splat(SQRT_2), L::madd(L::splat(-0.5), d[1], d[3]));
+            let first = L::add(d[0], L::madd(L::splat(-2.5), d[2], d[4]));
+            let last = L::add(d[1], L::madd(L::splat(-2.5), d[3], d[5]));
+            [first, L::add(p, q), L::sub(p, q), L::add(r, s), L::sub(r, s), last]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn outputs<L: Lanes>(m: [L::V; 6]) -> [L::V; 6] {
+        unsafe {
+            let (a, b) = (L::add(m[1], m[2]), L::sub(m[1], m[2]));
+            let (c, d) = (L::add(m[3], m[4]), L::sub(m[3], m[4]));
+            let zero = L::splat(0.0);
+            [
+                L::add(L::add(m[0], a), c),
+                L::madd(L::splat(FRAC_1_SQRT_2), b, L::mul(L::splat(SQRT_2), d)),
+                L::madd(L::splat(0.5), a, L::add(c, c)),
+                L::add(L::madd(L::splat(FRAC_1_SQRT_2 / 2.0), b, L::mul(L::splat(2.0 * SQRT_2), d)), m[5]),
+                zero,
+                zero,
+            ]
+        }
+    }
+}
+
+/// Transforms some panels, `[9][channels][2 N]`, to `[elements][channels][2 N]`.
+pub(crate) unsafe fn weights<L: Lanes>(kind: Kind, from: Panels, panels: Range<usize>, to: Shared) {
+    let first = panels.start;
+    tasks(panels.len(), |i| unsafe {
+        L::run(|| match kind {
+            Kind::F2 => weights_of::<L, F2>(from, first + i, to.get().add(i * from.depth / 9 * 16 * 2 * L::N)),
+            Kind::F4 => weights_of::<L, F4>(from, first + i, to.get().add(i * from.depth / 9 * 36 * 2 * L::N)),
+        });
+    });
+}
+
+#[inline(always)]
+unsafe fn weights_of<L: Lanes, T: Transform>(from: Panels, panel: usize, to: *mut f32) {
+    let channels = from.depth / 9;
+    let (registers, _) = registers(panel, from.outputs, L::N);
+    let width = registers * L::N;
+    unsafe {
+        let from = from.first.add(panel * from.depth * 2 * L::N);
+        for at in (0..channels * width).step_by(L::N) {
+            let mut half = [[L::splat(0.0); 3]; 6];
+            for column in 0..3 {
+                let taps = std::array::from_fn(|row| {
+                    L::load(from.add((row * 3 + column) * channels * width + at))
+                });
+                for (half, v) in half.iter_mut().zip(T::weights::<L>(taps)) {
+                    half[column] = v;
+                }
+            }
+            for (i, half) in half.into_iter().enumerate().take(T::A) {
+                for (j, v) in T::weights::<L>(half).into_iter().enumerate().take(T::A) {
+                    L::store(to.add((i * T::A + j) * channels * width + at), v);
+                }
+            }
+        }
+    }
+}
+
+/// Values of an element of a group of tiles; the sixteen more keep elements out of one another's way in the cache.
+fn pitch<L: Lanes>(channels: usize) -> usize {
+    L::ROWS * channels + 16
+}
+
+unsafe fn run_piece<L: Lanes, T: Transform>(conv: &Conv, piece: usize, y: &mut [f32], scratch: &mut Scratch) {
+    let cut = Cut::of::<L>(conv, T::KIND);
+    let (channels, outputs) = (conv.weight.depth / 9, conv.weight.outputs);
+    let elements = T::A * T::A;
+    let (block, piece) = (piece / cut.pieces, piece % cut.pieces);
+    let panels = block * cut.panels..((block + 1) * cut.panels).min(cut.all_panels);
+    let per_panel = elements * channels * 2 * L::N;
+    // The panels' transformed weights; the first of them is that of the block.
+    let transformed: &[f32] = match conv.weight.transformed() {
+        Some((_, values)) => values,
+        None => {
+            let values = scratch.transformed.room(panels.len() * per_panel);
+            if piece == 0 {
+                unsafe { make_weights::<L>(conv, T::KIND, panels.clone(), values, &mut scratch.panels) };
+            }
+            values
+        }
+    };
+    let columns = panels.start * 2 * L::N..(panels.end * 2 * L::N).min(outputs);
+    let (in_pitch, out_pitch) = (pitch::<L>(channels), pitch::<L>(columns.len()));
+    let first = piece * GROUPS * L::ROWS;
+    let count = (GROUPS * L::ROWS).min(cut.tiles - first);
+    let groups = count.div_ceil(L::ROWS);
+    let room = scratch.values.room(GROUPS.min(cut.tiles.div_ceil(L::ROWS)) * elements * (in_pitch + out_pitch));
+    let (inputs, products) = room.split_at_mut(groups * elements * in_pitch);
+    let (inputs, products) = (Shared::new(inputs), Shared::new(products));
+    let [h, w] = conv.out.map(|side| side.div_ceil(T::R));
+    let place = |tile: usize| [tile / (h * w), tile / w % h, tile % w];
+    each::<L>(count, |tile| unsafe {
+        let to = inputs.get().add(tile / L::ROWS * elements * in_pitch + tile % L::ROWS * channels);
+        let mut at = 0;
+        for (x, channels) in conv.x.iter().zip(conv.inputs).filter(|(_, channels)| *channels > 0) {
+            input::<L, T>(conv, x.as_ptr(), channels, place(first + tile), to.add(at), in_pitch);
+            at += channels;
+        }
+    });
+    let weights = transformed.as_ptr() as usize;
+    tasks(elements, |element| unsafe {
+        for begin in (0..channels).step_by(L::DEPTH) {
+            for panel in panels.clone() {
+                let (registers, last) = registers(panel, outputs, L::N);
+                let weights = (weights as *const f32).add((panel - panels.start) * per_panel);
+                for group in 0..groups {
+                    let at = group * elements + element;
+                    L::strip(&Strip {
+                        rows: L::ROWS.min(count - group * L::ROWS),
+                        registers,
+                        last,
+                        depth: L::DEPTH.min(channels - begin),
+                        a: inputs.get().add(at * in_pitch + begin),
+                        a_row: channels,
+                        panel: weights.add((element * channels + begin) * registers * L::N),
+                        c: products.get().add(at * out_pitch + (panel - panels.start) * 2 * L::N),
+                        c_row: columns.len(),
+                        accumulate: begin > 0,
+                    });
+                }
+            }
+        }
+    });
+    let y = Shared::new(y);
+    each::<L>(count, |tile| unsafe {
+        let from = products.get().add(tile / L::ROWS * elements * out_pitch + tile % L::ROWS * columns.len());
+        output::<L, T>(conv, place(first + tile), columns.clone(), from, out_pitch, y.get());
+    });
+}
+
+/// Calls `work` for some tiles a task, so that it is worth its hand-over.
+fn each<L: Lanes>(count: usize, work: impl Fn(usize) + Sync + Send) {
+    const MANY: usize = 2;
+    tasks(count.div_ceil(MANY), |task| unsafe {
+        L::run(|| {
+            for tile in task * MANY..((task + 1) * MANY).min(count) {
+                work(tile);
+            }
+        });
+    });
+}
+
+/// The weights of a block for this call: from panels, or unpacked on the way.
+unsafe fn make_weights<L: Lanes>(
+    conv: &Conv,
+    kind: Kind,
+    panels: Range<usize>,
+    to: &mut [f32],
+    scratch: &mut crate::Lines,
+) {
+    let per_panel = kind.elements() * conv.weight.depth / 9 * 2 * L::N;
+    let each = conv.weight.block().div_ceil(2 * L::N);
+    let mut panel = panels.start;
+    while panel < panels.end {
+        let block = panel / each;
+        let end = ((block + 1) * each).min(panels.end);
+        let (from, _) = conv.weight.panels(block, true, scratch);
+        let to = Shared::new(&mut to[(panel - panels.start) * per_panel..]);
+        unsafe { weights::<L>(kind, from, panel..end, to) };
+        panel = end;
+    }
+}
+
+/// Registers of channels that are transformed together.
+const LINES: usize = 4;
+
+/// The transform of one tile's inputs, all channels of one of the inputs.
+#[inline(always)]
+unsafe fn input<L: Lanes, T: Transform>(
+    conv: &Conv,
+    x: *const f32,
+    channels: usize,
+    [image, row, column]: [usize; 3],
+    to: *mut f32,
+    pitch: usize,
+) {
+    unsafe {
+        let mut from = [[std::ptr::null(); 6]; 6];
+        for (i, from) in from.iter_mut().enumerate().take(T::A) {
+            let Some(row) = conv.source(row * T::R + i, 0) else { continue };
+            for (j, from) in from.iter_mut().enumerate().take(T::A) {
+                let Some(column) = conv.source(column * T::R + j, 1) else { continue };
+                *from = x.add(((image * conv.stored[0] + row) * conv.stored[1] + column) * channels);
+            }
+        }
+        let mut c = 0;
+        while c < channels {
+            let left = channels - c;
+            let lines = left.div_ceil(L::N).min(LINES);
+            let mut half = [[[L::splat(0.0); LINES]; 6]; 6];
+            for j in 0..T::A {
+                for l in 0..lines {
+                    let mut d = [L::splat(0.0); 6];
+                    for i in 0..T::A {
+                        if !from[i][j].is_null() {
+                            d[i] = load::<L>(from[i][j].add(c + l * L::N), left - l * L::N);
+                        }
+                    }
+                    let d = T::inputs::<L>(d);
+                    for i in 0..T::A {
+                        half[i][j][l] = d[i];
+                    }
+                }
+            }
+            for (i, half) in half.iter().enumerate().take(T::A) {
+                for l in 0..lines {
+                    let mut d = [L::splat(0.0); 6];
+                    for j in 0..T::A {
+                        d[j] = half[j][l];
+                    }
+                    let d = T::inputs::<L>(d);
+                    for j in 0..T::A {
+                        let to = to.add((i * T::A + j) * pitch + c + l * L::N);
+                        store::<L>(to, left - l * L::N, d[j]);
+                    }
+                }
+            }
+            c += lines * L::N;
+        }
+    }
+}
+
+/// The transform of one tile's products, what they go through, and their place.
+#[inline(always)]
+unsafe fn output<L: Lanes, T: Transform>(
+    conv: &Conv,
+    [image, row, column]: [usize; 3],
+    columns: Range<usize>,
+    from: *const f32,
+    pitch: usize,
+    y: *mut f32,
+) {
+    unsafe {
+        let [h, w] = conv.out;
+        let inside = [T::R.min(h - row * T::R), T::R.min(w - column * T::R)];
+        let mut c = 0;
+        while c < columns.len() {
+            let left = columns.len() - c;
+            let lines = left.div_ceil(L::N).min(LINES);
+            let mut half = [[[L::splat(0.0); LINES]; 6]; 4];
+            for j in 0..T::A {
+                for l in 0..lines {
+                    let mut d = [L::splat(0.0); 6];
+                    for i in 0..T::A {
+                        let from = from.add((i * T::A + j) * pitch + c + l * L::N);
+                        d[i] = load::<L>(from, left - l * L::N);
+                    }
+                    let d = T::outputs::<L>(d);
+                    for i in 0..T::R {
+                        half[i][j][l] = d[i];
+                    }
+                }
+            }
+            for (i, half) in half.iter().enumerate().take(inside[0]) {
+                for l in 0..lines {
+                    let mut d = [L::splat(0.0); 6];
+                    for j in 0..T::A {
+                        d[j] = half[j][l];
+                    }
+                    let d = T::outputs::<L>(d);
+                    for (j, &d) in d.iter().enumerate().take(inside[1]) {
+                        let pixel = (image * h + row * T::R + i) * w + column * T::R + j;
+                        let (at, count) = (columns.start + c + l * L::N, left - l * L::N);
+                        let v = conv.epilogue.some::<L>(pixel, at, count, d);
+                        store::<L>(y.add(pixel * conv.weight.outputs + at), count, v);
+                    }
+                }
+            }
+            c += lines * L::N;
+        }
+    }
+}
