@@ -45,8 +45,8 @@ declare const builtin: {
 };
 export default builtin;
 `;
-const MODEL_INPUTS = ["models/builtin", "src/weights/pack", "src/quant", "tools/build.mjs"];
-const INPUTS = ["src", "kernels", "build.rs", "Cargo.toml", "Cargo.lock", "tools/build.mjs", "tools/find.mjs", "tools/notices.mjs", "LICENSE-MIT", "LICENSE-APACHE", "models/clip/LICENSE"];
+const MODEL_INPUTS = ["models/builtin", "src/weights/pack", "crates/quant", "tools/build.mjs"];
+const INPUTS = ["src", "crates", "kernels", "build.rs", "Cargo.toml", "Cargo.lock", "tools/build.mjs", "tools/find.mjs", "tools/notices.mjs", "LICENSE-MIT", "LICENSE-APACHE", "models/clip/LICENSE"];
 
 /** Builds the modules if they are missing or older than what they are made of. `strict`: the compiler's warnings are errors. */
 export async function build({ force = false, install = false, strict = false } = {}) {

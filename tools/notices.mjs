@@ -2,7 +2,7 @@
 // that lie in its source. A text that several crates have is there once.
 
 import { existsSync, readFileSync, readdirSync } from "node:fs";
-import { basename, dirname, join } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { Plain, ROOT, must } from "./shell.mjs";
 
 const RULE = "-".repeat(80);
@@ -23,7 +23,7 @@ const KNOWN = [
 export async function notices({ program, args, env }) {
   const output = await must("Listing the crates", program, [...args, "-q", "--message-format=json"], { env });
   const messages = output.split("\n").filter((line) => line.startsWith("{")).map((line) => JSON.parse(line));
-  const parts = messages.filter(({ reason, filenames, manifest_path }) => reason === "compiler-artifact" && filenames.some(isInModule) && dirname(manifest_path) !== dirname(join(ROOT, "Cargo.toml")));
+  const parts = messages.filter(({ reason, filenames, manifest_path }) => reason === "compiler-artifact" && filenames.some(isInModule) && !isOwn(dirname(manifest_path)));
   const crates = [...new Set(parts.map(({ manifest_path }) => manifest_path))].map(crateOf);
   if (crates.length === 0) throw new Plain("cargo names no crates of the module: there are no notices to write.");
   return textOf(crates.sort((a, b) => (titleOf(a) < titleOf(b) ? -1 : 1)));
@@ -31,6 +31,9 @@ export async function notices({ program, args, env }) {
 
 /** What is compiled for the machine that builds, such as macros, is not. */
 const isInModule = (file) => file.includes("wasm32-unknown-unknown");
+
+/** The crates of this repository have its own licence. */
+const isOwn = (folder) => folder === resolve(ROOT) || dirname(folder) === resolve(ROOT, "crates");
 
 function crateOf(manifest) {
   const folder = dirname(manifest);

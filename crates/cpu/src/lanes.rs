@@ -204,22 +204,48 @@ pub enum Isa {
     Neon,
 }
 
+#[cfg(not(target_arch = "wasm32"))]
+impl Isa {
+    /// Whether this machine has it.
+    pub fn is_here(self) -> bool {
+        match self {
+            Isa::Portable => true,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => is_x86_feature_detected!("avx512f"),
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => true,
+        }
+    }
+}
+
 /// The widest that this machine has.
 #[cfg(not(target_arch = "wasm32"))]
 pub fn isa() -> Isa {
-    #[cfg(target_arch = "x86_64")]
-    {
-        if is_x86_feature_detected!("avx512f") {
-            return Isa::Avx512;
-        }
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            return Isa::Avx2;
-        }
+    #[cfg(test)]
+    if let Some(isa) = FORCED.get() {
+        return isa;
     }
+    #[cfg(target_arch = "x86_64")]
+    let wide = [Isa::Avx512, Isa::Avx2];
     #[cfg(target_arch = "aarch64")]
-    return Isa::Neon;
-    #[allow(unreachable_code)]
-    Isa::Portable
+    let wide = [Isa::Neon];
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let wide = [];
+    wide.into_iter().find(|isa: &Isa| isa.is_here()).unwrap_or(Isa::Portable)
+}
+
+#[cfg(test)]
+thread_local!(static FORCED: std::cell::Cell<Option<Isa>> = const { std::cell::Cell::new(None) });
+
+/// Calls `f` on a machine that has no more than this.
+#[cfg(test)]
+pub fn forced<R>(isa: Isa, f: &dyn Fn() -> R) -> R {
+    let before = FORCED.replace(Some(isa));
+    let result = f();
+    FORCED.set(before);
+    result
 }
 
 #[cfg(test)]
@@ -286,12 +312,12 @@ mod tests {
     }
 
     macro_rules! all {
-        ($($(#[$on:meta])* $lanes:ident $has:expr;)*) => { $(
+        ($($(#[$on:meta])* $lanes:ident;)*) => { $(
             $(#[$on])*
             #[test]
             #[allow(non_snake_case)]
             fn $lanes() {
-                if $has {
+                if Isa::$lanes.is_here() {
                     functions::<super::$lanes>();
                     odd_values::<super::$lanes>();
                 }
@@ -299,12 +325,12 @@ mod tests {
         )* };
     }
     all! {
-        Portable true;
+        Portable;
         #[cfg(target_arch = "aarch64")]
-        Neon true;
+        Neon;
         #[cfg(target_arch = "x86_64")]
-        Avx2 is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+        Avx2;
         #[cfg(target_arch = "x86_64")]
-        Avx512 is_x86_feature_detected!("avx512f");
+        Avx512;
     }
 }

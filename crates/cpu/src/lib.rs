@@ -18,6 +18,8 @@ mod lines;
 pub mod matmul;
 pub mod norm;
 mod tasks;
+#[cfg(all(test, not(target_arch = "wasm32")))]
+mod tests;
 mod tile;
 pub mod winograd;
 
