@@ -165,6 +165,7 @@ fn conv<'a>(
         pad: p.pad as usize,
         weight,
         epilogue,
+        way: None,
     }
 }
 

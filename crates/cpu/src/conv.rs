@@ -33,38 +33,53 @@ pub struct Conv<'a> {
     pub pad: usize,
     pub weight: &'a Dense,
     pub epilogue: Epilogue<'a>,
+    /// How it is computed; by default what is quickest. Transformed weights leave no choice.
+    pub way: Option<Way>,
 }
 
-/// Tiles from which on the weights of F(4x4) are worth a transform a call.
-const TILES: usize = 64;
-
-enum Way<'a> {
-    Matmul(Matmul<'a>),
+/// How a convolution is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
     Winograd(Kind),
+    /// By gathering inputs.
     Direct,
+    /// A product over pixels.
+    Matmul,
 }
+
+/// From how many tiles on weights are worth a transform a call, the quickest first; examples/shapes.rs measures it.
+const TABLE: [(Kind, usize); 2] = [(Kind::F4, 64), (Kind::F2, 16)];
+/// Fewer channels are gathered.
+const CHANNELS: usize = 16;
 
 impl<'a> Conv<'a> {
-    fn way(&self) -> Way<'a> {
+    fn way(&self) -> Way {
         if let Form::Winograd(kind) = self.weight.form() {
             return Way::Winograd(kind);
         }
+        if let Some(way) = self.way {
+            return way;
+        }
         if self.kernel == 1 && self.stride == 1 && self.pad == 0 && self.stored == self.size {
-            return Way::Matmul(Matmul {
-                rows: self.rows(),
-                x: self.x,
-                inputs: self.inputs,
-                weight: self.weight,
-                epilogue: self.epilogue,
-                gated: false,
-            });
+            return Way::Matmul;
         }
-        let channels = self.inputs[0] + self.inputs[1];
-        let wide = channels >= 16 && self.weight.outputs >= 16;
-        if wide && winograd::fits(self) && winograd::tiles(self, Kind::F4) >= TILES {
-            return Way::Winograd(Kind::F4);
+        let wide = self.inputs[0] + self.inputs[1] >= CHANNELS && self.weight.outputs >= CHANNELS;
+        let worth = |(kind, tiles): &&(Kind, usize)| winograd::tiles(self, *kind) >= *tiles;
+        match TABLE.iter().find(worth) {
+            Some(&(kind, _)) if wide && winograd::fits(self) => Way::Winograd(kind),
+            _ => Way::Direct,
         }
-        Way::Direct
+    }
+
+    fn matmul(&self) -> Matmul<'a> {
+        Matmul {
+            rows: self.rows(),
+            x: self.x,
+            inputs: self.inputs,
+            weight: self.weight,
+            epilogue: self.epilogue,
+            gated: false,
+        }
     }
 
     /// Rows of the output.
@@ -74,7 +89,7 @@ impl<'a> Conv<'a> {
 
     pub fn pieces(&self) -> usize {
         match self.way() {
-            Way::Matmul(matmul) => matmul.pieces(),
+            Way::Matmul => self.matmul().pieces(),
             Way::Winograd(kind) => winograd::pieces(self, kind),
             Way::Direct => self.weight.blocks() * self.rows().div_ceil(self.piece()),
         }
@@ -98,7 +113,7 @@ impl<'a> Conv<'a> {
         }
         self.epilogue.check(rows);
         match self.way() {
-            Way::Matmul(matmul) => matmul.run(piece, y, scratch),
+            Way::Matmul => self.matmul().run(piece, y, scratch),
             Way::Winograd(kind) => winograd::run(self, kind, piece, y, scratch),
             Way::Direct => {
                 let pieces = rows.div_ceil(self.piece());

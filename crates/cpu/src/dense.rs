@@ -47,16 +47,6 @@ impl Dense {
         widest!(make(matrix, blob, form))
     }
 
-    /// What it takes of memory as `form`, but for the bias.
-    pub fn bytes(matrix: &Matrix, form: Form) -> u64 {
-        match (matrix.format, form) {
-            (Format::F32, Form::Winograd(kind)) => {
-                u64::from(matrix.outputs) * u64::from(matrix.inputs) * kind.elements() as u64 * 4
-            }
-            _ => matrix.size(),
-        }
-    }
-
     /// The form that its weights are kept in.
     pub fn form(&self) -> Form {
         match &self.values {
@@ -121,7 +111,7 @@ unsafe fn make<L: Lanes>(matrix: &Matrix, blob: Vec<u8>, form: Form) -> Dense {
             Form::Plain => Values::Panels(lines),
             Form::Winograd(kind) => {
                 let panels = Panels { first: lines.values().as_ptr(), depth, outputs };
-                let mut made = Lines::new(outputs.next_multiple_of(lanes) * depth / 9 * kind.elements());
+                let mut made = Lines::new(winograd::weights_size::<L>(kind, depth / 9, outputs));
                 let to = Shared::new(made.values_mut());
                 unsafe { winograd::weights::<L>(kind, panels, 0..outputs.div_ceil(2 * lanes), to) };
                 Values::Transformed(kind, made)

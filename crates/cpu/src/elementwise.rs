@@ -1,7 +1,7 @@
 //! kernels/{add,copy,image,mean,multiply_add,scale,step}.wgsl on the CPU.
 
 use crate::epilogue::activate;
-use crate::lanes::Lanes;
+use crate::lanes::{Lanes, load, store, widest};
 use crate::tasks::rows;
 
 /// `a + k b` of every image of `image` values: `k` gives the scale of an image, `b` begins anew after `count` values.
@@ -87,14 +87,31 @@ pub const CHAINS: usize = 8;
 
 /// What measures a peak: multiplications and additions, each of which waits for the last of its chain.
 pub fn multiply_add(rounds: u32, x: &[f32], y: &mut [f32]) {
+    assert!(x.len() >= y.len(), "{} values for {}", x.len(), y.len());
+    widest!(multiply_add_of(rounds, x, y));
+}
+
+unsafe fn multiply_add_of<L: Lanes>(rounds: u32, x: &[f32], y: &mut [f32]) {
     const ROW: usize = 1 << 8;
-    rows(y, ROW, |i, y| {
-        for (y, x) in y.iter_mut().zip(&x[i * ROW..]) {
-            let mut v: [f32; CHAINS] = std::array::from_fn(|chain| x + chain as f32);
-            for _ in 0..rounds {
-                v.iter_mut().for_each(|v| *v = *v * 0.75 + 0.125);
+    rows(y, ROW, |i, y| unsafe {
+        let x = &x[i * ROW..][..y.len()];
+        L::run(|| {
+            for at in (0..y.len()).step_by(L::N) {
+                let count = y.len() - at;
+                let x = load::<L>(x.as_ptr().add(at), count);
+                let mut v: [L::V; CHAINS] = std::array::from_fn(|chain| L::add(x, L::splat(chain as f32)));
+                for _ in 0..rounds {
+                    for v in &mut v {
+                        *v = L::madd(*v, L::splat(0.75), L::splat(0.125));
+                    }
+                }
+                for width in [4, 2, 1] {
+                    for i in 0..width {
+                        v[i] = L::add(v[2 * i], v[2 * i + 1]);
+                    }
+                }
+                store::<L>(y.as_mut_ptr().add(at), count, v[0]);
             }
-            *y = ((v[0] + v[1]) + (v[2] + v[3])) + ((v[4] + v[5]) + (v[6] + v[7]));
-        }
+        });
     });
 }

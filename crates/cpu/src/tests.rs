@@ -170,6 +170,7 @@ impl Case {
             pad: usize::from(self.kernel == 3),
             weight: &dense,
             epilogue,
+            way: None,
         };
         // What was there before must not count.
         let mut y = vec![f32::NAN; rows * self.outputs];

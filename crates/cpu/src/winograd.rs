@@ -204,13 +204,25 @@ impl Transform for F4 {
     }
 }
 
+/// Values of an element of a panel's transformed weights; the sixteen more are as those of [`pitch`].
+fn weights_pitch<L: Lanes>(channels: usize) -> usize {
+    channels * 2 * L::N + 16
+}
+
+/// Values of all transformed weights of a convolution.
+pub(crate) fn weights_size<L: Lanes>(kind: Kind, channels: usize, outputs: usize) -> usize {
+    outputs.div_ceil(2 * L::N) * kind.elements() * weights_pitch::<L>(channels)
+}
+
 /// Transforms some panels, `[9][channels][2 N]`, to `[elements][channels][2 N]`.
 pub(crate) unsafe fn weights<L: Lanes>(kind: Kind, from: Panels, panels: Range<usize>, to: Shared) {
     let first = panels.start;
+    let per_panel = kind.elements() * weights_pitch::<L>(from.depth / 9);
     tasks(panels.len(), |i| unsafe {
+        let to = to.get().add(i * per_panel);
         L::run(|| match kind {
-            Kind::F2 => weights_of::<L, F2>(from, first + i, to.get().add(i * from.depth / 9 * 16 * 2 * L::N)),
-            Kind::F4 => weights_of::<L, F4>(from, first + i, to.get().add(i * from.depth / 9 * 36 * 2 * L::N)),
+            Kind::F2 => weights_of::<L, F2>(from, first + i, to),
+            Kind::F4 => weights_of::<L, F4>(from, first + i, to),
         });
     });
 }
@@ -234,7 +246,7 @@ unsafe fn weights_of<L: Lanes, T: Transform>(from: Panels, panel: usize, to: *mu
             }
             for (i, half) in half.into_iter().enumerate().take(T::A) {
                 for (j, v) in T::weights::<L>(half).into_iter().enumerate().take(T::A) {
-                    L::store(to.add((i * T::A + j) * channels * width + at), v);
+                    L::store(to.add((i * T::A + j) * weights_pitch::<L>(channels) + at), v);
                 }
             }
         }
@@ -252,7 +264,7 @@ unsafe fn run_piece<L: Lanes, T: Transform>(conv: &Conv, piece: usize, y: &mut [
     let elements = T::A * T::A;
     let (block, piece) = (piece / cut.pieces, piece % cut.pieces);
     let panels = block * cut.panels..((block + 1) * cut.panels).min(cut.all_panels);
-    let per_panel = elements * channels * 2 * L::N;
+    let per_panel = elements * weights_pitch::<L>(channels);
     // The panels' transformed weights; the first of them is that of the block.
     let transformed: &[f32] = match conv.weight.transformed() {
         Some((_, values)) => values,
@@ -297,7 +309,7 @@ unsafe fn run_piece<L: Lanes, T: Transform>(conv: &Conv, piece: usize, y: &mut [
                         depth: L::DEPTH.min(channels - begin),
                         a: inputs.get().add(at * in_pitch + begin),
                         a_row: channels,
-                        panel: weights.add((element * channels + begin) * registers * L::N),
+                        panel: weights.add(element * weights_pitch::<L>(channels) + begin * registers * L::N),
                         c: products.get().add(at * out_pitch + (panel - panels.start) * 2 * L::N),
                         c_row: columns.len(),
                         accumulate: begin > 0,
@@ -333,7 +345,7 @@ unsafe fn make_weights<L: Lanes>(
     to: &mut [f32],
     scratch: &mut crate::Lines,
 ) {
-    let per_panel = kind.elements() * conv.weight.depth / 9 * 2 * L::N;
+    let per_panel = kind.elements() * weights_pitch::<L>(conv.weight.depth / 9);
     let each = conv.weight.block().div_ceil(2 * L::N);
     let mut panel = panels.start;
     while panel < panels.end {

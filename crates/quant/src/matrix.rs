@@ -150,7 +150,7 @@ impl Matrix {
                 for (k, four) in blob[begin * 32..(begin + blocks) * 32].chunks_exact(8).enumerate() {
                     put(
                         k,
-                        std::array::from_fn(|i| f16::from_le_bytes([four[2 * i], four[2 * i + 1]]).to_f32()),
+                        std::array::from_fn(|i| half_to_f32(u16::from_le_bytes([four[2 * i], four[2 * i + 1]]))),
                     );
                 }
             }
@@ -216,6 +216,17 @@ fn group_scales(block: usize) -> usize {
     block / (2 * GROUP) * SUPERBLOCK_BYTES + SUPERBLOCK_CODES + block / GROUP % 2 * 8
 }
 
+/// A half of these bits, without a branch, so that four are converted at once.
+fn half_to_f32(bits: u16) -> f32 {
+    // Exponents have another zero: 127 instead of 15. Halves below the smallest normal one come out of the product.
+    const REBASE: f32 = f32::from_bits((254 - 15) << 23);
+    let (magnitude, sign) = (u32::from(bits & 0x7fff) << 13, u32::from(bits & 0x8000) << 16);
+    let value = (f32::from_bits(magnitude) * REBASE).to_bits();
+    // Infinities and what is not a number.
+    let special = if bits & 0x7c00 == 0x7c00 { 0xff << 23 } else { 0 };
+    f32::from_bits(value | special | sign)
+}
+
 /// Stores the `index`th f32 of a blob.
 pub fn store_f32(blob: &mut [u8], index: usize, value: f32) {
     blob[index * 4..index * 4 + 4].copy_from_slice(&value.to_le_bytes());
@@ -249,6 +260,14 @@ mod tests {
 
     fn worst(got: &[f32], want: &[f32]) -> f32 {
         got.iter().zip(want).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+    }
+
+    #[test]
+    fn all_halves_are_converted() {
+        for bits in 0..=u16::MAX {
+            let (got, want) = (half_to_f32(bits), f16::from_bits(bits).to_f32());
+            assert!(got.to_bits() == want.to_bits() || got.is_nan() && want.is_nan(), "{bits:#06x}: {got}, {want}");
+        }
     }
 
     #[test]
