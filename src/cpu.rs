@@ -2,6 +2,7 @@
 //! a GPU, where it is many times faster than a software adapter, and as a second opinion in tests. The loops are those of
 //! the crate `tintype-cpu`.
 
+pub mod forms;
 mod lower;
 mod session;
 mod weights;

@@ -1,18 +1,18 @@
 //! What computes a plan's step: the parameters of its kernel as the loops want them.
 
 use tintype_cpu::attention::{Attention, Rows};
-use tintype_cpu::conv::Conv;
+use tintype_cpu::conv::{Conv, Shape};
 use tintype_cpu::matmul::Matmul;
 use tintype_cpu::norm::{self, Groups, Inputs};
 use tintype_cpu::{Dense, Epilogue, Scratch, elementwise};
 
 use super::Weights;
 use crate::kernels::{
-    AddParams, AttentionParams, ConvParams, CopyParams, ImageParams, LayerNormParams, MatmulParams, MeanParams,
-    NormApplyParams, NormScaleParams, NormStatsParams, ScaleParams, StepParams,
+    AddParams, AttentionParams, ConvParams, CopyParams, ImageParams, LayerNormParams, MatmulParams,
+    MeanParams, NormApplyParams, NormScaleParams, NormStatsParams, ScaleParams, StepParams,
 };
 use crate::ops::{ADD, CAUSAL, CHAINS, GEGLU, GUIDED, RESIDUAL, ROUNDS};
-use crate::plan::Step;
+use crate::plan::{Binding, Step};
 use crate::weights::Handle;
 
 /// What a step reads, by the numbers of its bindings.
@@ -48,8 +48,7 @@ pub fn run(step: &Step, piece: usize, operands: &Operands, y: &mut [f32], scratc
         }
         "conv" => {
             let weight = operands.weights.matrix((operands.weight)(2));
-            let kernel = if step.variant.get().name.ends_with('3') { 3 } else { 1 };
-            let conv = conv(kernel, p, two(), &weight, read(3), read(4));
+            let conv = conv(kernel_size(step), p, two(), &weight, read(3), read(4));
             conv.run(piece, y, scratch);
             return conv.pieces();
         }
@@ -66,7 +65,8 @@ pub fn run(step: &Step, piece: usize, operands: &Operands, y: &mut [f32], scratc
         "norm_scale" => {
             let p: NormScaleParams = params(p);
             let [group, pixels, slabs, slab] = [p.group, p.pixels, p.slabs, p.slab].map(|n| n as usize);
-            let groups = Groups { channels: fours(p.channels), group, pixels, slabs, slab, epsilon: p.epsilon };
+            let groups =
+                Groups { channels: fours(p.channels), group, pixels, slabs, slab, epsilon: p.epsilon };
             norm::scale(&groups, read(0), &operands.weights.vectors((operands.weight)(1)), y);
         }
         "norm_apply" => {
@@ -75,7 +75,13 @@ pub fn run(step: &Step, piece: usize, operands: &Operands, y: &mut [f32], scratc
         }
         "layer_norm" => {
             let p: LayerNormParams = params(p);
-            norm::layer(p.width as usize, p.epsilon, read(0), &operands.weights.vectors((operands.weight)(1)), y);
+            norm::layer(
+                p.width as usize,
+                p.epsilon,
+                read(0),
+                &operands.weights.vectors((operands.weight)(1)),
+                y,
+            );
         }
         "add" => {
             let p: AddParams = params(p);
@@ -152,21 +158,37 @@ fn conv<'a>(
         width: fours(p.outputs),
         activation: p.activation,
     };
-    Conv {
+    Conv { shape: shape(kernel, &p), x, weight, epilogue, way: None }
+}
+
+fn shape(kernel: usize, p: &ConvParams) -> Shape {
+    let size = |h: u32, w: u32| [h as usize, w as usize];
+    Shape {
         images: p.images as usize,
-        x,
         inputs: [fours(p.inputs1), fours(p.inputs2)],
-        stored: [p.in_h as usize, p.in_w as usize],
-        size: [p.virtual_h as usize, p.virtual_w as usize],
-        out: [p.out_h as usize, p.out_w as usize],
-        ratio: [p.ratio_h, p.ratio_w],
+        outputs: fours(p.outputs),
+        stored: size(p.in_h, p.in_w),
+        size: size(p.virtual_h, p.virtual_w),
+        out: size(p.out_h, p.out_w),
         kernel,
         stride: p.stride as usize,
         pad: p.pad as usize,
-        weight,
-        epilogue,
-        way: None,
     }
+}
+
+/// The weight of a step that is a convolution, and its shape.
+pub fn convolution(step: &Step) -> Option<(Handle, Shape)> {
+    let variant = step.variant.get();
+    match step.bindings[2..] {
+        [Binding::Weight(handle, _), ..] if variant.kernel == "conv" => {
+            Some((handle, shape(kernel_size(step), &params(&step.params))))
+        }
+        _ => None,
+    }
+}
+
+fn kernel_size(step: &Step) -> usize {
+    if step.variant.get().name.ends_with('3') { 3 } else { 1 }
 }
 
 fn attention<'a>(p: &[u8], [q, k, v]: [&'a [f32]; 3]) -> Attention<'a> {

@@ -6,8 +6,8 @@ use std::rc::Rc;
 
 use tintype_cpu::Scratch;
 
-use super::lower::{self, Operands};
 use super::Weights;
+use super::lower::{self, Operands};
 use crate::error::Result;
 use crate::host::{Cancel, breathe, now};
 use crate::plan::{Binding, Faults, Plan, Step, Tensor, WATCH};

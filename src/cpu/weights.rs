@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
-use tintype_cpu::{Dense, Form};
+use tintype_cpu::Dense;
 
 use crate::error::Result;
 use crate::weights::{Checkpoint, Declarations, Folder, Handle, Hooks, Layout, Piece, Pieces, Table};
@@ -100,8 +100,9 @@ impl Weights {
     }
 
     fn insert(&self, declarations: &Declarations, handle: Handle, blob: Vec<u8>) {
-        let made = match declarations.specs[handle.0 as usize].layout {
-            Layout::Matrix(matrix) => Blob::Matrix(Rc::new(Dense::new(&matrix, blob, Form::Plain))),
+        let spec = &declarations.specs[handle.0 as usize];
+        let made = match spec.layout {
+            Layout::Matrix(matrix) => Blob::Matrix(Rc::new(Dense::new(&matrix, blob, spec.form))),
             Layout::Vectors { .. } => Blob::Vectors(Rc::new(bytemuck::pod_collect_to_vec(&blob))),
             Layout::Table { format, width, .. } => Blob::Table(Rc::new(Table::new(format, width, blob))),
         };

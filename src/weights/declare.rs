@@ -6,6 +6,8 @@
 use std::collections::HashSet;
 use std::ops::Range;
 
+use tintype_cpu::Form;
+
 use crate::error::{Error, Result};
 use crate::quant::{Format, Matrix};
 
@@ -129,6 +131,8 @@ pub struct Spec {
     pub parts: Vec<Part>,
     /// Which of several checkpoints has the parts ([`Declarations::source`]).
     pub source: usize,
+    /// How a CPU keeps it.
+    pub form: Form,
 }
 
 /// A matrix as kernels see it.
@@ -209,7 +213,7 @@ impl Declarations {
     }
 
     pub fn add(&mut self, layout: Layout, parts: Vec<Part>) -> Handle {
-        self.specs.push(Spec { layout, parts, source: self.source });
+        self.specs.push(Spec { layout, parts, source: self.source, form: Form::Plain });
         Handle(self.specs.len() as u32 - 1)
     }
 

@@ -1,16 +1,16 @@
 //! Seconds of the loops at shapes of networks, one thread: natively by `cargo run --release -p tintype-cpu --example
 //! shapes`, in Node by `node crates/cpu/examples/shapes.mjs`.
 
-use tintype_cpu::conv::{Conv, Way};
+use tintype_cpu::conv::{Conv, Shape, Way};
 use tintype_cpu::matmul::Matmul;
 use tintype_cpu::winograd::Kind;
 use tintype_cpu::{Dense, Epilogue, Form, Scratch};
 use tintype_quant::{Format, Matrix};
 
-type Shape = ([usize; 2], usize, usize, usize);
+type Case = ([usize; 2], usize, usize, usize);
 
 /// Height and width, channels in and out, and the kernel; a product of so many rows where it is 0.
-const SHAPES: [Shape; 24] = [
+const SHAPES: [Case; 24] = [
     ([32, 32], 160, 160, 3),
     ([32, 32], 320, 160, 3),
     ([16, 16], 320, 320, 3),
@@ -56,7 +56,7 @@ fn fits(kernel: usize, way: usize) -> bool {
 }
 
 /// The best of some calls, in units of `now`.
-fn best((size, inputs, outputs, kernel): Shape, way: usize, calls: usize, now: &dyn Fn() -> f64) -> f64 {
+fn best((size, inputs, outputs, kernel): Case, way: usize, calls: usize, now: &dyn Fn() -> f64) -> f64 {
     let (_, format, form, way) = WAYS[way];
     let taps = (kernel * kernel).max(1);
     let matrix = Matrix { format, outputs: outputs as u32, inputs: inputs as u32, taps: taps as u32 };
@@ -64,25 +64,19 @@ fn best((size, inputs, outputs, kernel): Shape, way: usize, calls: usize, now: &
     let rows = size[0] * size[1];
     let (x, bias) = (vec![0.01; rows * inputs], vec![0.0; outputs]);
     let mut y = vec![0.0; rows * outputs];
-    let epilogue =
-        Epilogue { bias: &bias, add: None, rows_per_image: rows, residual: None, width: outputs, activation: 0 };
-    let x: [&[f32]; 2] = [&x, &[]];
-    let (inputs, ratio) = ([inputs, 0], [1.0; 2]);
-    let conv = Conv {
-        images: 1,
-        x,
-        inputs,
-        stored: size,
-        size,
-        out: size,
-        ratio,
-        kernel,
-        stride: 1,
-        pad: 1,
-        weight: &dense,
-        epilogue,
-        way,
+    let epilogue = Epilogue {
+        bias: &bias,
+        add: None,
+        rows_per_image: rows,
+        residual: None,
+        width: outputs,
+        activation: 0,
     };
+    let x: [&[f32]; 2] = [&x, &[]];
+    let inputs = [inputs, 0];
+    let shape =
+        Shape { images: 1, inputs, outputs, stored: size, size, out: size, kernel, stride: 1, pad: 1 };
+    let conv = Conv { shape, x, weight: &dense, epilogue, way };
     let matmul = Matmul { rows, x, inputs, weight: &dense, epilogue, gated: false };
     let mut scratch = Scratch::default();
     let mut call = || match kernel {

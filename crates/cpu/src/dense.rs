@@ -4,11 +4,11 @@ use std::ops::Range;
 
 use tintype_quant::{Format, Matrix};
 
+use crate::Lines;
 use crate::lanes::{Lanes, widest};
 use crate::tasks::{Shared, tasks};
 use crate::tile::{Panels, registers};
 use crate::winograd::{self, Kind};
-use crate::Lines;
 
 /// Values that are unpacked at a time.
 const BLOCK: usize = 1 << 20;
@@ -131,9 +131,8 @@ fn unpack_panels(matrix: &Matrix, blob: &[u8], lanes: usize, panels: Range<usize
         let (registers, _) = registers(first + i, outputs, lanes);
         let width = registers * lanes;
         // SAFETY: each panel has a place of its own.
-        let panel = unsafe {
-            std::slice::from_raw_parts_mut(shared.get().add(i * depth * 2 * lanes), depth * width)
-        };
+        let panel =
+            unsafe { std::slice::from_raw_parts_mut(shared.get().add(i * depth * 2 * lanes), depth * width) };
         let begin = (first + i) * 2 * lanes;
         if begin + width > outputs {
             panel.fill(0.0);

@@ -21,7 +21,12 @@ pub struct Epilogue<'a> {
 impl Epilogue<'_> {
     /// Panics unless all of it is there for so many rows.
     pub fn check(&self, rows: usize) {
-        assert!(self.bias.len() >= self.width, "{} values of bias for {} outputs", self.bias.len(), self.width);
+        assert!(
+            self.bias.len() >= self.width,
+            "{} values of bias for {} outputs",
+            self.bias.len(),
+            self.width
+        );
         if let Some((add, at, stride)) = self.add {
             let end = (rows - 1) / self.rows_per_image * stride + at + self.width;
             assert!(add.len() >= end, "vectors of images end at {end} of {}", add.len());

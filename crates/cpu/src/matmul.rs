@@ -55,7 +55,13 @@ impl Matmul<'_> {
 }
 
 /// `weights` are those whose panels are asked for, so that the first of them is `panels.start`.
-unsafe fn product<L: Lanes>(m: &Matmul, rows: Range<usize>, weights: Panels, panels: Range<usize>, y: Shared) {
+unsafe fn product<L: Lanes>(
+    m: &Matmul,
+    rows: Range<usize>,
+    weights: Panels,
+    panels: Range<usize>,
+    y: Shared,
+) {
     let count = rows.len();
     let (mut rows_each, panels_each) = cut::<L>(count, panels.len());
     rows_each = rows_each.min(count);

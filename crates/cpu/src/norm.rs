@@ -37,7 +37,12 @@ unsafe fn stats_of<L: Lanes>(inputs: &Inputs, slabs: usize, slab: usize, out: &m
 }
 
 #[inline(always)]
-unsafe fn stats_of_one<L: Lanes>(x: &[f32], channels: usize, pixels: std::ops::Range<usize>, out: &mut [f32]) {
+unsafe fn stats_of_one<L: Lanes>(
+    x: &[f32],
+    channels: usize,
+    pixels: std::ops::Range<usize>,
+    out: &mut [f32],
+) {
     const LINES: usize = 4;
     let count = pixels.len() as f32;
     let mut c = 0;
@@ -46,7 +51,8 @@ unsafe fn stats_of_one<L: Lanes>(x: &[f32], channels: usize, pixels: std::ops::R
         let lines = left.div_ceil(L::N).min(LINES);
         unsafe {
             let x = x.as_ptr().add(c);
-            let value = |pixel: usize, l: usize| load::<L>(x.add(pixel * channels + l * L::N), left - l * L::N);
+            let value =
+                |pixel: usize, l: usize| load::<L>(x.add(pixel * channels + l * L::N), left - l * L::N);
             let mut means = [L::splat(0.0); LINES];
             for pixel in pixels.clone() {
                 for l in 0..lines {
@@ -119,7 +125,11 @@ pub fn apply(inputs: &Inputs, activation: u32, affine: &[f32], y: &mut [f32]) {
     for (x, channels) in inputs.x.iter().zip(inputs.channels) {
         assert!(x.len() >= y.len() / width * channels, "{} values to norm", x.len());
     }
-    assert!(affine.len() >= (y.len() / width).div_ceil(inputs.pixels) * width * 2, "{} values of scale", affine.len());
+    assert!(
+        affine.len() >= (y.len() / width).div_ceil(inputs.pixels) * width * 2,
+        "{} values of scale",
+        affine.len()
+    );
     #[cfg(not(target_arch = "wasm32"))]
     use crate::lanes::Portable as Four;
     #[cfg(target_arch = "wasm32")]
@@ -131,7 +141,10 @@ pub fn apply(inputs: &Inputs, activation: u32, affine: &[f32], y: &mut [f32]) {
             let affine = &affine[row / inputs.pixels * width * 2..][..width * 2];
             // SAFETY: lengths were asked above; widths are multiples of four.
             unsafe {
-                let x = [inputs.x[0].as_ptr().wrapping_add(row * c1), inputs.x[1].as_ptr().wrapping_add(row * c2)];
+                let x = [
+                    inputs.x[0].as_ptr().wrapping_add(row * c1),
+                    inputs.x[1].as_ptr().wrapping_add(row * c2),
+                ];
                 for c in (0..width).step_by(4) {
                     let x = Four::load(if c < c1 { x[0].add(c) } else { x[1].add(c - c1) });
                     let [a, b] = [0, 4].map(|at| Four::load(affine.as_ptr().add(c * 2 + at)));

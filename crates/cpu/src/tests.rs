@@ -3,7 +3,7 @@
 use tintype_quant::{Format, Matrix, Scales};
 
 use crate::attention::{Attention, Rows};
-use crate::conv::Conv;
+use crate::conv::{Conv, Shape};
 use crate::lanes::{Isa, forced};
 use crate::matmul::Matmul;
 use crate::winograd::Kind;
@@ -113,10 +113,22 @@ fn cases() -> Vec<Case> {
         Case { name: "F4, not doubled", size: [29, 31], form: f4, ..CASE },
         Case { name: "F2, not doubled", size: [29, 31], form: f2, ..CASE },
         Case { name: "F4 for a call", size: [32, 36], ..CASE },
-        Case { name: "F4 for a call, two inputs, batch 2", images: 2, inputs: [24, 8], size: [33, 35], ..CASE },
+        Case {
+            name: "F4 for a call, two inputs, batch 2",
+            images: 2,
+            inputs: [24, 8],
+            size: [33, 35],
+            ..CASE
+        },
         Case { name: "F4 for a call, halves", size: [32, 36], format: Format::F16, ..CASE },
         Case { name: "F4 for a call, bytes", size: [32, 36], format: Format::Q8, ..CASE },
-        Case { name: "F4 for a call, four bits", size: [32, 36], inputs: [32, 0], format: Format::Q4, ..CASE },
+        Case {
+            name: "F4 for a call, four bits",
+            size: [32, 36],
+            inputs: [32, 0],
+            format: Format::Q4,
+            ..CASE
+        },
     ]
 }
 
@@ -127,7 +139,14 @@ fn large() -> Vec<Case> {
         Case { name: "F2, 1280 channels", form: Form::Winograd(Kind::F2), ..base },
         Case { name: "gathered, 1280 channels", ..base },
         // Whose weights are unpacked in more than one block.
-        Case { name: "F4 for a call, 1280 channels", outputs: 196, size: [32, 32], only: 16, format: Format::Q8, ..base },
+        Case {
+            name: "F4 for a call, 1280 channels",
+            outputs: 196,
+            size: [32, 32],
+            only: 16,
+            format: Format::Q8,
+            ..base
+        },
     ]
 }
 
@@ -157,21 +176,18 @@ impl Case {
             activation: 6,
         };
         let ratio = [0, 1].map(|axis| self.stored[axis] as f32 / self.size[axis] as f32);
-        let conv = Conv {
+        let shape = Shape {
             images: self.images,
-            x: [&x[0], &x[1]],
             inputs: self.inputs,
+            outputs: self.outputs,
             stored: self.stored,
             size: self.size,
             out,
-            ratio,
             kernel: self.kernel,
             stride: self.stride,
             pad: usize::from(self.kernel == 3),
-            weight: &dense,
-            epilogue,
-            way: None,
         };
+        let conv = Conv { shape, x: [&x[0], &x[1]], weight: &dense, epilogue, way: None };
         // What was there before must not count.
         let mut y = vec![f32::NAN; rows * self.outputs];
         let mut scratch = Scratch::default();
@@ -185,7 +201,7 @@ impl Case {
                     let at = [row / out[1] % out[0], row % out[1]];
                     let at = [0, 1].map(|axis| {
                         let offset = if axis == 0 { tap / self.kernel } else { tap % self.kernel };
-                        let index = (at[axis] * self.stride + offset).checked_sub(conv.pad)?;
+                        let index = (at[axis] * self.stride + offset).checked_sub(shape.pad)?;
                         (index < self.size[axis]).then(|| (index as f32 * ratio[axis]) as usize)
                     });
                     let [Some(i), Some(j)] = at else { continue };
@@ -194,7 +210,8 @@ impl Case {
                     let weights = &w.values[(o * self.kernel * self.kernel + tap) * (c1 + c2)..];
                     sum += row.zip(weights).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
                 }
-                sum += f64::from(add[4 + image * self.outputs + o]) + f64::from(residual[row * self.outputs + o]);
+                sum += f64::from(add[4 + image * self.outputs + o])
+                    + f64::from(residual[row * self.outputs + o]);
                 want.push(2.0 * sum - 1.0);
             }
         }
@@ -271,7 +288,8 @@ fn products() {
             let mut scratch = Scratch::default();
             (0..matmul.pieces()).for_each(|piece| matmul.run(piece, &mut y, &mut scratch));
             let sum = |row: usize, o: usize| {
-                let x = x[0][row * inputs[0]..][..inputs[0]].iter().chain(&x[1][row * inputs[1]..][..inputs[1]]);
+                let x =
+                    x[0][row * inputs[0]..][..inputs[0]].iter().chain(&x[1][row * inputs[1]..][..inputs[1]]);
                 let weights = &w.values[o * (inputs[0] + inputs[1])..];
                 let sum: f64 = x.zip(weights).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
                 sum + f64::from(w.bias[o])
@@ -292,9 +310,12 @@ fn products() {
 #[test]
 fn attentions() {
     everywhere(|| {
-        for (images, heads, size, queries, keys, causal) in
-            [(1, 2, 8, 77, 77, true), (2, 3, 40, 100, 77, false), (1, 1, 20, 5, 300, false), (1, 2, 64, 49, 49, false)]
-        {
+        for (images, heads, size, queries, keys, causal) in [
+            (1, 2, 8, 77, 77, true),
+            (2, 3, 40, 100, 77, false),
+            (1, 1, 20, 5, 300, false),
+            (1, 2, 64, 49, 49, false),
+        ] {
             let width = heads * size;
             let (q_stride, k_stride) = (width + 8, 2 * width);
             let q = values(images * queries * q_stride, 1);
@@ -320,7 +341,9 @@ fn attentions() {
             for (image, query) in (0..images * queries).map(|i| (i / queries, i % queries)) {
                 for head in 0..heads {
                     let q = &q[(image * queries + query) * q_stride + 8 + head * size..][..size];
-                    let row = |key: usize, at: usize| &kv[(image * keys + key) * k_stride + at + head * size..][..size];
+                    let row = |key: usize, at: usize| {
+                        &kv[(image * keys + key) * k_stride + at + head * size..][..size]
+                    };
                     let seen = if causal { query + 1 } else { keys };
                     let score = |key| -> f64 {
                         let products = q.iter().zip(row(key, 0)).map(|(a, b)| f64::from(*a) * f64::from(*b));
@@ -329,7 +352,8 @@ fn attentions() {
                     let scores: Vec<f64> = (0..seen).map(score).collect();
                     let sum: f64 = scores.iter().sum();
                     for d in 0..size {
-                        let values = scores.iter().enumerate().map(|(key, s)| s * f64::from(row(key, width)[d]));
+                        let values =
+                            scores.iter().enumerate().map(|(key, s)| s * f64::from(row(key, width)[d]));
                         want.push(values.sum::<f64>() / sum);
                     }
                 }

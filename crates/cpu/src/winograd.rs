@@ -25,7 +25,7 @@ pub enum Kind {
 
 impl Kind {
     /// Outputs of a tile along one side.
-    fn outputs(self) -> usize {
+    pub(crate) fn outputs(self) -> usize {
         match self {
             Kind::F2 => 2,
             Kind::F4 => 4,
@@ -35,16 +35,6 @@ impl Kind {
     pub fn elements(self) -> usize {
         (self.outputs() + 2) * (self.outputs() + 2)
     }
-}
-
-/// Whether a convolution has these forms at all.
-pub(crate) fn fits(conv: &Conv) -> bool {
-    conv.kernel == 3 && conv.stride == 1 && conv.pad == 1 && conv.out == conv.size
-}
-
-pub(crate) fn tiles(conv: &Conv, kind: Kind) -> usize {
-    let [h, w] = conv.out.map(|side| side.div_ceil(kind.outputs()));
-    conv.images * h * w
 }
 
 /// Groups of tiles of a piece.
@@ -72,7 +62,7 @@ impl Cut {
                 fit.min(conv.weight.block().div_ceil(2 * L::N)).clamp(1, all_panels)
             }
         };
-        let tiles = tiles(conv, kind);
+        let tiles = conv.shape.tiles(kind);
         let pieces = tiles.div_ceil(GROUPS * L::ROWS);
         Cut { panels, all_panels, tiles, pieces }
     }
@@ -91,7 +81,10 @@ pub(crate) fn pieces(conv: &Conv, kind: Kind) -> usize {
 }
 
 pub(crate) fn run(conv: &Conv, kind: Kind, piece: usize, y: &mut [f32], scratch: &mut Scratch) {
-    assert!(fits(conv), "a convolution whose weights are transformed is 3x3, of stride 1, with a border of 1");
+    assert!(
+        conv.shape.has_tiles(),
+        "a convolution whose weights are transformed is 3x3, of stride 1, with a border of 1"
+    );
     match kind {
         Kind::F2 => widest!(run_f2(conv, piece, y, scratch)),
         Kind::F4 => widest!(run_f4(conv, piece, y, scratch)),
@@ -237,9 +230,8 @@ unsafe fn weights_of<L: Lanes, T: Transform>(from: Panels, panel: usize, to: *mu
         for at in (0..channels * width).step_by(L::N) {
             let mut half = [[L::splat(0.0); 3]; 6];
             for column in 0..3 {
-                let taps = std::array::from_fn(|row| {
-                    L::load(from.add((row * 3 + column) * channels * width + at))
-                });
+                let taps =
+                    std::array::from_fn(|row| L::load(from.add((row * 3 + column) * channels * width + at)));
                 for (half, v) in half.iter_mut().zip(T::weights::<L>(taps)) {
                     half[column] = v;
                 }
@@ -281,15 +273,16 @@ unsafe fn run_piece<L: Lanes, T: Transform>(conv: &Conv, piece: usize, y: &mut [
     let first = piece * GROUPS * L::ROWS;
     let count = (GROUPS * L::ROWS).min(cut.tiles - first);
     let groups = count.div_ceil(L::ROWS);
-    let room = scratch.values.room(GROUPS.min(cut.tiles.div_ceil(L::ROWS)) * elements * (in_pitch + out_pitch));
+    let room =
+        scratch.values.room(GROUPS.min(cut.tiles.div_ceil(L::ROWS)) * elements * (in_pitch + out_pitch));
     let (inputs, products) = room.split_at_mut(groups * elements * in_pitch);
     let (inputs, products) = (Shared::new(inputs), Shared::new(products));
-    let [h, w] = conv.out.map(|side| side.div_ceil(T::R));
+    let [h, w] = conv.shape.out.map(|side| side.div_ceil(T::R));
     let place = |tile: usize| [tile / (h * w), tile / w % h, tile % w];
     each::<L>(count, |tile| unsafe {
         let to = inputs.get().add(tile / L::ROWS * elements * in_pitch + tile % L::ROWS * channels);
         let mut at = 0;
-        for (x, channels) in conv.x.iter().zip(conv.inputs).filter(|(_, channels)| *channels > 0) {
+        for (x, channels) in conv.x.iter().zip(conv.shape.inputs).filter(|(_, channels)| *channels > 0) {
             input::<L, T>(conv, x.as_ptr(), channels, place(first + tile), to.add(at), in_pitch);
             at += channels;
         }
@@ -374,10 +367,11 @@ unsafe fn input<L: Lanes, T: Transform>(
     unsafe {
         let mut from = [[std::ptr::null(); 6]; 6];
         for (i, from) in from.iter_mut().enumerate().take(T::A) {
-            let Some(row) = conv.source(row * T::R + i, 0) else { continue };
+            let Some(row) = conv.shape.source(row * T::R + i, 0) else { continue };
             for (j, from) in from.iter_mut().enumerate().take(T::A) {
-                let Some(column) = conv.source(column * T::R + j, 1) else { continue };
-                *from = x.add(((image * conv.stored[0] + row) * conv.stored[1] + column) * channels);
+                let Some(column) = conv.shape.source(column * T::R + j, 1) else { continue };
+                *from =
+                    x.add(((image * conv.shape.stored[0] + row) * conv.shape.stored[1] + column) * channels);
             }
         }
         let mut c = 0;
@@ -428,7 +422,7 @@ unsafe fn output<L: Lanes, T: Transform>(
     y: *mut f32,
 ) {
     unsafe {
-        let [h, w] = conv.out;
+        let [h, w] = conv.shape.out;
         let inside = [T::R.min(h - row * T::R), T::R.min(w - column * T::R)];
         let mut c = 0;
         while c < columns.len() {

@@ -150,7 +150,9 @@ impl Matrix {
                 for (k, four) in blob[begin * 32..(begin + blocks) * 32].chunks_exact(8).enumerate() {
                     put(
                         k,
-                        std::array::from_fn(|i| half_to_f32(u16::from_le_bytes([four[2 * i], four[2 * i + 1]]))),
+                        std::array::from_fn(|i| {
+                            half_to_f32(u16::from_le_bytes([four[2 * i], four[2 * i + 1]]))
+                        }),
                     );
                 }
             }
@@ -266,7 +268,10 @@ mod tests {
     fn all_halves_are_converted() {
         for bits in 0..=u16::MAX {
             let (got, want) = (half_to_f32(bits), f16::from_bits(bits).to_f32());
-            assert!(got.to_bits() == want.to_bits() || got.is_nan() && want.is_nan(), "{bits:#06x}: {got}, {want}");
+            assert!(
+                got.to_bits() == want.to_bits() || got.is_nan() && want.is_nan(),
+                "{bits:#06x}: {got}, {want}"
+            );
         }
     }
 
