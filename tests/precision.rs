@@ -10,7 +10,7 @@ use tintype::error::{Code, Error, Result};
 use tintype::host::Cancel;
 use tintype::image::Picture;
 use tintype::model::config::ModelIndex;
-use tintype::pipeline::{Budget, LoadOptions, Pipeline, Report, Request, Savings, Survey, Watch};
+use tintype::pipeline::{Budget, Image, LoadOptions, Pipeline, Report, Request, Savings, Survey, Watch};
 use tintype::plan::Target;
 use tintype::quant::Format;
 use tintype::shape::Elem;
@@ -128,6 +128,25 @@ fn a_decoder_that_halves_spoil_is_computed_again_in_f32() {
             assert!(near(&drawn, &exact) > 45.0, "{activations}: {} dB", near(&drawn, &exact));
         });
     }
+}
+
+/// Colours of previews are fitted once, before the picture tells that halves do not suffice.
+#[test]
+fn a_decoder_that_halves_spoil_makes_no_colours_of_previews() {
+    let shown = |device: &Device, activations: &str| {
+        let pipeline = load(device, &loud("decoder", false), activations, None, false).unwrap();
+        let previews = RefCell::new(vec![]);
+        let preview = |image: &Image, _, _| previews.borrow_mut().push(image.rgba.clone());
+        let watch =
+            Watch { cancel: Cancel::default(), progress: &|_, _| {}, preview: Some(&preview), dump: None };
+        block_on(pipeline.generate(device, &Request { steps: Some(2), ..request() }, &watch)).unwrap();
+        previews.take().remove(0)
+    };
+    let exact = shown(&Device::Cpu, "f32");
+    on_device(move |gpu| {
+        let near = psnr(&shown(gpu, "f16"), &exact);
+        assert!(near > 45.0, "{near} dB");
+    });
 }
 
 #[test]

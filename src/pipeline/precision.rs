@@ -63,6 +63,11 @@ impl Precision {
         &self.asked
     }
 
+    /// The same device in f32.
+    pub fn exact(&self) -> &Target {
+        &self.exact
+    }
+
     /// What a network's plans are recorded for.
     pub fn target(&self, part: Part) -> &Target {
         match self.states.borrow()[part as usize] {
