@@ -135,3 +135,22 @@ fn a_reader_that_leaves() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!said.contains("panicked"), "{said}");
 }
+
+/// A folder in the place of a component is never left out in silence.
+#[test]
+fn components_beside_what_has_none() {
+    let (sd15, out) = (golden("sd15-like"), Temp::new());
+    let [vae, config, unet] = ["vae", "unet/config.json", "unet"].map(|path| sd15.join(path));
+    let [vae, config, unet] = [&vae, &config, &unet].map(|path| path.to_str().unwrap());
+    let pack = out.path("pack");
+    let pack = ["pack", "--weights", "f16", "--out", pack.to_str().unwrap()];
+    for (command, model) in
+        [(&["generate", PROMPT][..], "builtin"), (&pack, "builtin"), (&["plan"], config), (&["plan"], unet)]
+    {
+        let said = failure(&[command, &["--model", model, "--vae", vae]].concat());
+        let wanted =
+            format!("--vae: wanted a model whose components can be replaced, found {model} (invalid-option)");
+        assert_eq!(said, wanted);
+    }
+    assert!(std::fs::read_dir(&out.0).unwrap().next().is_none());
+}

@@ -146,7 +146,8 @@ async fn load_model(device: &Device, options: &Options, load: &LoadOptions, bar:
     };
     let hooks = Hooks { progress: &progress, ..Hooks::NONE };
     if options.model == "builtin" {
-        if options.inputs.adds() || !options.components.is_empty() {
+        options.components.none("builtin")?;
+        if options.inputs.adds() {
             return Err(Error::option(
                 "--model: what comes beside a model wants one of its family, found builtin",
             ));

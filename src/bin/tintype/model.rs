@@ -46,8 +46,15 @@ impl Components {
         all.into_iter().filter_map(|(name, path)| Some((name, path.as_ref()?)))
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.given().next().is_none()
+    /// That there are none beside a model that has no components of its own.
+    pub fn none(&self, model: &str) -> Result<()> {
+        match self.given().next() {
+            None => Ok(()),
+            Some((name, _)) => Err(Error::option(format!(
+                "{}: wanted a model whose components can be replaced, found {model}",
+                option(name)
+            ))),
+        }
     }
 
     /// A model's files.
@@ -84,14 +91,19 @@ pub fn file_name(path: &Path) -> Result<&str> {
 }
 
 /// That what is wanted as a folder is none of the files that people have instead.
-pub fn no_file(option: &str, path: &Path) -> Result<()> {
+pub fn no_file(component: &str, path: &Path) -> Result<()> {
     refuse_pickle(&path.to_string_lossy())?;
     match path.is_file() {
         false => Ok(()),
         true => Err(Error::option(format!(
-            "--{}: wanted a folder in the diffusers layout, found the file {}",
-            option.replace('_', "-"),
+            "{}: wanted a folder in the diffusers layout, found the file {}",
+            option(component),
             path.display()
         ))),
     }
+}
+
+/// The option that names the folder of a component.
+fn option(component: &str) -> String {
+    format!("--{}", component.replace('_', "-"))
 }

@@ -46,7 +46,10 @@ pub struct Options {
 
 pub async fn run(options: &Options) -> Result<bool> {
     match options.model.as_str() {
-        "builtin" => pack(crate::builtin::folder()?, options).await,
+        "builtin" => {
+            options.components.none("builtin")?;
+            pack(crate::builtin::folder()?, options).await
+        }
         path => pack(options.components.model(Path::new(path)).await?, options).await,
     }
 }

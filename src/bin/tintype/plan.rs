@@ -50,7 +50,11 @@ pub async fn run(options: &Options) -> Result<bool> {
     };
     let target = Target::new(elem);
     let model = &options.model;
-    if !is_file(model)? && model.is_file() {
+    let network = !is_file(model)? && model.is_file();
+    if network || model.join("config.json").is_file() {
+        options.components.none(&model.display().to_string())?;
+    }
+    if network {
         let folder = DiskFolder::new(model.parent().unwrap_or(model));
         let plans = network_plans(&folder, file_name(model)?, format, &target, options.size).await?;
         return show(options, None, &plans);
