@@ -1,7 +1,7 @@
 //! What only the command can be asked for.
 
 use super::{PROMPT, refused_by_command};
-use crate::cli::{failure, tintype};
+use crate::cli::{failure, text, tintype};
 use crate::models::folder::{Temp, golden, here};
 
 #[test]
@@ -134,6 +134,31 @@ fn a_reader_that_leaves() {
     let output = child.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!said.contains("panicked"), "{said}");
+}
+
+/// What loading warned of is told once, before the picture, and also where none comes of it: the error does not know whose
+/// value it was.
+#[test]
+fn warnings_of_loading_are_told_with_and_without_a_picture() {
+    let (model, out) = (Temp::model("sdxs-like"), Temp::new());
+    const TOKENS: &str = "text_model.embeddings.token_embedding.weight";
+    // The vector of "!" at the end of a word, the first behind those of bytes within one, is not a number.
+    model.tensors("text_encoder/model.safetensors", |tensors| {
+        let tensor = tensors.0.iter_mut().find(|t| t.name == TOKENS).unwrap();
+        let row = tensor.bytes.len() / tensor.shape[0];
+        tensor.bytes[256 * row..257 * row].fill(0xff);
+    });
+    for (prompt, drawn) in [("a", true), ("!", false)] {
+        let png = out.path("a.png");
+        let args = ["generate", prompt, "--device", "cpu", "--model", model.0.to_str().unwrap()];
+        let output = tintype(&[&args[..], &["--out", png.to_str().unwrap()]].concat()).output().unwrap();
+        let said = text(&output.stderr);
+        let [first, last] = said.lines().collect::<Vec<_>>()[..] else { panic!("wanted two lines: {said}") };
+        assert!(first.contains(TOKENS) && first.ends_with("(not-finite)"), "{said}");
+        assert_eq!((output.status.success(), last.ends_with("(not-finite)")), (drawn, !drawn), "{said}");
+        assert_eq!(png.exists(), drawn);
+        let _ = std::fs::remove_file(png);
+    }
 }
 
 /// A folder in the place of a component is never left out in silence.
