@@ -14,7 +14,7 @@ use crate::output::Output;
 
 #[derive(Args)]
 pub struct Options {
-    /// sd-turbo, sd15, sdxl, taesd, or a folder in the diffusers layout, of which only config.json files are read;
+    /// sd-turbo, sd15, sdxl, taesd, or a folder in the diffusers layout, of which only configurations are read;
     /// may be given again; by default all that have names
     #[arg(long, value_name = "NAME|DIR")]
     model: Vec<String>,

@@ -14,7 +14,7 @@ use crate::model::{file_name, is_file};
 
 #[derive(Args)]
 pub struct Options {
-    /// A model folder in the diffusers layout, or the folder or config.json of one network: only config.json files are
+    /// A model folder in the diffusers layout, or the folder or config.json of one network: only configurations are
     /// read; or a single .safetensors file under the original names: only its header is read
     #[arg(long, value_name = "DIR|FILE")]
     model: PathBuf,
