@@ -1,7 +1,7 @@
 //! What only the command can be asked for.
 
 use super::{PROMPT, refused_by_command};
-use crate::cli::{failure, text, tintype};
+use crate::cli::{failure, sentence, text, tintype};
 use crate::models::folder::{Temp, golden, here};
 
 #[test]
@@ -178,4 +178,28 @@ fn components_beside_what_has_none() {
         assert_eq!(said, wanted);
     }
     assert!(std::fs::read_dir(&out.0).unwrap().next().is_none());
+}
+
+/// A name without a folder is one of the current folder, however its ending is written.
+#[test]
+fn a_bare_name_that_is_not_there() {
+    let model = Temp::model("sd15-like");
+    for args in [
+        &["inspect", "x.SafeTensors"][..],
+        &["plan", "--model", "x.SafeTensors"],
+        &["generate", PROMPT, "--device", "cpu", "--model", "x.SafeTensors"],
+        &["generate", PROMPT, "--device", "cpu", "--model", ".", "--single-file", "x.SafeTensors"],
+    ] {
+        let said = sentence(&tintype(args).current_dir(&model.0).output().unwrap());
+        assert_eq!(said, "x.SafeTensors does not exist in . (not-found)", "{args:?}");
+    }
+}
+
+#[test]
+fn a_size_of_other_commands_is_judged_too() {
+    let model = golden("sd15-like");
+    for command in ["plan", "bench"] {
+        let said = failure(&[command, "--model", model.to_str().unwrap(), "--size", "-64x64"]);
+        assert!(said.contains("-64x64") && said.contains("WIDTHxHEIGHT"), "{said}");
+    }
 }

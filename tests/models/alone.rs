@@ -131,8 +131,8 @@ fn small() -> (MemoryFolder, Vec<Tensor>) {
     (folder, single)
 }
 
-fn merges() -> Option<Vec<u8>> {
-    Some(std::fs::read(here("models/clip/merges.bin")).unwrap())
+fn merges() -> Option<std::borrow::Cow<'static, [u8]>> {
+    Some(std::fs::read(here("models/clip/merges.bin")).unwrap().into())
 }
 
 fn drawn<F: Folder>(folder: &F) -> (Vec<f32>, Vec<String>) {

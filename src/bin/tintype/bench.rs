@@ -19,7 +19,7 @@ pub struct Options {
     #[arg(long, value_name = "NAME|DIR")]
     model: Vec<String>,
     /// Of the picture, in pixels
-    #[arg(long, default_value = "512x512", value_parser = crate::parse_size)]
+    #[arg(long, default_value = "512x512", value_parser = crate::parse_size, allow_hyphen_values = true)]
     size: [usize; 2],
     /// Only rows whose name matches, such as "sd-turbo/unet/conv*"; * stands for anything
     #[arg(long, value_name = "GLOB", default_value = "*")]

@@ -4,16 +4,16 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
-use tintype::error::{Code, Result};
-use tintype::pipeline::{Described, plans};
+use tintype::error::Result;
+use tintype::pipeline::{Described, ModelFiles, plans};
 use tintype::plan::Target;
 use tintype::quant::Format;
 use tintype::shape::Elem;
 use tintype::weights::{
-    DiskFolder, Dtype, Header, Renamed, Sink, TensorInfo, addend, header, is_embedding, is_scale, kind,
+    DiskFolder, Dtype, Header, Renamed, Sink, TensorInfo, addend, is_embedding, is_scale, kind,
 };
 
-use crate::model::{Components, file_name};
+use crate::model::split;
 use crate::plan::{model_json, tell};
 
 #[derive(Args)]
@@ -40,21 +40,18 @@ const SHOWN: usize = 10;
 
 pub async fn run(options: &Options) -> Result<bool> {
     let path = &options.file;
-    let name = file_name(path)?;
-    let folder = DiskFolder::new(path.parent().unwrap_or(path));
-    let header = header(&folder, name).await?;
-    let described = match Described::read(&folder, name, &[]).await {
-        Ok(described) => Some(described),
-        // What is no model at all is something else, what is one of another kind is known by its name.
-        Err(e) if matches!(e.code, Code::InvalidModel | Code::Unsupported) => None,
-        Err(e) => return Err(e),
-    };
-    let found = match &described {
-        Some(described) => Found {
+    let (folder, name) = split(path)?;
+    let folder = DiskFolder::new(folder);
+    let (header, described) = Described::read_with_header(&folder, name, &[]).await?;
+    // What is no model at all is something else, what is one of another kind is known by its name.
+    let model = described.ok().map(|described| ModelFiles::of_described(folder, described));
+    let described = model.as_ref().and_then(ModelFiles::described);
+    let found = match model.as_ref().zip(described) {
+        Some((model, described)) => Found {
             kind: "checkpoint",
             what: format!("a checkpoint of {}", described.name()),
             family: Some(described.family.as_str().to_owned()),
-            unused: Some(unread(&header, path, described).await?),
+            unused: Some(unread(&header, model, described).await?),
         },
         None => other(&header),
     };
@@ -64,7 +61,7 @@ pub async fn run(options: &Options) -> Result<bool> {
             "file": path, "kind": found.kind, "what": found.what, "family": found.family,
             "tensors": header.tensors.len(), "bytes": bytes, "unused": found.unused,
         });
-        if let Some(described) = &described {
+        if let Some(described) = described {
             value["model"] = model_json(described);
         }
         crate::say(value);
@@ -78,7 +75,7 @@ pub async fn run(options: &Options) -> Result<bool> {
         header.tensors.len(),
         bytes as f64 / 1e6
     ));
-    if let Some(described) = &described {
+    if let Some(described) = described {
         crate::say(tell(described));
         described.file.warnings.iter().for_each(|warning| crate::tell(format_args!("tintype: {warning}")));
     }
@@ -108,10 +105,13 @@ impl Sink for All {
 }
 
 /// The tensors of a checkpoint that none of its networks declares.
-async fn unread(header: &Header, path: &std::path::Path, described: &Described) -> Result<Vec<String>> {
-    let files = Components::default().model(path).await?;
+async fn unread(
+    header: &Header,
+    model: &ModelFiles<DiskFolder>,
+    described: &Described,
+) -> Result<Vec<String>> {
     let target = Target::new(Elem::F16);
-    let networks = plans(&files, Format::F16, &target, [512, 512]).await?.networks;
+    let networks = plans(model, Format::F16, &target, [512, 512]).await?.networks;
     let mut unread: Vec<&TensorInfo> = header.tensors.iter().filter(|tensor| !marks(&tensor.name)).collect();
     for network in &networks {
         let Some(place) = described.file.place(network.component) else { continue };

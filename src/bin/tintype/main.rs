@@ -61,7 +61,8 @@ struct DeviceOptions {
     #[arg(long)]
     weights: Option<String>,
     /// What weights and activations may take on the device, in MB: where the smallest weights need more, text encoders run
-    /// on the CPU, then pictures are decoded in tiles; what needs more still is refused
+    /// on the CPU, then pictures are decoded in tiles, then an autoencoder that asks for f32 computes in 16-bit floats;
+    /// what needs more still is refused
     #[arg(long, value_name = "MB")]
     memory: Option<u64>,
     /// How the autoencoder's weights are stored; by default as --weights, or q8 for q4

@@ -10,7 +10,7 @@ use tintype::plan::Target;
 use tintype::shape::Elem;
 use tintype::weights::DiskFolder;
 
-use crate::model::{file_name, is_file};
+use crate::model::{is_file, split};
 
 #[derive(Args)]
 pub struct Options {
@@ -21,7 +21,7 @@ pub struct Options {
     #[command(flatten)]
     components: crate::model::Components,
     /// Of the picture, in pixels
-    #[arg(long, default_value = "512x512", value_parser = crate::parse_size)]
+    #[arg(long, default_value = "512x512", value_parser = crate::parse_size, allow_hyphen_values = true)]
     size: [usize; 2],
     /// How activations are stored: f32, f16 or pack16
     #[arg(long, default_value = "f16")]
@@ -55,8 +55,8 @@ pub async fn run(options: &Options) -> Result<bool> {
         options.components.none(&model.display().to_string())?;
     }
     if network {
-        let folder = DiskFolder::new(model.parent().unwrap_or(model));
-        let plans = network_plans(&folder, file_name(model)?, format, &target, options.size).await?;
+        let (folder, file) = split(model)?;
+        let plans = network_plans(&DiskFolder::new(folder), file, format, &target, options.size).await?;
         return show(options, None, &plans);
     }
     let files = options.components.model(model).await?;
