@@ -159,6 +159,10 @@ fn warnings_of_loading_are_told_with_and_without_a_picture() {
         assert_eq!(png.exists(), drawn);
         let _ = std::fs::remove_file(png);
     }
+    let [model, pack] = [&model.0, &out.path("pack")].map(|path| path.to_str().unwrap().to_owned());
+    let packed = tintype(&["pack", "--weights", "f16", "--model", &model, "--out", &pack]).output().unwrap();
+    let said = text(&packed.stderr);
+    assert!(packed.status.success() && said.lines().next().unwrap().contains(TOKENS), "{said}");
 }
 
 /// A folder in the place of a component is never left out in silence.

@@ -97,7 +97,7 @@ pub async fn run(options: &Options) -> Result<bool> {
     let pipeline = pipeline?;
     let loaded = now() - begun;
     // At once: what is wrong with a file may be why no picture comes of it.
-    tell_all(pipeline.warnings());
+    crate::warn(pipeline.warnings());
     let dumped = RefCell::new(vec![]);
     let dump = |name: &str, shape: [usize; 4], values: Vec<f32>| {
         let mut dumped = dumped.borrow_mut();
@@ -118,17 +118,13 @@ pub async fn run(options: &Options) -> Result<bool> {
     if let Some(dump) = dump_to {
         dump.write(&safetensors(&dumped.borrow()))?;
     }
-    tell_all(&report.warnings);
+    crate::warn(&report.warnings);
     if report.unsafe_images.contains(&true) {
         crate::tell("tintype: the safety checker found the picture unsafe");
     }
     let warnings: Vec<&Warning> = pipeline.warnings().iter().chain(&report.warnings).collect();
     tell(options, &device, &report, &warnings, seed, loaded);
     Ok(true)
-}
-
-fn tell_all(warnings: &[Warning]) {
-    warnings.iter().for_each(|warning| crate::tell(format_args!("tintype: {warning}")));
 }
 
 /// Where the picture and the dump go: two places that can be written.

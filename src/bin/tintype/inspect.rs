@@ -77,7 +77,7 @@ pub async fn run(options: &Options) -> Result<bool> {
     ));
     if let Some(described) = described {
         crate::say(tell(described));
-        described.file.warnings.iter().for_each(|warning| crate::tell(format_args!("tintype: {warning}")));
+        crate::warn(&described.file.warnings);
     }
     let Some(unused) = found.unused else {
         crate::say("unused: not looked at");

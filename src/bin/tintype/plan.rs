@@ -72,9 +72,7 @@ fn show(
     for sentence in left_out {
         crate::tell(format_args!("tintype: left out: {}", shown(sentence)));
     }
-    for warning in described.iter().flat_map(|described| &described.file.warnings) {
-        crate::tell(format_args!("tintype: {warning}"));
-    }
+    crate::warn(described.iter().flat_map(|described| &described.file.warnings));
     if options.json {
         let mut json = as_json(networks);
         if let Some(described) = described {
