@@ -158,8 +158,10 @@ impl Pipeline {
         let kept_decoding = kept_decoder.as_ref().map(|decoder| (&decoder.tiles, decoder.plan()));
         let (tiles, decode_plan) =
             decoding.as_ref().map(|(tiles, plan)| (tiles, plan)).or(kept_decoding).expect("one of both");
-        let room = precision.check(Part::Denoiser, denoise_plan, &[decode_plan]);
-        room.map_err(|error| precision.explain(Part::Denoiser, error))?;
+        precision.check(Part::Denoiser, denoise_plan, &[decode_plan])?;
+        for Reading { plan, .. } in readings.iter().flatten() {
+            precision.check(Part::Text, plan, &[denoise_plan, decode_plan])?;
+        }
         let work = self.work(task, &readings, denoise_plan, decoding_work(tiles, decode_plan), watch);
         let texts = readings.iter().flatten().map(|reading| &reading.plan);
         let texts = texts.filter(|_| self.reader.is_none());
@@ -249,22 +251,23 @@ impl Pipeline {
             return Ok(None);
         };
         denoiser.set_conditions(device, &conditions, &watch.cancel).await?;
-        self.show_pictures(device, request, task, denoiser, watch).await?;
+        let sessions = (denoiser, decoder.as_ref().expect("a decoder"));
+        self.show_pictures(device, request, task, sessions, watch).await?;
         let encoded = now();
         let mut draws = Draws::new(request.seeds.all(), task);
-        let start = self.start(device, request, task, &mut draws, watch).await?;
-        let sessions = (denoiser, decoder.as_ref().expect("a decoder"));
+        let start = self.start(device, request, task, sessions, &mut draws, watch).await?;
         let latents = self.denoise(device, request, task, sessions, start, draws, watch, course).await?;
         let Some(latents) = latents else { return Ok(None) };
         let denoised = now();
         let mut images = self.decode(device, task, (denoiser, decoder), &latents, watch, course).await?;
-        let unsafe_images = self.check_safety(device, request, &mut images, watch).await?;
+        let sessions = (denoiser, decoder.as_ref().expect("the decoder that was used"));
+        let unsafe_images = self.check_safety(device, request, sessions, &mut images, watch).await?;
         course.finish();
         let timings =
             Timings { text: encoded - begun, denoise: denoised - encoded, decode: now() - denoised };
         let mut warnings = task.warnings.clone();
         warnings.extend(self.precision.warnings());
-        let tiles = &decoder.as_ref().expect("the decoder that was used").tiles;
+        let tiles = &sessions.1.tiles;
         if tiles.count() > 1 {
             let [height, width] = tiles.tile.map(|side| side as usize * self.vae.config.spatial_factor());
             let tiles = tiles.count();

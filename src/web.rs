@@ -15,7 +15,7 @@ use js_sys::{Array, Error as JsError, Function, Object, Reflect, Uint8ClampedArr
 use wasm_bindgen::prelude::*;
 
 use crate::device::{Device, Known};
-use crate::error::{Error, Result, shown};
+use crate::error::{Code, Error, Result, shown};
 use crate::host::Cancel;
 use crate::kernels::VARIANTS;
 use crate::model::config::ModelIndex;
@@ -25,7 +25,7 @@ use crate::pipeline::{
 use crate::plan::Target;
 use crate::quant::Format;
 use crate::shape::Elem;
-use crate::warning::Warning;
+use crate::warning::{Topic, Warning};
 use crate::weights::{Folder, Hooks, INDEX, Keeping, Manifest};
 use request::Options;
 pub use source::Source;
@@ -44,6 +44,8 @@ pub struct Generator {
     sources: Sources,
     /// Of the pack that was kept of the model, or why there is none.
     kept: Option<Result<String>>,
+    /// What the last merge of LoRAs warned of, until the report of an image says it.
+    merging: RefCell<Vec<Warning>>,
     /// Of the run that goes on, or of the last one.
     cancel: RefCell<Cancel>,
 }
@@ -174,13 +176,14 @@ impl Generator {
         if progress.last.get() < 1.0 {
             progress.tell("compile", 1.0, [0.0; 2]);
         }
-        Ok(Generator { device, pipeline, sources, kept, cancel: RefCell::default() })
+        let (merging, cancel) = Default::default();
+        Ok(Generator { device, pipeline, sources, kept, merging, cancel })
     }
 
     async fn draw(&self, options: &Options, progress: &Function) -> Result<JsValue> {
         let progress = Progress::new(progress);
         let merged = Cell::new(0.0);
-        let merging = RefCell::new(vec![]);
+        let told = RefCell::new(vec![]);
         let cancel = Cancel::default();
         self.cancel.replace(cancel.clone());
         let (seed, request) = request::request(&self.pipeline, options)?;
@@ -193,11 +196,15 @@ impl Generator {
                 },
                 cancelled: &|| cancel.is_cancelled(),
                 keeping: None,
-                warn: &|warning| merging.borrow_mut().push(warning),
+                warn: &|warning| told.borrow_mut().push(warning),
             };
             let Sources { model, .. } = &self.sources;
             let additions = self.sources.additions();
             self.pipeline.set_lora_scales(&self.device, model, &additions, &scales, hooks).await?;
+            // Scales as they were are not merged again.
+            if merged.get() > 0.0 {
+                self.merging.replace(told.take());
+            }
         }
         let tell = |stage: &str, fraction: f64, numbers: [usize; 2]| {
             let before = merged.get();
@@ -221,9 +228,18 @@ impl Generator {
         };
         let preview: Option<&Preview<'_>> = if preview.is_some() { Some(&show) } else { None };
         let watch = Watch { cancel, progress: &progress, preview, dump: None };
-        let mut report = self.pipeline.generate(&self.device, &request, &watch).await?;
-        report.warnings.splice(..0, merging.take());
+        let report = self.pipeline.generate(&self.device, &request, &watch).await;
+        let mut report = report.map_err(|error| self.explained(error))?;
+        report.warnings.splice(..0, self.merging.take());
         Ok(answer(&report, seed))
+    }
+
+    /// An error about values, with what is wrong with those of the LoRAs that were merged: nothing else would say it.
+    fn explained(&self, error: Error) -> Error {
+        let merging = self.merging.borrow();
+        let flaws = merging.iter().filter(|w| (w.code, error.code) == (Topic::NotFinite, Code::NotFinite));
+        let message = flaws.fold(error.message, |message, flaw| format!("{message}; {}", flaw.message));
+        Error { message, ..error }
     }
 }
 

@@ -34,11 +34,11 @@ mod widen;
 
 pub use checkpoint::{Checkpoint, Files};
 pub use declare::{Columns, Declarations, Handle, Layout, Part, Role, Rows, Spec, Weight, weight_and_bias};
-pub use embedding::Embedding;
+pub use embedding::{Embedding, is_embedding};
 pub use fill::Filler;
 pub use head::{header, header_and};
 pub use limits::MAX_HEADER_BYTES;
-pub use lora::{Adapter, Lora};
+pub use lora::{Adapter, Lora, addend};
 pub use merge::Merge;
 pub use original::{Names, Renamed};
 pub use original::{control_place, t2i_place};

@@ -1,6 +1,6 @@
 //! `tintype inspect` on files that are no models.
 
-use crate::cli::tintype;
+use crate::cli::{text, tintype};
 use crate::models::folder::Temp;
 use crate::models::tensors::{Tensor, Tensors};
 
@@ -25,7 +25,7 @@ fn an_inspection_says_what_a_file_is() {
             "lora",
             "a LoRA (LoRA)",
             Some("SD 1.x"),
-            1,
+            Some(1),
         ),
         (
             vec![
@@ -35,44 +35,71 @@ fn an_inspection_says_what_a_file_is() {
             "lora",
             "a LoRA (LoHa, DoRA)",
             Some("SDXL"),
-            0,
+            Some(0),
         ),
         (
             vec![half("emb_params", &[3, 1024])],
             "embedding",
             "a learned embedding of 3 vectors",
             Some("SD 2.x"),
-            0,
+            Some(0),
         ),
         (
             vec![half("clip_l", &[2, 768]), half("clip_g", &[2, 1280])],
             "embedding",
             "a learned embedding of 2 vectors",
             Some("SDXL"),
-            0,
+            Some(0),
         ),
         (
             vec![half("control_model.input_hint_block.0.weight", &[16, 3, 3, 3])],
             "controlnet",
             "a ControlNet under its original names",
             None,
-            0,
+            None,
         ),
         (
             vec![half("image_proj.latents", &[1, 16, 768]), half("ip_adapter.1.to_k_ip.weight", &[320, 768])],
             "ip-adapter",
             "an IP-Adapter plus",
             None,
-            0,
+            None,
         ),
         (
             vec![half("adapter.body.0.in_conv.weight", &[4])],
             "adapter",
             "a T2I-Adapter in the diffusers layout",
             None,
-            0,
+            None,
         ),
-        (vec![half("a", &[2]), half("b", &[2])], "unknown", "no file that is known here", None, 2),
+        (
+            vec![
+                half("base_model.model.unet.mid_block.to_q.lora_A.style.weight", &[4, 8]),
+                half("base_model.model.unet.mid_block.to_q.lora_B.style.weight", &[8, 4]),
+                half("base_model.model.unet.mid_block.to_q.lora_B.style.bias", &[8]),
+                half("base_model.model.unet.mid_block.to_q.lora_magnitude_vector.style.weight", &[8]),
+            ],
+            "lora",
+            "a LoRA (LoRA, DoRA)",
+            None,
+            Some(0),
+        ),
+        (vec![half("x.oft_blocks", &[2])], "unsupported", "a LoRA (OFT)", None, None),
+        (
+            vec![half("emp_params", &[2, 768]), half("something.else", &[2])],
+            "embedding",
+            "a learned embedding of 2 vectors",
+            Some("SD 1.x"),
+            Some(1),
+        ),
+        (
+            vec![half("bundle_emb.a.string_to_param.*", &[2, 768]), half("bundle_emb.b.emb_params", &[768])],
+            "embedding",
+            "a learned embedding of 2 vectors",
+            Some("SD 1.x"),
+            Some(0),
+        ),
+        (vec![half("a", &[2]), half("b", &[2])], "unknown", "no file that is known here", None, Some(2)),
     ] {
         temp.write("x.safetensors", Tensors(tensors).bytes());
         let output =
@@ -80,6 +107,10 @@ fn an_inspection_says_what_a_file_is() {
         let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
         assert_eq!([&told["kind"], &told["what"]], [kind, what]);
         assert_eq!(told["family"].as_str(), family, "{what}");
-        assert_eq!(told["unused"].as_array().unwrap().len(), unused, "{what}");
+        assert_eq!(told["unused"].as_array().map(Vec::len), unused, "{what}");
+        assert!(unused.is_some() || told["unused"].is_null(), "{told}");
+        let output = tintype(&["inspect", temp.path("x.safetensors").to_str().unwrap()]).output().unwrap();
+        let line = unused.map_or("unused: not looked at".to_owned(), |unused| format!("unused: {unused}"));
+        assert!(text(&output.stdout).lines().any(|l| l == line), "{what}");
     }
 }

@@ -14,7 +14,7 @@ use tintype::quant::Format;
 use tintype::shape::Elem;
 use tintype::weights::{Declarations, DiskFolder};
 
-use crate::models::folder::{golden, here};
+use crate::models::folder::{Temp, golden, here};
 
 /// The plans of a model in diffusers layout, of which only the configurations are read, with the
 /// declarations that each was made from.
@@ -64,6 +64,26 @@ fn plans(model: &std::path::Path, wish: Wish) -> Plans {
         unet: (e, denoise_plan(&Networks::of(network, unet), &target, job)),
         decoder: (f, vae_plan(&decoder, &vae, &target, 1, latent)),
     }
+}
+
+/// What a loaded model would do (`force_upcast`) is what its plan says.
+#[test]
+fn an_autoencoder_that_computes_in_f32_is_planned_so() {
+    let stored = |class: &str, target: Elem| {
+        let model = Temp::model("sdxl-like");
+        model.set("vae/config.json", &[("force_upcast", Some(true.into()))]);
+        model.set("model_index.json", &[("_class_name", Some(class.into()))]);
+        let folder = DiskFolder::new(model.0.clone());
+        let all = block_on(pipeline::plans(&folder, Format::F16, &Target::new(target), [64; 2])).unwrap();
+        ["unet", "decoder", "encoder"].map(|name| {
+            let plan = &all.networks.iter().find(|p| p.name == name).unwrap().plan;
+            plan.named(if name == "unet" { "model_output" } else { "sample" }).elem
+        })
+    };
+    let (half, full) = (Elem::F16, Elem::F32);
+    assert_eq!(stored("StableDiffusionXLPipeline", half), [half, full, full]);
+    assert_eq!(stored("StableDiffusionXLPipeline", full), [full; 3]);
+    assert_eq!(stored("StableDiffusionPipeline", half), [half; 3]);
 }
 
 /// A change of a plan shows in review. To accept one: `BLESS=1 cargo test --release plans::`.

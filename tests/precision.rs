@@ -10,7 +10,9 @@ use tintype::error::{Code, Error, Result};
 use tintype::host::Cancel;
 use tintype::image::Picture;
 use tintype::model::config::ModelIndex;
-use tintype::pipeline::{Budget, LoadOptions, Pipeline, Report, Request, Savings, Survey, Watch};
+use tintype::pipeline::{
+    Additions, Budget, FileIn, Image, LoadOptions, Pipeline, Report, Request, Safety, Savings, Survey, Watch,
+};
 use tintype::plan::Target;
 use tintype::quant::Format;
 use tintype::shape::Elem;
@@ -19,7 +21,7 @@ use tintype::weights::{DiskFolder, Hooks, MemoryFolder};
 
 use crate::fidelity::psnr;
 use crate::harness::on_device;
-use crate::models::folder::Temp;
+use crate::models::folder::{Temp, golden};
 use crate::models::tensors::Tensors;
 
 const VAE: &str = "vae/diffusion_pytorch_model.fp16.safetensors";
@@ -130,6 +132,25 @@ fn a_decoder_that_halves_spoil_is_computed_again_in_f32() {
     }
 }
 
+/// Colours of previews are fitted once, before the picture tells that halves do not suffice.
+#[test]
+fn a_decoder_that_halves_spoil_makes_no_colours_of_previews() {
+    let shown = |device: &Device, activations: &str| {
+        let pipeline = load(device, &loud("decoder", false), activations, None, false).unwrap();
+        let previews = RefCell::new(vec![]);
+        let preview = |image: &Image, _, _| previews.borrow_mut().push(image.rgba.clone());
+        let watch =
+            Watch { cancel: Cancel::default(), progress: &|_, _| {}, preview: Some(&preview), dump: None };
+        block_on(pipeline.generate(device, &Request { steps: Some(2), ..request() }, &watch)).unwrap();
+        previews.take().remove(0)
+    };
+    let exact = shown(&Device::Cpu, "f32");
+    on_device(move |gpu| {
+        let near = psnr(&shown(gpu, "f16"), &exact);
+        assert!(near > 45.0, "{near} dB");
+    });
+}
+
 #[test]
 fn an_encoder_that_halves_spoil_is_computed_again_in_f32() {
     let image =
@@ -141,6 +162,43 @@ fn an_encoder_that_halves_spoil_is_computed_again_in_f32() {
         let drawn = draw(gpu, &loud("encoder", false), "f16", None, &request).unwrap().report;
         assert_eq!(topics(&drawn), [Topic::Precision], "{:?}", drawn.warnings);
         assert!(near(&drawn, &exact) > 40.0, "{} dB", near(&drawn, &exact));
+    });
+}
+
+/// An IP-Adapter's and a safety checker's, whose first norms make numbers that halves clamp; the norms behind undo it.
+#[test]
+fn image_encoders_that_halves_spoil_are_computed_again_in_f32() {
+    let drawn = |device: &Device, activations: &str| {
+        let [seen, safety] =
+            ["ip-adapter", "safety_checker"].map(|part| Temp::model(&format!("extras/{part}")));
+        for (folder, file, tower) in [
+            (&seen, "image_encoder/model.fp16.safetensors", "vision_model"),
+            (&safety, "model.fp16.safetensors", "vision_model.vision_model"),
+        ] {
+            folder.tensors(file, |t| scale(t, &format!("{tower}.pre_layrnorm"), 30000.0, 30000.0));
+        }
+        let [model, seen, safety] =
+            [&golden("sd15-like"), &seen.0, &safety.0].map(|folder| DiskFolder::new(folder.clone()));
+        let additions = Additions {
+            ip_adapter: Some(FileIn::whole(&seen)),
+            safety_checker: Some(&safety),
+            ..Additions::default()
+        };
+        let options = LoadOptions::parse("f16", activations).unwrap();
+        let pipeline = Pipeline::load_with(device, &model, &additions, &options, Hooks::NONE);
+        let image_prompt = Some((Picture::new(1, 1, 3, &[250, 120, 3]).unwrap(), 1.0));
+        let request = Request { image_prompt, safety: Safety::Flag, ..request() };
+        generate(device, &block_on(pipeline).unwrap(), &request).unwrap()
+    };
+    let exact = drawn(&Device::Cpu, "f32");
+    assert_eq!(topics(&exact), []);
+    on_device(move |gpu| {
+        let drawn = drawn(gpu, "f16");
+        let [first, second] = &drawn.warnings[..] else { panic!("{:?}", drawn.warnings) };
+        assert!(first.message.contains("image encoder computes in f32"), "{first}");
+        assert!(second.message.contains("safety checker computes in f32"), "{second}");
+        assert!(near(&drawn, &exact) > 40.0, "{} dB", near(&drawn, &exact));
+        assert_eq!(drawn.unsafe_images, exact.unsafe_images);
     });
 }
 
@@ -190,8 +248,40 @@ fn f32_without_room_is_an_error_of_its_own() {
     });
 }
 
+/// As of a decoder: what is learned to need f32 asks for its memory.
+#[test]
+fn f32_of_any_network_without_room_is_an_error() {
+    on_device(|gpu| {
+        let image = Some(Picture::new(64, 64, 3, &[128; 64 * 64 * 3]).unwrap());
+        let prompts = Temp::model("sdxl-like");
+        prompts.tensors("text_encoder/model.fp16.safetensors", |tensors| {
+            let embeddings = ["token", "position"].map(|of| format!("text_model.embeddings.{of}_embedding"));
+            embeddings.iter().for_each(|name| scale(tensors, name, 36000.0, 1.0));
+        });
+        let encoder = loud("encoder", false);
+        for (part, model, image) in
+            [("text encoder", prompts, None), ("autoencoder's encoder", encoder, image)]
+        {
+            let index =
+                ModelIndex::from_json(&std::fs::read(model.path("model_index.json")).unwrap(), "").unwrap();
+            let survey = block_on(Survey::of(&DiskFolder::new(model.0.clone()), &index)).unwrap();
+            let (encodes, target) = (image.is_some(), Target::new(Elem::F16));
+            let needs =
+                survey.needs(Format::F16, Format::F16, encodes, Savings::default(), &target, Some([64, 64]));
+            let halves = needs.unwrap().total();
+            let request = Request { image, steps: Some(2), guidance: Some(1.0), ..request() };
+            let report = draw(gpu, &model, "f16", Some(2 * halves), &request).unwrap().report;
+            let told = format!("the {part} computes in f32");
+            assert!(report.warnings.iter().any(|w| w.message.contains(&told)), "{:?}", report.warnings);
+            let e = draw(gpu, &model, "f16", Some(halves), &request).err().expect(part);
+            assert!(e.code == Code::NotFinite && e.message.contains("memory allows"), "{e}");
+            assert!(e.message.contains(&format!("the {part} needs f32")), "{e}");
+        }
+    });
+}
+
 fn sdxl(force_upcast: bool) -> Survey {
-    let golden = crate::models::folder::golden("sdxl-like");
+    let golden = golden("sdxl-like");
     let mut folder = MemoryFolder::new();
     for name in ["text_encoder", "text_encoder_2", "unet", "vae"] {
         let path = format!("{name}/config.json");
@@ -267,6 +357,8 @@ fn what_is_not_a_number_is_no_image_on_any_device() {
             "text_model.encoder.layers.0.mlp.fc1.weight",
             "text encoder",
         ),
+        // It is no part of the network that runs on the device.
+        ("sdxl-like", "text_encoder_2/model.fp16.safetensors", "text_projection.weight", "text encoder"),
     ] {
         for e in poisoned(model, file, tensor) {
             assert!(e.code == Code::NotFinite && e.message.contains(network), "{model} {tensor}: {e}");

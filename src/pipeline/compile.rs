@@ -52,9 +52,10 @@ impl Pipeline {
         if self.vae.has(Half::Encoder) {
             plans.push(self.vae.recorded(target(Part::Encoder), Half::Encoder, 1, pixels));
         }
-        let safety = self.safety.as_ref().map(|safety| safety.vision());
-        let target = self.precision.asked();
-        plans.extend(self.vision.iter().chain(safety).map(|vision| vision_plan(&vision.encoder, target, 1)));
+        let vision = self.vision.as_ref().map(|vision| (Part::Vision, vision));
+        let safety = self.safety.as_ref().map(|safety| (Part::Safety, &safety.vision));
+        let encoders = vision.into_iter().chain(safety);
+        plans.extend(encoders.map(|(part, vision)| vision_plan(&vision.encoder, target(part), 1)));
         Ok(plans)
     }
 }

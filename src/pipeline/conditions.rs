@@ -70,7 +70,8 @@ impl Pipeline {
             for (rows, state) in [(negative, usual), (rows, state)].into_iter().filter(|(r, _)| !r.is_empty())
             {
                 let chunks = rows.iter().map(Vec::len).sum();
-                let plan = text.network.plan(device, target, chunks, state)?;
+                let plan = text.network.plan(device, target, chunks, state);
+                let plan = plan.map_err(|error| self.precision.explain(Part::Text, error))?;
                 readings.push(Reading { text, rows, plan });
             }
             all.push(readings);
@@ -95,7 +96,8 @@ impl Pipeline {
             let mut all: Option<Encoded> = None;
             for Reading { text, rows, plan } in readings {
                 let progress = course.part(Stage::Text, plan.work("text"));
-                let encoded = text.encode(device, plan, rows, &watch.cancel, &progress).await?;
+                let encoded = text.encode(device, plan, rows, &watch.cancel, &progress).await;
+                let encoded = encoded.map_err(|error| self.precision.explain(Part::Text, error))?;
                 all = Some(match all {
                     Some(negative) => negative.above(encoded),
                     None => encoded,

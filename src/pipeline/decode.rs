@@ -162,7 +162,11 @@ impl VaePart {
         images: u32,
         size: [u32; 2],
     ) -> Result<Session> {
-        let plan = self.plan(device, target, half, images, size)?;
+        self.session_of(device, self.plan(device, target, half, images, size)?, half).await
+    }
+
+    /// The same from its plan.
+    pub(super) async fn session_of(&self, device: &Device, plan: Plan, half: Half) -> Result<Session> {
         let session = Session::new(device, plan, &self.weights).await?;
         session.write(device, "coefficients", &coefficients(&self.config, self.network(half)));
         Ok(session)

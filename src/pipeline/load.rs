@@ -100,9 +100,10 @@ impl Pipeline {
                 false => precision.configure(),
             }
         }
-        file.into_iter().flat_map(|file| &file.warnings).cloned().for_each(warn);
+        let files = [folder.single(), single.as_ref().map(|single| &single.file)];
+        files.into_iter().flatten().flat_map(|file| &file.warnings).cloned().for_each(warn);
         let scheduler = match &single {
-            Some(single) => single.corrected(scheduler, &warn),
+            Some(single) => single.corrected(scheduler, &warn)?,
             None => scheduler,
         };
         if reader.is_some() {

@@ -1,14 +1,13 @@
 //! What a model needs of a device's memory, known from its configurations before any weights are read; and the
 //! weights that fit.
 
-use super::plans::{read, record};
+use super::plans::{read, record, upcasts};
 use super::tiles::Tiles;
 use super::{LoadOptions, Planned, read_json};
 use crate::error::{Code, Error, Result};
-use crate::model::config::{ModelIndex, NetworkConfig, VaeConfig};
+use crate::model::config::{ModelIndex, NetworkConfig};
 use crate::plan::Target;
 use crate::quant::Format;
-use crate::shape::Elem;
 use crate::weights::{Folder, Layout, join};
 
 /// The networks of a model that are loaded, and the usual class of each.
@@ -91,8 +90,8 @@ impl Needs {
 /// The configurations of a model's networks.
 pub struct Survey {
     configs: Vec<(&'static str, Vec<u8>)>,
-    /// Whether diffusers' pipeline obeys `force_upcast` of an autoencoder: those of SDXL do.
-    obeys_upcast: bool,
+    /// The class of diffusers' pipeline.
+    pipeline: String,
 }
 
 impl Survey {
@@ -103,16 +102,12 @@ impl Survey {
                 configs.push((component, read_json(folder, &join(component, "config.json")).await?));
             }
         }
-        Ok(Survey { configs, obeys_upcast: index.class_name.contains("XL") })
+        Ok(Survey { configs, pipeline: index.class_name.clone() })
     }
 
     /// Whether the autoencoder computes in f32 where the rest is in halves.
     pub fn upcasts(&self, target: &Target) -> Result<bool> {
-        let wants = match self.autoencoder()?.first() {
-            Some((_, NetworkConfig::Vae(VaeConfig::Kl(config)))) => config.force_upcast,
-            _ => false,
-        };
-        Ok(wants && self.obeys_upcast && target.elem != Elem::F32)
+        Ok(upcasts(&self.pipeline, &self.autoencoder()?, target))
     }
 
     /// With networks stored as `format` and the autoencoder as `decoder`, at `size` (width, height) or the model's own.
@@ -130,7 +125,7 @@ impl Survey {
             None => self.size()?,
         };
         let mut needs = Needs { format, savings, weights: 0, beside: 0, activations: 0, size };
-        for planned in record(self.networks()?, format, target, size)? {
+        for planned in record(self.networks()?, format, target, false, size)? {
             if planned.component.starts_with("text_encoder") {
                 needs.add(&planned, savings.text);
             } else if planned.component != "vae" {
@@ -138,10 +133,8 @@ impl Survey {
             }
         }
         let upcast = self.upcasts(target)? && !savings.halves;
-        let elem = if upcast { Elem::F32 } else { target.elem };
-        let target = Target { elem, ..target.clone() };
         let mut autoencoder = |name: &str, size| -> Result<()> {
-            let halves = record(self.autoencoder()?, decoder, &target, size)?;
+            let halves = record(self.autoencoder()?, decoder, target, upcast, size)?;
             halves.iter().filter(|half| half.name == name).for_each(|half| needs.add(half, false));
             Ok(())
         };

@@ -100,25 +100,29 @@ impl<'a, F: Folder> Single<'a, F> {
     }
 
     /// The folder's scheduler, as far as the file does not say otherwise what the model predicts.
-    pub fn corrected(&self, scheduler: schedule::Config, warn: &dyn Fn(Warning)) -> schedule::Config {
-        let Said { velocity: Some(velocity), by, zero_snr, .. } = &self.said else { return scheduler };
-        let (wanted, (found, rescaled)) =
-            (if *velocity { "v_prediction" } else { "epsilon" }, scheduler.predicts());
+    pub fn corrected(
+        &self,
+        mut scheduler: schedule::Config,
+        warn: &dyn Fn(Warning),
+    ) -> Result<schedule::Config> {
+        let Said { velocity: Some(velocity), by, zero_snr, .. } = &self.said else { return Ok(scheduler) };
         let tell = |what: String| {
-            let message = format!("{}: {what}: the file's is taken", self.file.path);
-            warn(Warning::new(Topic::Configuration, message));
+            warn(Warning::new(Topic::Configuration, format!("{}: the model {what}", self.file.path)));
         };
-        let (found, rescaled) = (found.to_owned(), rescaled || !zero_snr);
-        let mut corrected = scheduler;
+        let (wanted, found) =
+            (if *velocity { "v_prediction" } else { "epsilon" }, scheduler.predicts().to_owned());
         if found != wanted {
-            tell(format!("the model predicts {wanted} by {by}, the folder's prediction_type is {found}"));
-            corrected = corrected.with_key("prediction_type", wanted);
+            tell(format!(
+                "predicts {wanted} by {by}, the folder's prediction_type is {found}: the file's is taken"
+            ));
+            scheduler = scheduler.with_key("prediction_type", wanted);
         }
-        if !rescaled {
-            tell("the model has zero terminal SNR, the folder's rescale_betas_zero_snr is false".to_owned());
-            corrected = corrected.with_key("rescale_betas_zero_snr", true);
+        if *zero_snr {
+            let (corrected, changed) = scheduler.with_zero_snr()?;
+            changed.iter().for_each(|changed| tell(format!("has zero terminal SNR, the folder's {changed}")));
+            scheduler = corrected;
         }
-        corrected
+        Ok(scheduler)
     }
 }
 

@@ -1,12 +1,13 @@
 //! Pictures that other networks see: ControlNets, T2I-Adapters, an IP-Adapter, the safety checker.
 
-use super::Pipeline;
-use super::denoise::Denoiser;
 use super::networks::Job;
+use super::precision::Part;
 use super::request::{Image, Request, Safety, Watch};
 use super::task::Task;
+use super::{Decoder, Denoiser, Encoded, Pipeline, VisionPart};
 use crate::device::Device;
 use crate::error::Result;
+use crate::host::Cancel;
 use crate::image::{Filter, Picture};
 
 impl Pipeline {
@@ -16,9 +17,10 @@ impl Pipeline {
         device: &Device,
         request: &Request,
         task: &Task,
-        denoiser: &Denoiser,
+        sessions: (&Denoiser, &Decoder),
         watch: &Watch<'_>,
     ) -> Result<()> {
+        let (denoiser, _) = sessions;
         let networks = &self.unet.networks;
         if networks.slots() == 0 {
             return Ok(());
@@ -40,8 +42,11 @@ impl Pipeline {
             let Job { images, guided, .. } = task.job;
             prompt = match &request.image_prompt {
                 Some((picture, _)) => {
-                    let (target, cancel) = (self.precision.asked(), &watch.cancel);
-                    let seen = vision.prompt(device, target, picture, adapter.config, guided, cancel).await?;
+                    let network = (Part::Vision, vision);
+                    let encode = async |pixels: &[f32]| {
+                        self.encode_pictures(device, network, pixels, sessions, &watch.cancel).await
+                    };
+                    let seen = vision.prompt(picture, adapter.config, guided, encode).await?;
                     [seen.negative, seen.positive].map(|rows| rows.repeat(images as usize)).concat()
                 }
                 None => {
@@ -51,6 +56,30 @@ impl Pipeline {
             };
         }
         denoiser.set_pictures(device, &controls, &adapters, &prompt, &watch.cancel).await
+    }
+
+    /// What an image encoder makes of pictures: again in f32 where halves do not suffice. The sessions keep their memory.
+    async fn encode_pictures(
+        &self,
+        device: &Device,
+        (part, vision): (Part, &VisionPart),
+        pixels: &[f32],
+        (denoiser, decoder): (&Denoiser, &Decoder),
+        cancel: &Cancel,
+    ) -> Result<Encoded> {
+        let precision = &self.precision;
+        loop {
+            let target = precision.target(part);
+            let encoded = async {
+                let plan = vision.plan(device, target, pixels)?;
+                precision.check(part, &plan, &[denoiser.plan(), decoder.plan()])?;
+                vision.encode(device, plan, pixels, cancel).await
+            };
+            let encoded = encoded.await.map_err(|error| precision.explain(part, error))?;
+            if !precision.again(part, target.elem, encoded.faults, encoded.looked_at)? {
+                return Ok(encoded);
+            }
+        }
     }
 
     /// Sets how much each network adds in a step. Returns whether a ControlNet adds anything.
@@ -92,6 +121,7 @@ impl Pipeline {
         &self,
         device: &Device,
         request: &Request,
+        sessions: (&Denoiser, &Decoder),
         images: &mut [Image],
         watch: &Watch<'_>,
     ) -> Result<Vec<bool>> {
@@ -99,11 +129,13 @@ impl Pipeline {
             return Ok(vec![]);
         }
         let safety = self.safety.as_ref().expect("a request for it was refused");
-        let mut pictures = vec![];
+        let mut pixels = vec![];
         for image in &*images {
-            pictures.push(Picture::new(image.width, image.height, 4, &image.rgba)?);
+            pixels.extend(safety.vision.pixels(&Picture::new(image.width, image.height, 4, &image.rgba)?));
         }
-        let verdicts = safety.check(device, self.precision.asked(), &pictures, &watch.cancel).await?;
+        let network = (Part::Safety, &safety.vision);
+        let encoded = self.encode_pictures(device, network, &pixels, sessions, &watch.cancel).await?;
+        let verdicts = safety.verdicts(&encoded.image_embeds);
         for (image, verdict) in images.iter_mut().zip(&verdicts) {
             if verdict.flagged && request.safety == Safety::Block {
                 image.rgba.chunks_exact_mut(4).for_each(|pixel| pixel[..3].fill(0));

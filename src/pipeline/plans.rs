@@ -5,13 +5,13 @@ use super::{Job, Network, Networks, Request, denoise_plan, read_json, text_plan,
 use crate::error::{Code, Error, Result};
 use crate::model::clip::{HiddenState, TextEncoder};
 use crate::model::clip_vision::ImageEncoder;
-use crate::model::config::{NetworkConfig, VaeConfig};
+use crate::model::config::{ModelIndex, NetworkConfig, VaeConfig};
 use crate::model::controlnet::ControlNet;
 use crate::model::t2i_adapter::T2iAdapter;
 use crate::model::unet::Unet;
 use crate::plan::{Plan, Recorder, Target};
 use crate::quant::Format;
-use crate::shape::Shape;
+use crate::shape::{Elem, Shape};
 use crate::weights::{Declarations, Folder, join};
 
 /// The folders of a model, and the class of what lies there when its file names none.
@@ -74,7 +74,18 @@ pub async fn plans<F: Folder>(
     if found.is_empty() && left_out.is_empty() {
         return network_plans(folder, "config.json", format, target, size).await;
     }
-    Ok(Plans { networks: record(found, format, target, size)?, left_out })
+    let index = folder.read("model_index.json").await?;
+    let index = index.map(|json| ModelIndex::from_json(&json, "model_index.json")).transpose()?;
+    let upcast = index.is_some_and(|index| upcasts(&index.class_name, &found, target));
+    Ok(Plans { networks: record(found, format, target, upcast, size)?, left_out })
+}
+
+/// Whether a model's autoencoder computes in f32 where the rest is in halves: where its configuration wants it
+/// (`force_upcast`) and diffusers' pipeline obeys, as those of SDXL do.
+pub(super) fn upcasts(pipeline: &str, networks: &[(&str, NetworkConfig)], target: &Target) -> bool {
+    let wants =
+        |config: &NetworkConfig| matches!(config, NetworkConfig::Vae(VaeConfig::Kl(c)) if c.force_upcast);
+    target.elem != Elem::F32 && pipeline.contains("XL") && networks.iter().any(|(_, config)| wants(config))
 }
 
 /// The one network that a file describes.
@@ -91,7 +102,7 @@ pub async fn network_plans<F: Folder>(
              AutoencoderKL, AutoencoderTiny, ControlNetModel, T2IAdapter and StableDiffusionSafetyChecker"
         ))
     })?;
-    let networks = record(vec![(config.folder(), config)], format, target, size)?;
+    let networks = record(vec![(config.folder(), config)], format, target, false, size)?;
     Ok(Plans { networks, left_out: vec![] })
 }
 
@@ -125,10 +136,12 @@ pub(super) fn parameters(config: &NetworkConfig) -> u64 {
     d.parameters()
 }
 
+/// Records networks for a device; an autoencoder in f32 where that is `upcast`.
 pub(super) fn record(
     found: Vec<(&'static str, NetworkConfig)>,
     format: Format,
     target: &Target,
+    upcast: bool,
     size: [usize; 2],
 ) -> Result<Vec<Planned>> {
     let (mut tokens, mut factor, mut state) = (CLIP_TOKENS, PIXELS, HiddenState::LAST);
@@ -168,7 +181,9 @@ pub(super) fn record(
                 let halves: [(_, Declare, _); 2] =
                     [("decoder", Network::decoder, job.size), ("encoder", Network::encoder, [height, width])];
                 for (name, declare, size) in halves {
-                    let plan = |network| vae_plan(&network, &c, target, 1, size);
+                    let elem = if upcast { Elem::F32 } else { target.elem };
+                    let target = Target { elem, ..target.clone() };
+                    let plan = |network| vae_plan(&network, &c, &target, 1, size);
                     all.push(planned(component, name, format, |d| declare(d, &c), plan)?);
                 }
             }

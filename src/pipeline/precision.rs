@@ -16,10 +16,13 @@ pub(super) enum Part {
     Denoiser,
     Decoder,
     Encoder,
+    Vision,
+    Safety,
 }
 
 impl Part {
-    const COUNT: usize = 4;
+    const ALL: [Part; 6] =
+        [Part::Text, Part::Denoiser, Part::Decoder, Part::Encoder, Part::Vision, Part::Safety];
 
     fn name(self) -> &'static str {
         match self {
@@ -27,6 +30,8 @@ impl Part {
             Part::Denoiser => "U-Net",
             Part::Decoder => "autoencoder's decoder",
             Part::Encoder => "autoencoder's encoder",
+            Part::Vision => "image encoder",
+            Part::Safety => "safety checker",
         }
     }
 }
@@ -47,7 +52,7 @@ pub(super) struct Precision {
     asked: Target,
     /// Of the same device in f32.
     exact: Target,
-    states: RefCell<[State; Part::COUNT]>,
+    states: RefCell<[State; Part::ALL.len()]>,
     /// Bytes that activations may take; none are known without a firm budget.
     room: Option<u64>,
 }
@@ -61,6 +66,11 @@ impl Precision {
     /// What the activations of the rest are stored as.
     pub fn asked(&self) -> &Target {
         &self.asked
+    }
+
+    /// The same device in f32.
+    pub fn exact(&self) -> &Target {
+        &self.exact
     }
 
     /// What a network's plans are recorded for.
@@ -121,10 +131,8 @@ impl Precision {
             return Ok(());
         }
         let [bytes, room] = [bytes, room].map(|bytes| bytes.div_ceil(1_000_000));
-        Err(Error::new(
-            Code::LimitTooLow,
-            format!("activations in f32 need {bytes} MB, memory allows {room} MB for them"),
-        ))
+        let message = format!("activations in f32 need {bytes} MB, memory allows {room} MB for them");
+        Err(self.explain(part, Error::new(Code::LimitTooLow, message)))
     }
 
     /// What is said where a network whose halves did not suffice has no room in f32.
@@ -141,8 +149,7 @@ impl Precision {
     /// Of the networks that compute in something else than was asked for.
     pub fn warnings(&self) -> Vec<Warning> {
         let states = self.states.borrow();
-        let parts = [Part::Text, Part::Denoiser, Part::Decoder, Part::Encoder];
-        let warnings = parts.into_iter().filter_map(|part| match &states[part as usize] {
+        let warnings = Part::ALL.into_iter().filter_map(|part| match &states[part as usize] {
             State::Spoiled(why) => Some(Warning::new(Topic::Precision, why.clone())),
             State::Lowered => Some(halves_after_all(part.name())),
             State::Asked | State::Configured => None,

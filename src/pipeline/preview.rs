@@ -82,25 +82,30 @@ impl Pipeline {
         }
         let channels = self.vae.config.latent_channels();
         let latents = noise(0, channels, COARSE);
-        let cells =
-            decoded(&self.vae, device, self.precision.target(Part::Decoder), &latents, cancel).await?;
+        let cells = async |target: &Target| decoded(&self.vae, device, target, &latents, cancel).await;
+        let (cells, _) = match cells(self.precision.target(Part::Decoder)).await? {
+            // The fit is kept for good; that halves do not suffice is learned, and said, by the picture itself.
+            (_, true) => cells(self.precision.exact()).await?,
+            fine => fine,
+        };
         // Another call may have been faster: its fit is the same.
         Ok(self.colours.get_or_init(|| Colours::fit(&latents, channels, &cells)))
     }
 }
 
-/// What the decoder makes of latents, `[CELLS, CELLS, C]`: a colour for each cell.
+/// What the decoder makes of latents, `[CELLS, CELLS, C]`: a colour for each cell, and whether halves spoiled them.
 async fn decoded(
     vae: &VaePart,
     device: &Device,
     target: &Target,
     latents: &[f32],
     cancel: &Cancel,
-) -> Result<Vec<[f64; 3]>> {
+) -> Result<(Vec<[f64; 3]>, bool)> {
     let size = [CELLS as u32; 2];
     let decoder = vae.decoder(device, target, vae.decoding(device, target, size, false)?).await?;
-    decoder.decode(device, latents, cancel, &|_| {}).await?;
-    Ok(averages(&decoder.sample(device).await?, vae.config.spatial_factor()))
+    let (_, faults) = decoder.decode(device, latents, cancel, &|_| {}).await?;
+    let cells = averages(&decoder.sample(device).await?, vae.config.spatial_factor());
+    Ok((cells, faults.spoil(decoder.watched_halves())))
 }
 
 impl Colours {
@@ -207,7 +212,7 @@ mod tests {
         let target = Target::new(Elem::F32);
         let channels = vae.config.latent_channels();
         let cells = |latents: &[f32]| {
-            block_on(decoded(vae, &Device::Cpu, &target, latents, &Cancel::default())).unwrap()
+            block_on(decoded(vae, &Device::Cpu, &target, latents, &Cancel::default())).unwrap().0
         };
         let latents = noise(0, channels, coarse);
         let Colours(factors) = Colours::fit(&latents, channels, &cells(&latents));

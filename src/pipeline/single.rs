@@ -3,13 +3,16 @@
 mod configs;
 mod family;
 
+use std::borrow::Cow;
+use std::cell::OnceCell;
+
 use self::configs::{UnetShape, View, scheduler};
 pub use self::family::{Family, Prediction, Said};
 use crate::error::{Error, Result};
 use crate::tokenizer::{CLIP_TOKENS, clip_files};
 use crate::warning::{Topic, Warning};
 use crate::weights::{
-    ByteStream, Folder, Header, MemoryFile, Place, SingleFile, header_and, join, kind, places, refuse_pickle,
+    ByteStream, Folder, Header, MemoryFile, Place, SingleFile, header_and, join, kind, places,
 };
 
 /// What a header tells of a model.
@@ -38,10 +41,19 @@ impl Described {
     /// Errors are those of a header that is none, and `Unsupported` for what is no model of a family that is built, by
     /// its name.
     pub async fn read<F: Folder>(folder: &F, path: &str, given: &[String]) -> Result<Described> {
-        refuse_pickle(path)?;
+        Described::read_with_header(folder, path, given).await?.1
+    }
+
+    /// The header too, which is one whatever it is of.
+    pub async fn read_with_header<F: Folder>(
+        folder: &F,
+        path: &str,
+        given: &[String],
+    ) -> Result<(Header, Result<Described>)> {
         let (header, steps) = header_and(folder, path, "global_step").await?;
         let steps = steps.map(|bytes| bytes.iter().rev().fold(0, |n: u64, &byte| n << 8 | u64::from(byte)));
-        Described::of(&header, path, given, steps)
+        let described = Described::of(&header, path, given, steps);
+        Ok((header, described))
     }
 
     fn of(header: &Header, path: &str, given: &[String], steps: Option<u64>) -> Result<Described> {
@@ -201,7 +213,9 @@ struct Single {
     /// Components that the folder has.
     given: Vec<String>,
     /// CLIP's merges, where prompts will be read.
-    vocabulary: Option<Vec<u8>>,
+    merges: Option<Cow<'static, [u8]>>,
+    /// What is made of them, once it is asked for.
+    vocabulary: OnceCell<Option<[String; 2]>>,
 }
 
 impl<F> ModelFiles<F> {
@@ -221,10 +235,17 @@ impl<F: Folder> ModelFiles<F> {
         folder: F,
         path: &str,
         given: Vec<String>,
-        vocabulary: Option<Vec<u8>>,
+        merges: Option<Cow<'static, [u8]>>,
     ) -> Result<Self> {
         let described = Described::read(&folder, path, &given).await?;
-        Ok(ModelFiles { folder, single: Some(Single { described, given, vocabulary }) })
+        let single = Single { described, given, merges, vocabulary: OnceCell::new() };
+        Ok(ModelFiles { folder, single: Some(single) })
+    }
+
+    /// A file that was described already, by whose files no prompt will be read.
+    pub fn of_described(folder: F, described: Described) -> Self {
+        let single = Single { described, given: vec![], merges: None, vocabulary: OnceCell::new() };
+        ModelFiles { folder, single: Some(single) }
     }
 }
 
@@ -263,9 +284,9 @@ impl Single {
                 option(component)
             )));
         }
-        let made = self.vocabulary.as_deref().and_then(clip_files);
-        let [vocab, merges] = made.ok_or_else(|| Error::model("CLIP's merges are damaged"))?;
-        Ok(Some([vocab, merges].into_iter().nth(at).expect("one of two").into_bytes()))
+        let made = self.vocabulary.get_or_init(|| self.merges.as_deref().and_then(clip_files));
+        let made = made.as_ref().ok_or_else(|| Error::model("CLIP's merges are damaged"))?;
+        Ok(Some(made[at].clone().into_bytes()))
     }
 }
 

@@ -8,11 +8,11 @@ mod picture;
 use super::precision::Part;
 use super::request::{Request, Watch};
 use super::task::Task;
-use super::{Half, Pipeline};
-use crate::device::Device;
+use super::{Decoder, Denoiser, Half, Pipeline};
+use crate::device::{Device, Session};
 use crate::error::{Code, Result};
 use crate::image::{Filter, Picture};
-use crate::plan::Faults;
+use crate::plan::{Faults, Plan, Target};
 use crate::rng::Generator;
 use crate::shape::{Elem, nhwc};
 pub use hole::Surroundings;
@@ -34,6 +34,8 @@ struct Source<'a> {
     device: &'a Device,
     task: &'a Task,
     watch: &'a Watch<'a>,
+    /// Of the sessions that keep their memory meanwhile.
+    beside: [&'a Plan; 2],
 }
 
 impl Pipeline {
@@ -42,10 +44,12 @@ impl Pipeline {
         device: &Device,
         request: &Request,
         task: &Task,
+        (denoiser, decoder): (&Denoiser, &Decoder),
         draws: &mut Draws,
         watch: &Watch<'_>,
     ) -> Result<Start> {
-        let source = Source { pipeline: self, device, task, watch };
+        let beside = [denoiser.plan(), decoder.plan()];
+        let source = Source { pipeline: self, device, task, watch, beside };
         match (&request.image, &request.mask) {
             (None, _) => Ok(noise::start(&source, draws)),
             (Some(picture), None) => picture::start(&source, picture, draws).await,
@@ -77,12 +81,11 @@ impl Source<'_> {
 
     /// The latents of a picture, `[H, W, 3]` in [-1, 1], for all pictures.
     async fn encoded(&self, pixels: &[f32], draws: &mut Draws) -> Result<Vec<f32>> {
-        let Source { pipeline, device, task, watch } = self;
-        let size = [task.height as u32, task.width as u32];
-        let (vae, precision) = (&pipeline.vae, &pipeline.precision);
+        let Source { pipeline, device, watch, .. } = self;
+        let precision = &pipeline.precision;
         loop {
             let target = precision.target(Part::Encoder);
-            let session = match vae.session(device, target, Half::Encoder, 1, size).await {
+            let session = match self.encoder(target).await {
                 Ok(session) => session,
                 Err(error) if error.code == Code::OutOfMemory && precision.lower(Part::Encoder) => continue,
                 Err(error) => return Err(precision.explain(Part::Encoder, error)),
@@ -94,10 +97,19 @@ impl Source<'_> {
             let faults = faults.and(Faults::of(&sample, target.elem != Elem::F32));
             let halves = session.plan().watched_halves("vae") + sample.len() as u64;
             if !precision.again(Part::Encoder, target.elem, faults, halves)? {
-                let latents = vae.latents(&sample, || draws.each());
+                let latents = pipeline.vae.latents(&sample, || draws.each());
                 return Ok(draws.spread(latents));
             }
         }
+    }
+
+    /// The encoder of one picture.
+    async fn encoder(&self, target: &Target) -> Result<Session> {
+        let Source { pipeline: Pipeline { vae, precision, .. }, device, task, .. } = self;
+        let size = [task.height as u32, task.width as u32];
+        let plan = vae.plan(device, target, Half::Encoder, 1, size)?;
+        precision.check(Part::Encoder, &plan, &self.beside)?;
+        vae.session_of(device, plan, Half::Encoder).await
     }
 }
 

@@ -149,6 +149,7 @@ impl TextPart {
             let last = session.read(device, "last_hidden_state").await?;
             faults = faults.and(Faults::of(&last, halves));
             let all = network.text_embeds(&last, &ids);
+            faults = faults.and(Faults::of(&all, false));
             // A prompt's first chunk speaks for it.
             let step = prompts.first().map_or(1, Vec::len);
             pooled = all.chunks_exact(dim).step_by(step).flatten().copied().collect();

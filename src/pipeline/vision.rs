@@ -2,13 +2,14 @@
 
 use super::read_json;
 use crate::device::{Device, Session, Weights};
-use crate::error::{Code, Error, Result};
+use crate::error::{Error, Result};
 use crate::host::Cancel;
 use crate::image::{Filter, Picture};
 use crate::model::clip_vision::ImageEncoder;
 use crate::model::config::{ClipImageConfig, ClipVisionConfig, IpAdapterConfig};
 use crate::plan::{Faults, Plan, Recorder, Target};
 use crate::quant::Format;
+use crate::shape::Elem;
 use crate::weights::{Checkpoint, Declarations, Folder, Handle, Hooks, join};
 
 /// An image encoder, and what it wants of a picture.
@@ -26,6 +27,9 @@ pub struct Encoded {
     pub penultimate: Vec<f32>,
     /// `[N, projection_dim]`.
     pub image_embeds: Vec<f32>,
+    /// What was wrong with the values that the network made, and how many were looked at.
+    pub faults: Faults,
+    pub looked_at: u64,
 }
 
 impl VisionPart {
@@ -54,39 +58,45 @@ impl VisionPart {
         clip_pixels(picture, &self.processor)
     }
 
-    /// Encodes pictures of [`Self::pixels`], one behind the other.
+    fn count(&self, pixels: &[f32]) -> usize {
+        pixels.len() / (self.encoder.config.image_size.pow(2) * 3)
+    }
+
+    /// The plan for pictures of [`Self::pixels`], one behind the other, which the device can hold.
+    pub fn plan(&self, device: &Device, target: &Target, pixels: &[f32]) -> Result<Plan> {
+        let plan = vision_plan(&self.encoder, target, self.count(pixels));
+        plan.check("image encoder", &device.limits())?;
+        Ok(plan)
+    }
+
+    /// Encodes pictures by their plan.
     pub async fn encode(
         &self,
         device: &Device,
-        target: &Target,
+        plan: Plan,
         pixels: &[f32],
         cancel: &Cancel,
     ) -> Result<Encoded> {
         let encoder = &self.encoder;
-        let images = pixels.len() / (encoder.config.image_size.pow(2) * 3);
-        let plan = vision_plan(encoder, target, images);
-        plan.check("image encoder", &device.limits())?;
         let session = Session::new(device, plan, &self.weights).await?;
         let [class, positions] = encoder.tables().map(|t| self.weights.table(t));
+        let embeddings = encoder.embeddings(self.count(pixels), class.values(), positions.values());
         session.write(device, "patches", &encoder.patches(pixels));
-        session.write(device, "embeddings", &encoder.embeddings(images, class.values(), positions.values()));
+        session.write(device, "embeddings", &embeddings);
         session.run(device, "vision", cancel, &|_| {}).await?;
-        let all = session.read(device, "image_embeds").await?;
-        let last_hidden_state = session.read(device, "last_hidden_state").await?;
-        let wrong = Faults::of(&all, false).and(Faults::of(&last_hidden_state, false)).not_finite;
-        if wrong > 0 {
-            let message = format!(
-                "image encoder: wanted finite values, found {wrong} that are infinite or not a number"
-            );
-            return Err(Error::new(Code::NotFinite, message));
-        }
+        let (mut faults, mut looked_at) = (Faults::default(), 0);
+        let mut read = async |name: &str| {
+            let values = session.read(device, name).await?;
+            faults = faults.and(Faults::of(&values, session.plan().named(name).elem != Elem::F32));
+            looked_at += values.len() as u64;
+            Ok::<_, Error>(values)
+        };
+        let all = read("image_embeds").await?;
+        let (last_hidden_state, penultimate) = (read("last_hidden_state").await?, read("penultimate").await?);
         let width = encoder.config.projection_dim;
         let classes = all.chunks_exact(encoder.config.tokens() * width);
-        Ok(Encoded {
-            last_hidden_state,
-            penultimate: session.read(device, "penultimate").await?,
-            image_embeds: classes.flat_map(|tokens| &tokens[..width]).copied().collect(),
-        })
+        let image_embeds = classes.flat_map(|tokens| &tokens[..width]).copied().collect();
+        Ok(Encoded { last_hidden_state, penultimate, image_embeds, faults, looked_at })
     }
 }
 
@@ -107,20 +117,18 @@ pub struct ImagePrompt {
 }
 
 impl VisionPart {
-    /// What an adapter sees of a picture. A negative prompt has an embedding of zeros, or else the states of a picture
-    /// that is zero everywhere, which is not black.
+    /// What an adapter sees of a picture, which `encode` encodes. A negative prompt has an embedding of zeros, or else the
+    /// states of a picture that is zero everywhere, which is not black.
     pub async fn prompt(
         &self,
-        device: &Device,
-        target: &Target,
         picture: &Picture,
         adapter: IpAdapterConfig,
         guided: bool,
-        cancel: &Cancel,
+        encode: impl AsyncFn(&[f32]) -> Result<Encoded>,
     ) -> Result<ImagePrompt> {
         let states = adapter.sees_states();
         let see = async |pixels: &[f32]| {
-            let encoded = self.encode(device, target, pixels, cancel).await?;
+            let encoded = encode(pixels).await?;
             Ok::<_, Error>(if states { encoded.penultimate } else { encoded.image_embeds })
         };
         let pixels = self.pixels(picture);
@@ -220,10 +228,6 @@ pub struct Similarity {
 }
 
 impl SafetyPart {
-    pub(super) fn vision(&self) -> &VisionPart {
-        &self.vision
-    }
-
     /// As [`VisionPart::load`].
     pub async fn load<F: Folder>(
         device: &Device,
@@ -241,19 +245,6 @@ impl SafetyPart {
         let checkpoint = Checkpoint::new(folder, component, "model");
         let weights = Weights::load(device, &d, &[checkpoint], hooks).await?;
         Ok(SafetyPart { vision: VisionPart { encoder, processor, weights }, concepts, special_care })
-    }
-
-    /// A verdict on each picture.
-    pub async fn check(
-        &self,
-        device: &Device,
-        target: &Target,
-        pictures: &[Picture],
-        cancel: &Cancel,
-    ) -> Result<Vec<Verdict>> {
-        let pixels: Vec<f32> = pictures.iter().flat_map(|p| self.vision.pixels(p)).collect();
-        let encoded = self.vision.encode(device, target, &pixels, cancel).await?;
-        Ok(self.verdicts(&encoded.image_embeds))
     }
 
     /// A verdict on each of the image embeddings, `[N, projection_dim]`.

@@ -50,15 +50,16 @@ impl Config {
     /// takes as arguments of calls is set in this way too: `eta`, `strength`, `sigmas`.
     pub fn with_key(&self, key: &str, value: impl Into<Value>) -> Config {
         let mut config = self.clone();
+        if let Some(Value::Array(defaults)) = config.keys.get_mut("_use_default_values") {
+            defaults.retain(|default| default != key);
+        }
         config.keys.insert(key.to_string(), value.into());
         config
     }
 
-    /// What the model predicts, and whether its last training step is noise alone, as the file says or by default.
-    pub fn predicts(&self) -> (&str, bool) {
-        let get = |key: &str| self.keys.get(key);
-        let kind = get("prediction_type").and_then(Value::as_str).unwrap_or("epsilon");
-        (kind, get("rescale_betas_zero_snr").and_then(Value::as_bool).unwrap_or(false))
+    /// What the model predicts, as the file says or by default.
+    pub fn predicts(&self) -> &str {
+        self.keys.get("prediction_type").and_then(Value::as_str).unwrap_or("epsilon")
     }
 
     /// The class of diffusers that the configuration is for.
@@ -102,11 +103,30 @@ impl Config {
         super::Schedule::new(self, 1, 0).map(drop)
     }
 
+    /// Whether the class has no zero terminal signal-to-noise ratio, whatever its file says.
+    fn ignores_zero_snr(&self) -> bool {
+        matches!(self.class(), Ok("PNDMScheduler" | "HeunDiscreteScheduler"))
+    }
+
+    /// The same for a model whose last training step is noise alone, and in words what of these settings is not for one: the
+    /// class, where it has no such step, or the key.
+    pub fn with_zero_snr(&self) -> Result<(Config, Option<String>)> {
+        let (config, changed) = match (self.ignores_zero_snr(), self.keys().flag(ZERO_SNR, false)?) {
+            (true, _) => {
+                let other = self.with_class("ddim")?;
+                let changed = format!("{} has none: {} is taken", self.class()?, other.class()?);
+                (other, changed)
+            }
+            (false, false) => (self.clone(), format!("{ZERO_SNR} is false: the file's is taken")),
+            (false, true) => return Ok((self.clone(), None)),
+        };
+        Ok((config.with_key(ZERO_SNR, true), Some(changed)))
+    }
+
     /// A key that asks for something which the class has not, as in diffusers, where it goes without saying.
     pub fn unused(&self) -> Option<Warning> {
         let (class, keys) = (self.class().ok()?, self.keys());
-        let ignores = matches!(class, "PNDMScheduler" | "HeunDiscreteScheduler");
-        (ignores && keys.flag(ZERO_SNR, false).ok()?).then(|| {
+        (self.ignores_zero_snr() && keys.flag(ZERO_SNR, false).ok()?).then(|| {
             let message =
                 format!("true is not used, since {class} has no zero terminal signal-to-noise ratio");
             Warning::new(Topic::Unused, keys.place(ZERO_SNR, &message))

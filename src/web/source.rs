@@ -85,7 +85,7 @@ pub(super) async fn model(folder: Source, options: &Options) -> Result<ModelFile
     let Some(path) = options.text("single")? else { return Ok(ModelFiles::folder(folder)) };
     let given = options.get("given").map(|names| Array::from(&names).to_vec()).unwrap_or_default();
     let given = given.iter().filter_map(JsValue::as_string).collect();
-    let vocabulary = options.get("vocabulary").map(|bytes| Uint8Array::new(&bytes).to_vec());
+    let vocabulary = options.get("vocabulary").map(|bytes| Uint8Array::new(&bytes).to_vec().into());
     ModelFiles::single(folder, &path, given, vocabulary).await
 }
 

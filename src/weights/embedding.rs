@@ -48,10 +48,8 @@ impl Embedding {
         stream_file(folder, path, &mut all, hooks).await?;
         let mut entries = BTreeMap::<Option<String>, Tensors>::new();
         for (name, tensor) in all.tensors {
-            let entry = name.strip_prefix(BUNDLE).and_then(|rest| rest.split_once('.'));
-            let (entry, name) =
-                entry.map_or((None, name.as_str()), |(entry, name)| (Some(entry.to_owned()), name));
-            entries.entry(entry).or_default().insert(name.to_owned(), tensor);
+            let (entry, name) = entry_of(&name);
+            entries.entry(entry.map(str::to_owned)).or_default().insert(name.to_owned(), tensor);
         }
         if entries.is_empty() {
             entries.insert(None, Tensors::new());
@@ -102,6 +100,17 @@ impl Embedding {
         let stem = entry.is_none().then(|| stem(path).to_owned());
         Ok(Embedding { token: token.to_owned(), stem, count, vectors })
     }
+}
+
+/// The bundle's entry that a tensor belongs to, if any, and its name there.
+fn entry_of(name: &str) -> (Option<&str>, &str) {
+    let entry = name.strip_prefix(BUNDLE).and_then(|rest| rest.split_once('.'));
+    entry.map_or((None, name), |(entry, name)| (Some(entry), name))
+}
+
+/// Whether a tensor is a learned token's by its name. One that is alone in its file may have any name.
+pub fn is_embedding(name: &str) -> bool {
+    UNNAMED.iter().chain(&SDXL).any(|known| *known == entry_of(name).1)
 }
 
 /// "embeddings/easynegative.safetensors" to "easynegative".

@@ -26,6 +26,7 @@ pub(super) use delta::Delta;
 use delta::Parts;
 use difference::Difference;
 pub(super) use magnitude::{Axis, Magnitude, Strength};
+pub use names::addend;
 use names::{Found, split};
 pub(super) use settings::Settings;
 use tensor::Tensor;

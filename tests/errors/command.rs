@@ -1,7 +1,7 @@
 //! What only the command can be asked for.
 
 use super::{PROMPT, refused_by_command};
-use crate::cli::{failure, tintype};
+use crate::cli::{failure, sentence, text, tintype};
 use crate::models::folder::{Temp, golden, here};
 
 #[test]
@@ -134,4 +134,76 @@ fn a_reader_that_leaves() {
     let output = child.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!said.contains("panicked"), "{said}");
+}
+
+/// What loading warned of is told once, before the picture, and also where none comes of it: the error does not know whose
+/// value it was.
+#[test]
+fn warnings_of_loading_are_told_with_and_without_a_picture() {
+    let (model, out) = (Temp::model("sdxs-like"), Temp::new());
+    const TOKENS: &str = "text_model.embeddings.token_embedding.weight";
+    // The vector of "!" at the end of a word, the first behind those of bytes within one, is not a number.
+    model.tensors("text_encoder/model.safetensors", |tensors| {
+        let tensor = tensors.0.iter_mut().find(|t| t.name == TOKENS).unwrap();
+        let row = tensor.bytes.len() / tensor.shape[0];
+        tensor.bytes[256 * row..257 * row].fill(0xff);
+    });
+    for (prompt, drawn) in [("a", true), ("!", false)] {
+        let png = out.path("a.png");
+        let args = ["generate", prompt, "--device", "cpu", "--model", model.0.to_str().unwrap()];
+        let output = tintype(&[&args[..], &["--out", png.to_str().unwrap()]].concat()).output().unwrap();
+        let said = text(&output.stderr);
+        let [first, last] = said.lines().collect::<Vec<_>>()[..] else { panic!("wanted two lines: {said}") };
+        assert!(first.contains(TOKENS) && first.ends_with("(not-finite)"), "{said}");
+        assert_eq!((output.status.success(), last.ends_with("(not-finite)")), (drawn, !drawn), "{said}");
+        assert_eq!(png.exists(), drawn);
+        let _ = std::fs::remove_file(png);
+    }
+    let [model, pack] = [&model.0, &out.path("pack")].map(|path| path.to_str().unwrap().to_owned());
+    let packed = tintype(&["pack", "--weights", "f16", "--model", &model, "--out", &pack]).output().unwrap();
+    let said = text(&packed.stderr);
+    assert!(packed.status.success() && said.lines().next().unwrap().contains(TOKENS), "{said}");
+}
+
+/// A folder in the place of a component is never left out in silence.
+#[test]
+fn components_beside_what_has_none() {
+    let (sd15, out) = (golden("sd15-like"), Temp::new());
+    let [vae, config, unet] = ["vae", "unet/config.json", "unet"].map(|path| sd15.join(path));
+    let [vae, config, unet] = [&vae, &config, &unet].map(|path| path.to_str().unwrap());
+    let pack = out.path("pack");
+    let pack = ["pack", "--weights", "f16", "--out", pack.to_str().unwrap()];
+    for (command, model) in
+        [(&["generate", PROMPT][..], "builtin"), (&pack, "builtin"), (&["plan"], config), (&["plan"], unet)]
+    {
+        let said = failure(&[command, &["--model", model, "--vae", vae]].concat());
+        let wanted =
+            format!("--vae: wanted a model whose components can be replaced, found {model} (invalid-option)");
+        assert_eq!(said, wanted);
+    }
+    assert!(std::fs::read_dir(&out.0).unwrap().next().is_none());
+}
+
+/// A name without a folder is one of the current folder, however its ending is written.
+#[test]
+fn a_bare_name_that_is_not_there() {
+    let model = Temp::model("sd15-like");
+    for args in [
+        &["inspect", "x.SafeTensors"][..],
+        &["plan", "--model", "x.SafeTensors"],
+        &["generate", PROMPT, "--device", "cpu", "--model", "x.SafeTensors"],
+        &["generate", PROMPT, "--device", "cpu", "--model", ".", "--single-file", "x.SafeTensors"],
+    ] {
+        let said = sentence(&tintype(args).current_dir(&model.0).output().unwrap());
+        assert_eq!(said, "x.SafeTensors does not exist in . (not-found)", "{args:?}");
+    }
+}
+
+#[test]
+fn a_size_of_other_commands_is_judged_too() {
+    let model = golden("sd15-like");
+    for command in ["plan", "bench"] {
+        let said = failure(&[command, "--model", model.to_str().unwrap(), "--size", "-64x64"]);
+        assert!(said.contains("-64x64") && said.contains("WIDTHxHEIGHT"), "{said}");
+    }
 }

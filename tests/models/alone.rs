@@ -131,8 +131,8 @@ fn small() -> (MemoryFolder, Vec<Tensor>) {
     (folder, single)
 }
 
-fn merges() -> Option<Vec<u8>> {
-    Some(std::fs::read(here("models/clip/merges.bin")).unwrap())
+fn merges() -> Option<std::borrow::Cow<'static, [u8]>> {
+    Some(std::fs::read(here("models/clip/merges.bin")).unwrap().into())
 }
 
 fn drawn<F: Folder>(folder: &F) -> (Vec<f32>, Vec<String>) {
@@ -274,6 +274,16 @@ fn a_file_beside_a_folder_says_what_it_predicts() {
     assert_eq!(beside(Some("v"), &mut folder), (velocity.clone(), vec![]));
     assert_eq!(beside(None, &mut folder), (velocity, vec![]));
 
+    // Zero terminal SNR, which the folder's class does not have, is one word, and true.
+    folder.insert("scheduler/scheduler_config.json", scheduler);
+    let marks = ["v_pred", "ztsnr"].map(|name| Tensor::f32(name, &[1], &[0.0]));
+    folder.insert("x.safetensors", Tensors([&marks[..], &tensors].concat()).bytes());
+    let single_file = Some(FileIn { folder: &folder, path: "x.safetensors" });
+    let (_, warnings) = drawn_with(&folder, &Additions { single_file, ..Additions::default() });
+    let [velocity, zero_snr] = &warnings[..] else { panic!("{warnings:?}") };
+    assert!(velocity.contains("predicts v_prediction by the tensor v_pred"), "{velocity}");
+    assert!(zero_snr.contains("zero terminal SNR, the folder's PNDMScheduler has none: DDIM"), "{zero_snr}");
+
     // Shapes that differ are refused with both.
     let wider = UNET.replace("\"cross_attention_dim\": 64", "\"cross_attention_dim\": 96");
     let wider = UnetConfig::from_json(wider.as_bytes(), "unet").unwrap();
@@ -288,6 +298,25 @@ fn a_file_beside_a_folder_says_what_it_predicts() {
     for words in ["x.safetensors", "[32, 64]", "[32, 96]"] {
         assert!(e.message.contains(words), "{words}: {e}");
     }
+}
+
+/// A file that stands for the model, and another whose weights take its place.
+#[test]
+fn what_is_to_say_of_either_of_two_files_is_told() {
+    let (_, mut tensors) = small();
+    tensors.push(Tensor::f32("ztsnr", &[1], &[0.0]));
+    let [model, beside] = ["model.safetensors", "beside.safetensors"].map(|path| {
+        let mut folder = MemoryFolder::new();
+        folder.insert(path, Tensors(tensors.clone()).bytes());
+        folder
+    });
+    let model = block_on(ModelFiles::single(model, "model.safetensors", vec![], merges())).unwrap();
+    let beside = ModelFiles::folder(beside);
+    let single_file = Some(FileIn { folder: &beside, path: "beside.safetensors" });
+    let (_, warnings) = drawn_with(&model, &Additions { single_file, ..Additions::default() });
+    let [first, second] = &warnings[..] else { panic!("{warnings:?}") };
+    assert!(first.starts_with("model.safetensors: zero terminal SNR is marked"), "{first}");
+    assert!(second.starts_with("beside.safetensors: zero terminal SNR is marked"), "{second}");
 }
 
 #[test]

@@ -14,12 +14,12 @@ use crate::output::Output;
 
 #[derive(Args)]
 pub struct Options {
-    /// sd-turbo, sd15, sdxl, taesd, or a folder in the diffusers layout, of which only config.json files are read;
+    /// sd-turbo, sd15, sdxl, taesd, or a folder in the diffusers layout, of which only configurations are read;
     /// may be given again; by default all that have names
     #[arg(long, value_name = "NAME|DIR")]
     model: Vec<String>,
     /// Of the picture, in pixels
-    #[arg(long, default_value = "512x512", value_parser = crate::parse_size)]
+    #[arg(long, default_value = "512x512", value_parser = crate::parse_size, allow_hyphen_values = true)]
     size: [usize; 2],
     /// Only rows whose name matches, such as "sd-turbo/unet/conv*"; * stands for anything
     #[arg(long, value_name = "GLOB", default_value = "*")]

@@ -92,8 +92,12 @@ pub async fn run(options: &Options) -> Result<bool> {
     load.size = options.size;
     let bar = Bar::new();
     let begun = now();
-    let pipeline = load_model(&device, options, &load, &bar).await?;
+    let pipeline = load_model(&device, options, &load, &bar).await;
+    bar.clear();
+    let pipeline = pipeline?;
     let loaded = now() - begun;
+    // At once: what is wrong with a file may be why no picture comes of it.
+    crate::warn(pipeline.warnings());
     let dumped = RefCell::new(vec![]);
     let dump = |name: &str, shape: [usize; 4], values: Vec<f32>| {
         let mut dumped = dumped.borrow_mut();
@@ -114,13 +118,11 @@ pub async fn run(options: &Options) -> Result<bool> {
     if let Some(dump) = dump_to {
         dump.write(&safetensors(&dumped.borrow()))?;
     }
-    let warnings: Vec<&Warning> = pipeline.warnings().iter().chain(&report.warnings).collect();
-    for warning in &warnings {
-        crate::tell(format_args!("tintype: {warning}"));
-    }
+    crate::warn(&report.warnings);
     if report.unsafe_images.contains(&true) {
         crate::tell("tintype: the safety checker found the picture unsafe");
     }
+    let warnings: Vec<&Warning> = pipeline.warnings().iter().chain(&report.warnings).collect();
     tell(options, &device, &report, &warnings, seed, loaded);
     Ok(true)
 }
@@ -146,7 +148,8 @@ async fn load_model(device: &Device, options: &Options, load: &LoadOptions, bar:
     };
     let hooks = Hooks { progress: &progress, ..Hooks::NONE };
     if options.model == "builtin" {
-        if options.inputs.adds() || !options.components.is_empty() {
+        options.components.none("builtin")?;
+        if options.inputs.adds() {
             return Err(Error::option(
                 "--model: what comes beside a model wants one of its family, found builtin",
             ));

@@ -8,7 +8,7 @@ use tintype::error::{Error, Result};
 use tintype::pipeline::{Additions, ControlInput, FileIn, ModelFiles, Request, Safety};
 use tintype::weights::DiskFolder;
 
-use crate::model::{file_name, is_file, no_file};
+use crate::model::{is_file, no_file, split};
 use crate::picture::read_image;
 
 #[derive(Args)]
@@ -100,8 +100,8 @@ struct FileOnDisk {
 
 impl FileOnDisk {
     fn new(path: &Path) -> Result<FileOnDisk> {
-        let folder = ModelFiles::folder(DiskFolder::new(path.parent().unwrap_or(path)));
-        Ok(FileOnDisk { folder, name: file_name(path)?.to_owned() })
+        let (folder, name) = split(path)?;
+        Ok(FileOnDisk { folder: ModelFiles::folder(DiskFolder::new(folder)), name: name.to_owned() })
     }
 
     fn or_folder(path: &PathBuf) -> Result<FileOnDisk> {

@@ -4,14 +4,16 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
-use tintype::error::{Code, Result};
-use tintype::pipeline::{Described, plans};
+use tintype::error::Result;
+use tintype::pipeline::{Described, ModelFiles, plans};
 use tintype::plan::Target;
 use tintype::quant::Format;
 use tintype::shape::Elem;
-use tintype::weights::{DiskFolder, Dtype, Header, Renamed, Sink, TensorInfo, header, is_scale, kind};
+use tintype::weights::{
+    DiskFolder, Dtype, Header, Renamed, Sink, TensorInfo, addend, is_embedding, is_scale, kind,
+};
 
-use crate::model::{Components, file_name};
+use crate::model::split;
 use crate::plan::{model_json, tell};
 
 #[derive(Args)]
@@ -29,8 +31,8 @@ struct Found {
     /// In words.
     what: String,
     family: Option<String>,
-    /// Tensors that nothing here reads.
-    unused: Vec<String>,
+    /// Tensors that nothing here reads; none of a kind whose tensors are not looked at one by one.
+    unused: Option<Vec<String>>,
 }
 
 /// Names of as many unused tensors are printed.
@@ -38,21 +40,18 @@ const SHOWN: usize = 10;
 
 pub async fn run(options: &Options) -> Result<bool> {
     let path = &options.file;
-    let name = file_name(path)?;
-    let folder = DiskFolder::new(path.parent().unwrap_or(path));
-    let header = header(&folder, name).await?;
-    let described = match Described::read(&folder, name, &[]).await {
-        Ok(described) => Some(described),
-        // What is no model at all is something else, what is one of another kind is known by its name.
-        Err(e) if matches!(e.code, Code::InvalidModel | Code::Unsupported) => None,
-        Err(e) => return Err(e),
-    };
-    let found = match &described {
-        Some(described) => Found {
+    let (folder, name) = split(path)?;
+    let folder = DiskFolder::new(folder);
+    let (header, described) = Described::read_with_header(&folder, name, &[]).await?;
+    // What is no model at all is something else, what is one of another kind is known by its name.
+    let model = described.ok().map(|described| ModelFiles::of_described(folder, described));
+    let described = model.as_ref().and_then(ModelFiles::described);
+    let found = match model.as_ref().zip(described) {
+        Some((model, described)) => Found {
             kind: "checkpoint",
             what: format!("a checkpoint of {}", described.name()),
             family: Some(described.family.as_str().to_owned()),
-            unused: unread(&header, path, described).await?,
+            unused: Some(unread(&header, model, described).await?),
         },
         None => other(&header),
     };
@@ -62,7 +61,7 @@ pub async fn run(options: &Options) -> Result<bool> {
             "file": path, "kind": found.kind, "what": found.what, "family": found.family,
             "tensors": header.tensors.len(), "bytes": bytes, "unused": found.unused,
         });
-        if let Some(described) = &described {
+        if let Some(described) = described {
             value["model"] = model_json(described);
         }
         crate::say(value);
@@ -76,14 +75,18 @@ pub async fn run(options: &Options) -> Result<bool> {
         header.tensors.len(),
         bytes as f64 / 1e6
     ));
-    if let Some(described) = &described {
+    if let Some(described) = described {
         crate::say(tell(described));
-        described.file.warnings.iter().for_each(|warning| crate::tell(format_args!("tintype: {warning}")));
+        crate::warn(&described.file.warnings);
     }
-    crate::say(format_args!("unused: {}", found.unused.len()));
-    found.unused.iter().take(SHOWN).for_each(|name| crate::say(format_args!("  {name}")));
-    if found.unused.len() > SHOWN {
-        crate::say(format_args!("  and {} more", found.unused.len() - SHOWN));
+    let Some(unused) = found.unused else {
+        crate::say("unused: not looked at");
+        return Ok(true);
+    };
+    crate::say(format_args!("unused: {}", unused.len()));
+    unused.iter().take(SHOWN).for_each(|name| crate::say(format_args!("  {name}")));
+    if unused.len() > SHOWN {
+        crate::say(format_args!("  and {} more", unused.len() - SHOWN));
     }
     Ok(true)
 }
@@ -102,10 +105,13 @@ impl Sink for All {
 }
 
 /// The tensors of a checkpoint that none of its networks declares.
-async fn unread(header: &Header, path: &std::path::Path, described: &Described) -> Result<Vec<String>> {
-    let files = Components::default().model(path).await?;
+async fn unread(
+    header: &Header,
+    model: &ModelFiles<DiskFolder>,
+    described: &Described,
+) -> Result<Vec<String>> {
     let target = Target::new(Elem::F16);
-    let networks = plans(&files, Format::F16, &target, [512, 512]).await?.networks;
+    let networks = plans(model, Format::F16, &target, [512, 512]).await?.networks;
     let mut unread: Vec<&TensorInfo> = header.tensors.iter().filter(|tensor| !marks(&tensor.name)).collect();
     for network in &networks {
         let Some(place) = described.file.place(network.component) else { continue };
@@ -124,7 +130,7 @@ fn marks(name: &str) -> bool {
 /// What a file is that is no checkpoint.
 fn other(header: &Header) -> Found {
     let has = |piece: &str| header.tensors.iter().any(|tensor| tensor.name.contains(piece));
-    let found = |kind, what: &str| Found { kind, what: what.to_owned(), family: None, unused: vec![] };
+    let found = |kind, what: &str| Found { kind, what: what.to_owned(), family: None, unused: None };
     if let Some((what, true)) = kind(header) {
         let kind = if what.starts_with("a ControlNet") { "controlnet" } else { "unsupported" };
         return Found { family: family_of(header), ..found(kind, what) };
@@ -159,74 +165,38 @@ fn other(header: &Header) -> Found {
         }
     }
     let unused = header.tensors.iter().map(|tensor| tensor.name.clone()).collect();
-    Found { unused, ..found("unknown", "no file that is known here") }
-}
-
-/// Endings of what LoRAs and their relatives have for a module, and which of them it is.
-const ADDENDS: [(&str, &str); 18] = [
-    (".lora_down.weight", "LoRA"),
-    (".lora_up.weight", "LoRA"),
-    (".lora.down.weight", "LoRA"),
-    (".lora.up.weight", "LoRA"),
-    ("_lora.down.weight", "LoRA"),
-    ("_lora.up.weight", "LoRA"),
-    (".lora_linear_layer.down.weight", "LoRA"),
-    (".lora_linear_layer.up.weight", "LoRA"),
-    (".lora_A.weight", "LoRA"),
-    (".lora_B.weight", "LoRA"),
-    (".lora_A.default.weight", "LoRA"),
-    (".lora_B.default.weight", "LoRA"),
-    (".lora_mid.weight", "LoCon"),
-    (".dora_scale", "DoRA"),
-    (".lora_magnitude_vector", "DoRA"),
-    (".diff", "full differences"),
-    (".diff_b", "full differences"),
-    (".alpha", ""),
-];
-/// The same by a piece of the name.
-const PIECES: [(&str, &str); 7] = [
-    (".hada_", "LoHa"),
-    (".lokr_", "LoKr"),
-    (".oft_", "OFT"),
-    (".on_input", "IA3"),
-    (".a1.weight", "GLoRA"),
-    (".w_norm", "norms"),
-    (".b_norm", "norms"),
-];
-
-/// Which relative of LoRA a tensor belongs to; "" for all of them.
-fn addend(name: &str) -> Option<&'static str> {
-    let ending = ADDENDS.iter().find(|(end, _)| name.ends_with(end));
-    let piece = || PIECES.iter().find(|(piece, _)| name.contains(piece));
-    ending.or_else(piece).map(|(_, what)| *what)
+    Found { unused: Some(unused), ..found("unknown", "no file that is known here") }
 }
 
 fn lora(header: &Header) -> Option<Found> {
-    let (mut kinds, mut unused) = (vec![], vec![]);
+    let (mut kinds, mut unused, mut refused) = (vec![], vec![], false);
     for tensor in &header.tensors {
-        match addend(&tensor.name) {
-            None => unused.push(tensor.name.clone()),
-            Some(what) if what.is_empty() || kinds.contains(&what) => {}
-            Some(what) => kinds.push(what),
+        let Some((what, no)) = addend(&tensor.name) else {
+            unused.push(tensor.name.clone());
+            continue;
+        };
+        refused |= no;
+        if !what.is_empty() && !kinds.contains(&what) {
+            kinds.push(what);
         }
     }
-    (!kinds.is_empty()).then(|| {
-        let what = format!("a LoRA ({})", kinds.join(", "));
-        Found { kind: "lora", what, family: family_of(header), unused }
+    (!kinds.is_empty()).then(|| Found {
+        kind: if refused { "unsupported" } else { "lora" },
+        what: format!("a LoRA ({})", kinds.join(", ")),
+        family: family_of(header),
+        unused: (!refused).then_some(unused),
     })
 }
 
 fn embedding(header: &Header) -> Option<Found> {
-    const NAMES: [&str; 3] = ["emb_params", "clip_l", "clip_g"];
     let learned = |t: &&TensorInfo| matches!(t.shape[..], [768 | 1024 | 1280] | [1..=77, 768 | 1024 | 1280]);
-    let named: Vec<_> = header.tensors.iter().filter(|t| NAMES.contains(&t.name.as_str())).collect();
+    let named: Vec<_> = header.tensors.iter().filter(|t| is_embedding(&t.name)).collect();
     let all =
         if named.is_empty() && header.tensors.len() == 1 { header.tensors.iter().collect() } else { named };
     let first = all.iter().copied().find(learned)?;
-    let family = match (all.len(), first.shape.last()) {
-        (2.., _) => "SDXL",
-        (_, Some(768)) => "SD 1.x",
-        (_, Some(1024)) => "SD 2.x",
+    let family = match all.iter().filter_map(|tensor| tensor.shape.last()).max() {
+        Some(768) => "SD 1.x",
+        Some(1024) => "SD 2.x",
         _ => "SDXL",
     };
     let vectors = if first.shape.len() == 1 { 1 } else { first.shape[0] };
@@ -235,7 +205,7 @@ fn embedding(header: &Header) -> Option<Found> {
         kind: "embedding",
         what: format!("a learned embedding of {vectors} vectors"),
         family: Some(family.to_owned()),
-        unused: unused.map(|tensor| tensor.name.clone()).collect(),
+        unused: Some(unused.map(|tensor| tensor.name.clone()).collect()),
     })
 }
 

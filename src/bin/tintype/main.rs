@@ -26,6 +26,7 @@ use serde_json::json;
 use tintype::device::Device;
 use tintype::error::{Error, Result, plain, shown};
 use tintype::pipeline::{Budget, LoadOptions};
+use tintype::warning::Warning;
 
 /// Pictures from words, on your own GPU.
 #[derive(Parser)]
@@ -61,7 +62,8 @@ struct DeviceOptions {
     #[arg(long)]
     weights: Option<String>,
     /// What weights and activations may take on the device, in MB: where the smallest weights need more, text encoders run
-    /// on the CPU, then pictures are decoded in tiles; what needs more still is refused
+    /// on the CPU, then pictures are decoded in tiles, then an autoencoder that asks for f32 computes in 16-bit floats;
+    /// what needs more still is refused
     #[arg(long, value_name = "MB")]
     memory: Option<u64>,
     /// How the autoencoder's weights are stored; by default as --weights, or q8 for q4
@@ -185,6 +187,11 @@ fn say(lines: impl Display) {
 /// A line on stderr. Where that is closed or full there is nobody to tell.
 fn tell(line: impl Display) {
     let _ = writeln!(io::stderr(), "{}", plain(&line.to_string()));
+}
+
+/// Warnings, each a line on stderr.
+fn warn<'a>(warnings: impl IntoIterator<Item = &'a Warning>) {
+    warnings.into_iter().for_each(|warning| tell(format_args!("tintype: {warning}")));
 }
 
 /// "512x256" to width and height.

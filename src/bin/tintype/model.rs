@@ -7,6 +7,8 @@ use tintype::error::{Error, Result};
 use tintype::pipeline::ModelFiles;
 use tintype::weights::{DiskFolder, refuse_pickle};
 
+use crate::output::folder_of;
+
 /// Pairs of tokens that become one, of CLIP's vocabulary.
 const MERGES: &[u8] = include_bytes!("../../../models/clip/merges.bin");
 
@@ -46,19 +48,22 @@ impl Components {
         all.into_iter().filter_map(|(name, path)| Some((name, path.as_ref()?)))
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.given().next().is_none()
+    /// That there are none beside a model that has no components of its own.
+    pub fn none(&self, model: &str) -> Result<()> {
+        match self.given().next() {
+            None => Ok(()),
+            Some((name, _)) => Err(Error::option(format!(
+                "{}: wanted a model whose components can be replaced, found {model}",
+                option(name)
+            ))),
+        }
     }
 
     /// A model's files.
     pub async fn model(&self, path: &Path) -> Result<ModelFiles<DiskFolder>> {
-        let mut root = path;
-        let single = match is_file(path)? {
-            true => {
-                root = path.parent().unwrap_or(path);
-                Some(file_name(path)?)
-            }
-            false => None,
+        let (root, single) = match is_file(path)? {
+            true => split(path).map(|(folder, file)| (folder, Some(file)))?,
+            false => (path, None),
         };
         let mut folder = DiskFolder::new(root);
         for (name, path) in self.given() {
@@ -67,31 +72,39 @@ impl Components {
         }
         let Some(file) = single else { return Ok(ModelFiles::folder(folder)) };
         let given = self.given().map(|(name, _)| name.to_owned()).collect();
-        ModelFiles::single(folder, file, given, Some(MERGES.to_vec())).await
+        ModelFiles::single(folder, file, given, Some(MERGES.into())).await
     }
 }
 
 /// Whether a model is one file.
 pub fn is_file(path: &Path) -> Result<bool> {
     refuse_pickle(&path.to_string_lossy())?;
-    Ok(path.extension().is_some_and(|end| end == "safetensors" || end == "sft"))
+    let is =
+        |end: &std::ffi::OsStr| ["safetensors", "sft"].iter().any(|known| end.eq_ignore_ascii_case(known));
+    Ok(path.extension().is_some_and(is))
 }
 
-/// The name of a file in its folder.
-pub fn file_name(path: &Path) -> Result<&str> {
+/// A file's folder and its name there.
+pub fn split(path: &Path) -> Result<(&Path, &str)> {
     let name = path.file_name().and_then(|name| name.to_str());
-    name.ok_or_else(|| Error::option(format!("{}: wanted a file", path.display())))
+    let name = name.ok_or_else(|| Error::option(format!("{}: wanted a file", path.display())))?;
+    Ok((folder_of(path), name))
 }
 
 /// That what is wanted as a folder is none of the files that people have instead.
-pub fn no_file(option: &str, path: &Path) -> Result<()> {
+pub fn no_file(component: &str, path: &Path) -> Result<()> {
     refuse_pickle(&path.to_string_lossy())?;
     match path.is_file() {
         false => Ok(()),
         true => Err(Error::option(format!(
-            "--{}: wanted a folder in the diffusers layout, found the file {}",
-            option.replace('_', "-"),
+            "{}: wanted a folder in the diffusers layout, found the file {}",
+            option(component),
             path.display()
         ))),
     }
+}
+
+/// The option that names the folder of a component.
+fn option(component: &str) -> String {
+    format!("--{}", component.replace('_', "-"))
 }

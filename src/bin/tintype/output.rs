@@ -93,7 +93,8 @@ fn hops(path: &Path) -> impl Iterator<Item = PathBuf> {
     std::iter::successors(Some(path.to_owned()), target).take(100)
 }
 
-fn folder_of(path: &Path) -> &Path {
+/// A path's folder, which may be the current one.
+pub fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 

@@ -46,7 +46,10 @@ pub struct Options {
 
 pub async fn run(options: &Options) -> Result<bool> {
     match options.model.as_str() {
-        "builtin" => pack(crate::builtin::folder()?, options).await,
+        "builtin" => {
+            options.components.none("builtin")?;
+            pack(crate::builtin::folder()?, options).await
+        }
         path => pack(options.components.model(Path::new(path)).await?, options).await,
     }
 }
@@ -70,7 +73,10 @@ async fn pack<F: Folder>(folder: F, options: &Options) -> Result<bool> {
     // Loading is what packs: the model is refused here if it could not be loaded later.
     let loaded = Pipeline::load(&Device::Cpu, &recorded, &load, hooks).await;
     bar.clear();
-    let [weights, decoder] = loaded?.formats;
+    let loaded = loaded?;
+    // What is said of the files, not of values, no load of the pack says again.
+    crate::warn(loaded.warnings());
+    let [weights, decoder] = loaded.formats;
     let manifest = Manifest {
         source: options.source.clone().unwrap_or_else(|| options.model.clone()),
         revision: options.revision.clone(),

@@ -10,18 +10,18 @@ use tintype::plan::Target;
 use tintype::shape::Elem;
 use tintype::weights::DiskFolder;
 
-use crate::model::{file_name, is_file};
+use crate::model::{is_file, split};
 
 #[derive(Args)]
 pub struct Options {
-    /// A model folder in the diffusers layout, or the folder or config.json of one network: only config.json files are
+    /// A model folder in the diffusers layout, or the folder or config.json of one network: only configurations are
     /// read; or a single .safetensors file under the original names: only its header is read
     #[arg(long, value_name = "DIR|FILE")]
     model: PathBuf,
     #[command(flatten)]
     components: crate::model::Components,
     /// Of the picture, in pixels
-    #[arg(long, default_value = "512x512", value_parser = crate::parse_size)]
+    #[arg(long, default_value = "512x512", value_parser = crate::parse_size, allow_hyphen_values = true)]
     size: [usize; 2],
     /// How activations are stored: f32, f16 or pack16
     #[arg(long, default_value = "f16")]
@@ -50,9 +50,13 @@ pub async fn run(options: &Options) -> Result<bool> {
     };
     let target = Target::new(elem);
     let model = &options.model;
-    if !is_file(model)? && model.is_file() {
-        let folder = DiskFolder::new(model.parent().unwrap_or(model));
-        let plans = network_plans(&folder, file_name(model)?, format, &target, options.size).await?;
+    let network = !is_file(model)? && model.is_file();
+    if network || model.join("config.json").is_file() {
+        options.components.none(&model.display().to_string())?;
+    }
+    if network {
+        let (folder, file) = split(model)?;
+        let plans = network_plans(&DiskFolder::new(folder), file, format, &target, options.size).await?;
         return show(options, None, &plans);
     }
     let files = options.components.model(model).await?;
@@ -68,9 +72,7 @@ fn show(
     for sentence in left_out {
         crate::tell(format_args!("tintype: left out: {}", shown(sentence)));
     }
-    for warning in described.iter().flat_map(|described| &described.file.warnings) {
-        crate::tell(format_args!("tintype: {warning}"));
-    }
+    crate::warn(described.iter().flat_map(|described| &described.file.warnings));
     if options.json {
         let mut json = as_json(networks);
         if let Some(described) = described {

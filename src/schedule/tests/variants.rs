@@ -135,6 +135,34 @@ fn defaults_of_the_old_class_are_not_kept() {
     assert_eq!(table(&old.with_class("euler").unwrap()), table(&plain));
 }
 
+/// What somebody sets is no default any more.
+#[test]
+fn a_key_that_is_set_stays_with_another_class() {
+    let keys = r#""prediction_type": "epsilon", "_use_default_values": ["prediction_type"]"#;
+    let set = config("DDIMScheduler", keys).with_key("prediction_type", "v_prediction");
+    assert_eq!(set.with_class("euler").unwrap().predicts(), "v_prediction");
+}
+
+#[test]
+fn a_model_of_zero_snr_gets_a_scheduler_that_has_it() {
+    let zero_snr = |class: &str, value: bool| {
+        let keys = format!(r#""_use_default_values": ["{0}"], "{0}": {value}"#, "rescale_betas_zero_snr");
+        let (config, changed) = config(class, &keys).with_zero_snr().unwrap();
+        assert!(config.unused().is_none() && config.keys().flag("rescale_betas_zero_snr", false).unwrap());
+        (config.class().unwrap().to_owned(), changed)
+    };
+    for class in ["PNDMScheduler", "HeunDiscreteScheduler"] {
+        for value in [false, true] {
+            let changed = Some(format!("{class} has none: DDIMScheduler is taken"));
+            assert_eq!(zero_snr(class, value), ("DDIMScheduler".to_owned(), changed));
+        }
+    }
+    let euler = "EulerDiscreteScheduler".to_owned();
+    assert_eq!(zero_snr(&euler, true), (euler.clone(), None));
+    let changed = "rescale_betas_zero_snr is false: the file's is taken".to_owned();
+    assert_eq!(zero_snr(&euler, false), (euler, Some(changed)));
+}
+
 #[test]
 fn words_of_sister_classes_are_mapped_and_others_refused() {
     let dpm = |keys: &str| config("DPMSolverMultistepScheduler", &format!("{LATENT}, {keys}"));

@@ -35,6 +35,8 @@ pub trait Delta: Debug + Send + Sync {
 
 /// A kind of what is added.
 pub struct Kind {
+    /// In words.
+    pub what: &'static str,
     /// What the names of its tensors end with, and what each is.
     pub ends: &'static [(&'static str, &'static str)],
     /// Of the tensors of a module, of which at least one is of this kind.

@@ -5,7 +5,8 @@ use super::delta::{Delta, Kind, Parts, check};
 use crate::error::Result;
 
 /// `w_norm` is LyCORIS' name for what is added to the weight of a norm.
-pub const KIND: Kind = Kind { ends: &[(".diff", "diff"), (".w_norm", "diff")], make };
+pub const KIND: Kind =
+    Kind { what: "full differences", ends: &[(".diff", "diff"), (".w_norm", "diff")], make };
 
 #[derive(Debug)]
 pub struct Difference {

@@ -6,6 +6,7 @@ use super::product::Product;
 use crate::error::{Error, Result};
 
 pub const KIND: Kind = Kind {
+    what: "LoHa",
     ends: &[
         (".hada_w1_a", "hada_w1_a"),
         (".hada_w1_b", "hada_w1_b"),

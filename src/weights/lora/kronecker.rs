@@ -7,6 +7,7 @@ use super::product::Product;
 use crate::error::Result;
 
 pub const KIND: Kind = Kind {
+    what: "LoKr",
     ends: &[
         (".lokr_w1", "lokr_w1"),
         (".lokr_w1_a", "lokr_w1_a"),

@@ -5,6 +5,7 @@
 //! kept with underscores in every case.
 
 use super::delta::KINDS;
+use super::difference;
 use crate::error::{Error, Result};
 
 /// What a tensor of a file is.
@@ -76,7 +77,7 @@ const OTHERS: [(&str, &str); 17] = [
 
 /// Errors: `Unsupported` for a relative of LoRA that is none of [`KINDS`].
 pub fn split(name: &str) -> Result<Found> {
-    if let Some((_, kind)) = OTHERS.iter().find(|(word, _)| name.contains(word)) {
+    if let Some(kind) = other(name) {
         return Err(Error::unsupported(format!(
             "{name}: this is of {kind}; supported are LoRA, LoHa, LoKr, DoRA and differences"
         )));
@@ -93,6 +94,27 @@ pub fn split(name: &str) -> Result<Found> {
     let path = path.strip_prefix(PEFT).unwrap_or(path);
     let path = path.replace(".processor", "").replace(".lora", "").replace('.', "_");
     Ok(Found::Part(component, today(component, path), part))
+}
+
+fn other(name: &str) -> Option<&'static str> {
+    OTHERS.iter().find(|(word, _)| name.contains(word)).map(|(_, kind)| *kind)
+}
+
+/// Which relative of LoRA a tensor belongs to, "" where all have such a one, and whether a file with it is refused; none
+/// where no LoRA has it.
+pub fn addend(name: &str) -> Option<(&'static str, bool)> {
+    let plain = without_adapter(name);
+    let part = |ends: &[(&str, &'static str)]| {
+        ends.iter().find(|(end, _)| plain.ends_with(end)).map(|(_, part)| *part)
+    };
+    let own = || KINDS.iter().find(|kind| part(kind.ends).is_some()).map(|kind| kind.what);
+    let common = || match part(&ENDS)? {
+        "dora_scale" | "lora_magnitude_vector" => Some("DoRA"),
+        "diff_b" => Some(difference::KIND.what),
+        _ => Some(""),
+    };
+    let refused = other(name).map(|what| (what, true));
+    refused.or_else(|| Some((own().or_else(common)?, false)))
 }
 
 /// The first files of diffusers were for the U-Net alone and did not say so; nor does peft say of which network a file

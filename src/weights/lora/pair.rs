@@ -5,6 +5,7 @@ use super::product::Product;
 use crate::error::{Error, Result};
 
 pub const KIND: Kind = Kind {
+    what: "LoRA",
     ends: &[
         (".lora_down.weight", "down"),
         (".lora_up.weight", "up"),

@@ -7,7 +7,7 @@ use tintype::host::Cancel;
 use tintype::image::Picture;
 use tintype::model::config::IpAdapterConfig;
 use tintype::model::ip_adapter::ImageProjection;
-use tintype::pipeline::{SafetyPart, VisionPart};
+use tintype::pipeline::{Encoded, SafetyPart, VisionPart};
 use tintype::plan::Recorder;
 use tintype::weights::{Checkpoint, Declarations, DiskFolder, Hooks};
 
@@ -24,7 +24,7 @@ pub async fn image_encoder(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
     let (folder, component) = bench.component(case)?;
     let part = load(bench, &DiskFolder::new(&folder), component).await?;
     let pixels = part.pixels(&picture(bench, case["image"].as_str().unwrap_or(PICTURE))?);
-    let got = part.encode(&bench.device, &bench.target, &pixels, &Cancel::default()).await?;
+    let got = encode(bench, &part, &pixels).await?;
     let check =
         |name: &str, got: &[f32]| -> Result<Check> { Ok(Check::new(name, got, &reference.nhwc(name)?)) };
     Ok(vec![
@@ -40,7 +40,8 @@ pub async fn ip_adapter_embeds(bench: &Bench, case: &Value) -> Result<Vec<Check>
     let folder = DiskFolder::new(bench.root.join("models").join(IP_ADAPTER));
     let part = load(bench, &folder, "image_encoder").await?;
     let (kind, picture) = (IpAdapterConfig::Plain, picture(bench, PICTURE)?);
-    let seen = part.prompt(&bench.device, &bench.target, &picture, kind, true, &Cancel::default()).await?;
+    let encode = async |pixels: &[f32]| encode(bench, &part, pixels).await;
+    let seen = part.prompt(&picture, kind, true, encode).await?;
     let width = reference.shape("projected")?.last().copied().unwrap_or(0) as u32;
 
     let mut d = Declarations::new(bench.load.weights);
@@ -78,7 +79,7 @@ pub async fn safety_checker(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
     )
     .await?;
     let pixels = reference.nhwc("clip_input")?;
-    let encoded = part.vision.encode(&bench.device, &bench.target, &pixels, &Cancel::default()).await?;
+    let encoded = encode(bench, &part.vision, &pixels).await?;
     let verdicts = part.verdicts(&encoded.image_embeds);
     let concepts: Vec<f32> = verdicts.iter().flat_map(|v| &v.concepts).map(|c| c.cosine).collect();
     let special: Vec<f32> = verdicts.iter().flat_map(|v| &v.special_care).map(|c| c.cosine).collect();
@@ -96,6 +97,11 @@ pub async fn safety_checker(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
 async fn load(bench: &Bench, folder: &DiskFolder, component: &str) -> Result<VisionPart> {
     let (format, processor) = (bench.load.weights, "feature_extractor");
     VisionPart::load(&bench.device, folder, component, processor, format, Hooks::NONE).await
+}
+
+async fn encode(bench: &Bench, part: &VisionPart, pixels: &[f32]) -> Result<Encoded> {
+    let plan = part.plan(&bench.device, &bench.target, pixels)?;
+    part.encode(&bench.device, plan, pixels, &Cancel::default()).await
 }
 
 /// A PNG below the reference set.
