@@ -10,6 +10,7 @@ mod kronecker;
 mod magnitude;
 mod names;
 mod pair;
+mod pattern;
 mod product;
 mod settings;
 mod tensor;
