@@ -95,8 +95,16 @@ impl Module {
     /// Whether it changes nothing, wherever it is: kohya's files have modules of layers that no gradient reached, such as
     /// the last one of SDXL's first text encoder, which is not run.
     pub fn is_nothing(&self) -> bool {
-        let parts = [&self.weight, &self.bias];
-        self.magnitude.is_none() && parts.into_iter().flatten().all(|delta| delta.is_nothing())
+        [&self.weight, &self.bias].into_iter().flatten().all(|delta| self.is_nothing_of(delta))
+    }
+
+    /// The same of what it adds to its weight or its bias: the lengths are the weight's.
+    pub fn is_nothing_of(&self, delta: &Arc<dyn Delta>) -> bool {
+        delta.is_nothing() && !(self.is_weight(delta) && self.magnitude.is_some())
+    }
+
+    pub fn is_weight(&self, delta: &Arc<dyn Delta>) -> bool {
+        self.weight.as_ref().is_some_and(|weight| Arc::ptr_eq(weight, delta))
     }
 }
 

@@ -268,9 +268,11 @@ fn a_module_under_both_namings_counts_once() {
     let count = of("up_blocks.0.").len() + conv_in.len();
     assert_eq!(warning.code, Topic::Unused);
     let all = down.len() + outside.len() + of("up_blocks.0.").len();
-    for words in
-        [format!("{count} of its {all} modules for the unet"), "lora_unet_input_blocks_0_0".to_owned()]
-    {
+    for words in [
+        format!("{count} of its {all} modules for the unet"),
+        "lora_unet_input_blocks_0_0".to_owned(),
+        "under two namings".to_owned(),
+    ] {
         assert!(warning.message.contains(&words), "{words}: {warning}");
     }
 

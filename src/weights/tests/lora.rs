@@ -190,6 +190,29 @@ fn alpha_is_over_the_rank() {
     assert_eq!(merged(&[("unet.a.diff", &[1, 1], &[3.0]), alpha], &[1, 1], 0.5).unwrap(), [1.5]);
 }
 
+#[test]
+fn a_bias_of_a_layer_that_has_none_is_said() {
+    let mut d = Declarations::new(crate::quant::Format::F32);
+    d.matrix(1, 1, 1, weight_and_bias("a", vec![1, 1], false, Rows::From(0), Columns::Same));
+    for (bias, wanted) in [
+        (
+            1.0,
+            "1 of its 1 modules for the unet are used without their biases, the first is unet.a.lora_A.weight",
+        ),
+        (0.0, ""),
+    ] {
+        let tensors: [Entry<'_>; 3] = [
+            ("unet.a.lora_A.weight", &[1, 1], &[1.0]),
+            ("unet.a.lora_B.weight", &[1, 1], &[1.0]),
+            ("unet.a.lora_B.bias", &[1], &[bias]),
+        ];
+        let lora = read(&tensors).unwrap();
+        let told = Merge::new(&d, 0, "unet", &[Adapter { lora: &lora, scale: 1.0 }]).unwrap().warnings;
+        assert_eq!(told.len(), usize::from(!wanted.is_empty()));
+        assert!(told.iter().all(|w| w.message.contains(wanted) && w.message.starts_with(FILE)), "{told:?}");
+    }
+}
+
 /// What is not finite, or becomes so, is an error that names the file and the tensor; not where it does not count.
 #[test]
 fn what_is_not_finite_is_named() {
