@@ -79,6 +79,28 @@ fn a_default_adapter() {
     assert_eq!(lora.unwrap().modules[0].path, "a");
 }
 
+/// peft's names of an adapter stand between a matrix and what of it this is, which is its weight or its bias.
+#[test]
+fn names_of_adapters() {
+    let pair =
+        [("unet.a.lora_A.x.y.weight", &[1, 1][..], &[1.0][..]), ("unet.a.lora_B.weight", &[1, 1], &[1.0])];
+    for (name, is_part) in [
+        ("unet.a.lora_B.x.bias", true),
+        ("unet.a.lora_magnitude_vector.x", true),
+        ("unet.a.lora_magnitude_vector.x.weight", true),
+        ("unet.a.lora_B.x.weight_scale", false),
+        ("unet.a.lora_A.x", false),
+    ] {
+        let told = std::cell::RefCell::new(vec![]);
+        let hooks = Hooks { warn: &|warning| told.borrow_mut().push(warning.message), ..Hooks::NONE };
+        let file = floats(&[pair[0], pair[1], (name, &[1], &[2.0])]);
+        let lora = block_on(Lora::read(&folder(&[(FILE, file)]), FILE, hooks)).unwrap();
+        let [module] = &lora.modules[..] else { panic!("{name}: {} modules", lora.modules.len()) };
+        assert_eq!(module.bias.is_some() || module.magnitude.is_some(), is_part, "{name}");
+        assert_eq!(told.take().iter().any(|m| m.contains(name)), !is_part, "{name}");
+    }
+}
+
 /// A file that was never trained, and one of which all is for other networks.
 #[test]
 fn what_changes_nothing_is_said() {
@@ -107,7 +129,7 @@ fn half_pairs_wrong_shapes_and_relatives() {
     const B: &str = "unet.a.lora_B.weight";
     const OTHER: &str = "lora_unet_a.lora_down.weight";
     type Case<'a> = (&'a [Entry<'a>], Code, &'a [&'a str]);
-    let cases: [Case<'_>; 21] = [
+    let cases: [Case<'_>; 24] = [
         (&[], InvalidModel, &["no LoRA"]),
         (&[(A, &[1, 1], &[1.0])], InvalidModel, &[A, "other"]),
         (&[(B, &[1, 1], &[1.0])], InvalidModel, &[B, "other"]),
@@ -141,6 +163,29 @@ fn half_pairs_wrong_shapes_and_relatives() {
             &[("lora_unet_a.lokr_w1", &[0, 1], &[]), ("lora_unet_a.lokr_w2", &[1, 1], &[1.0])],
             InvalidModel,
             &["[0, 1]"],
+        ),
+        (
+            &[
+                ("unet.a.lokr_w1", &[1, 1], &[1.0]),
+                ("unet.a.lokr_w1_a", &[1, 1], &[1.0]),
+                ("unet.a.lokr_w2", &[1, 1], &[1.0]),
+            ],
+            InvalidModel,
+            &["unet.a.lokr_w1_a", "another tensor in the place"],
+        ),
+        (
+            &[("unet.a.diff_b", &[1], &[1.0]), ("unet.a.lora_B.bias", &[1], &[1.0])],
+            InvalidModel,
+            &["unet.a.lora_B.bias", "another tensor in the place"],
+        ),
+        (
+            &[
+                ("unet.a.diff", &[1, 1], &[1.0]),
+                ("unet.a.dora_scale", &[1], &[1.0]),
+                ("unet.a.lora_magnitude_vector", &[1], &[1.0]),
+            ],
+            InvalidModel,
+            &["unet.a.lora_magnitude_vector", "another tensor in the place"],
         ),
         (&[("lora_unet_a.oft_blocks", &[1], &[1.0])], Unsupported, &["lora_unet_a.oft_blocks", "OFT"]),
         (&[("unet.a.oft_R.default.weight", &[1], &[1.0])], Unsupported, &["OFT"]),
