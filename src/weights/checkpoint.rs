@@ -88,6 +88,8 @@ impl<'a, F: Folder> Checkpoint<'a, F> {
             }
             return fill_packed(self.folder, manifest, self.component, declarations, hooks, upload).await;
         }
+        // Whoever reads a part again was told before.
+        let hooks = if only.is_some() { Hooks { warn: &|_| {}, ..hooks } } else { hooks };
         // What is merged belongs to this load alone.
         let keeping = hooks.keeping.filter(|_| source == 0 && only.is_none() && self.loras.is_empty());
         let kept = keeping.map(|keeping| keeping.weights(self.component, declarations));
@@ -101,9 +103,7 @@ impl<'a, F: Folder> Checkpoint<'a, F> {
             upload(piece)
         };
         let mut merge = Merge::new(declarations, source, self.component, self.loras)?;
-        let warnings = std::mem::take(&mut merge.warnings);
-        // Whoever reads a part again was told before.
-        warnings.into_iter().filter(|_| only.is_none()).for_each(hooks.warn);
+        std::mem::take(&mut merge.warnings).into_iter().for_each(hooks.warn);
         let mut filler = Filler::new(declarations, source, &mut pass).merging(merge);
         if let Some(handles) = only {
             filler = filler.only(handles);
