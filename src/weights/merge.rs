@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::declare::{Declarations, Handle, Layout};
+use super::declare::{Declarations, Handle};
 use super::lora::{Adapter, Axis, Delta, Lora, Magnitude, Module, Strength};
 use super::original::unet_modules;
 use super::stream::slab_rows;
@@ -188,11 +188,7 @@ impl<'a> Merge<'a> {
         let target = self.targets.entry(at).or_insert_with(|| Target {
             name: part.names[0].clone(),
             shape: part.shape.clone(),
-            format: match spec.layout {
-                Layout::Matrix(matrix) => matrix.format,
-                Layout::Table { format, .. } => format,
-                Layout::Vectors { .. } => Format::F32,
-            },
+            format: part.format(&spec.layout),
             terms: vec![],
         });
         // Adding zeros would not be nothing: it makes a positive zero of a negative one.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::checked::Checked;
-use super::finite::{NotFinite, count};
+use super::finite::{NotFinite, TooLarge, count, count_too_large};
 use super::index::Index;
 use super::limits::MAX_HEADER_BYTES;
 use super::pack::Keeping;
@@ -14,6 +14,7 @@ use super::source::{ByteStream, Folder, join};
 use super::widen::{SUPPORTED, widen, widens};
 use crate::error::{Code, Error, Result};
 use crate::host::breathe;
+use crate::quant::Format;
 use crate::warning::Warning;
 
 /// A slab has at most this many bytes of f32, unless [`SLAB_ROWS`] rows (or one longer row) have more.
@@ -35,6 +36,11 @@ pub trait Sink {
     /// Whether the tensor is to be delivered. Asked once for each tensor, for all of a file before
     /// any of its data is read: here is the place to refuse a wrong shape.
     fn wants(&mut self, info: &TensorInfo) -> Result<bool>;
+
+    /// What the values of a wanted tensor are stored in.
+    fn stored_in(&self, _: &TensorInfo) -> Format {
+        Format::F32
+    }
 
     /// Rows `first_row..first_row + rows` of a wanted tensor; `data` is [rows, info.row_len()]. The
     /// slabs of a tensor come in order and cover it exactly once; an empty tensor has none. Infinite
@@ -125,12 +131,7 @@ pub async fn stream<F: Folder>(
     for end in ["bin", "fp16.bin"] {
         let path = join(component, &format!("{pickle}.{end}"));
         if folder.open(&path).await?.is_some() {
-            return Err(Error::unsupported(format!(
-                "{path} is a pickle file, which can run code when it is opened, and there is no \
-                 {}: convert the model to safetensors (in Python: load the pipeline and call \
-                 save_pretrained(folder, safe_serialization=True))",
-                single[1]
-            )));
+            refuse_pickle(&path)?;
         }
     }
     let [a, b] = &single;
@@ -225,32 +226,35 @@ impl<'a> Reader<'a> {
             wanted.push(wants);
         }
         let scales = Scales::read(folder, path, (&header, data), &wanted).await?;
-        let mut spoilt = NotFinite::default();
+        let (mut spoilt, mut too_large) = (NotFinite::default(), TooLarge::default());
         for (info, wanted) in header.tensors.iter().zip(wanted) {
             if wanted {
-                let values = self.tensor(&mut file, path, info, &scales, sink).await?;
-                spoilt.add(path, &info.name, values, info.shape.iter().map(|&d| d as u64).product())?;
+                let format = sink.stored_in(info);
+                let [not_finite, above] = self.tensor(&mut file, path, info, &scales, format, sink).await?;
+                spoilt.add(path, &info.name, not_finite, info.shape.iter().map(|&d| d as u64).product())?;
+                too_large.add(&info.name, above, format);
             } else {
                 self.skip(&mut file, path, info).await?;
             }
         }
-        self.done.non_finite += spoilt.values;
-        spoilt.warning(path).into_iter().for_each(self.hooks.warn);
+        self.done.non_finite += spoilt.values();
+        [spoilt.warning(path), too_large.warning(path)].into_iter().flatten().for_each(self.hooks.warn);
         file.finish(path, |sha256| folder.hashed(path, sha256)).await
     }
 
-    /// Returns how many of its values are not finite.
+    /// Returns how many of its values are not finite, and how many others are not in the format.
     async fn tensor(
         &mut self,
         file: &mut impl ByteStream,
         path: &str,
         info: &TensorInfo,
         scales: &Scales,
+        format: Format,
         sink: &mut dyn Sink,
-    ) -> Result<u64> {
-        let mut not_finite = 0;
+    ) -> Result<[u64; 2]> {
+        let [mut not_finite, mut too_large] = [0; 2];
         if info.begin == info.end {
-            return Ok(not_finite);
+            return Ok([not_finite, too_large]);
         }
         let row_len = info.row_len();
         let step = slab_rows(row_len);
@@ -277,10 +281,11 @@ impl<'a> Reader<'a> {
             }
             scales.apply(info, first, &mut floats);
             not_finite += count(&floats);
+            too_large += count_too_large(&floats, format);
             sink.slab(info, first, rows, &floats).map_err(|e| in_file(e, path))?;
         }
         (self.floats, self.halves) = (floats, halves);
-        Ok(not_finite)
+        Ok([not_finite, too_large])
     }
 
     /// Leaves out a tensor that nobody wants.
