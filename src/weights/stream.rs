@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::checked::Checked;
 use super::finite::{NotFinite, TooLarge, count, count_too_large};
+use super::head::read_header;
 use super::index::Index;
-use super::limits::MAX_HEADER_BYTES;
 use super::pack::Keeping;
-use super::pickle::{refuse_bytes, refuse_pickle};
-use super::safetensors::{Dtype, Header, TensorInfo};
-use super::scaled::Scales;
+use super::pickle::refuse_pickle;
+use super::safetensors::{Dtype, TensorInfo};
+use super::scaled::{Scales, changed, refuse_apart};
 use super::source::{ByteStream, Folder, join};
 use super::widen::{SUPPORTED, widen, widens};
 use crate::error::{Code, Error, Result};
@@ -24,7 +24,7 @@ pub const SLAB_BYTES: usize = 8 << 20;
 pub const SLAB_ROWS: usize = 8;
 
 /// Between two looks at `cancelled` lie at most this many bytes.
-const PIECE_BYTES: usize = 1 << 20;
+pub(super) const PIECE_BYTES: usize = 1 << 20;
 
 /// Takes the tensors of a component, under the names they have in the file.
 pub trait Sink {
@@ -213,6 +213,7 @@ impl<'a> Reader<'a> {
         if let Some(name) = names.iter().find(|name| !self.found.contains_key(*name)) {
             return Err(Error::model(format!("{path} has no tensor '{name}', but the index says so")));
         }
+        refuse_apart(&header, path, &self.found)?;
         sink.metadata(&header.metadata).map_err(|e| in_file(e, path))?;
         let mut wanted = Vec::new();
         for info in &header.tensors {
@@ -233,12 +234,19 @@ impl<'a> Reader<'a> {
                 let [not_finite, above] = self.tensor(&mut file, path, info, &scales, format, sink).await?;
                 spoilt.add(path, &info.name, not_finite, info.shape.iter().map(|&d| d as u64).product())?;
                 too_large.add(&info.name, above, format);
+            } else if let Some(wanted) = scales.bytes(&info.name) {
+                let mut found = vec![0; wanted.len()];
+                self.fill(&mut file, &mut found, path, info).await?;
+                if found != wanted {
+                    return Err(changed(path, &info.name));
+                }
             } else {
                 self.skip(&mut file, path, info).await?;
             }
         }
         self.done.non_finite += spoilt.values();
-        [spoilt.warning(path), too_large.warning(path)].into_iter().flatten().for_each(self.hooks.warn);
+        let warnings = [spoilt.warning(path), too_large.warning(path), scales.warning(path)];
+        warnings.into_iter().flatten().for_each(self.hooks.warn);
         file.finish(path, |sha256| folder.hashed(path, sha256)).await
     }
 
@@ -344,38 +352,6 @@ impl<'a> Reader<'a> {
         self.read += bytes;
         (self.hooks.progress)(self.read, self.total.map(|total| total.max(self.read)));
     }
-}
-
-/// The header, and where the data begins behind it.
-pub(super) async fn read_header(file: &mut impl ByteStream, path: &str) -> Result<(Header, u64)> {
-    let mut length = [0; 8];
-    let got = file.read_full(&mut length).await?;
-    if got < length.len() {
-        return Err(Error::model(format!("{path} has {got} bytes: too short for a safetensors file")));
-    }
-    refuse_bytes(&length, path)?;
-    let length = u64::from_le_bytes(length);
-    if length > MAX_HEADER_BYTES {
-        return Err(Error::model(format!(
-            "{path} begins with a header of {length} bytes, at most {MAX_HEADER_BYTES} are read: \
-             this is hardly a safetensors file (an error page, a Git LFS pointer?)"
-        )));
-    }
-    let data_len = file.len().map(|len| len.saturating_sub(8 + length));
-    let mut json = Vec::new();
-    // In pieces, so that a length that lies does not make us ask for all that memory.
-    while (json.len() as u64) < length {
-        let start = json.len();
-        json.resize(length.min((start + PIECE_BYTES) as u64) as usize, 0);
-        let got = file.read_full(&mut json[start..]).await?;
-        if start + got < json.len() {
-            return Err(Error::model(format!(
-                "{path} is truncated: its header has {length} bytes, the file only {} in all",
-                8 + start + got
-            )));
-        }
-    }
-    Ok((Header::parse(&json, data_len, path)?, 8 + length))
 }
 
 /// Rows of a slab, for rows of `row_len` elements.
