@@ -216,11 +216,6 @@ impl<'a> Merge<'a> {
         self.targets.keys().map(|(handle, _)| Handle(*handle as u32))
     }
 
-    /// Whether there is anything to add to this handle and part.
-    pub fn has(&self, at: At) -> bool {
-        self.targets.get(&at).is_some_and(|target| !target.terms.is_empty())
-    }
-
     /// Hands rows `first_row..` of a tensor on with what is added to them. One tensor at most is held back until it is
     /// whole: that of a DoRA which measures inputs.
     pub fn slab(
@@ -254,12 +249,6 @@ impl<'a> Merge<'a> {
             self.rows = vec![];
         }
         Ok(())
-    }
-
-    /// Adds to rows `first_row..` of the weight of this handle and part, `[rows, row_len]`; to all of them at once where
-    /// a DoRA measures inputs.
-    pub fn add(&self, at: At, first_row: usize, row_len: usize, data: &mut [f32]) -> Result<()> {
-        self.targets.get(&at).map_or(Ok(()), |target| target.add(first_row, row_len, data))
     }
 }
 
