@@ -4,86 +4,66 @@ use std::fmt;
 
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// What went wrong, as a word that programs may rely on. `as_str` is the code that the browser sees.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Code {
+/// The codes, each with its word.
+macro_rules! codes {
+    ($($(#[$doc:meta])* $code:ident = $word:literal,)*) => {
+        /// What went wrong, as a word that programs may rely on. `as_str` is the code that the browser sees.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Code {
+            $($(#[$doc])* $code,)*
+        }
+
+        impl Code {
+            const ALL: &[Code] = &[$(Code::$code),*];
+
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Code::$code => $word,)*
+                }
+            }
+        }
+    };
+}
+
+codes! {
     /// An argument of the caller's is out of its range.
-    InvalidOption,
+    InvalidOption = "invalid-option",
     /// What was given as a picture cannot be decoded.
-    InvalidImage,
+    InvalidImage = "invalid-image",
     /// A file of the model is damaged or contradicts its configuration.
-    InvalidModel,
+    InvalidModel = "invalid-model",
     /// The model asks for something that is not built yet.
-    Unsupported,
+    Unsupported = "unsupported",
     /// A file that is needed does not exist.
-    NotFound,
+    NotFound = "not-found",
     /// What was read is not what its hash says.
-    Integrity,
+    Integrity = "integrity",
     /// A network computed values that are infinite or not a number, and no image can come of them.
-    NotFinite,
+    NotFinite = "not-finite",
     /// The server wants credentials, or a licence to be accepted.
-    Access,
+    Access = "access",
     /// The network or the disk failed while reading.
-    Network,
+    Network = "network",
     /// There is no WebGPU adapter, or none that matches.
-    NoAdapter,
+    NoAdapter = "no-adapter",
     /// The request does not fit the limits of this GPU.
-    LimitTooLow,
+    LimitTooLow = "limit-too-low",
     /// The GPU ran out of memory.
-    OutOfMemory,
+    OutOfMemory = "out-of-memory",
     /// The GPU device was lost.
-    DeviceLost,
+    DeviceLost = "device-lost",
     /// The caller cancelled.
-    Cancelled,
+    Cancelled = "cancelled",
     /// What goes on has lost its owner.
-    Disposed,
+    Disposed = "disposed",
     /// A mistake of our own.
-    Internal,
+    Internal = "internal",
 }
 
 impl Code {
-    const ALL: [Code; 15] = [
-        Code::InvalidOption,
-        Code::InvalidModel,
-        Code::Unsupported,
-        Code::NotFound,
-        Code::Integrity,
-        Code::NotFinite,
-        Code::Access,
-        Code::Network,
-        Code::NoAdapter,
-        Code::LimitTooLow,
-        Code::OutOfMemory,
-        Code::DeviceLost,
-        Code::Cancelled,
-        Code::Disposed,
-        Code::Internal,
-    ];
-
     /// The code of a word.
     pub fn parse(word: &str) -> Option<Code> {
-        Self::ALL.into_iter().find(|code| code.as_str() == word)
-    }
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Code::InvalidOption => "invalid-option",
-            Code::InvalidImage => "invalid-image",
-            Code::InvalidModel => "invalid-model",
-            Code::Unsupported => "unsupported",
-            Code::NotFound => "not-found",
-            Code::Integrity => "integrity",
-            Code::NotFinite => "not-finite",
-            Code::Access => "access",
-            Code::Network => "network",
-            Code::NoAdapter => "no-adapter",
-            Code::LimitTooLow => "limit-too-low",
-            Code::OutOfMemory => "out-of-memory",
-            Code::DeviceLost => "device-lost",
-            Code::Cancelled => "cancelled",
-            Code::Disposed => "disposed",
-            Code::Internal => "internal",
-        }
+        Self::ALL.iter().copied().find(|code| code.as_str() == word)
     }
 }
 
@@ -190,8 +170,9 @@ mod tests {
     #[test]
     fn every_code_is_found_by_its_word() {
         for code in Code::ALL {
-            assert_eq!(Code::parse(code.as_str()), Some(code));
+            assert_eq!(Code::parse(code.as_str()), Some(*code));
         }
+        assert_eq!(Code::parse("invalid-image"), Some(Code::InvalidImage));
         assert_eq!(Code::parse("network failure"), None);
     }
 }

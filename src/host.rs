@@ -62,16 +62,3 @@ pub async fn breathe() {
         }
     }
 }
-
-/// Whether a regular expression matches a text. Expressions of Python's that both the browser's and ours have.
-///
-/// Errors: `InvalidModel` for one that is none.
-pub fn matches(expression: &str, text: &str) -> Result<bool> {
-    #[cfg(target_arch = "wasm32")]
-    return web::matches(expression, text).ok_or_else(|| Error::model("it is no regular expression"));
-    #[cfg(not(target_arch = "wasm32"))]
-    match regex::Regex::new(expression) {
-        Ok(expression) => Ok(expression.is_match(text)),
-        Err(_) => Err(Error::model("it is no regular expression")),
-    }
-}

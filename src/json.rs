@@ -11,8 +11,9 @@ pub fn parse(bytes: &[u8]) -> serde_json::Result<Value> {
 /// That the values of JSON take at most [`SPARE`] and [`TIMES`] the memory of their text. `{"a":0}` takes eighty times as
 /// much, and a file of such objects would take more than a browser has.
 pub fn check(bytes: &[u8]) -> serde_json::Result<()> {
-    let most = SPARE + TIMES * bytes.len();
-    let (mut in_string, mut escaped, mut needed) = (false, false, 0);
+    // A browser's usize is too small for what 64 MiB of braces would take.
+    let most = SPARE + TIMES * bytes.len() as u64;
+    let (mut in_string, mut escaped, mut needed) = (false, false, 0u64);
     for &byte in bytes {
         match byte {
             _ if escaped => escaped = false,
@@ -35,15 +36,15 @@ pub fn check(bytes: &[u8]) -> serde_json::Result<()> {
 }
 
 /// What JSON may take however short it is.
-const SPARE: usize = 32 << 20;
+const SPARE: u64 = 32 << 20;
 /// Beside its text.
-const TIMES: usize = 12;
+const TIMES: u64 = 12;
 /// What a value takes at least, by its kind: an object has room for eleven members, a list for four, and either moves when
 /// it grows.
-const OBJECT: usize = 640;
-const ARRAY: usize = 128;
-const ITEM: usize = 64;
-const STRING: usize = 32;
+const OBJECT: u64 = 640;
+const ARRAY: u64 = 128;
+const ITEM: u64 = 64;
+const STRING: u64 = 32;
 
 /// Python's extensions outside of strings replaced by null.
 fn without_infinities(bytes: &[u8]) -> Vec<u8> {

@@ -7,8 +7,7 @@ use serde::{Serialize, Serializer};
 use crate::error::shown;
 
 /// What a warning is about, as a word that programs may rely on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Topic {
     /// A value of a file, or one that a network computed, is infinite or not a number.
     NotFinite,
@@ -40,6 +39,12 @@ impl Topic {
             Topic::Unverified => "unverified",
             Topic::Cache => "cache",
         }
+    }
+}
+
+impl Serialize for Topic {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
     }
 }
 

@@ -46,16 +46,3 @@ pub async fn breathe() {
     let _ = wasm_bindgen_futures::JsFuture::from(promise).await;
     channel.port1().close();
 }
-
-/// Whether a regular expression matches, if it is one.
-pub fn matches(expression: &str, text: &str) -> Option<bool> {
-    #[wasm_bindgen]
-    extern "C" {
-        type RegExp;
-        #[wasm_bindgen(constructor, catch)]
-        fn new(expression: &str) -> Result<RegExp, JsValue>;
-        #[wasm_bindgen(method)]
-        fn test(this: &RegExp, text: &str) -> bool;
-    }
-    Some(RegExp::new(expression).ok()?.test(text))
-}

@@ -1,11 +1,9 @@
 //! Where the tensors of one network are, and what is added to them on the way to their handles.
 
-use std::cell::RefCell;
 use std::collections::HashSet;
 
 use super::declare::{Declarations, Handle};
 use super::fill::Filler;
-use super::finite::TooLarge;
 use super::lora::Adapter;
 use super::merge::Merge;
 use super::original::Renamed;
@@ -88,35 +86,31 @@ impl<'a, F: Folder> Checkpoint<'a, F> {
             }
             return fill_packed(self.folder, manifest, self.component, declarations, hooks, upload).await;
         }
+        // Whoever reads a part again was told before.
+        let hooks = if only.is_some() { Hooks { warn: &|_| {}, ..hooks } } else { hooks };
         // What is merged belongs to this load alone.
         let keeping = hooks.keeping.filter(|_| source == 0 && only.is_none() && self.loras.is_empty());
         let kept = keeping.map(|keeping| keeping.weights(self.component, declarations));
-        let too_large = RefCell::new(TooLarge::default());
         let mut pass = |piece: Piece<'_>| {
-            let spec = &declarations.specs[piece.handle.0 as usize];
-            too_large.borrow_mut().add(&spec.parts[0].names[0], &spec.layout, piece.at, piece.bytes);
             if let Some(kept) = &kept {
                 kept.write(piece);
             }
             upload(piece)
         };
         let mut merge = Merge::new(declarations, source, self.component, self.loras)?;
-        let warnings = std::mem::take(&mut merge.warnings);
-        // Whoever reads a part again was told before.
-        warnings.into_iter().filter(|_| only.is_none()).for_each(hooks.warn);
+        std::mem::take(&mut merge.warnings).into_iter().for_each(hooks.warn);
         let mut filler = Filler::new(declarations, source, &mut pass).merging(merge);
         if let Some(handles) = only {
             filler = filler.only(handles);
         }
-        let read = match self.files {
+        match self.files {
             Files::Folder { stem } => {
-                let read = stream(self.folder, self.component, stem, &mut filler, hooks).await?;
+                stream(self.folder, self.component, stem, &mut filler, hooks).await?;
                 filler.finish(self.component)?;
-                read
             }
             Files::Single { path, place } => {
                 let mut renamed = Renamed::new(&mut filler, place, declarations, source);
-                let read = stream_file(self.folder, path, &mut renamed, hooks).await?;
+                stream_file(self.folder, path, &mut renamed, hooks).await?;
                 // Text encoders and autoencoders have parts that are never read; a U-Net has none.
                 if let (Some(first), false, "unet") =
                     (renamed.unknown.first(), place.prefix.is_empty(), self.component)
@@ -134,11 +128,9 @@ impl<'a, F: Folder> Checkpoint<'a, F> {
                     Code::InvalidModel => Error::model(format!("{path}: {}", e.message)),
                     _ => e,
                 })?;
-                read
             }
             Files::Pack(_) => unreachable!("filled above"),
-        };
-        too_large.borrow().warning(self.component, read.non_finite).into_iter().for_each(hooks.warn);
+        }
         if let Some(kept) = kept {
             kept.end();
         }

@@ -87,6 +87,15 @@ impl Part {
     pub fn values(&self) -> u64 {
         self.shape.iter().fold(1, |n: u64, &d| n.saturating_mul(d as u64))
     }
+
+    /// What its values are stored in, in a handle of this layout: biases and vectors are f32.
+    pub fn format(&self, layout: &Layout) -> Format {
+        match (self.role, layout) {
+            (Role::Weight { .. }, Layout::Matrix(matrix)) => matrix.format,
+            (_, Layout::Table { format, .. }) => *format,
+            _ => Format::F32,
+        }
+    }
 }
 
 /// No blob is larger: the most that one allocation of a 32-bit machine can have.

@@ -54,7 +54,9 @@ impl Embedding {
         if entries.is_empty() {
             entries.insert(None, Tensors::new());
         }
-        entries.iter().map(|(entry, tensors)| Self::of(path, entry.as_deref(), tensors, widths)).collect()
+        let stem = (entries.len() == 1).then(|| stem(path).to_owned());
+        let all = entries.iter().map(|(entry, tensors)| Self::of(path, entry.as_deref(), tensors, widths));
+        all.map(|one| Ok(Embedding { stem: stem.clone(), ..one? })).collect()
     }
 
     /// That of one entry of a bundle, or of a whole file.
@@ -97,8 +99,7 @@ impl Embedding {
         }
         let named_itself = names.len() == 1 && !UNNAMED.iter().chain(&SDXL).any(|name| *name == names[0]);
         let token = if named_itself { names[0] } else { entry.unwrap_or(stem(path)) };
-        let stem = entry.is_none().then(|| stem(path).to_owned());
-        Ok(Embedding { token: token.to_owned(), stem, count, vectors })
+        Ok(Embedding { token: token.to_owned(), stem: None, count, vectors })
     }
 }
 

@@ -112,6 +112,12 @@ impl Sink for Filler<'_> {
         Ok(true)
     }
 
+    fn stored_in(&self, info: &TensorInfo) -> Format {
+        let (h, p) = self.by_name[info.name.as_str()];
+        let spec = &self.declarations.specs[h];
+        spec.parts[p].format(&spec.layout)
+    }
+
     fn slab(&mut self, info: &TensorInfo, first_row: usize, rows: usize, data: &[f32]) -> Result<()> {
         let at = self.by_name[info.name.as_str()];
         let mut merge = std::mem::take(&mut self.merge);

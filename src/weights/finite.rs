@@ -5,33 +5,16 @@ use crate::error::{Code, Error, Result};
 use crate::quant::{Format, SUPERBLOCK_BYTES, SUPERBLOCK_CODES};
 use crate::warning::{Topic, Warning};
 
-/// What of one file is not finite.
+/// The tensors of one file that have something, for a sentence.
 #[derive(Default)]
-pub(super) struct NotFinite {
-    /// The first tensor that has some.
+struct Noted {
     first: String,
     tensors: usize,
-    pub values: u64,
+    values: u64,
 }
 
-impl NotFinite {
-    /// `values` of the `count` of a tensor are not finite. A tensor that has no others is an error: whatever is computed
-    /// with it is nothing. Of others something may come, as a row of a table that no prompt asks for.
-    pub fn add(&mut self, file: &str, tensor: &str, values: u64, count: u64) -> Result<()> {
-        if values == 0 {
-            return Ok(());
-        }
-        if values == count {
-            return Err(Error::new(
-                Code::NotFinite,
-                format!("{file}: '{tensor}': wanted finite numbers, found none among its {count} values"),
-            ));
-        }
-        self.note(tensor, values);
-        Ok(())
-    }
-
-    fn note(&mut self, tensor: &str, values: u64) {
+impl Noted {
+    fn add(&mut self, tensor: &str, values: u64) {
         if values > 0 {
             if self.tensors == 0 {
                 tensor.clone_into(&mut self.first);
@@ -41,52 +24,84 @@ impl NotFinite {
         }
     }
 
-    /// To be called behind the last tensor.
-    pub fn warning(&self, file: &str) -> Option<Warning> {
+    /// A warning, if there is something.
+    fn warning(&self, file: &str, wanted_and_found: impl Fn(u64) -> String) -> Option<Warning> {
         let others = match self.tensors {
             0 => return None,
             1 => String::new(),
             n => format!(" and {} others", n - 1),
         };
-        let (first, values) = (&self.first, self.values);
-        let what =
-            format!("{file}: '{first}'{others}: wanted finite numbers, found {values} infinities or NaNs");
+        let what = format!("{file}: '{}'{others}: {}", self.first, wanted_and_found(self.values));
         Some(Warning::new(Topic::NotFinite, what))
     }
 }
 
-/// What becomes infinite when it is stored: values that halves cannot hold.
+/// What of one file is not finite.
 #[derive(Default)]
-pub(super) struct TooLarge(NotFinite);
+pub(super) struct NotFinite(Noted);
 
-impl TooLarge {
-    pub fn add(&mut self, name: &str, layout: &Layout, at: usize, bytes: &[u8]) {
-        let halves = match layout {
-            Layout::Matrix(m) => m.format == Format::F16,
-            Layout::Table { format, .. } => *format != Format::F32,
-            Layout::Vectors { .. } => false,
-        };
-        if halves {
-            self.0.note(name, count_stored(layout, at, bytes));
+impl NotFinite {
+    /// `values` of the `count` of a tensor are not finite. A tensor that has no others is an error: whatever is computed
+    /// with it is nothing. Of others something may come, as a row of a table that no prompt asks for.
+    pub fn add(&mut self, file: &str, tensor: &str, values: u64, count: u64) -> Result<()> {
+        if values > 0 && values == count {
+            return Err(Error::new(
+                Code::NotFinite,
+                format!("{file}: '{tensor}': wanted finite numbers, found none among its {count} values"),
+            ));
         }
+        self.0.add(tensor, values);
+        Ok(())
     }
 
-    /// `before` values were not finite before they were stored.
-    pub fn warning(&self, component: &str, before: u64) -> Option<Warning> {
-        let NotFinite { first, values, .. } = &self.0;
-        (*values > before).then(|| {
-            let values = values - before;
-            let what = format!(
-                "{component}: '{first}': wanted values up to 65504, the largest half, found {values} that become infinite: \
-                 f32 and q8 hold them"
-            );
-            Warning::new(Topic::NotFinite, what)
+    pub fn values(&self) -> u64 {
+        self.0.values
+    }
+
+    /// To be called behind the last tensor.
+    pub fn warning(&self, file: &str) -> Option<Warning> {
+        let found = |values| format!("wanted finite numbers, found {values} infinities or NaNs");
+        self.0.warning(file, found)
+    }
+}
+
+/// What of one file is finite and becomes infinite when it is stored.
+#[derive(Default)]
+pub(super) struct TooLarge {
+    noted: Noted,
+    /// What cannot hold the first.
+    format: Option<Format>,
+}
+
+impl TooLarge {
+    pub fn add(&mut self, tensor: &str, values: u64, format: Format) {
+        if values > 0 {
+            self.format.get_or_insert(format);
+        }
+        self.noted.add(tensor, values);
+    }
+
+    /// To be called behind the last tensor.
+    pub fn warning(&self, file: &str) -> Option<Warning> {
+        let format = self.format?;
+        self.noted.warning(file, |values| {
+            format!(
+                "wanted values up to {}, the largest of {}, found {values} that become infinite: f32 holds them",
+                format.largest(),
+                format.as_str()
+            )
         })
     }
 }
 
 pub(super) fn count(values: &[f32]) -> u64 {
     values.iter().filter(|x| !x.is_finite()).count() as u64
+}
+
+/// How many values are finite but not in this format.
+pub(super) fn count_too_large(values: &[f32], format: Format) -> u64 {
+    let largest = format.largest();
+    values.iter().filter(|x| x.is_finite() && x.abs() > largest).count() as u64
 }
 
 /// How many floats of a stored blob are not finite among these bytes of it, which begin at `at`: weights, or the scales

@@ -1,10 +1,11 @@
 //! What a file holds, from its header alone.
 
-use super::pickle::refuse_pickle;
+use super::limits::MAX_HEADER_BYTES;
+use super::pickle::{refuse_bytes, refuse_pickle};
 use super::safetensors::Header;
 use super::source::{ByteStream, Folder};
-use super::stream::{absent, read_header};
-use crate::error::Result;
+use super::stream::{PIECE_BYTES, absent};
+use crate::error::{Error, Result};
 
 /// The header of a safetensors file: what it holds, without reading any of it.
 pub async fn header<F: Folder>(folder: &F, path: &str) -> Result<Header> {
@@ -27,4 +28,36 @@ pub async fn header_and<F: Folder>(
     let got = file.read_full(&mut bytes).await?;
     bytes.truncate(got);
     Ok((header, Some(bytes)))
+}
+
+/// The header, and where the data begins behind it.
+pub(super) async fn read_header(file: &mut impl ByteStream, path: &str) -> Result<(Header, u64)> {
+    let mut length = [0; 8];
+    let got = file.read_full(&mut length).await?;
+    if got < length.len() {
+        return Err(Error::model(format!("{path} has {got} bytes: too short for a safetensors file")));
+    }
+    refuse_bytes(&length, path)?;
+    let length = u64::from_le_bytes(length);
+    if length > MAX_HEADER_BYTES {
+        return Err(Error::model(format!(
+            "{path} begins with a header of {length} bytes, at most {MAX_HEADER_BYTES} are read: \
+             this is hardly a safetensors file (an error page, a Git LFS pointer?)"
+        )));
+    }
+    let data_len = file.len().map(|len| len.saturating_sub(8 + length));
+    let mut json = Vec::new();
+    // In pieces, so that a length that lies does not make us ask for all that memory.
+    while (json.len() as u64) < length {
+        let start = json.len();
+        json.resize(length.min((start + PIECE_BYTES) as u64) as usize, 0);
+        let got = file.read_full(&mut json[start..]).await?;
+        if start + got < json.len() {
+            return Err(Error::model(format!(
+                "{path} is truncated: its header has {length} bytes, the file only {} in all",
+                8 + start + got
+            )));
+        }
+    }
+    Ok((Header::parse(&json, data_len, path)?, 8 + length))
 }

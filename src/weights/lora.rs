@@ -10,6 +10,7 @@ mod kronecker;
 mod magnitude;
 mod names;
 mod pair;
+mod pattern;
 mod product;
 mod settings;
 mod tensor;
@@ -78,13 +79,21 @@ impl Module {
                 _ => return Err(alpha.wrong("one number")),
             },
         };
-        let [own, peft] = ["dora_scale", "lora_magnitude_vector"].map(|part| parts.take(part));
-        let magnitude = own.map(|t| Magnitude::new(t, false)).or(peft.map(|t| Magnitude::new(t, true)));
-        let (difference, bias) = (parts.take("diff_b"), parts.take("bias"));
+        let own = parts.take("dora_scale").map(|t| Magnitude::new(t, false));
+        let magnitude = own.or_else(|| Some(Magnitude::new(parts.take("lora_magnitude_vector")?, true)));
+        let difference = parts.take("diff_b").map(|t| (t, false));
+        let bias = difference.or_else(|| Some((parts.take("bias")?, true)));
         let weight: Option<Arc<dyn Delta>> = parts.delta()?.map(Arc::from);
         let rank = weight.as_ref().and_then(|weight| weight.rank());
-        let bias = difference.map(|t| (t, None)).or(bias.map(|t| (t, rank)));
-        let bias = bias.map(|(values, rank)| Arc::new(Difference { values, rank }) as Arc<dyn Delta>);
+        let bias = bias.map(|(values, of_matrices)| {
+            Arc::new(Difference { values, rank: rank.filter(|_| of_matrices) }) as Arc<dyn Delta>
+        });
+        if let Some(tensor) = parts.tensors.values().next() {
+            return Err(Error::model(format!(
+                "{}: its module has another tensor in the place of this one, wanted one of them",
+                tensor.name
+            )));
+        }
         if weight.is_none() && (bias.is_none() || magnitude.is_some()) {
             return Err(Error::model(format!("{name}: the matrices that it belongs to are missing")));
         }
@@ -95,8 +104,16 @@ impl Module {
     /// Whether it changes nothing, wherever it is: kohya's files have modules of layers that no gradient reached, such as
     /// the last one of SDXL's first text encoder, which is not run.
     pub fn is_nothing(&self) -> bool {
-        let parts = [&self.weight, &self.bias];
-        self.magnitude.is_none() && parts.into_iter().flatten().all(|delta| delta.is_nothing())
+        [&self.weight, &self.bias].into_iter().flatten().all(|delta| self.is_nothing_of(delta))
+    }
+
+    /// The same of what it adds to its weight or its bias: the lengths are the weight's.
+    pub fn is_nothing_of(&self, delta: &Arc<dyn Delta>) -> bool {
+        delta.is_nothing() && !(self.is_weight(delta) && self.magnitude.is_some())
+    }
+
+    pub fn is_weight(&self, delta: &Arc<dyn Delta>) -> bool {
+        self.weight.as_ref().is_some_and(|weight| Arc::ptr_eq(weight, delta))
     }
 }
 

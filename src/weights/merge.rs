@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::declare::{Declarations, Handle, Layout};
+use super::declare::{Declarations, Handle};
 use super::lora::{Adapter, Axis, Delta, Lora, Magnitude, Module, Strength};
 use super::original::unet_modules;
 use super::stream::slab_rows;
@@ -43,6 +43,17 @@ struct Term<'a> {
     delta: &'a dyn Delta,
     strength: Strength,
     magnitude: Option<(&'a Magnitude, Axis)>,
+}
+
+/// Why something of a module is not used.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Lost {
+    /// The network has no such module.
+    NoModule,
+    /// The blocks are in the file under our names too.
+    OtherNaming,
+    /// The layer has none.
+    NoBias,
 }
 
 /// A module of a network.
@@ -88,51 +99,68 @@ impl<'a> Merge<'a> {
         let modules = || adapter.lora.modules.iter().filter(mine);
         // As diffusers: of a file that has blocks under both namings, the original ones do not count.
         let both = [&OURS, &THEIRS].map(|names| modules().any(|m| names.iter().any(|n| m.path.contains(n))));
-        let (mut reached, mut lost) = (HashMap::<At, &str>::new(), vec![]);
+        let (mut reached, mut lost) = (HashMap::<At, &str>::new(), BTreeMap::<Lost, Vec<&str>>::new());
         for own in [true, false] {
             for module in modules().filter(|m| places.ours.contains_key(&m.path) == own) {
                 let place = places.ours.get(&module.path).or(places.theirs.get(&module.path));
-                let mut met = false;
-                let parts = place.map_or([None; 2], |place| [place.weight, place.bias]);
-                for (at, delta) in parts.into_iter().zip([&module.weight, &module.bias]) {
-                    let (Some(at), Some(delta)) = (at, delta) else { continue };
-                    let again = reached.get(&at);
-                    if let (Some(other), true) = (again, own) {
-                        return Err(Error::model(format!("{other} and {} are for one module", module.name)));
+                let left_out = both == [true, true] && THEIRS.iter().any(|n| module.path.contains(n));
+                let at = place.map_or([None; 2], |place| [place.weight, place.bias]);
+                for (at, delta) in at.into_iter().zip([&module.weight, &module.bias]) {
+                    let Some(delta) = delta else { continue };
+                    let why = match (place, at) {
+                        (Some(place), Some(at)) => match reached.get(&at) {
+                            Some(other) if own => {
+                                return Err(Error::model(format!(
+                                    "{other} and {} are for one module",
+                                    module.name
+                                )));
+                            }
+                            Some(_) => continue,
+                            None if left_out => Lost::OtherNaming,
+                            None => {
+                                reached.insert(at, &module.name);
+                                self.term(declarations, at, &place.path, adapter, module, delta)?;
+                                continue;
+                            }
+                        },
+                        (Some(_), None) if left_out => Lost::OtherNaming,
+                        (Some(_), None) if !module.is_weight(delta) => Lost::NoBias,
+                        _ => Lost::NoModule,
+                    };
+                    let names = lost.entry(why).or_default();
+                    if !module.is_nothing_of(delta) && names.last() != Some(&module.name.as_str()) {
+                        names.push(&module.name);
                     }
-                    let left_out = both == [true, true] && THEIRS.iter().any(|n| module.path.contains(n));
-                    met |= again.is_some() || !left_out;
-                    if again.is_none() && !left_out {
-                        reached.insert(at, &module.name);
-                        let path = &place.expect("a place").path;
-                        self.term(declarations, at, path, adapter, module, delta)?;
-                    }
-                }
-                if !met && !module.is_nothing() {
-                    lost.push(&module.name);
                 }
             }
         }
-        match lost.first() {
-            Some(first) if reached.is_empty() => Err(Error::model(format!(
-                "{first} is for a module that the {component} does not have, and so are the others: is the LoRA for \
-                 another family of models?"
-            ))),
-            Some(first) => {
-                self.warnings.push(Warning::new(
-                    Topic::Unused,
-                    format!(
-                        "{}: {} of its {} modules for the {component} are not used, the first is {first}: the \
-                         {component} has no such module",
-                        adapter.lora.file,
-                        lost.len(),
-                        modules().count(),
-                    ),
-                ));
-                Ok(())
-            }
-            None => Ok(()),
+        lost.retain(|_, names| !names.is_empty());
+        if let (Some(names), true) = (lost.get(&Lost::NoModule), reached.is_empty()) {
+            return Err(Error::model(format!(
+                "{} is for a module that the {component} does not have, and so are the others: is the LoRA for \
+                 another family of models?",
+                names[0]
+            )));
         }
+        let all = modules().count();
+        self.warnings.extend(lost.iter().map(|(why, names)| {
+            let (what, because) = match why {
+                Lost::NoModule => ("not used", format!("the {component} has no such module")),
+                Lost::OtherNaming => (
+                    "not used",
+                    "of blocks that the file has under two namings, the original names do not count".into(),
+                ),
+                Lost::NoBias => ("used without their biases", "the layer has none".into()),
+            };
+            let message = format!(
+                "{}: {} of its {all} modules for the {component} are {what}, the first is {}: {because}",
+                adapter.lora.file,
+                names.len(),
+                names[0]
+            );
+            Warning::new(Topic::Unused, message)
+        }));
+        Ok(())
     }
 
     fn term(
@@ -147,7 +175,7 @@ impl<'a> Merge<'a> {
         let spec = &declarations.specs[at.0];
         let part = &spec.parts[at.1];
         delta.check(&part.shape, &part.names[0])?;
-        let is_weight = module.weight.as_ref().is_some_and(|weight| Arc::ptr_eq(weight, delta));
+        let is_weight = module.is_weight(delta);
         let magnitude = module.magnitude.as_ref().filter(|_| is_weight);
         let magnitude = magnitude.map(|m| Ok((&**m, m.axis(&part.shape, &part.names[0])?))).transpose()?;
         if is_weight && magnitude.is_none() && adapter.lora.settings.is_dora(module.component) {
@@ -160,11 +188,7 @@ impl<'a> Merge<'a> {
         let target = self.targets.entry(at).or_insert_with(|| Target {
             name: part.names[0].clone(),
             shape: part.shape.clone(),
-            format: match spec.layout {
-                Layout::Matrix(matrix) => matrix.format,
-                Layout::Table { format, .. } => format,
-                Layout::Vectors { .. } => Format::F32,
-            },
+            format: part.format(&spec.layout),
             terms: vec![],
         });
         // Adding zeros would not be nothing: it makes a positive zero of a negative one.
@@ -190,11 +214,6 @@ impl<'a> Merge<'a> {
     /// The handles that a module is for, whatever its scale is.
     pub fn handles(&self) -> impl Iterator<Item = Handle> {
         self.targets.keys().map(|(handle, _)| Handle(*handle as u32))
-    }
-
-    /// Whether there is anything to add to this handle and part.
-    pub fn has(&self, at: At) -> bool {
-        self.targets.get(&at).is_some_and(|target| !target.terms.is_empty())
     }
 
     /// Hands rows `first_row..` of a tensor on with what is added to them. One tensor at most is held back until it is
@@ -230,12 +249,6 @@ impl<'a> Merge<'a> {
             self.rows = vec![];
         }
         Ok(())
-    }
-
-    /// Adds to rows `first_row..` of the weight of this handle and part, `[rows, row_len]`; to all of them at once where
-    /// a DoRA measures inputs.
-    pub fn add(&self, at: At, first_row: usize, row_len: usize, data: &mut [f32]) -> Result<()> {
-        self.targets.get(&at).map_or(Ok(()), |target| target.add(first_row, row_len, data))
     }
 }
 

@@ -18,6 +18,7 @@ use super::place::Place;
 use super::safetensors::TensorInfo;
 use super::stream::Sink;
 use crate::error::{Error, Result};
+use crate::quant::Format;
 
 /// Whose names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -320,6 +321,11 @@ impl Sink for Renamed<'_> {
         let any = !wanted.is_empty();
         self.wanted.insert(info.name.clone(), wanted);
         Ok(any)
+    }
+
+    /// All that one tensor becomes is stored alike.
+    fn stored_in(&self, info: &TensorInfo) -> Format {
+        self.wanted[&info.name].first().map_or(Format::F32, |(ours, _)| self.sink.stored_in(ours))
     }
 
     fn slab(&mut self, info: &TensorInfo, first_row: usize, rows: usize, data: &[f32]) -> Result<()> {

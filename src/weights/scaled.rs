@@ -6,13 +6,21 @@ use std::collections::HashMap;
 use super::safetensors::{Dtype, Header, TensorInfo};
 use super::source::{ByteStream, Folder};
 use super::widen::{widen, widens};
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
+use crate::warning::{Topic, Warning};
+
+/// What a scale is called behind the module whose `weight` it is for.
+const ENDS: [&str; 2] = ["scale_weight", "weight_scale"];
 
 /// The scales of a file's weights.
 #[derive(Default)]
 pub(super) struct Scales {
     /// By the weight: one number, or one for each of its rows.
     values: HashMap<String, Vec<f32>>,
+    /// As they were read before the rest of the file, by their own names.
+    bytes: HashMap<String, Vec<u8>>,
+    /// Scales of weights that have bits enough, which are taken as they are.
+    unused: Vec<String>,
 }
 
 impl Scales {
@@ -29,15 +37,14 @@ impl Scales {
         let mut scales = Scales::default();
         let by_name: HashMap<&str, &TensorInfo> =
             header.tensors.iter().map(|info| (info.name.as_str(), info)).collect();
-        let weights =
-            header.tensors.iter().zip(wanted).filter(|(info, wanted)| **wanted && is_eight_bits(info));
-        let mut found: Vec<(&TensorInfo, &TensorInfo)> = weights
-            .filter_map(|(info, _)| {
-                let module = info.name.strip_suffix(".weight")?;
-                let scale = ["scale_weight", "weight_scale"].map(|end| format!("{module}.{end}"));
-                Some((info, *scale.iter().find_map(|name| by_name.get(name.as_str()))?))
-            })
-            .collect();
+        let weights = header.tensors.iter().zip(wanted).filter(|(_, wanted)| **wanted);
+        let scaled = weights.filter_map(|(info, _)| {
+            let scale = partners(&info.name).into_iter().find_map(|name| by_name.get(name.as_str()).copied());
+            Some((info, scale.filter(|scale| is_scale(&scale.name))?))
+        });
+        let (mut found, others): (Vec<(&TensorInfo, &TensorInfo)>, Vec<_>) =
+            scaled.partition(|(info, _)| is_eight_bits(info));
+        scales.unused.extend(others.into_iter().map(|(_, scale)| scale.name.clone()));
         found.sort_by_key(|(_, scale)| scale.begin);
         let mut open: Option<(F::File, u64)> = None;
         for (info, scale) in found {
@@ -73,9 +80,24 @@ impl Scales {
             let mut values = vec![0.0; count];
             widen(&scale.dtype, &units, &mut values);
             scales.values.insert(info.name.clone(), values);
+            scales.bytes.insert(scale.name.clone(), bytes);
             open = Some((file, scale.end));
         }
         Ok(scales)
+    }
+
+    /// What this tensor was when the scales were read, if it is one of them.
+    pub fn bytes(&self, name: &str) -> Option<&[u8]> {
+        self.bytes.get(name).map(Vec::as_slice)
+    }
+
+    pub fn warning(&self, path: &str) -> Option<Warning> {
+        let first = self.unused.first()?;
+        let count = self.unused.len();
+        let what = format!(
+            "{path}: {count} of its scales are not used, the first is {first}: wanted weights of 8 bits, found others"
+        );
+        Some(Warning::new(Topic::Unused, what))
     }
 
     /// Multiplies rows of a tensor, from `first` on.
@@ -101,8 +123,40 @@ const NEAR: u64 = 1 << 16;
 /// Whether a tensor is about the weights of 8 bits beside it: not a weight itself, and not one that nothing uses.
 pub fn is_scale(name: &str) -> bool {
     let last = name.rsplit('.').next().unwrap_or(name);
-    ["scale_weight", "weight_scale", "scale_input", "input_scale", "scaled_fp8", "comfy_quant"]
-        .contains(&last)
+    ENDS.contains(&last) || ["scale_input", "input_scale", "scaled_fp8", "comfy_quant"].contains(&last)
+}
+
+/// Where the scale of a weight is, or the weight of a scale.
+fn partners(name: &str) -> Vec<String> {
+    let (module, end) = name.rsplit_once('.').unwrap_or_default();
+    let ends = if end == "weight" { &ENDS[..] } else { &["weight"][..ENDS.contains(&end).into()] };
+    ends.iter().map(|end| format!("{module}.{end}")).collect()
+}
+
+/// That no scale stands in another file than its weight, which is read with that file alone. `found` says where all
+/// tensors are that are known so far.
+pub(super) fn refuse_apart(header: &Header, path: &str, found: &HashMap<String, String>) -> Result<()> {
+    for info in &header.tensors {
+        for partner in partners(&info.name) {
+            if let Some(other) = found.get(&partner).filter(|other| *other != path) {
+                return Err(Error::unsupported(format!(
+                    "{path}: '{}' and '{partner}', which is in {other}: wanted a weight and its scale in one file",
+                    info.name
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What was read twice is not the same.
+pub(super) fn changed(path: &str, name: &str) -> Error {
+    Error::new(
+        Code::Integrity,
+        format!(
+            "{path}: '{name}': wanted the scale that was read before, found another: has the file changed?"
+        ),
+    )
 }
 
 fn is_eight_bits(info: &TensorInfo) -> bool {

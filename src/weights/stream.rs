@@ -3,17 +3,18 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::checked::Checked;
-use super::finite::{NotFinite, count};
+use super::finite::{NotFinite, TooLarge, count, count_too_large};
+use super::head::read_header;
 use super::index::Index;
-use super::limits::MAX_HEADER_BYTES;
 use super::pack::Keeping;
-use super::pickle::{refuse_bytes, refuse_pickle};
-use super::safetensors::{Dtype, Header, TensorInfo};
-use super::scaled::Scales;
+use super::pickle::refuse_pickle;
+use super::safetensors::{Dtype, TensorInfo};
+use super::scaled::{Scales, changed, refuse_apart};
 use super::source::{ByteStream, Folder, join};
 use super::widen::{SUPPORTED, widen, widens};
 use crate::error::{Code, Error, Result};
 use crate::host::breathe;
+use crate::quant::Format;
 use crate::warning::Warning;
 
 /// A slab has at most this many bytes of f32, unless [`SLAB_ROWS`] rows (or one longer row) have more.
@@ -23,7 +24,7 @@ pub const SLAB_BYTES: usize = 8 << 20;
 pub const SLAB_ROWS: usize = 8;
 
 /// Between two looks at `cancelled` lie at most this many bytes.
-const PIECE_BYTES: usize = 1 << 20;
+pub(super) const PIECE_BYTES: usize = 1 << 20;
 
 /// Takes the tensors of a component, under the names they have in the file.
 pub trait Sink {
@@ -35,6 +36,11 @@ pub trait Sink {
     /// Whether the tensor is to be delivered. Asked once for each tensor, for all of a file before
     /// any of its data is read: here is the place to refuse a wrong shape.
     fn wants(&mut self, info: &TensorInfo) -> Result<bool>;
+
+    /// What the values of a wanted tensor are stored in.
+    fn stored_in(&self, _: &TensorInfo) -> Format {
+        Format::F32
+    }
 
     /// Rows `first_row..first_row + rows` of a wanted tensor; `data` is [rows, info.row_len()]. The
     /// slabs of a tensor come in order and cover it exactly once; an empty tensor has none. Infinite
@@ -125,12 +131,7 @@ pub async fn stream<F: Folder>(
     for end in ["bin", "fp16.bin"] {
         let path = join(component, &format!("{pickle}.{end}"));
         if folder.open(&path).await?.is_some() {
-            return Err(Error::unsupported(format!(
-                "{path} is a pickle file, which can run code when it is opened, and there is no \
-                 {}: convert the model to safetensors (in Python: load the pipeline and call \
-                 save_pretrained(folder, safe_serialization=True))",
-                single[1]
-            )));
+            refuse_pickle(&path)?;
         }
     }
     let [a, b] = &single;
@@ -212,6 +213,7 @@ impl<'a> Reader<'a> {
         if let Some(name) = names.iter().find(|name| !self.found.contains_key(*name)) {
             return Err(Error::model(format!("{path} has no tensor '{name}', but the index says so")));
         }
+        refuse_apart(&header, path, &self.found)?;
         sink.metadata(&header.metadata).map_err(|e| in_file(e, path))?;
         let mut wanted = Vec::new();
         for info in &header.tensors {
@@ -225,32 +227,42 @@ impl<'a> Reader<'a> {
             wanted.push(wants);
         }
         let scales = Scales::read(folder, path, (&header, data), &wanted).await?;
-        let mut spoilt = NotFinite::default();
+        let (mut spoilt, mut too_large) = (NotFinite::default(), TooLarge::default());
         for (info, wanted) in header.tensors.iter().zip(wanted) {
             if wanted {
-                let values = self.tensor(&mut file, path, info, &scales, sink).await?;
-                spoilt.add(path, &info.name, values, info.shape.iter().map(|&d| d as u64).product())?;
+                let format = sink.stored_in(info);
+                let [not_finite, above] = self.tensor(&mut file, path, info, &scales, format, sink).await?;
+                spoilt.add(path, &info.name, not_finite, info.shape.iter().map(|&d| d as u64).product())?;
+                too_large.add(&info.name, above, format);
+            } else if let Some(wanted) = scales.bytes(&info.name) {
+                let mut found = vec![0; wanted.len()];
+                self.fill(&mut file, &mut found, path, info).await?;
+                if found != wanted {
+                    return Err(changed(path, &info.name));
+                }
             } else {
                 self.skip(&mut file, path, info).await?;
             }
         }
-        self.done.non_finite += spoilt.values;
-        spoilt.warning(path).into_iter().for_each(self.hooks.warn);
+        self.done.non_finite += spoilt.values();
+        let warnings = [spoilt.warning(path), too_large.warning(path), scales.warning(path)];
+        warnings.into_iter().flatten().for_each(self.hooks.warn);
         file.finish(path, |sha256| folder.hashed(path, sha256)).await
     }
 
-    /// Returns how many of its values are not finite.
+    /// Returns how many of its values are not finite, and how many others are not in the format.
     async fn tensor(
         &mut self,
         file: &mut impl ByteStream,
         path: &str,
         info: &TensorInfo,
         scales: &Scales,
+        format: Format,
         sink: &mut dyn Sink,
-    ) -> Result<u64> {
-        let mut not_finite = 0;
+    ) -> Result<[u64; 2]> {
+        let [mut not_finite, mut too_large] = [0; 2];
         if info.begin == info.end {
-            return Ok(not_finite);
+            return Ok([not_finite, too_large]);
         }
         let row_len = info.row_len();
         let step = slab_rows(row_len);
@@ -277,10 +289,11 @@ impl<'a> Reader<'a> {
             }
             scales.apply(info, first, &mut floats);
             not_finite += count(&floats);
+            too_large += count_too_large(&floats, format);
             sink.slab(info, first, rows, &floats).map_err(|e| in_file(e, path))?;
         }
         (self.floats, self.halves) = (floats, halves);
-        Ok(not_finite)
+        Ok([not_finite, too_large])
     }
 
     /// Leaves out a tensor that nobody wants.
@@ -339,38 +352,6 @@ impl<'a> Reader<'a> {
         self.read += bytes;
         (self.hooks.progress)(self.read, self.total.map(|total| total.max(self.read)));
     }
-}
-
-/// The header, and where the data begins behind it.
-pub(super) async fn read_header(file: &mut impl ByteStream, path: &str) -> Result<(Header, u64)> {
-    let mut length = [0; 8];
-    let got = file.read_full(&mut length).await?;
-    if got < length.len() {
-        return Err(Error::model(format!("{path} has {got} bytes: too short for a safetensors file")));
-    }
-    refuse_bytes(&length, path)?;
-    let length = u64::from_le_bytes(length);
-    if length > MAX_HEADER_BYTES {
-        return Err(Error::model(format!(
-            "{path} begins with a header of {length} bytes, at most {MAX_HEADER_BYTES} are read: \
-             this is hardly a safetensors file (an error page, a Git LFS pointer?)"
-        )));
-    }
-    let data_len = file.len().map(|len| len.saturating_sub(8 + length));
-    let mut json = Vec::new();
-    // In pieces, so that a length that lies does not make us ask for all that memory.
-    while (json.len() as u64) < length {
-        let start = json.len();
-        json.resize(length.min((start + PIECE_BYTES) as u64) as usize, 0);
-        let got = file.read_full(&mut json[start..]).await?;
-        if start + got < json.len() {
-            return Err(Error::model(format!(
-                "{path} is truncated: its header has {length} bytes, the file only {} in all",
-                8 + start + got
-            )));
-        }
-    }
-    Ok((Header::parse(&json, data_len, path)?, 8 + length))
 }
 
 /// Rows of a slab, for rows of `row_len` elements.

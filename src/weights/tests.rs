@@ -2,6 +2,7 @@
 
 mod files;
 mod lora;
+mod merge;
 mod names;
 mod types;
 

@@ -41,24 +41,39 @@ fn the_first_tensor_is_told_and_nothing_comes_of_one_that_has_no_number() {
     assert!(e.message.starts_with(&format!("{tensor}: wanted finite numbers, found none")), "{e}");
 }
 
-/// A checkpoint in floats may have what no half holds.
+/// A checkpoint in floats may have what no half holds, in a matrix or a table, beside what is not finite anyhow.
 #[test]
 fn what_becomes_infinite_in_halves_is_told() {
-    let model = Temp::model("sd15-like");
-    model.tensors(UNET, |tensors| {
-        let tensor = tensors.get("mid_block.resnets.0.conv1.weight");
-        tensor.convert("F32");
-        tensor.bytes[..4].copy_from_slice(&70_000f32.to_le_bytes());
-    });
-    for (weights, told) in [("f32", 0), ("q8", 0), ("f16", 1)] {
-        let options = LoadOptions::parse(weights, "f32").unwrap();
-        let folder = DiskFolder::new(&model.0);
-        let loading = Pipeline::load(&Device::Cpu, &folder, &options, Hooks::NONE);
-        let warnings = block_on(loading).unwrap().warnings().to_vec();
-        assert_eq!(warnings.len(), told, "{weights}: {warnings:?}");
-        let wanted =
-            "unet: 'mid_block.resnets.0.conv1.weight': wanted values up to 65504, the largest half, found 1";
-        assert!(warnings.iter().all(|w| w.message.starts_with(wanted)), "{warnings:?}");
+    for (file, name, value, formats) in [
+        (UNET, "mid_block.resnets.0.conv1.weight", 70_000f32, &[("f16", "65519, the largest of f16")][..]),
+        (
+            UNET,
+            "up_blocks.2.resnets.2.conv1.weight",
+            500_000.0,
+            &[("f16", "65519, the largest of f16"), ("q4", "458633, the largest of q4")],
+        ),
+        (TEXT, TOKENS, -70_000.0, &["f16", "q8", "q4"].map(|weights| (weights, "65519, the largest of f16"))),
+    ] {
+        let model = Temp::model("sd15-like");
+        model.tensors(file, |tensors| {
+            let tensor = tensors.get(name);
+            tensor.convert("F32");
+            tensor.bytes[..4].copy_from_slice(&value.to_le_bytes());
+            tensor.bytes[4..8].copy_from_slice(&f32::INFINITY.to_le_bytes());
+        });
+        let (tensor, found) =
+            (format!("{file}: '{name}': wanted"), "found 1 that become infinite: f32 holds them");
+        for weights in ["f32", "f16", "q8", "q4"] {
+            let options = LoadOptions::parse(weights, "f32").unwrap();
+            let folder = DiskFolder::new(&model.0);
+            let loading = Pipeline::load(&Device::Cpu, &folder, &options, Hooks::NONE);
+            let told =
+                block_on(loading).unwrap().warnings().iter().map(|w| w.message.clone()).collect::<Vec<_>>();
+            let mut wanted = vec![format!("{tensor} finite numbers, found 1 infinities or NaNs")];
+            let limit = formats.iter().find(|(format, _)| *format == weights);
+            wanted.extend(limit.map(|(_, limit)| format!("{tensor} values up to {limit}, {found}")));
+            assert_eq!(told, wanted, "{weights}");
+        }
     }
 }
 

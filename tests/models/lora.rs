@@ -268,9 +268,11 @@ fn a_module_under_both_namings_counts_once() {
     let count = of("up_blocks.0.").len() + conv_in.len();
     assert_eq!(warning.code, Topic::Unused);
     let all = down.len() + outside.len() + of("up_blocks.0.").len();
-    for words in
-        [format!("{count} of its {all} modules for the unet"), "lora_unet_input_blocks_0_0".to_owned()]
-    {
+    for words in [
+        format!("{count} of its {all} modules for the unet"),
+        "lora_unet_input_blocks_0_0".to_owned(),
+        "under two namings".to_owned(),
+    ] {
         assert!(warning.message.contains(&words), "{words}: {warning}");
     }
 
@@ -311,14 +313,24 @@ fn what_is_not_used_is_said() {
             "{warning}"
         );
     }
-    // Of a reading again nothing new is said.
-    let (folder, warnings) = (DiskFolder::new(golden(MODEL)), RefCell::new(vec![]));
+    // Of a reading again nothing new is said, of whatever it reads.
+    let mut all = self::tensors(&golden(MODEL), "unet");
+    let name = format!("{}.weight", pairs[0].path);
+    let spoilt = all.iter_mut().find(|t| t.name == name).unwrap();
+    let mut values = spoilt.values();
+    values[0] = f32::NAN;
+    *spoilt = Tensor::f32(&name, &spoilt.shape, &values);
+    let model = super::folder::Temp::new();
+    model.write(&format!("unet/{STEM}.safetensors"), Tensors(all).bytes());
+    let folder = DiskFolder::new(&model.0);
     let hooks = Hooks { warn: &|warning: Warning| warnings.borrow_mut().push(warning), ..Hooks::NONE };
     let loras = [Adapter { lora: &lora, scale: 0.5 }];
     let checkpoint = Checkpoint::new(&folder, "unet", STEM).with_loras(&loras);
     let touched = checkpoint.touched(&d, 0).unwrap();
-    block_on(checkpoint.fill(&d, 0, Some(&touched), hooks, &mut |_| Ok(()))).unwrap();
-    assert!(warnings.take().is_empty());
+    for (only, count) in [(None, 2), (Some(&touched), 0)] {
+        block_on(checkpoint.fill(&d, 0, only, hooks, &mut |_| Ok(()))).unwrap();
+        assert_eq!(warnings.take().len(), count);
+    }
 }
 
 /// Halves hold less than what the product of a LoRA may be.

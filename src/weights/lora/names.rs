@@ -124,13 +124,16 @@ fn bare(module: &str) -> &'static str {
     if text.iter().any(|begin| module.starts_with(begin)) { "text_encoder" } else { "unet" }
 }
 
-/// peft puts an adapter's name between a matrix and its `weight`.
+/// peft puts an adapter's name between a matrix and its `weight`, or behind lengths.
 fn without_adapter(name: &str) -> String {
-    for matrix in [".lora_A.", ".lora_B.", ".lora_magnitude_vector."] {
-        if let Some((module, rest)) = name.split_once(matrix) {
-            let end = if rest == "bias" || rest.ends_with(".bias") { "bias" } else { "weight" };
-            return format!("{module}{matrix}{end}");
-        }
+    const LENGTHS: &str = ".lora_magnitude_vector.";
+    for matrix in [".lora_A.", ".lora_B.", LENGTHS] {
+        let Some((module, rest)) = name.split_once(matrix) else { continue };
+        return match rest.rsplit('.').next() {
+            Some(part @ ("weight" | "bias")) => format!("{module}{matrix}{part}"),
+            _ if matrix == LENGTHS => format!("{module}{matrix}weight"),
+            _ => name.to_owned(),
+        };
     }
     name.strip_suffix(".default").unwrap_or(name).to_owned()
 }

@@ -6,8 +6,9 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
+use super::pattern::Pattern;
 use crate::error::{Error, Result};
-use crate::host::matches;
+use crate::json;
 use crate::weights::safetensors::Entries;
 
 /// Where a header has it.
@@ -25,8 +26,8 @@ struct Config {
     alpha: f64,
     rank: Option<f64>,
     /// In the order of the file: the first that matches counts.
-    alphas: Vec<(String, f64)>,
-    ranks: Vec<(String, f64)>,
+    alphas: Vec<(Pattern, f64)>,
+    ranks: Vec<(Pattern, f64)>,
     /// Alpha is over the root of the rank.
     root: bool,
     /// Every matrix has a magnitude.
@@ -101,7 +102,8 @@ impl<'de> Deserialize<'de> for Field {
 impl Settings {
     pub fn parse(metadata: &BTreeMap<String, String>) -> Result<Settings> {
         let Some(json) = metadata.get(KEY) else { return Ok(Settings::default()) };
-        let Entries(fields) = serde_json::from_str::<Entries<Field>>(json)
+        let Entries(fields) = json::check(json.as_bytes())
+            .and_then(|()| serde_json::from_str::<Entries<Field>>(json))
             .map_err(|e| Error::model(format!("{KEY} of the header is not valid JSON: {e}")))?;
         let mut settings = Settings::default();
         for (key, field) in &fields {
@@ -114,23 +116,22 @@ impl Settings {
 
     /// What alpha over the rank is for the module of this path, if the file says so.
     ///
-    /// Errors: a rank that is not that of the tensors, and a pattern that cannot be read.
+    /// Errors: a rank that is not that of the tensors.
     pub fn factor(&self, component: &str, path: &str, rank: usize, tensor: &str) -> Result<Option<f32>> {
         let Some(config) = self.of(component) else { return Ok(None) };
-        let pick = |patterns: &[(String, f64)]| {
-            patterns.iter().find_map(|(pattern, value)| match peft_matches(pattern, path) {
-                Ok(false) => None,
-                Ok(true) => Some(Ok(*value)),
-                Err(e) => Some(Err(e)),
-            })
+        // transformers 5 has paths without the model inside the model.
+        let paths = [Some(path), path.strip_prefix("text_model.")];
+        let is_for = |pattern: &Pattern| paths.into_iter().flatten().any(|path| pattern.matches(path));
+        let pick = |patterns: &[(Pattern, f64)]| {
+            patterns.iter().find(|(pattern, _)| is_for(pattern)).map(|(_, value)| *value)
         };
-        let wanted = pick(&config.ranks).transpose()?.or(config.rank);
+        let wanted = pick(&config.ranks).or(config.rank);
         if let Some(wanted) = wanted.filter(|wanted| *wanted != rank as f64) {
             return Err(Error::model(format!(
                 "{tensor}: {KEY} of the header asks for the rank {wanted}, the file has {rank}"
             )));
         }
-        let alpha = pick(&config.alphas).transpose()?.unwrap_or(config.alpha);
+        let alpha = pick(&config.alphas).unwrap_or(config.alpha);
         let rank = rank as f64;
         Ok(Some((alpha / if config.root { rank.sqrt() } else { rank }) as f32))
     }
@@ -156,7 +157,11 @@ impl Config {
                 return Err(Error::model(format!("{KEY} of the header: {key} is an object, wanted a value")));
             }
             ("alpha_pattern" | "rank_pattern", Field::Pattern(Entries(entries))) => {
-                let each = entries.iter().map(|(pattern, value)| Ok((pattern.clone(), number(value)?)));
+                let in_header =
+                    |e: Error| Error::new(e.code, format!("{KEY} of the header: {key}: {}", e.message));
+                let each = entries
+                    .iter()
+                    .map(|(pattern, value)| Ok((Pattern::new(pattern).map_err(in_header)?, number(value)?)));
                 let patterns = each.collect::<Result<Vec<_>>>()?;
                 *(if name == "alpha_pattern" { &mut self.alphas } else { &mut self.ranks }) = patterns;
             }
@@ -181,17 +186,6 @@ impl Config {
         }
         Ok(())
     }
-}
-
-/// Whether a key of a pattern is for this module: a regular expression of its whole path, or of the path's end behind
-/// a dot. transformers 5 has paths without the model inside the model.
-fn peft_matches(pattern: &str, path: &str) -> Result<bool> {
-    let expression = format!("^(?:.*\\.)?(?:{pattern})$");
-    let found = [Some(path), path.strip_prefix("text_model.")].into_iter().flatten();
-    let found = found.map(|path| matches(&expression, path)).collect::<Result<Vec<bool>>>().map_err(|e| {
-        Error::model(format!("{KEY} of the header: the pattern {pattern:?} cannot be read: {}", e.message))
-    })?;
-    Ok(found.contains(&true))
 }
 
 #[cfg(test)]
@@ -249,6 +243,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_meant_is_named() {
+        let too_much = format!(r#"{{"a": [{}0]}}"#, "[[]],".repeat(1 << 18));
         let cases = [
             ("{", "not valid JSON"),
             (r#"{"unet.lora_alpha": null}"#, "unet.lora_alpha is null, wanted a number"),
@@ -261,7 +256,12 @@ mod tests {
                 "the tensor: lora_adapter_metadata of the header asks for the rank 8, the file has 4",
             ),
             (r#"{"unet.r": 4, "unet.rank_pattern": {"a": 2}}"#, "the rank 2"),
-            (r#"{"unet.alpha_pattern": {"(": 2}}"#, "the pattern \"(\" cannot be read"),
+            (r#"{"unet.alpha_pattern": {"(": 2}}"#, "unet.alpha_pattern: the pattern \"(\" cannot be read"),
+            (
+                r#"{"unet.rank_pattern": {"(?!a)": 2}}"#,
+                "unet.rank_pattern: the pattern \"(?!a)\" cannot be read",
+            ),
+            (&too_much, "wanted values of at most"),
             (r#"{"unet.init_lora_weights": "pissa_niter_4"}"#, "pissa_niter_4"),
         ];
         for (json, words) in cases {

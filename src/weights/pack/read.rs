@@ -9,9 +9,10 @@ use crate::error::{Code, Error, Result};
 use crate::host::breathe;
 use crate::weights::declare::{Declarations, Handle};
 use crate::weights::finite::{NotFinite, count_stored};
+use crate::weights::head::read_header;
 use crate::weights::piece::{PIECE_BYTES, Piece};
 use crate::weights::source::{ByteStream, Folder};
-use crate::weights::stream::{Hooks, read_header};
+use crate::weights::stream::Hooks;
 
 /// Fills the handles of the first source from the packed weights of a component.
 ///

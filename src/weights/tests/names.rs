@@ -149,6 +149,12 @@ fn learned_tokens() {
     let bundle = folder(&[("a.safetensors", floats(&file))]);
     let bundle = block_on(Embedding::read(&bundle, "a.safetensors", &[3], Hooks::NONE)).unwrap();
     assert_eq!(bundle, [wanted("b", None), wanted("red fox", None)]);
+    // Of one alone the file's name is its name too, and of no other.
+    let one = embedding("a/fox.safetensors", &[file[0]], &[3]);
+    assert_eq!(one.unwrap(), wanted("red fox", Some("fox")));
+    let beside = folder(&[("a.safetensors", floats(&[("<cat>", two.0, two.1), file[0]]))]);
+    let beside = block_on(Embedding::read(&beside, "a.safetensors", &[3], Hooks::NONE)).unwrap();
+    assert_eq!(beside, [wanted("<cat>", None), wanted("red fox", None)]);
     let behind = [("emp_params", two.0, two.1), ("emp_params_out", two.0, two.1)];
     let e = embedding("a.safetensors", &behind, &[3]).unwrap_err();
     assert!(

@@ -124,13 +124,18 @@ fn scales_stand_before_or_behind_their_weights() {
             ("half.weight", "F16", &[1, 1], vec![0, 0x3c]),
             ("half.scale_weight", "F32", &[], single(7.0)),
         ]);
-        let found = read(file, unwanted).0.unwrap();
+        let (found, told) = read(file, unwanted);
+        let found = found.unwrap();
         assert_eq!(found["a.weight"], [3.0, 6.0, -3.0, 1.5]);
         assert_eq!(found["b.weight"], [0.5, 1.0, -0.5, 0.25]);
         assert_eq!(found["c.weight"], [2.0, 4.0, 1.0, -0.5]);
         assert_eq!(found["plain.weight"], [1.0, 2.0, -1.0, 0.5]);
-        // Only what has too few bits of its own is scaled.
+        // Only what has too few bits of its own is scaled, and the others' scales are said.
         assert_eq!(found["half.weight"], [1.0]);
+        let [told] = &told[..] else { panic!("{told:?}") };
+        assert_eq!(told.code.as_str(), "unused");
+        let words = "a/x.safetensors: 1 of its scales are not used, the first is half.scale_weight";
+        assert!(told.message.starts_with(words), "{told}");
     }
     let blocks = typed(&[
         ("a.weight", "F8_E4M3", &[2, 2], CODES.to_vec()),
@@ -140,6 +145,60 @@ fn scales_stand_before_or_behind_their_weights() {
     assert_eq!(e.code, Unsupported);
     let words = ["a/x.safetensors: 'a.scale_weight' is F32 [1, 2, 2]", "2 rows of 'a.weight'"];
     assert!(words.iter().all(|word| e.message.contains(word)), "{e}");
+}
+
+#[test]
+fn scales_are_those_of_the_file_that_is_read() {
+    /// Says something else of the scale when it is asked for it alone.
+    struct Changes(MemoryFolder, Vec<u8>);
+    impl Folder for Changes {
+        type File = MemoryFile;
+        async fn open(&self, path: &str) -> Result<Option<MemoryFile>> {
+            self.0.open(path).await
+        }
+        async fn open_at(&self, _: &str, begin: u64, _: bool) -> Result<Option<MemoryFile>> {
+            let mut file = MemoryFile::new(self.1.clone());
+            file.skip(begin).await?;
+            Ok(Some(file))
+        }
+        fn describe(&self) -> String {
+            self.0.describe()
+        }
+    }
+    let file = |scale| {
+        typed(&[
+            ("a.weight", "F8_E4M3", &[2, 2], CODES.to_vec()),
+            ("a.scale_weight", "F32", &[], single(scale)),
+        ])
+    };
+    for (other, same) in [(3.0, true), (2.0, false)] {
+        let files = Changes(folder(&[("x.safetensors", file(3.0))]), file(other));
+        let mut sink = Keep { unwanted: "a.scale_weight", ..Keep::default() };
+        let done = block_on(stream_file(&files, "x.safetensors", &mut sink, Hooks::NONE));
+        let Err(e) = done else {
+            assert!(same);
+            continue;
+        };
+        assert!(!same && e.code == Code::Integrity, "{e}");
+        assert!(e.message.starts_with("x.safetensors: 'a.scale_weight': wanted the scale"), "{e}");
+    }
+}
+
+#[test]
+fn scales_and_weights_in_two_shards_are_refused() {
+    let weight = typed(&[("a.weight", "F8_E4M3", &[2, 2], CODES.to_vec())]);
+    for end in ["scale_weight", "weight_scale"] {
+        let scale = typed(&[(&format!("a.{end}"), "F32", &[], single(3.0))]);
+        for [one, two] in [["1.safetensors", "2.safetensors"], ["2.safetensors", "1.safetensors"]] {
+            let index = format!(r#"{{"weight_map": {{"a.weight": "{one}", "a.{end}": "{two}"}}}}"#);
+            let index = ("model.safetensors.index.json", index.into_bytes());
+            let files = folder(&[index, (one, weight.clone()), (two, scale.clone())]);
+            let e = block_on(stream(&files, "", "model", &mut Keep::default(), Hooks::NONE)).unwrap_err();
+            assert_eq!(e.code, Unsupported, "{e}");
+            let words = ["'a.weight'", &format!("'a.{end}'"), one, two];
+            assert!(words.iter().all(|word| e.message.contains(word)), "{e}");
+        }
+    }
 }
 
 #[test]

@@ -153,13 +153,18 @@ fn declared() -> &'static Declarations {
 pub fn merge_lora(files: &Files) -> Result<()> {
     let lora = block_on(Lora::read(&folder(files), FILE, Hooks::NONE))?;
     lora.check_components(&["unet", "text_encoder"])?;
-    let merge = Merge::new(declared(), 0, "unet", &[Adapter { lora: &lora, scale: 0.5 }])?;
-    for (handle, spec) in declared().handles() {
-        for (part, wanted) in
-            spec.parts.iter().enumerate().filter(|(i, _)| merge.has((handle.0 as usize, *i)))
-        {
-            let row_len = wanted.shape[1..].iter().product();
-            merge.add((handle.0 as usize, part), 0, row_len, &mut vec![0.0; wanted.shape[0] * row_len])?;
+    let mut merge = Merge::new(declared(), 0, "unet", &[Adapter { lora: &lora, scale: 0.5 }])?;
+    let touched: Vec<_> = merge.handles().collect();
+    for (handle, spec) in declared().handles().filter(|(handle, _)| touched.contains(handle)) {
+        for (part, wanted) in spec.parts.iter().enumerate() {
+            let row_len: usize = wanted.shape[1..].iter().product();
+            let rows = vec![0.0; wanted.shape[0] * row_len];
+            let mut left = rows.len();
+            merge.slab((handle.0 as usize, part), 0, row_len, &rows, &mut |_, rows| {
+                left -= rows.len();
+                Ok(())
+            })?;
+            assert_eq!(left, 0, "rows of {}", wanted.names[0]);
         }
     }
     Ok(())
