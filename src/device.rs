@@ -18,6 +18,9 @@ pub enum Device {
     Cpu,
 }
 
+/// What a CPU makes of memory: which weights of convolutions are kept transformed, and what steps share.
+pub use cpu::forms as on_cpu;
+
 /// What is known of a GPU beforehand: wgpu learns little from most browsers.
 pub struct Known {
     /// For people.
@@ -92,6 +95,11 @@ impl Device {
         };
         Ok(Target { block, ..Target::new(elem) })
     }
+
+    /// Bytes that a program can have in its own memory: in a browser it has 4 GiB of addresses, and one that asks for more is
+    /// ended.
+    pub const OWN_MEMORY: Option<u64> =
+        if cfg!(target_pointer_width = "32") { Some(usize::MAX as u64 / 4 * 3) } else { None };
 
     /// How many kernels of these plans were not compiled yet. A CPU has none.
     pub fn uncompiled(&self, plans: &[&Plan]) -> usize {
@@ -186,15 +194,14 @@ impl Weights {
         declarations: &Declarations,
         blobs: impl IntoIterator<Item = (Handle, Vec<u8>)>,
     ) -> Result<Weights> {
-        // In a browser a program has 4 GiB, and one that asks for more is ended.
-        const ROOM: u64 = usize::MAX as u64 / 4 * 3;
+        let room = Device::OWN_MEMORY.unwrap_or(u64::MAX);
         let bytes: u64 = declarations.specs.iter().map(|spec| spec.layout.bytes() as u64).sum();
         let make = || Weights::from_blobs(device, declarations, blobs);
         match device {
             Device::Gpu(gpu) => gpu.allocate(make).await,
-            Device::Cpu if bytes > ROOM => Err(Error::new(
+            Device::Cpu if bytes > room => Err(Error::new(
                 Code::OutOfMemory,
-                format!("weights of {} MiB, a program here has at most {}", bytes >> 20, ROOM >> 20),
+                format!("weights of {} MiB, a program here has at most {}", bytes >> 20, room >> 20),
             )),
             Device::Cpu => Ok(make()),
         }

@@ -273,7 +273,8 @@ async fn needs(source: Source, options: &Options) -> Result<JsValue> {
     let mut fields = vec![("fitting", format.as_str().into()), ("savings", savings.into())];
     for format in Format::ALL {
         let decoder = load.decoder.unwrap_or(format.of_autoencoder());
-        let needs = survey.needs(format, decoder, load.encoder, Savings::default(), &target, load.size)?;
+        let needs =
+            survey.needs(format, decoder, load.encoder, Savings::default(), (half, &target), load.size)?;
         let bytes = [needs.weights, needs.activations, needs.beside].map(|bytes| JsValue::from(bytes as f64));
         let [weights, activations, rows] = bytes;
         let entry = object(&[("weights", weights), ("activations", activations), ("rows", rows)]);

@@ -228,7 +228,7 @@ fn f32_without_room_is_an_error_of_its_own() {
         let survey = block_on(Survey::of(&DiskFolder::new(model.0.clone()), &index)).unwrap();
         let needs = |savings| {
             let target = Target::new(Elem::F16);
-            survey.needs(Format::F16, Format::F16, false, savings, &target, Some([64, 64])).unwrap()
+            survey.needs(Format::F16, Format::F16, false, savings, (true, &target), Some([64, 64])).unwrap()
         };
         let least = needs(Savings::ALL);
         let e = draw(gpu, &model, "f16", Some(least.weights + 1000), &request()).err().unwrap();
@@ -266,8 +266,14 @@ fn f32_of_any_network_without_room_is_an_error() {
                 ModelIndex::from_json(&std::fs::read(model.path("model_index.json")).unwrap(), "").unwrap();
             let survey = block_on(Survey::of(&DiskFolder::new(model.0.clone()), &index)).unwrap();
             let (encodes, target) = (image.is_some(), Target::new(Elem::F16));
-            let needs =
-                survey.needs(Format::F16, Format::F16, encodes, Savings::default(), &target, Some([64, 64]));
+            let needs = survey.needs(
+                Format::F16,
+                Format::F16,
+                encodes,
+                Savings::default(),
+                (true, &target),
+                Some([64, 64]),
+            );
             let halves = needs.unwrap().total();
             let request = Request { image, steps: Some(2), guidance: Some(1.0), ..request() };
             let report = draw(gpu, &model, "f16", Some(2 * halves), &request).unwrap().report;
@@ -301,7 +307,7 @@ fn the_needs_know_of_f32_and_give_it_up_last() {
     let target = Target::new(Elem::F16);
     let size = Some([512, 512]);
     let needs = |survey: &Survey, savings| {
-        survey.needs(Format::F16, Format::F16, false, savings, &target, size).unwrap()
+        survey.needs(Format::F16, Format::F16, false, savings, (true, &target), size).unwrap()
     };
     let [plain, upcast] = [false, true].map(sdxl);
     let [halves, f32] = [&plain, &upcast].map(|survey| needs(survey, Savings::default()).activations);

@@ -12,24 +12,21 @@ use crate::plan::Plan;
 use crate::quant::Format;
 use crate::weights::{Declarations, Handle, Layout};
 
-/// What a network's weights may take more, in hundredths, where nobody says what there is.
+/// What a network's weights may take more where nobody says what there is, in hundredths of them.
 const USUAL: u64 = 35;
-/// What they take more at most: from there on nothing is gained.
-const MOST: u64 = 300;
 
-/// Bytes that weights may take more, of a network whose calls are many; `room` is what there is, if that is known.
-pub fn spare(declarations: &Declarations, room: Option<u64>) -> u64 {
+pub fn usual(declarations: &Declarations) -> u64 {
     let bytes: u64 = declarations.specs.iter().map(|spec| spec.layout.bytes() as u64).sum();
-    room.map_or(bytes * USUAL / 100, |room| room.min(bytes * MOST / 100))
+    bytes * USUAL / 100
 }
 
 /// Says in the declarations which weights are kept in which form, as far as `spare` bytes more allow; returns what they
-/// take more. `plan` is of the usual size: where another is drawn the weights are as they are, a little slower.
+/// take more. `plan` is of the usual size: where another is drawn the weights stay as they are, a little slower.
 ///
 /// What is transformed at a call anyhow is kept first as F(2x2), for the least memory; then as F(4x4) where that is what
 /// a call makes; then as F(4x4) in place of F(2x2). Of one kind those with the fewest tiles come first, for which a
 /// transform weighs most.
-pub fn choose(declarations: &mut Declarations, plan: &Plan, spare: u64) -> u64 {
+pub fn keep(declarations: &mut Declarations, plan: &Plan, spare: u64) -> u64 {
     let mut shapes: HashMap<Handle, Shape> = HashMap::new();
     for (handle, shape) in plan.steps.iter().filter_map(convolution) {
         let found = shapes.entry(handle).or_insert(shape);
@@ -62,6 +59,12 @@ pub fn choose(declarations: &mut Declarations, plan: &Plan, spare: u64) -> u64 {
         }
     }
     taken
+}
+
+/// Bytes that the steps of a plan share beside its buffers.
+pub fn scratch(declarations: &Declarations, plan: &Plan) -> u64 {
+    let of = |(handle, shape): (Handle, Shape)| shape.scratch(declarations.specs[handle.0 as usize].form);
+    plan.steps.iter().filter_map(convolution).map(of).max().unwrap_or(0)
 }
 
 /// What transformed weights take more than `bytes` of weights.

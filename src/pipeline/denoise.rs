@@ -4,7 +4,7 @@ use super::beside::{self, STEM};
 use super::networks::{Job, Networks, denoise_plan};
 use super::origin::{Additions, Merged, Origin};
 use super::read_json;
-use crate::device::{Device, Session};
+use crate::device::{Device, Session, on_cpu};
 use crate::error::Result;
 use crate::host::Cancel;
 use crate::model::config::{ClipVisionConfig, TextTime, UnetConfig};
@@ -22,6 +22,34 @@ pub struct UnetPart {
     pub(super) merged: Merged,
 }
 
+/// How the weights of a denoiser are kept.
+#[derive(Clone, Copy)]
+pub struct DenoiserWeights {
+    pub format: Format,
+    /// Height and width of the latents that are drawn; by default those that the model was trained for.
+    pub size: Option<[u32; 2]>,
+    /// Bytes that a CPU may take more to keep those of convolutions transformed; by default a part of them.
+    pub spare: Option<u64>,
+}
+
+impl DenoiserWeights {
+    /// Says it in the declarations of a U-Net.
+    fn keep(self, device: &Device, d: &mut Declarations, networks: &Networks) -> Result<()> {
+        /// Where a configuration does not say what a model was trained for.
+        const CELLS: usize = 64;
+        if matches!(device, Device::Gpu(_)) {
+            return Ok(());
+        }
+        let trained = networks.config.sample_size.unwrap_or(CELLS) as u32;
+        let size = self.size.unwrap_or([trained; 2]);
+        let job = Job { images: 1, guided: false, size, tokens: 77 };
+        let plan = denoise_plan(networks, &device.target("auto")?, job);
+        let spare = self.spare.unwrap_or_else(|| on_cpu::usual(d));
+        on_cpu::keep(d, &plan, spare);
+        Ok(())
+    }
+}
+
 impl UnetPart {
     /// A U-Net alone.
     pub async fn load<F: Folder>(
@@ -32,7 +60,8 @@ impl UnetPart {
         hooks: Hooks<'_>,
     ) -> Result<UnetPart> {
         let origin = Origin::of(folder);
-        Self::load_with(device, &origin, component, &Additions::default(), None, format, hooks).await
+        let weights = DenoiserWeights { format, size: None, spare: None };
+        Self::load_with(device, &origin, component, &Additions::default(), None, weights, hooks).await
     }
 
     /// A U-Net and what works with it. `encoder` is an IP-Adapter's.
@@ -42,13 +71,14 @@ impl UnetPart {
         component: &str,
         additions: &Additions<'_, F>,
         encoder: Option<&ClipVisionConfig>,
-        format: Format,
+        weights: DenoiserWeights,
         hooks: Hooks<'_>,
     ) -> Result<UnetPart> {
         let path = join(component, "config.json");
         let config = UnetConfig::from_json(&read_json(origin.folder, &path).await?, &path)?;
-        let mut d = Declarations::new(format);
+        let mut d = Declarations::new(weights.format);
         let mut networks = Networks::of(Unet::declare(&mut d, &config), config);
+        weights.keep(device, &mut d, &networks)?;
         let mut beside = vec![];
         for &file in &additions.controls {
             let (config, checkpoint) = beside::control(file, &networks).await?;

@@ -2,6 +2,7 @@
 
 use std::cell::{OnceCell, RefCell};
 
+use super::denoise::DenoiserWeights;
 use super::meter::{Meter, expected};
 use super::origin::{Origin, Single};
 use super::precision::{Precision, halves_after_all};
@@ -142,7 +143,9 @@ impl Pipeline {
             None => None,
         };
         let encoder = vision.as_ref().map(|v| &v.encoder.config);
-        let unet = UnetPart::load_with(device, &origin, "unet", additions, encoder, format, hooks).await?;
+        let spare = fitting.map(|needs| needs.transformed);
+        let weights = DenoiserWeights { format, size: survey.latents(options.size)?, spare };
+        let unet = UnetPart::load_with(device, &origin, "unet", additions, encoder, weights, hooks).await?;
         let halves: &[Half] = match options.encoder || unet.networks.sees_hole() {
             true => &[Half::Decoder, Half::Encoder],
             false => &[Half::Decoder],

@@ -4,6 +4,7 @@
 use super::plans::{read, record, upcasts};
 use super::tiles::Tiles;
 use super::{LoadOptions, Planned, read_json};
+use crate::device::{Device, on_cpu};
 use crate::error::{Code, Error, Result};
 use crate::model::config::{ModelIndex, NetworkConfig};
 use crate::plan::Target;
@@ -62,6 +63,9 @@ pub struct Needs {
     pub beside: u64,
     /// Of all networks together, each of which keeps its own.
     pub activations: u64,
+    /// What a CPU takes more to keep weights of convolutions transformed, of what a budget leaves. Without it a picture
+    /// takes longer.
+    pub transformed: u64,
     pub size: [usize; 2],
 }
 
@@ -72,7 +76,7 @@ impl Needs {
     }
 
     /// A network, which is on the device unless it is `beside` it.
-    fn add(&mut self, planned: &Planned, beside: bool) {
+    fn add(&mut self, planned: &Planned, gpu: bool, beside: bool) {
         for spec in &planned.declarations.specs {
             let place = match spec.layout {
                 Layout::Table { .. } => &mut self.beside,
@@ -82,7 +86,8 @@ impl Needs {
             *place += spec.layout.bytes() as u64;
         }
         if !beside {
-            self.activations += planned.plan.summary().peak_bytes;
+            let scratch = if gpu { 0 } else { on_cpu::scratch(&planned.declarations, &planned.plan) };
+            self.activations += planned.plan.summary().peak_bytes + scratch;
         }
     }
 }
@@ -117,25 +122,26 @@ impl Survey {
         decoder: Format,
         encoder: bool,
         savings: Savings,
-        target: &Target,
+        (gpu, target): (bool, &Target),
         size: Option<[usize; 2]>,
     ) -> Result<Needs> {
         let size = match size {
             Some(size) => size,
             None => self.size()?,
         };
-        let mut needs = Needs { format, savings, weights: 0, beside: 0, activations: 0, size };
+        let mut needs =
+            Needs { format, savings, weights: 0, beside: 0, activations: 0, transformed: 0, size };
         for planned in record(self.networks()?, format, target, false, size)? {
             if planned.component.starts_with("text_encoder") {
-                needs.add(&planned, savings.text);
+                needs.add(&planned, gpu, savings.text);
             } else if planned.component != "vae" {
-                needs.add(&planned, false);
+                needs.add(&planned, gpu, false);
             }
         }
         let upcast = self.upcasts(target)? && !savings.halves;
         let mut autoencoder = |name: &str, size| -> Result<()> {
             let halves = record(self.autoencoder()?, decoder, target, upcast, size)?;
-            halves.iter().filter(|half| half.name == name).for_each(|half| needs.add(half, false));
+            halves.iter().filter(|half| half.name == name).for_each(|half| needs.add(half, gpu, false));
             Ok(())
         };
         autoencoder("decoder", if savings.tiles { self.tile(size)? } else { size })?;
@@ -145,16 +151,34 @@ impl Survey {
         Ok(needs)
     }
 
+    /// What the transformed weights of the denoiser take more on a CPU: of all that is left, or of what is usual.
+    fn transformed(&self, needs: &Needs, target: &Target, left: u64, all: bool) -> Result<u64> {
+        let denoiser = self.networks()?.into_iter().filter(|(component, _)| *component == "unet").collect();
+        let planned = record(denoiser, needs.format, target, false, needs.size)?;
+        let keep = |mut unet: Planned| {
+            let spare = if all { left } else { on_cpu::usual(&unet.declarations).min(left) };
+            on_cpu::keep(&mut unet.declarations, &unet.plan, spare)
+        };
+        Ok(planned.into_iter().map(keep).sum())
+    }
+
     /// The best that fits a budget: weights of fewer bits first, then savings, which cost more. A guess chooses weights
-    /// alone, the smallest if none fit; without a budget there is nothing to choose.
+    /// alone, the smallest if none fit; without a budget there is nothing to choose, but where the program's own memory
+    /// is all there is.
     pub fn fit(&self, options: &LoadOptions, gpu: bool, target: &Target) -> Result<Option<Needs>> {
-        let Some(budget) = options.budget else { return Ok(None) };
+        let own = Device::OWN_MEMORY.filter(|_| !gpu);
+        let budget = match (options.budget, own) {
+            (Some(given), Some(own)) if given.bytes > own => Some(Budget { bytes: own, firm: true }),
+            (None, Some(bytes)) => Some(Budget { bytes, firm: true }),
+            (given, _) => given,
+        };
+        let Some(budget) = budget else { return Ok(None) };
         let formats =
             if options.auto { &[Format::F16, Format::Q8, Format::Q4][..] } else { &[options.weights] };
         let savings = options.savings.ladder(gpu, self.upcasts(target)?);
         let needs = |format: Format, savings| {
             let decoder = options.decoder.unwrap_or(format.of_autoencoder());
-            self.needs(format, decoder, options.encoder, savings, target, options.size)
+            self.needs(format, decoder, options.encoder, savings, (gpu, target), options.size)
         };
         let smallest = formats[formats.len() - 1];
         let rungs = formats.iter().map(|&format| (format, savings[0]));
@@ -163,8 +187,12 @@ impl Survey {
         let mut least = None;
         for (format, savings) in rungs {
             let needs = needs(format, savings)?;
-            if needs.total() <= budget.bytes {
-                return Ok(Some(needs));
+            let beside = own.map_or(0, |_| needs.beside);
+            if needs.total() + beside <= budget.bytes {
+                let left = budget.bytes - needs.total() - beside;
+                let all = options.budget.is_some_and(|budget| budget.firm);
+                let transformed = if gpu { 0 } else { self.transformed(&needs, target, left, all)? };
+                return Ok(Some(Needs { transformed, ..needs }));
             }
             least = Some(needs);
         }
@@ -189,12 +217,26 @@ impl Survey {
         Ok(self.networks()?.into_iter().filter(|(component, _)| *component == "vae").collect())
     }
 
+    /// Pixels of a latent along one side.
+    fn factor(&self) -> Result<Option<usize>> {
+        Ok(match self.autoencoder()?.first() {
+            Some((_, NetworkConfig::Vae(config))) => Some(config.spatial_factor()),
+            _ => None,
+        })
+    }
+
+    /// Height and width of the latents of a picture of this width and height.
+    pub(super) fn latents(&self, size: Option<[usize; 2]>) -> Result<Option<[u32; 2]>> {
+        /// Smaller ones are refused where they are drawn.
+        const LEAST: usize = 8;
+        let Some((size, factor)) = size.zip(self.factor()?) else { return Ok(None) };
+        let [width, height] = size.map(|side| (side / factor).max(LEAST) as u32);
+        Ok(Some([height, width]))
+    }
+
     /// The pixels of a small tile, width and height, of a picture.
     fn tile(&self, [width, height]: [usize; 2]) -> Result<[usize; 2]> {
-        let factor = match self.autoencoder()?.first() {
-            Some((_, NetworkConfig::Vae(config))) => config.spatial_factor(),
-            _ => return Ok([width, height]),
-        };
+        let Some(factor) = self.factor()? else { return Ok([width, height]) };
         let cells = [height, width].map(|side| (side / factor) as u32);
         let [height, width] = Tiles::choices(cells, true)[0].tile.map(|side| side as usize * factor);
         Ok([width, height])

@@ -83,6 +83,16 @@ impl Shape {
         self.images * h * w
     }
 
+    /// Bytes of memory that a call takes beside inputs and output, where weights are f32; `kept` says how they are kept.
+    pub fn scratch(&self, kept: Form) -> u64 {
+        let values = match (kept, self.way()) {
+            (Form::Winograd(kind), _) => winograd::scratch(self, kind, true),
+            (Form::Plain, Way::Winograd(kind)) => winograd::scratch(self, kind, false),
+            _ => 0,
+        };
+        values as u64 * 4
+    }
+
     /// Pixels of the output.
     fn rows(&self) -> usize {
         self.images * self.out[0] * self.out[1]

@@ -38,7 +38,7 @@ impl Epilogue<'_> {
 
     /// Of `count` values, from column `c` of a row on.
     #[inline(always)]
-    pub unsafe fn some<L: Lanes>(&self, row: usize, c: usize, count: usize, v: L::V) -> L::V {
+    pub(crate) unsafe fn some<L: Lanes>(&self, row: usize, c: usize, count: usize, v: L::V) -> L::V {
         unsafe {
             let mut v = L::add(v, load::<L>(self.bias.as_ptr().add(c), count));
             if let Some((add, at, stride)) = self.add {
@@ -54,7 +54,7 @@ impl Epilogue<'_> {
 
     /// Finishes columns of a row, which begin at `values`.
     #[inline(always)]
-    pub unsafe fn finish<L: Lanes>(&self, row: usize, columns: Range<usize>, values: *mut f32) {
+    pub(crate) unsafe fn finish<L: Lanes>(&self, row: usize, columns: Range<usize>, values: *mut f32) {
         unsafe {
             let mut c = columns.start;
             while c < columns.end {

@@ -8,12 +8,14 @@
 //!
 //! A long step is cut into pieces, between which whoever runs it may look up.
 
+#![expect(clippy::needless_range_loop, reason = "a register's number is what several arrays are read by")]
+
 pub mod attention;
 pub mod conv;
 pub mod dense;
 pub mod elementwise;
 mod epilogue;
-pub mod lanes;
+mod lanes;
 mod lines;
 pub mod matmul;
 pub mod norm;

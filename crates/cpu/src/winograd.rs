@@ -9,7 +9,7 @@ use std::f32::consts::{FRAC_1_SQRT_2, SQRT_2};
 use std::ops::Range;
 
 use crate::Scratch;
-use crate::conv::Conv;
+use crate::conv::{Conv, Shape};
 use crate::lanes::{Lanes, load, store, widest};
 use crate::tasks::{Shared, tasks};
 use crate::tile::{Panels, Strip, registers};
@@ -70,6 +70,19 @@ impl Cut {
     fn blocks(&self) -> usize {
         self.all_panels.div_ceil(self.panels)
     }
+}
+
+/// Values of memory that a call takes beside inputs and output; `kept`: the weights need no transform.
+pub(crate) fn scratch(shape: &Shape, kind: Kind, kept: bool) -> usize {
+    unsafe fn count<L: Lanes>(shape: &Shape, kind: Kind, kept: bool) -> usize {
+        let (channels, outputs) = (shape.inputs[0] + shape.inputs[1], shape.outputs);
+        let per_panel = kind.elements() * weights_pitch::<L>(channels);
+        let panels = outputs.div_ceil(2 * L::N);
+        let weights = if kept { 0 } else { panels.min((BLOCK / per_panel).max(1)) * per_panel };
+        let groups = GROUPS.min(shape.tiles(kind).div_ceil(L::ROWS));
+        weights + groups * kind.elements() * (pitch::<L>(channels) + pitch::<L>(outputs))
+    }
+    widest!(count(shape, kind, kept))
 }
 
 pub(crate) fn pieces(conv: &Conv, kind: Kind) -> usize {
