@@ -99,10 +99,10 @@ export async function knownAdapter(): Promise<{ adapter: string; software: boole
   return { adapter: name, software: isFallbackAdapter ?? (adapter as { isFallbackAdapter?: boolean }).isFallbackAdapter ?? false };
 }
 
-/** Workers that wait to be threads of `module` on `memory`: as many as there are cores beside this one. */
-export async function gather(module: WebAssembly.Module, memory: WebAssembly.Memory): Promise<Worker[]> {
+/** Workers that wait to be threads of `module` on `memory`, one less than `all`: by default as many as there are cores beside this one. */
+export async function gather(module: WebAssembly.Module, memory: WebAssembly.Memory, all = navigator.hardwareConcurrency): Promise<Worker[]> {
   // Only there may memory be sent to another worker.
-  const count = crossOriginIsolated && inWorker ? Math.min(navigator.hardwareConcurrency, MOST_THREADS) - 1 : 0;
+  const count = crossOriginIsolated && inWorker ? Math.min(all, MOST_THREADS) - 1 : 0;
   const threads = await Promise.all(Array.from({ length: count }, () => thread(module, memory)));
   return threads.filter((worker) => worker !== null);
 }

@@ -42,10 +42,11 @@ if (!isThread) onmessage = serve;
 
 const since = (begin) => (performance.now() - begin) / 1e3;
 
-async function tintype(device, { folder, component, components }) {
+async function tintype(device, { folder, component, components, threads }) {
   const [{ Network }, { Source }] = await Promise.all([load(broken), import("/source.js")]);
   const known = await knownAdapter();
-  const options = { weights: "f32", activations: "f32", device, ...known, gather };
+  const start = (module, memory) => gather(module, memory, threads || undefined);
+  const options = { weights: "f32", activations: "f32", device, ...known, gather: start };
   const network = await Network.create(new Source(folder, { components }), component, options);
   const name = network.device();
   return {

@@ -22,7 +22,7 @@ const HELP = `npm run bench:peers -- [options]
                      run alone took longer, that is its figure (300)
   --cap X            stop an engine that has taken X times as long as Tintype on the same device
   --runs N           do all of it N times (1)
-  --threads N        of ONNX Runtime Web on the CPU (all)
+  --threads N        of each engine on the CPU (all)
   --gpu              let Chromium use this machine's GPU, not its software one
   --models DIR       what export.py made (target/peers)
   --out FILE         where the tables go when nothing was left out (bench/RESULTS.md)`;

@@ -45,6 +45,11 @@ pub unsafe trait Lanes: Copy + Send + Sync + 'static {
     /// Calls `f` as a function that may use the instructions.
     unsafe fn run<R>(f: impl FnOnce() -> R) -> R;
     unsafe fn load(p: *const f32) -> Self::V;
+    /// Loads where 16 bytes are aligned, at this place and no other: what was loaded before is not held in a register.
+    #[inline(always)]
+    unsafe fn load_again(p: *const f32) -> Self::V {
+        unsafe { Self::load(p) }
+    }
     unsafe fn store(p: *mut f32, v: Self::V);
     /// The first `count` values, a multiple of four and less than `N`; the others are zero.
     unsafe fn load_some(p: *const f32, count: usize) -> Self::V;

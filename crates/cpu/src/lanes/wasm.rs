@@ -15,7 +15,7 @@ unsafe impl Lanes for Simd128 {
     // Sixteen registers of an x86-64 machine: twelve sums, the rest for the operands.
     const ROWS: usize = 6;
     const DEPTH: usize = 512;
-    const SPREADS: bool = true;
+    const SPREADS: bool = false;
 
     #[inline(never)]
     unsafe fn strip(strip: &Strip) {
@@ -28,6 +28,10 @@ unsafe impl Lanes for Simd128 {
     #[inline(always)]
     unsafe fn load(p: *const f32) -> v128 {
         unsafe { v128_load(p.cast()) }
+    }
+    #[inline(always)]
+    unsafe fn load_again(p: *const f32) -> v128 {
+        unsafe { p.cast::<v128>().read_volatile() }
     }
     #[inline(always)]
     unsafe fn store(p: *mut f32, v: v128) {
