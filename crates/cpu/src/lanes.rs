@@ -37,26 +37,17 @@ pub unsafe trait Lanes: Copy + Send + Sync + 'static {
     const ROWS: usize;
     /// Inputs whose weights for two registers of outputs stay in the first cache.
     const DEPTH: usize;
-    /// Whether a row's next four values are loaded at once and spread by shuffles, not one by one.
-    const SPREADS: bool;
 
     /// [`tile::strip`](crate::tile::strip), compiled once for these instructions.
     unsafe fn strip(strip: &Strip);
     /// Calls `f` as a function that may use the instructions.
     unsafe fn run<R>(f: impl FnOnce() -> R) -> R;
     unsafe fn load(p: *const f32) -> Self::V;
-    /// Loads where 16 bytes are aligned, at this place and no other: what was loaded before is not held in a register.
-    #[inline(always)]
-    unsafe fn load_again(p: *const f32) -> Self::V {
-        unsafe { Self::load(p) }
-    }
     unsafe fn store(p: *mut f32, v: Self::V);
     /// The first `count` values, a multiple of four and less than `N`; the others are zero.
     unsafe fn load_some(p: *const f32, count: usize) -> Self::V;
     unsafe fn store_some(p: *mut f32, count: usize, v: Self::V);
     unsafe fn splat(x: f32) -> Self::V;
-    /// The next four values, each in all lanes.
-    unsafe fn spread(p: *const f32) -> [Self::V; 4];
     unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn sub(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn mul(a: Self::V, b: Self::V) -> Self::V;
@@ -306,10 +297,7 @@ mod tests {
                     L::store(to.as_mut_ptr(), L::load_some(ramp.as_ptr(), count));
                     assert_eq!((to[count - 1], to[count]), (count as f32, 0.0));
                 }
-                let spread = L::spread(ramp.as_ptr());
-                for (i, v) in spread.into_iter().enumerate() {
-                    assert_eq!(L::sum(v), L::N as f32 * (i + 1) as f32);
-                }
+                assert_eq!(L::sum(L::splat(1.5)), L::N as f32 * 1.5);
                 assert_eq!(L::largest(L::load(ramp.as_ptr())), L::N as f32);
                 assert!(L::largest(L::max(L::splat(f32::NAN), L::splat(1.0))).is_infinite());
             });
@@ -317,11 +305,10 @@ mod tests {
     }
 
     macro_rules! all {
-        ($($(#[$on:meta])* $lanes:ident;)*) => { $(
+        ($($(#[$on:meta])* $name:ident $lanes:ident;)*) => { $(
             $(#[$on])*
             #[test]
-            #[allow(non_snake_case)]
-            fn $lanes() {
+            fn $name() {
                 if Isa::$lanes.is_here() {
                     functions::<super::$lanes>();
                     odd_values::<super::$lanes>();
@@ -330,12 +317,12 @@ mod tests {
         )* };
     }
     all! {
-        Portable;
+        portable Portable;
         #[cfg(target_arch = "aarch64")]
-        Neon;
+        neon Neon;
         #[cfg(target_arch = "x86_64")]
-        Avx2;
+        avx2 Avx2;
         #[cfg(target_arch = "x86_64")]
-        Avx512;
+        avx512 Avx512;
     }
 }

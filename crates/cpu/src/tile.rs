@@ -26,9 +26,9 @@ pub struct Strip {
 
 static ZEROS: [f32; 16] = [0.0; 16];
 
-/// `M` rows in `M R` registers. Sums begin as zeros or as what is there, loaded alike, and a row's next inputs come by
-/// one load and shuffles where that is `SPREADS`: of the ways to write this loop those are the ones that V8 keeps in
-/// registers.
+/// `M` rows in `M R` registers. Sums begin as zeros or as what is there, loaded alike: of the ways to write this loop it is
+/// one that V8 keeps in registers. Sums that are spilled cost little in one run and half of all time in the next, by where
+/// the stack lies.
 #[cfg_attr(target_arch = "wasm32", inline(never))]
 #[cfg_attr(not(target_arch = "wasm32"), inline(always))]
 unsafe fn tile<L: Lanes, const M: usize, const R: usize>(
@@ -52,23 +52,12 @@ unsafe fn tile<L: Lanes, const M: usize, const R: usize>(
         let mut rows: [*const f32; M] = std::array::from_fn(|i| a.add(i * a_row));
         let end = a.add(depth);
         while rows[0] < end {
-            if L::SPREADS {
+            for u in 0..4 {
+                let b: [L::V; R] = std::array::from_fn(|r| L::load(panel.add((u * R + r) * L::N)));
                 for i in 0..M {
-                    let four = L::spread(rows[i]);
-                    for (u, a) in four.into_iter().enumerate() {
-                        for r in 0..R {
-                            sums[i][r] = L::madd(a, L::load(panel.add((u * R + r) * L::N)), sums[i][r]);
-                        }
-                    }
-                }
-            } else {
-                for u in 0..4 {
-                    let b: [L::V; R] = std::array::from_fn(|r| L::load(panel.add((u * R + r) * L::N)));
-                    for i in 0..M {
-                        let a = L::splat(*rows[i].add(u));
-                        for r in 0..R {
-                            sums[i][r] = L::madd(a, b[r], sums[i][r]);
-                        }
+                    let a = L::splat(*rows[i].add(u));
+                    for r in 0..R {
+                        sums[i][r] = L::madd(a, b[r], sums[i][r]);
                     }
                 }
             }

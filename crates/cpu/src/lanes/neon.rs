@@ -15,7 +15,6 @@ unsafe impl Lanes for Neon {
     // Thirty-two registers: twenty sums.
     const ROWS: usize = 10;
     const DEPTH: usize = 512;
-    const SPREADS: bool = false;
 
     #[inline(never)]
     unsafe fn strip(strip: &Strip) {
@@ -44,10 +43,6 @@ unsafe impl Lanes for Neon {
     #[inline(always)]
     unsafe fn splat(x: f32) -> float32x4_t {
         unsafe { vdupq_n_f32(x) }
-    }
-    #[inline(always)]
-    unsafe fn spread(p: *const f32) -> [float32x4_t; 4] {
-        std::array::from_fn(|i| unsafe { vld1q_dup_f32(p.add(i)) })
     }
     #[inline(always)]
     unsafe fn add(a: float32x4_t, b: float32x4_t) -> float32x4_t {

@@ -18,7 +18,6 @@ unsafe impl Lanes for Portable {
     const N: usize = 4;
     const ROWS: usize = 6;
     const DEPTH: usize = 512;
-    const SPREADS: bool = false;
 
     #[inline(never)]
     unsafe fn strip(strip: &Strip) {
@@ -47,10 +46,6 @@ unsafe impl Lanes for Portable {
     #[inline(always)]
     unsafe fn splat(x: f32) -> [f32; 4] {
         [x; 4]
-    }
-    #[inline(always)]
-    unsafe fn spread(p: *const f32) -> [[f32; 4]; 4] {
-        std::array::from_fn(|i| [unsafe { *p.add(i) }; 4])
     }
     #[inline(always)]
     unsafe fn add(a: [f32; 4], b: [f32; 4]) -> [f32; 4] {

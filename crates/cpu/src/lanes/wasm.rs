@@ -15,7 +15,6 @@ unsafe impl Lanes for Simd128 {
     // Sixteen registers of an x86-64 machine: twelve sums, the rest for the operands.
     const ROWS: usize = 6;
     const DEPTH: usize = 512;
-    const SPREADS: bool = false;
 
     #[inline(never)]
     unsafe fn strip(strip: &Strip) {
@@ -28,10 +27,6 @@ unsafe impl Lanes for Simd128 {
     #[inline(always)]
     unsafe fn load(p: *const f32) -> v128 {
         unsafe { v128_load(p.cast()) }
-    }
-    #[inline(always)]
-    unsafe fn load_again(p: *const f32) -> v128 {
-        unsafe { p.cast::<v128>().read_volatile() }
     }
     #[inline(always)]
     unsafe fn store(p: *mut f32, v: v128) {
@@ -48,16 +43,6 @@ unsafe impl Lanes for Simd128 {
     #[inline(always)]
     unsafe fn splat(x: f32) -> v128 {
         f32x4_splat(x)
-    }
-    #[inline(always)]
-    unsafe fn spread(p: *const f32) -> [v128; 4] {
-        let v = unsafe { v128_load(p.cast()) };
-        [
-            i32x4_shuffle::<0, 0, 0, 0>(v, v),
-            i32x4_shuffle::<1, 1, 1, 1>(v, v),
-            i32x4_shuffle::<2, 2, 2, 2>(v, v),
-            i32x4_shuffle::<3, 3, 3, 3>(v, v),
-        ]
     }
     #[inline(always)]
     unsafe fn add(a: v128, b: v128) -> v128 {

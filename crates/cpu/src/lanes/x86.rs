@@ -15,7 +15,6 @@ unsafe impl Lanes for Avx2 {
     // Sixteen registers: twelve sums.
     const ROWS: usize = 6;
     const DEPTH: usize = 256;
-    const SPREADS: bool = false;
 
     #[inline(always)]
     unsafe fn strip(strip: &Strip) {
@@ -52,10 +51,6 @@ unsafe impl Lanes for Avx2 {
     #[inline(always)]
     unsafe fn splat(x: f32) -> __m256 {
         unsafe { _mm256_set1_ps(x) }
-    }
-    #[inline(always)]
-    unsafe fn spread(p: *const f32) -> [__m256; 4] {
-        std::array::from_fn(|i| unsafe { _mm256_set1_ps(*p.add(i)) })
     }
     #[inline(always)]
     unsafe fn add(a: __m256, b: __m256) -> __m256 {
@@ -120,7 +115,6 @@ unsafe impl Lanes for Avx512 {
     // Thirty-two registers: twenty-four sums.
     const ROWS: usize = 12;
     const DEPTH: usize = 192;
-    const SPREADS: bool = false;
 
     #[inline(always)]
     unsafe fn strip(strip: &Strip) {
@@ -157,10 +151,6 @@ unsafe impl Lanes for Avx512 {
     #[inline(always)]
     unsafe fn splat(x: f32) -> __m512 {
         unsafe { _mm512_set1_ps(x) }
-    }
-    #[inline(always)]
-    unsafe fn spread(p: *const f32) -> [__m512; 4] {
-        std::array::from_fn(|i| unsafe { _mm512_set1_ps(*p.add(i)) })
     }
     #[inline(always)]
     unsafe fn add(a: __m512, b: __m512) -> __m512 {
