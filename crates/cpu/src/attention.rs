@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
-use crate::lanes::{Lanes, exp, widest};
+use crate::lanes::{Lanes, Loop, exp, widest};
 use crate::tasks::{Shared, tasks};
 use crate::tile::{Panels, block, registers};
 use crate::{Lines, PIECE, Scratch};
@@ -82,13 +82,13 @@ unsafe fn run<L: Lanes>(a: &Attention, pack: bool, bands: Range<usize>, y: Share
     let room = Shared::new(scratch.values.room(heads * packed.each));
     if pack {
         tasks(heads, |head| unsafe {
-            L::run(|| pack_head::<L>(a, &packed, head, room.get().add(head * packed.each)));
+            pack_head::<L>(a, &packed, head, room.get().add(head * packed.each));
         });
     }
     tasks(bands.len(), |task| {
         SCORES.with_borrow_mut(|scores| unsafe {
             let scores = scores.room(BAND * packed.keys);
-            L::run(|| band::<L>(a, &packed, bands.start + task, scores, room.get(), y.get()));
+            band::<L>(a, &packed, bands.start + task, scores, room.get(), y.get());
         });
     });
 }
@@ -142,7 +142,7 @@ unsafe fn band<L: Lanes>(
         block::<L>([count, a.size], (a.q.values.as_ptr().add(at), a.q.stride), weights, 0, all, to, false);
         for i in 0..count {
             let seen = if a.causal { (first + i + 1).min(a.keys) } else { a.keys };
-            softmax::<L>(&mut scores[i * packed.keys..][..packed.keys], seen);
+            L::call::<Softmax>((&mut scores[i * packed.keys..][..packed.keys], seen));
         }
         let width = a.heads * a.size;
         let weights = Panels { first: keys.add(packed.first), depth: packed.keys, outputs: a.size };
@@ -153,6 +153,17 @@ unsafe fn band<L: Lanes>(
 }
 
 /// Of the first `seen` scores; the others get no weight.
+struct Softmax;
+
+impl Loop for Softmax {
+    type Args<'a> = (&'a mut [f32], usize);
+
+    #[inline(always)]
+    unsafe fn call<L: Lanes>((row, seen): Self::Args<'_>) {
+        unsafe { softmax::<L>(row, seen) }
+    }
+}
+
 #[inline(always)]
 unsafe fn softmax<L: Lanes>(row: &mut [f32], seen: usize) {
     unsafe {

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::ops::Range;
 
 use crate::dense::{Dense, Form};
-use crate::epilogue::Epilogue;
+use crate::epilogue::{Epilogue, Finish};
 use crate::lanes::{Lanes, widest};
 use crate::matmul::Matmul;
 use crate::tasks::{Shared, tasks};
@@ -201,16 +201,11 @@ unsafe fn direct<L: Lanes>(
             block::<L>([count, many * width], a, weights, tap * width, own.clone(), c, tap > 0);
         }
         let columns = own.start * 2 * L::N..(own.end * 2 * L::N).min(weights.outputs);
-        for r in first..first + count {
-            let values = c.0.add((r - first) * weights.outputs + columns.start);
-            conv.epilogue.finish::<L>(r, columns.clone(), values);
-        }
+        let values = c.0.add(columns.start);
+        L::call::<Finish>((&conv.epilogue, first..first + count, columns, values, c.1));
     };
     tasks(down * across, |task| {
-        GATHERED.with_borrow_mut(|gathered| unsafe {
-            let gathered = gathered.room(rows_each * row);
-            L::run(|| work(task, gathered));
-        });
+        GATHERED.with_borrow_mut(|gathered| work(task, gathered.room(rows_each * row)));
     });
 }
 

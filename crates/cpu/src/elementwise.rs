@@ -1,7 +1,7 @@
 //! kernels/{add,copy,image,mean,multiply_add,scale,step}.wgsl on the CPU.
 
 use crate::epilogue::activate;
-use crate::lanes::{Lanes, load, store, widest};
+use crate::lanes::{Lanes, Loop, load, store, widest};
 use crate::tasks::rows;
 
 /// `a + k b` of every image of `image` values: `k` gives the scale of an image, `b` begins anew after `count` values.
@@ -93,11 +93,19 @@ pub fn multiply_add(rounds: u32, x: &[f32], y: &mut [f32]) {
 
 unsafe fn multiply_add_of<L: Lanes>(rounds: u32, x: &[f32], y: &mut [f32]) {
     const ROW: usize = 1 << 8;
-    rows(y, ROW, |i, y| unsafe {
-        let x = &x[i * ROW..][..y.len()];
-        L::run(|| {
-            for at in (0..y.len()).step_by(L::N) {
-                let count = y.len() - at;
+    rows(y, ROW, |i, y| unsafe { L::call::<MultiplyAdd>((rounds, &x[i * ROW..][..y.len()], y)) });
+}
+
+struct MultiplyAdd;
+
+impl Loop for MultiplyAdd {
+    type Args<'a> = (u32, &'a [f32], &'a mut [f32]);
+
+    #[inline(always)]
+    unsafe fn call<L: Lanes>((rounds, x, y): Self::Args<'_>) {
+        for at in (0..y.len()).step_by(L::N) {
+            let count = y.len() - at;
+            unsafe {
                 let x = load::<L>(x.as_ptr().add(at), count);
                 let mut v: [L::V; CHAINS] = std::array::from_fn(|chain| L::add(x, L::splat(chain as f32)));
                 for _ in 0..rounds {
@@ -112,6 +120,6 @@ unsafe fn multiply_add_of<L: Lanes>(rounds: u32, x: &[f32], y: &mut [f32]) {
                 }
                 store::<L>(y.as_mut_ptr().add(at), count, v[0]);
             }
-        });
-    });
+        }
+    }
 }

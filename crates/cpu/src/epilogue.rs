@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::lanes::{Lanes, gelu, load, sigmoid, store, tanh};
+use crate::lanes::{Lanes, Loop, gelu, load, sigmoid, store, tanh};
 
 /// `act(result + bias + add[image] + residual)`.
 #[derive(Clone, Copy)]
@@ -51,16 +51,24 @@ impl Epilogue<'_> {
             activate::<L>(self.activation, v)
         }
     }
+}
 
-    /// Finishes columns of a row, which begin at `values`.
+/// Finishes columns of some rows, of which the first column of the first row is at `values`, that of the next `stride`
+/// values on.
+pub struct Finish;
+
+impl Loop for Finish {
+    type Args<'a> = (&'a Epilogue<'a>, Range<usize>, Range<usize>, *mut f32, usize);
+
     #[inline(always)]
-    pub(crate) unsafe fn finish<L: Lanes>(&self, row: usize, columns: Range<usize>, values: *mut f32) {
-        unsafe {
-            let mut c = columns.start;
-            while c < columns.end {
-                let (p, count) = (values.add(c - columns.start), columns.end - c);
-                store::<L>(p, count, self.some::<L>(row, c, count, load::<L>(p, count)));
-                c += L::N;
+    unsafe fn call<L: Lanes>((epilogue, rows, columns, values, stride): Self::Args<'_>) {
+        for row in rows.clone() {
+            for c in (0..columns.len()).step_by(L::N) {
+                unsafe {
+                    let (p, count) = (values.add((row - rows.start) * stride + c), columns.len() - c);
+                    let v = epilogue.some::<L>(row, columns.start + c, count, load::<L>(p, count));
+                    store::<L>(p, count, v);
+                }
             }
         }
     }

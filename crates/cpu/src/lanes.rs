@@ -3,8 +3,6 @@
 
 use std::f32::consts::{FRAC_1_SQRT_2, LOG2_E};
 
-use crate::tile::Strip;
-
 #[cfg(target_arch = "aarch64")]
 mod neon;
 #[cfg(not(target_arch = "wasm32"))]
@@ -23,12 +21,23 @@ pub use wasm::Simd128;
 #[cfg(target_arch = "x86_64")]
 pub use x86::{Avx2, Avx512};
 
+/// A loop that is compiled for each kind of lanes. What it calls must be part of it (`#[inline(always)]`): a closure in
+/// its place would be compiled without the instructions, and each of them be a call.
+pub trait Loop {
+    type Args<'a>;
+
+    /// # Safety
+    ///
+    /// As that of [`Lanes`].
+    unsafe fn call<L: Lanes>(args: Self::Args<'_>);
+}
+
 /// A register of `N` lanes and what it can do.
 ///
 /// # Safety
 ///
-/// All functions may only be called on a machine that has the instructions, within [`Lanes::run`]; pointers must be
-/// valid for as many values as are read or written, but need no alignment.
+/// All functions may only be called on a machine that has the instructions; pointers must be valid for as many values as
+/// are read or written, but need no alignment.
 pub unsafe trait Lanes: Copy + Send + Sync + 'static {
     type V: Copy;
     /// Lanes of a register: a multiple of four.
@@ -38,10 +47,8 @@ pub unsafe trait Lanes: Copy + Send + Sync + 'static {
     /// Inputs whose weights for two registers of outputs stay in the first cache.
     const DEPTH: usize;
 
-    /// [`tile::strip`](crate::tile::strip), compiled once for these instructions.
-    unsafe fn strip(strip: &Strip);
-    /// Calls `f` as a function that may use the instructions.
-    unsafe fn run<R>(f: impl FnOnce() -> R) -> R;
+    /// Calls a loop, as a function of its own that may use the instructions.
+    unsafe fn call<F: Loop>(args: F::Args<'_>);
     unsafe fn load(p: *const f32) -> Self::V;
     unsafe fn store(p: *mut f32, v: Self::V);
     /// The first `count` values, a multiple of four and less than `N`; the others are zero.
@@ -264,7 +271,7 @@ mod tests {
     }
 
     unsafe fn of<L: Lanes>(p: *mut f32, f: impl Fn(L::V) -> L::V) {
-        unsafe { L::run(|| L::store(p, f(L::load(p)))) }
+        unsafe { L::store(p, f(L::load(p))) }
     }
 
     fn functions<L: Lanes>() {
@@ -289,18 +296,16 @@ mod tests {
         let ramp: [f32; 16] = std::array::from_fn(|i| i as f32 + 1.0);
         let mut to = [7.0; 16];
         unsafe {
-            L::run(|| {
-                for count in (4..L::N).step_by(4) {
-                    to.fill(7.0);
-                    L::store_some(to.as_mut_ptr(), count, L::load(ramp.as_ptr()));
-                    assert_eq!((to[count - 1], to[count]), (count as f32, 7.0));
-                    L::store(to.as_mut_ptr(), L::load_some(ramp.as_ptr(), count));
-                    assert_eq!((to[count - 1], to[count]), (count as f32, 0.0));
-                }
-                assert_eq!(L::sum(L::splat(1.5)), L::N as f32 * 1.5);
-                assert_eq!(L::largest(L::load(ramp.as_ptr())), L::N as f32);
-                assert!(L::largest(L::max(L::splat(f32::NAN), L::splat(1.0))).is_infinite());
-            });
+            for count in (4..L::N).step_by(4) {
+                to.fill(7.0);
+                L::store_some(to.as_mut_ptr(), count, L::load(ramp.as_ptr()));
+                assert_eq!((to[count - 1], to[count]), (count as f32, 7.0));
+                L::store(to.as_mut_ptr(), L::load_some(ramp.as_ptr(), count));
+                assert_eq!((to[count - 1], to[count]), (count as f32, 0.0));
+            }
+            assert_eq!(L::sum(L::splat(1.5)), L::N as f32 * 1.5);
+            assert_eq!(L::largest(L::load(ramp.as_ptr())), L::N as f32);
+            assert!(L::largest(L::max(L::splat(f32::NAN), L::splat(1.0))).is_infinite());
         }
     }
 

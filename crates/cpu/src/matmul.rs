@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::ops::Range;
 
 use crate::dense::Dense;
-use crate::epilogue::Epilogue;
+use crate::epilogue::{Epilogue, Finish};
 use crate::lanes::{Lanes, gelu, widest};
 use crate::tasks::{Shared, tasks};
 use crate::tile::{Panels, block, cut};
@@ -68,40 +68,43 @@ unsafe fn product<L: Lanes>(
     let (down, across) = (count.div_ceil(rows_each), panels.len().div_ceil(panels_each));
     let from = m.x.map(|x| x.as_ptr() as usize);
     tasks(down * across, |task| unsafe {
-        L::run(|| {
-            let (i, j) = (task % down, task / down);
-            let first = rows.start + i * rows_each;
-            let count = rows_each.min(rows.end - first);
-            let own = panels.start + j * panels_each..(panels.start + (j + 1) * panels_each).min(panels.end);
-            let columns = own.start * 2 * L::N..(own.end * 2 * L::N).min(weights.outputs);
-            let multiply = |c: *mut f32, c_row: usize| {
-                let mut at = 0;
-                for (x, inputs) in from.into_iter().zip(m.inputs).filter(|(_, inputs)| *inputs > 0) {
-                    let a = (x as *const f32).add(first * inputs);
-                    block::<L>([count, inputs], (a, inputs), weights, at, own.clone(), (c, c_row), at > 0);
-                    at += inputs;
-                }
-            };
-            let y = y.get();
-            if !m.gated {
-                multiply(y.add(first * weights.outputs), weights.outputs);
-                for row in first..first + count {
-                    let values = y.add(row * weights.outputs + columns.start);
-                    m.epilogue.finish::<L>(row, columns.clone(), values);
-                }
-                return;
+        let (i, j) = (task % down, task / down);
+        let first = rows.start + i * rows_each;
+        let own_rows = first..(first + rows_each).min(rows.end);
+        let own = panels.start + j * panels_each..(panels.start + (j + 1) * panels_each).min(panels.end);
+        let columns = own.start * 2 * L::N..(own.end * 2 * L::N).min(weights.outputs);
+        let multiply = |c: *mut f32, c_row: usize| {
+            let mut at = 0;
+            for (x, inputs) in from.into_iter().zip(m.inputs).filter(|(_, inputs)| *inputs > 0) {
+                let a = (x as *const f32).add(first * inputs);
+                block::<L>(
+                    [own_rows.len(), inputs],
+                    (a, inputs),
+                    weights,
+                    at,
+                    own.clone(),
+                    (c, c_row),
+                    at > 0,
+                );
+                at += inputs;
             }
-            WIDE.with_borrow_mut(|wide| {
-                let width = columns.len();
-                let wide = wide.room(count * width).as_mut_ptr();
-                multiply(wide.wrapping_sub(columns.start), width);
-                for i in 0..count {
-                    let values = wide.add(i * width);
-                    m.epilogue.finish::<L>(first + i, columns.clone(), values);
-                    let y = y.add(((first + i) * weights.outputs + columns.start) / 2);
-                    gate(values, y, width / 8);
-                }
-            });
+        };
+        let y = y.get();
+        if !m.gated {
+            let (c, stride) = (y.add(first * weights.outputs), weights.outputs);
+            multiply(c, stride);
+            let values = c.add(columns.start);
+            return L::call::<Finish>((&m.epilogue, own_rows.clone(), columns, values, stride));
+        }
+        WIDE.with_borrow_mut(|wide| {
+            let width = columns.len();
+            let wide = wide.room(own_rows.len() * width).as_mut_ptr();
+            multiply(wide.wrapping_sub(columns.start), width);
+            L::call::<Finish>((&m.epilogue, own_rows.clone(), columns.clone(), wide, width));
+            for row in own_rows.clone() {
+                let y = y.add((row * weights.outputs + columns.start) / 2);
+                gate(wide.add((row - first) * width), y, width / 8);
+            }
         });
     });
 }

@@ -1,7 +1,9 @@
 //! The norms' kernels on the CPU: kernels/norm_stats.wgsl, norm_scale.wgsl, norm_apply.wgsl, layer_norm.wgsl.
 
+use std::ops::Range;
+
 use crate::epilogue::activate;
-use crate::lanes::{Lanes, load, widest};
+use crate::lanes::{Lanes, Loop, load, widest};
 use crate::tasks::rows;
 
 /// Values of a task of what is done value by value.
@@ -30,19 +32,25 @@ unsafe fn stats_of<L: Lanes>(inputs: &Inputs, slabs: usize, slab: usize, out: &m
         for (x, channels) in inputs.x.into_iter().zip(inputs.channels) {
             let x = &x[..if channels > 0 { range.end * channels } else { 0 }];
             // SAFETY: these channels of these pixels are there.
-            unsafe { L::run(|| stats_of_one::<L>(x, channels, range.clone(), &mut out[at * 2..])) };
+            unsafe { L::call::<Stats>((x, channels, range.clone(), &mut out[at * 2..])) };
             at += channels;
         }
     });
 }
 
+struct Stats;
+
+impl Loop for Stats {
+    type Args<'a> = (&'a [f32], usize, Range<usize>, &'a mut [f32]);
+
+    #[inline(always)]
+    unsafe fn call<L: Lanes>((x, channels, pixels, out): Self::Args<'_>) {
+        unsafe { stats_of_one::<L>(x, channels, pixels, out) }
+    }
+}
+
 #[inline(always)]
-unsafe fn stats_of_one<L: Lanes>(
-    x: &[f32],
-    channels: usize,
-    pixels: std::ops::Range<usize>,
-    out: &mut [f32],
-) {
+unsafe fn stats_of_one<L: Lanes>(x: &[f32], channels: usize, pixels: Range<usize>, out: &mut [f32]) {
     const LINES: usize = 4;
     let count = pixels.len() as f32;
     let mut c = 0;
@@ -165,14 +173,22 @@ unsafe fn layer_of<L: Lanes>(width: usize, epsilon: f32, x: &[f32], w: &[f32], y
     let many = (TASK / width).max(1);
     rows(y, width * many, |block, y| {
         let x = &x[block * many * width..][..y.len()];
-        unsafe {
-            L::run(|| {
-                for (x, y) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)) {
-                    layer_row::<L>(epsilon, x, w, y);
-                }
-            });
-        }
+        // SAFETY: lengths were asked above.
+        unsafe { L::call::<Layer>((width, epsilon, x, w, y)) };
     });
+}
+
+struct Layer;
+
+impl Loop for Layer {
+    type Args<'a> = (usize, f32, &'a [f32], &'a [f32], &'a mut [f32]);
+
+    #[inline(always)]
+    unsafe fn call<L: Lanes>((width, epsilon, x, w, y): Self::Args<'_>) {
+        for (x, y) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)) {
+            unsafe { layer_row::<L>(epsilon, x, w, y) };
+        }
+    }
 }
 
 #[inline(always)]

@@ -3,7 +3,7 @@
 //! A panel has the weights of `2 N` outputs, or of `N` where there are no more, for registers of `N` lanes:
 //! `[inputs][outputs]`, in the order in which the innermost loop reads them.
 
-use crate::lanes::{Lanes, load, store};
+use crate::lanes::{Lanes, Loop, load, store};
 use crate::tasks::threads;
 
 /// Rows of `a` times one panel.
@@ -76,18 +76,24 @@ unsafe fn tile<L: Lanes, const M: usize, const R: usize>(
 
 /// As many rows at a time as there are registers for. Where those calls are one with the calls of fewer rows, through a
 /// pointer, V8 makes a copy of what is called within this loop, and the copy has too few registers: half as fast.
-#[inline(always)]
-pub unsafe fn strip<L: Lanes>(s: &Strip) {
-    unsafe {
-        match s.registers {
-            1 => strip_of::<L, 1>(s),
-            _ => strip_of::<L, 2>(s),
+pub struct Tiles;
+
+impl Loop for Tiles {
+    type Args<'a> = &'a Strip;
+
+    #[inline(always)]
+    unsafe fn call<L: Lanes>(s: &Strip) {
+        unsafe {
+            match s.registers {
+                1 => strip::<L, 1>(s),
+                _ => strip::<L, 2>(s),
+            }
         }
     }
 }
 
 #[inline(always)]
-unsafe fn strip_of<L: Lanes, const R: usize>(s: &Strip) {
+unsafe fn strip<L: Lanes, const R: usize>(s: &Strip) {
     let mut row = 0;
     macro_rules! tiles {
         ($many:expr, $($m:literal)*) => {
@@ -147,7 +153,7 @@ pub unsafe fn block<L: Lanes>(
         for panel in panels.clone() {
             let (registers, last) = registers(panel, weights.outputs, L::N);
             unsafe {
-                L::strip(&Strip {
+                L::call::<Tiles>(&Strip {
                     rows,
                     registers,
                     last,

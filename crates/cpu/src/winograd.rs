@@ -7,15 +7,16 @@
 
 mod transform;
 
+use std::marker::PhantomData;
 use std::ops::Range;
 
 use transform::{F2, F4, Transform};
 
 use crate::Scratch;
 use crate::conv::{Conv, Shape};
-use crate::lanes::{Lanes, load, store, widest};
+use crate::lanes::{Lanes, Loop, load, store, widest};
 use crate::tasks::{Shared, tasks};
-use crate::tile::{Panels, Strip, registers};
+use crate::tile::{Panels, Strip, Tiles, registers};
 
 /// Which of the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,11 +132,22 @@ pub(crate) unsafe fn weights<L: Lanes>(kind: Kind, from: Panels, panels: Range<u
     let per_panel = kind.elements() * weights_pitch::<L>(from.depth / 9);
     tasks(panels.len(), |i| unsafe {
         let to = to.get().add(i * per_panel);
-        L::run(|| match kind {
-            Kind::F2 => weights_of::<L, F2>(from, first + i, to),
-            Kind::F4 => weights_of::<L, F4>(from, first + i, to),
-        });
+        match kind {
+            Kind::F2 => L::call::<Weights<F2>>((from, first + i, to)),
+            Kind::F4 => L::call::<Weights<F4>>((from, first + i, to)),
+        }
     });
+}
+
+struct Weights<T>(PhantomData<T>);
+
+impl<T: Transform> Loop for Weights<T> {
+    type Args<'a> = (Panels, usize, *mut f32);
+
+    #[inline(always)]
+    unsafe fn call<L: Lanes>((from, panel, to): Self::Args<'_>) {
+        unsafe { weights_of::<L, T>(from, panel, to) }
+    }
 }
 
 #[inline(always)]
@@ -197,11 +209,11 @@ unsafe fn run_piece<L: Lanes, T: Transform>(conv: &Conv, piece: usize, y: &mut [
     let (inputs, products) = (Shared::new(inputs), Shared::new(products));
     let [h, w] = conv.shape.out.map(|side| side.div_ceil(T::R));
     let place = |tile: usize| [tile / (h * w), tile / w % h, tile % w];
-    each::<L>(count, |tile| unsafe {
+    each(count, |tile| unsafe {
         let to = inputs.get().add(tile / L::ROWS * elements * in_pitch + tile % L::ROWS * channels);
         let mut at = 0;
         for (x, channels) in conv.x.iter().zip(conv.shape.inputs).filter(|(_, channels)| *channels > 0) {
-            input::<L, T>(conv, x.as_ptr(), channels, place(first + tile), to.add(at), in_pitch);
+            L::call::<Input<T>>((conv, x.as_ptr(), channels, place(first + tile), to.add(at), in_pitch));
             at += channels;
         }
     });
@@ -213,7 +225,7 @@ unsafe fn run_piece<L: Lanes, T: Transform>(conv: &Conv, piece: usize, y: &mut [
                 let weights = (weights as *const f32).add((panel - panels.start) * per_panel);
                 for group in 0..groups {
                     let at = group * elements + element;
-                    L::strip(&Strip {
+                    L::call::<Tiles>(&Strip {
                         rows: L::ROWS.min(count - group * L::ROWS),
                         registers,
                         last,
@@ -230,22 +242,16 @@ unsafe fn run_piece<L: Lanes, T: Transform>(conv: &Conv, piece: usize, y: &mut [
         }
     });
     let y = Shared::new(y);
-    each::<L>(count, |tile| unsafe {
+    each(count, |tile| unsafe {
         let from = products.get().add(tile / L::ROWS * elements * out_pitch + tile % L::ROWS * columns.len());
-        output::<L, T>(conv, place(first + tile), columns.clone(), from, out_pitch, y.get());
+        L::call::<Output<T>>((conv, place(first + tile), columns.clone(), from, out_pitch, y.get()));
     });
 }
 
 /// Calls `work` for some tiles a task, so that it is worth its hand-over.
-fn each<L: Lanes>(count: usize, work: impl Fn(usize) + Sync + Send) {
+fn each(count: usize, work: impl Fn(usize) + Sync + Send) {
     const MANY: usize = 2;
-    tasks(count.div_ceil(MANY), |task| unsafe {
-        L::run(|| {
-            for tile in task * MANY..((task + 1) * MANY).min(count) {
-                work(tile);
-            }
-        });
-    });
+    tasks(count.div_ceil(MANY), |task| (task * MANY..((task + 1) * MANY).min(count)).for_each(&work));
 }
 
 /// The weights of a block for this call: from panels, or unpacked on the way.
@@ -273,6 +279,17 @@ unsafe fn make_weights<L: Lanes>(
 const LINES: usize = 4;
 
 /// The transform of one tile's inputs, all channels of one of the inputs.
+struct Input<T>(PhantomData<T>);
+
+impl<T: Transform> Loop for Input<T> {
+    type Args<'a> = (&'a Conv<'a>, *const f32, usize, [usize; 3], *mut f32, usize);
+
+    #[inline(always)]
+    unsafe fn call<L: Lanes>((conv, x, channels, tile, to, pitch): Self::Args<'_>) {
+        unsafe { input::<L, T>(conv, x, channels, tile, to, pitch) }
+    }
+}
+
 #[inline(always)]
 unsafe fn input<L: Lanes, T: Transform>(
     conv: &Conv,
@@ -330,6 +347,17 @@ unsafe fn input<L: Lanes, T: Transform>(
 }
 
 /// The transform of one tile's products, what they go through, and their place.
+struct Output<T>(PhantomData<T>);
+
+impl<T: Transform> Loop for Output<T> {
+    type Args<'a> = (&'a Conv<'a>, [usize; 3], Range<usize>, *const f32, usize, *mut f32);
+
+    #[inline(always)]
+    unsafe fn call<L: Lanes>((conv, tile, columns, from, pitch, y): Self::Args<'_>) {
+        unsafe { output::<L, T>(conv, tile, columns, from, pitch, y) }
+    }
+}
+
 #[inline(always)]
 unsafe fn output<L: Lanes, T: Transform>(
     conv: &Conv,

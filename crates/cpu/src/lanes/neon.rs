@@ -2,8 +2,7 @@
 
 use core::arch::aarch64::*;
 
-use super::Lanes;
-use crate::tile::{self, Strip};
+use super::{Lanes, Loop};
 
 #[derive(Clone, Copy)]
 pub struct Neon;
@@ -17,12 +16,8 @@ unsafe impl Lanes for Neon {
     const DEPTH: usize = 512;
 
     #[inline(never)]
-    unsafe fn strip(strip: &Strip) {
-        unsafe { tile::strip::<Neon>(strip) }
-    }
-    #[inline(always)]
-    unsafe fn run<R>(f: impl FnOnce() -> R) -> R {
-        f()
+    unsafe fn call<F: Loop>(args: F::Args<'_>) {
+        unsafe { F::call::<Neon>(args) }
     }
     #[inline(always)]
     unsafe fn load(p: *const f32) -> float32x4_t {

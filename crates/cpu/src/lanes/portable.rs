@@ -1,8 +1,7 @@
 //! Arrays of four, of which a compiler makes what it can: for machines whose instructions are not known here, and for
 //! loops that are short everywhere.
 
-use super::Lanes;
-use crate::tile::{self, Strip};
+use super::{Lanes, Loop};
 
 #[derive(Clone, Copy)]
 pub struct Portable;
@@ -20,12 +19,8 @@ unsafe impl Lanes for Portable {
     const DEPTH: usize = 512;
 
     #[inline(never)]
-    unsafe fn strip(strip: &Strip) {
-        unsafe { tile::strip::<Portable>(strip) }
-    }
-    #[inline(always)]
-    unsafe fn run<R>(f: impl FnOnce() -> R) -> R {
-        f()
+    unsafe fn call<F: Loop>(args: F::Args<'_>) {
+        unsafe { F::call::<Portable>(args) }
     }
     #[inline(always)]
     unsafe fn load(p: *const f32) -> [f32; 4] {

@@ -2,8 +2,7 @@
 
 use core::arch::x86_64::*;
 
-use super::Lanes;
-use crate::tile::{self, Strip};
+use super::{Lanes, Loop};
 
 #[derive(Clone, Copy)]
 pub struct Avx2;
@@ -17,20 +16,12 @@ unsafe impl Lanes for Avx2 {
     const DEPTH: usize = 256;
 
     #[inline(always)]
-    unsafe fn strip(strip: &Strip) {
+    unsafe fn call<F: Loop>(args: F::Args<'_>) {
         #[target_feature(enable = "avx2,fma")]
-        unsafe fn inner(strip: &Strip) {
-            unsafe { tile::strip::<Avx2>(strip) }
+        unsafe fn inner<F: Loop>(args: F::Args<'_>) {
+            unsafe { F::call::<Avx2>(args) }
         }
-        unsafe { inner(strip) }
-    }
-    #[inline(always)]
-    unsafe fn run<R>(f: impl FnOnce() -> R) -> R {
-        #[target_feature(enable = "avx2,fma")]
-        unsafe fn inner<R>(f: impl FnOnce() -> R) -> R {
-            f()
-        }
-        unsafe { inner(f) }
+        unsafe { inner::<F>(args) }
     }
     #[inline(always)]
     unsafe fn load(p: *const f32) -> __m256 {
@@ -114,23 +105,15 @@ unsafe impl Lanes for Avx512 {
     const N: usize = 16;
     // Thirty-two registers: twenty-four sums.
     const ROWS: usize = 12;
-    const DEPTH: usize = 192;
+    const DEPTH: usize = 256;
 
     #[inline(always)]
-    unsafe fn strip(strip: &Strip) {
+    unsafe fn call<F: Loop>(args: F::Args<'_>) {
         #[target_feature(enable = "avx512f")]
-        unsafe fn inner(strip: &Strip) {
-            unsafe { tile::strip::<Avx512>(strip) }
+        unsafe fn inner<F: Loop>(args: F::Args<'_>) {
+            unsafe { F::call::<Avx512>(args) }
         }
-        unsafe { inner(strip) }
-    }
-    #[inline(always)]
-    unsafe fn run<R>(f: impl FnOnce() -> R) -> R {
-        #[target_feature(enable = "avx512f")]
-        unsafe fn inner<R>(f: impl FnOnce() -> R) -> R {
-            f()
-        }
-        unsafe { inner(f) }
+        unsafe { inner::<F>(args) }
     }
     #[inline(always)]
     unsafe fn load(p: *const f32) -> __m512 {
