@@ -87,6 +87,24 @@ fn what_is_given_up_when_the_smallest_weights_are_too_large() {
 }
 
 #[test]
+fn a_cpu_keeps_weights_transformed_of_what_memory_is_left() {
+    let (survey, target) = (sd_turbo(), Target::new(Elem::F32));
+    let fit = |weights, mega| survey.fit(&options(weights, mega, true), false, &target).unwrap().unwrap();
+    let [tight, more, all] = [8000, 8300, 14_000].map(|mega| (mega, fit("f32", mega)));
+    for (mega, needs) in [tight, more, all] {
+        assert!(needs.total() + needs.transformed <= mega * MEGA, "{needs:?}");
+        assert_eq!(needs.weights, tight.1.weights);
+    }
+    // Of F(2x2) first, 16/9 of the weights, then of F(4x4), 36/9.
+    let [tight, more, all] = [tight, more, all].map(|(_, needs)| needs.transformed);
+    assert!(tight < more && more < all, "{tight} {more} {all}");
+    // There is an end to it, and weights of fewer bits are as they are.
+    assert_eq!(fit("f32", 30_000).transformed, fit("f32", 40_000).transformed);
+    assert_eq!(fit("f16", 30_000).transformed, 0);
+    assert_eq!(survey.fit(&options("f32", 40_000, true), true, &target).unwrap().unwrap().transformed, 0);
+}
+
+#[test]
 fn the_needs_are_those_of_what_is_loaded() {
     for model in ["sd-turbo-like", "sdxs-like", "sdxl-like"] {
         let folder = DiskFolder::new(golden(model));

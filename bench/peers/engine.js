@@ -12,18 +12,21 @@ const ENGINES = {
 };
 
 let run = null;
+/** The memory of Tintype's module where it has threads. */
+let shared = null;
+const bytes = () => shared?.buffer.byteLength ?? null;
 
 const OPS = {
   async load({ engine, ...task }) {
     const begin = performance.now();
     const { run: loaded, threads, device } = await ENGINES[engine](task);
     run = loaded;
-    return { seconds: since(begin), threads, device };
+    return { seconds: since(begin), threads, device, bytes: bytes() };
   },
   async run({ inputs }) {
     const begin = performance.now();
     const output = await run(inputs);
-    return { seconds: since(begin), output };
+    return { seconds: since(begin), output, bytes: bytes() };
   },
 };
 
@@ -45,7 +48,7 @@ const since = (begin) => (performance.now() - begin) / 1e3;
 async function tintype(device, { folder, component, components, threads }) {
   const [{ Network }, { Source }] = await Promise.all([load(broken), import("/source.js")]);
   const known = await knownAdapter();
-  const start = (module, memory) => gather(module, memory, threads || undefined);
+  const start = (module, memory) => gather(module, (shared = memory), threads || undefined);
   const options = { weights: "f32", activations: "f32", device, ...known, gather: start };
   const network = await Network.create(new Source(folder, { components }), component, options);
   const name = network.device();

@@ -23,11 +23,11 @@ export async function load(name, task) {
 /** One run: its seconds, how far the output is from PyTorch's, and how far from each other engine's last one. */
 export async function run(name) {
   const engine = engines.get(name);
-  const { seconds, output } = await engine.call({ op: "run", inputs: reference.inputs });
+  const { seconds, output, bytes } = await engine.call({ op: "run", inputs: reference.inputs });
   engine.output = output;
   const others = [...engines].filter(([, other]) => other !== engine && other.output);
   const differences = Object.fromEntries(others.map(([other, { output: wanted }]) => [other, relative(output, wanted)]));
-  return { seconds, error: relative(output, reference.output), differences };
+  return { seconds, error: relative(output, reference.output), differences, bytes };
 }
 
 export function end(name) {

@@ -90,8 +90,9 @@ function limit(engine, cells, cap) {
 async function turn(browser, name, engine, cells, limit) {
   const cell = cells[engine];
   try {
-    const { loaded, seconds, error, differences, stopped } = await browser.run(name, engine, cell.first !== undefined, limit);
+    const { loaded, seconds, error, differences, bytes, stopped } = await browser.run(name, engine, cell.first !== undefined, limit);
     Object.assign(cell, loaded);
+    if (bytes) cell.most = bytes;
     if (stopped) {
       cell.over = stopped;
       return;

@@ -5,15 +5,13 @@
 
 use std::collections::{HashMap, HashSet};
 
-use half::f16;
-
 use super::declare::{Columns, Declarations, Handle, Layout, Part, Role, Rows, Spec};
 use super::merge::Merge;
 use super::piece::{PIECE_BYTES, Piece};
 use super::safetensors::TensorInfo;
 use super::stream::{SLAB_BYTES, SLAB_ROWS, Sink};
 use crate::error::{Error, Result};
-use crate::quant::{Format, Matrix, Scales, store_f32};
+use crate::quant::{Format, Matrix, Scales, floats, store_f32};
 
 /// Takes slabs of the tensors of one checkpoint and hands out the blobs in pieces, as soon as they are ready.
 pub struct Filler<'a> {
@@ -201,8 +199,9 @@ fn store_slab(
     let rows = data.len() / row_len;
     let slab = Matrix { outputs: rows as u32, ..m };
     let mut blob = vec![0; slab.bytes()];
+    let columns: Vec<u32> = (0..row_len as u32 / m.taps).map(|c| columns.place(c)).collect();
     for (row, values) in (0..).zip(data.chunks_exact(row_len)) {
-        slab.store_row(&mut blob, row, values, |c| columns.place(c), Scales::Chosen);
+        slab.store_columns(&mut blob, row, values, &columns, Scales::Chosen);
     }
     let codes = slab.scale_at() as usize * 16;
     if m.format == Format::Q8 {
@@ -226,9 +225,7 @@ fn store_row(part: &Part, layout: &Layout, row: u32, values: &[f32], blob: &mut 
         }
         (Role::Table, Layout::Table { width, .. }) => {
             let at = row as usize * width * 2;
-            for (half, value) in blob[at..at + width * 2].chunks_exact_mut(2).zip(values) {
-                half.copy_from_slice(&f16::from_f32(*value).to_le_bytes());
-            }
+            floats::to_f16(values, &mut blob[at..at + width * 2]);
         }
         (role, layout) => unreachable!("{role:?} in {layout:?}"),
     }

@@ -2,7 +2,7 @@
 
 use super::declare::Layout;
 use crate::error::{Code, Error, Result};
-use crate::quant::{Format, SUPERBLOCK_BYTES, SUPERBLOCK_CODES};
+use crate::quant::{Format, SUPERBLOCK_BYTES, SUPERBLOCK_CODES, floats};
 use crate::warning::{Topic, Warning};
 
 /// The tensors of one file that have something, for a sentence.
@@ -94,14 +94,9 @@ impl TooLarge {
     }
 }
 
-pub(super) fn count(values: &[f32]) -> u64 {
-    values.iter().filter(|x| !x.is_finite()).count() as u64
-}
-
 /// How many values are finite but not in this format.
 pub(super) fn count_too_large(values: &[f32], format: Format) -> u64 {
-    let largest = format.largest();
-    values.iter().filter(|x| x.is_finite() && x.abs() > largest).count() as u64
+    floats::count_above(values, format.largest())
 }
 
 /// How many floats of a stored blob are not finite among these bytes of it, which begin at `at`: weights, or the scales
@@ -112,30 +107,24 @@ pub(super) fn count_stored(layout: &Layout, at: usize, bytes: &[u8]) -> u64 {
         let [from, to] = [from, to].map(|end| end.clamp(all.start, all.end) - at);
         &bytes[from..to]
     };
-    let singles = |bytes: &[u8]| {
-        bytes.as_chunks().0.iter().filter(|b| !f32::from_le_bytes(**b).is_finite()).count() as u64
-    };
-    // All ones in the exponent.
-    let halves =
-        |bytes: &[u8]| bytes.as_chunks::<2>().0.iter().filter(|b| b[1] & 0x7c == 0x7c).count() as u64;
     match *layout {
-        Layout::Vectors { .. } | Layout::Table { format: Format::F32, .. } => singles(bytes),
-        Layout::Table { .. } => halves(bytes),
+        Layout::Vectors { .. } | Layout::Table { format: Format::F32, .. } => floats::count_in_f32(bytes),
+        Layout::Table { .. } => floats::count_in_f16(bytes),
         Layout::Matrix(m) => {
             let end = m.scale_at() as usize * 16;
             let codes = within(0, end);
             let stored = match m.format {
-                Format::F32 => singles(codes),
-                Format::F16 => halves(codes),
+                Format::F32 => floats::count_in_f32(codes),
+                Format::F16 => floats::count_in_f16(codes),
                 Format::Q8 => 0,
                 Format::Q4 => {
                     let blocks = all.start / SUPERBLOCK_BYTES..all.end.min(end).div_ceil(SUPERBLOCK_BYTES);
                     let scales = |block: usize| block * SUPERBLOCK_BYTES + SUPERBLOCK_CODES;
-                    blocks.map(|b| halves(within(scales(b), (b + 1) * SUPERBLOCK_BYTES))).sum()
+                    blocks.map(|b| floats::count_in_f16(within(scales(b), (b + 1) * SUPERBLOCK_BYTES))).sum()
                 }
             };
             // The scales of q8 and the bias.
-            stored + singles(within(end, usize::MAX))
+            stored + floats::count_in_f32(within(end, usize::MAX))
         }
     }
 }

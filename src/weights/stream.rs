@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::checked::Checked;
-use super::finite::{NotFinite, TooLarge, count, count_too_large};
+use super::finite::{NotFinite, TooLarge, count_too_large};
 use super::head::read_header;
 use super::index::Index;
 use super::pack::Keeping;
@@ -15,6 +15,7 @@ use super::widen::{SUPPORTED, widen, widens};
 use crate::error::{Code, Error, Result};
 use crate::host::breathe;
 use crate::quant::Format;
+use crate::quant::floats::count_not_finite;
 use crate::warning::Warning;
 
 /// A slab has at most this many bytes of f32, unless [`SLAB_ROWS`] rows (or one longer row) have more.
@@ -288,7 +289,7 @@ impl<'a> Reader<'a> {
                 filled = floats.len();
             }
             scales.apply(info, first, &mut floats);
-            not_finite += count(&floats);
+            not_finite += count_not_finite(&floats);
             too_large += count_too_large(&floats, format);
             sink.slab(info, first, rows, &floats).map_err(|e| in_file(e, path))?;
         }

@@ -11,10 +11,10 @@ use std::collections::BTreeMap;
 
 use pollster::block_on;
 
-use super::widen::{bf16_to_f32, f16_to_f32};
 use super::*;
 use crate::error::Code::{self, Cancelled, InvalidModel, Unsupported};
 use crate::error::{Error, Result};
+use crate::quant::floats;
 
 const UNET: &str = "unet/diffusion_pytorch_model.safetensors";
 
@@ -231,12 +231,12 @@ fn element_types() {
 fn all_halves_convert() {
     let halves: Vec<u16> = (0..=u16::MAX).collect();
     let mut floats = vec![f32::NAN; halves.len()];
-    f16_to_f32(&halves, &mut floats);
+    floats::from_f16(bytemuck::cast_slice(&halves), &mut floats);
     for (&h, f) in halves.iter().zip(&floats) {
         let wanted = half::f16::from_bits(h).to_f32();
         assert!(f.to_bits() == wanted.to_bits() || f.is_nan() && wanted.is_nan(), "{h:#x}: {f} {wanted}");
     }
-    bf16_to_f32(&halves, &mut floats);
+    floats::from_bf16(bytemuck::cast_slice(&halves), &mut floats);
     for (&h, f) in halves.iter().zip(&floats) {
         let wanted = half::bf16::from_bits(h).to_f32();
         assert!(f.to_bits() == wanted.to_bits() || f.is_nan() && wanted.is_nan(), "{h:#x}: {f} {wanted}");

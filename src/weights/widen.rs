@@ -1,8 +1,7 @@
 //! Elements of a file to f32: exactly, but for F64 and long whole numbers, which are rounded once.
 
-use half::f16;
-
 use super::safetensors::{Dtype, TensorInfo};
+use crate::quant::floats;
 
 /// What [`widen`] takes.
 pub(super) const SUPPORTED: &str =
@@ -19,25 +18,24 @@ pub(super) fn widens(info: &TensorInfo) -> bool {
 }
 
 /// The elements in `units`, which hold the bytes as they are in the file. The type is one that [`widens`].
-pub(super) fn widen(dtype: &Dtype, units: &[u16], floats: &mut [f32]) {
+pub(super) fn widen(dtype: &Dtype, units: &[u16], to: &mut [f32]) {
     let bytes: &[u8] = bytemuck::cast_slice(units);
     match dtype {
-        Dtype::F16 => f16_to_f32(units, floats),
-        Dtype::Bf16 => bf16_to_f32(units, floats),
-        Dtype::F32 => each(bytes, floats, f32::from_le_bytes),
-        Dtype::F64 => each(bytes, floats, |b| f64::from_le_bytes(b) as f32),
-        Dtype::F8E4m3 => each(bytes, floats, |[byte]: [u8; 1]| e4m3_to_f32(byte)),
-        // The upper half of an F16.
-        Dtype::F8E5m2 => each(bytes, floats, |[byte]: [u8; 1]| f16::from_bits(u16::from(byte) << 8).to_f32()),
-        Dtype::I64 => each(bytes, floats, |b| i64::from_le_bytes(b) as f32),
-        Dtype::I32 => each(bytes, floats, |b| i32::from_le_bytes(b) as f32),
-        Dtype::I16 => each(bytes, floats, |b| f32::from(i16::from_le_bytes(b))),
-        Dtype::I8 => each(bytes, floats, |[byte]: [u8; 1]| f32::from(byte as i8)),
-        Dtype::U64 => each(bytes, floats, |b| u64::from_le_bytes(b) as f32),
-        Dtype::U32 => each(bytes, floats, |b| u32::from_le_bytes(b) as f32),
-        Dtype::U16 => each(bytes, floats, |b| f32::from(u16::from_le_bytes(b))),
-        Dtype::U8 => each(bytes, floats, |[byte]: [u8; 1]| f32::from(byte)),
-        Dtype::Bool => each(bytes, floats, |[byte]: [u8; 1]| f32::from(u8::from(byte != 0))),
+        Dtype::F16 => floats::from_f16(bytes, to),
+        Dtype::Bf16 => floats::from_bf16(bytes, to),
+        Dtype::F32 => floats::from_f32(bytes, to),
+        Dtype::F64 => each(bytes, to, |b| f64::from_le_bytes(b) as f32),
+        Dtype::F8E4m3 => floats::from_f8_e4m3(bytes, to),
+        Dtype::F8E5m2 => floats::from_f8_e5m2(bytes, to),
+        Dtype::I64 => each(bytes, to, |b| i64::from_le_bytes(b) as f32),
+        Dtype::I32 => each(bytes, to, |b| i32::from_le_bytes(b) as f32),
+        Dtype::I16 => each(bytes, to, |b| f32::from(i16::from_le_bytes(b))),
+        Dtype::I8 => each(bytes, to, |[byte]: [u8; 1]| f32::from(byte as i8)),
+        Dtype::U64 => each(bytes, to, |b| u64::from_le_bytes(b) as f32),
+        Dtype::U32 => each(bytes, to, |b| u32::from_le_bytes(b) as f32),
+        Dtype::U16 => each(bytes, to, |b| f32::from(u16::from_le_bytes(b))),
+        Dtype::U8 => each(bytes, to, |[byte]: [u8; 1]| f32::from(byte)),
+        Dtype::Bool => each(bytes, to, |[byte]: [u8; 1]| f32::from(u8::from(byte != 0))),
         Dtype::Other(name) => unreachable!("{name} is refused before it is read"),
     }
 }
@@ -48,37 +46,11 @@ fn each<const N: usize>(bytes: &[u8], floats: &mut [f32], value: impl Fn([u8; N]
     }
 }
 
-/// 4 bits of exponent with bias 7, 3 of mantissa; no infinities, and all ones is NaN (torch's `float8_e4m3fn`).
-fn e4m3_to_f32(byte: u8) -> f32 {
-    let bits = u32::from(byte & 0x7f);
-    // The multiplication moves the exponent from bias 7 to bias 127, and makes normal numbers of subnormal ones.
-    let magnitude = f32::from_bits(bits << 20) * f32::from_bits((127 + 127 - 7) << 23);
-    let magnitude = if bits == 0x7f { f32::NAN } else { magnitude };
-    if byte & 0x80 == 0 { magnitude } else { -magnitude }
-}
-
-/// Written without branches, for wasm too: the multiplication moves the exponent from bias 15 to
-/// bias 127 and makes normal numbers of subnormal ones, exactly; only infinity and NaN need a hand.
-pub(super) fn f16_to_f32(halves: &[u16], floats: &mut [f32]) {
-    let scale = f32::from_bits((127 + 127 - 15) << 23); // 2^112
-    for (half, float) in halves.iter().zip(floats) {
-        let h = u32::from(u16::from_le(*half));
-        let magnitude = (f32::from_bits((h & 0x7fff) << 13) * scale).to_bits();
-        let special = if h & 0x7c00 == 0x7c00 { 0x7f80_0000 } else { 0 };
-        *float = f32::from_bits(magnitude | special | (h & 0x8000) << 16);
-    }
-}
-
-pub(super) fn bf16_to_f32(halves: &[u16], floats: &mut [f32]) {
-    for (half, float) in halves.iter().zip(floats) {
-        *float = f32::from_bits(u32::from(u16::from_le(*half)) << 16);
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use half::{bf16, f16};
+
     use super::*;
-    use half::bf16;
 
     #[test]
     fn numbers_of_every_type() {

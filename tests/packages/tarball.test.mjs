@@ -2,6 +2,7 @@
 // what comes of importing it where there is no browser.
 
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { before, test } from "node:test";
 import { join } from "node:path";
 import { TARBALL, entries, faultsOf, pack } from "../../tools/pack.mjs";
@@ -34,6 +35,13 @@ test("what a visitor loads without weights is small", () => {
   const page = pulled(dist, "index.js");
   assert.ok(page.includes("remote.js") && !page.includes("builtin.js") && !page.includes("runtime.js"), page.join(" "));
   assert.ok(pulled(dist, "worker.js").includes("pkg/relaxed/tintype.js"));
+});
+
+test("the relaxed module multiplies and adds in one instruction, the other one has none of its kind", () => {
+  // f32x4.relaxed_madd, and local.get before it, so that no constant is taken for one.
+  const fused = (name) => [...readFileSync(join(SITES, `node_modules/tintype/dist/pkg/${name}/tintype_bg.wasm`), "latin1").matchAll(/\x20[\x00-\x7f]\xfd\x85\x02/g)].length;
+  assert.ok(fused("relaxed") > 100, `relaxed: ${fused("relaxed")}`);
+  assert.equal(fused("base"), 0);
 });
 
 test("publint has nothing against it", { timeout: 60_000 }, async () => {

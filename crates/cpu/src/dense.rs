@@ -1,5 +1,6 @@
 //! A matrix of weights as products want it.
 
+use std::cell::RefCell;
 use std::ops::Range;
 
 use tintype_quant::{Format, Matrix};
@@ -100,47 +101,62 @@ impl Dense {
 
 unsafe fn make<L: Lanes>(matrix: &Matrix, blob: Vec<u8>, form: Form) -> Dense {
     let (depth, outputs, bias) = (matrix.depth(), matrix.outputs as usize, matrix.bias(&blob));
-    let lanes = L::N;
-    let values = if matrix.format != Format::F32 {
-        Values::Bytes(*matrix, blob)
-    } else {
-        let mut lines = Lines::new(outputs.next_multiple_of(lanes) * depth);
-        unpack_panels(matrix, &blob, lanes, 0..outputs.div_ceil(2 * lanes), lines.values_mut());
-        drop(blob);
-        match form {
-            Form::Plain => Values::Panels(lines),
-            Form::Winograd(kind) => {
-                let panels = Panels { first: lines.values().as_ptr(), depth, outputs };
-                let mut made = Lines::new(winograd::weights_size::<L>(kind, depth / 9, outputs));
-                let to = Shared::new(made.values_mut());
-                unsafe { winograd::weights::<L>(kind, panels, 0..outputs.div_ceil(2 * lanes), to) };
-                Values::Transformed(kind, made)
-            }
+    let (lanes, panels) = (L::N, outputs.div_ceil(2 * L::N));
+    let values = match form {
+        _ if matrix.format != Format::F32 => Values::Bytes(*matrix, blob),
+        Form::Plain => {
+            let mut lines = Lines::new(outputs.next_multiple_of(lanes) * depth);
+            unpack_panels(matrix, &blob, lanes, 0..panels, lines.values_mut());
+            Values::Panels(lines)
+        }
+        Form::Winograd(kind) => {
+            let mut lines = Lines::new(winograd::weights_size::<L>(kind, depth / 9, outputs));
+            let to = Shared::new(lines.values_mut());
+            tasks(panels, |panel| {
+                PANEL.with_borrow_mut(|values| {
+                    let values = values.room(depth * 2 * lanes);
+                    unpack_panel(matrix, &blob, lanes, panel, values);
+                    let first = values.as_ptr().wrapping_sub(panel * depth * 2 * lanes);
+                    // SAFETY: each panel has a place of its own.
+                    unsafe {
+                        winograd::transform_panel::<L>(kind, Panels { first, depth, outputs }, panel, to)
+                    };
+                });
+            });
+            Values::Transformed(kind, lines)
         }
     };
     Dense { depth, outputs, bias, values, lanes }
 }
 
-/// Some panels of a blob, as f32; those of outputs that are not there are zero.
+thread_local!(static PANEL: RefCell<Lines> = RefCell::default());
+
+/// Some panels of a blob, as f32.
 fn unpack_panels(matrix: &Matrix, blob: &[u8], lanes: usize, panels: Range<usize>, to: &mut [f32]) {
     let (depth, outputs) = (matrix.depth(), matrix.outputs as usize);
-    assert!(to.len() >= (panels.len() - 1) * depth * 2 * lanes);
     let shared = Shared::new(to);
-    let first = panels.start;
+    let (first, end) = (panels.start, to.len());
     tasks(panels.len(), |i| {
         let (registers, _) = registers(first + i, outputs, lanes);
-        let width = registers * lanes;
+        let (at, count) = (i * depth * 2 * lanes, depth * registers * lanes);
+        assert!(at + count <= end, "panels end at {} of {end}", at + count);
         // SAFETY: each panel has a place of its own.
-        let panel =
-            unsafe { std::slice::from_raw_parts_mut(shared.get().add(i * depth * 2 * lanes), depth * width) };
-        let begin = (first + i) * 2 * lanes;
-        if begin + width > outputs {
-            panel.fill(0.0);
-        }
-        for column in (0..width.min(outputs - begin)).step_by(4) {
-            matrix.unpack(blob, (begin + column) / 4, |k, four| {
-                panel[k * width + column..][..4].copy_from_slice(&four);
-            });
-        }
+        let panel = unsafe { std::slice::from_raw_parts_mut(shared.get().add(at), count) };
+        unpack_panel(matrix, blob, lanes, first + i, panel);
     });
+}
+
+/// One panel of a blob, as f32; outputs that are not there are zero.
+fn unpack_panel(matrix: &Matrix, blob: &[u8], lanes: usize, panel: usize, to: &mut [f32]) {
+    let outputs = matrix.outputs as usize;
+    let (registers, _) = registers(panel, outputs, lanes);
+    let (begin, width) = (panel * 2 * lanes, registers * lanes);
+    if begin + width > outputs {
+        to.fill(0.0);
+    }
+    for column in (0..width.min(outputs - begin)).step_by(4) {
+        matrix.unpack(blob, (begin + column) / 4, |k, four| {
+            to[k * width + column..][..4].copy_from_slice(&four);
+        });
+    }
 }

@@ -15,6 +15,10 @@ impl Shared {
         Shared(values.as_mut_ptr())
     }
 
+    pub fn at(values: *mut f32) -> Shared {
+        Shared(values)
+    }
+
     pub fn get(self) -> *mut f32 {
         self.0
     }

@@ -43,8 +43,8 @@ impl Kind {
 
 /// Groups of tiles of a piece.
 const GROUPS: usize = 16;
-/// Values of transformed weights that are made for a call at a time: 40 MB.
-const BLOCK: usize = 10_000_000;
+/// Values of transformed weights that are made for a call at a time, at most: 32 MB.
+const BLOCK: usize = 8_000_000;
 
 /// How a convolution is cut: outputs of a block, whose weights are there at a time; tiles of a piece.
 struct Cut {
@@ -60,11 +60,8 @@ impl Cut {
         let all_panels = outputs.div_ceil(2 * L::N);
         let panels = match conv.weight.transformed() {
             Some(_) => all_panels,
-            None => {
-                let fit = BLOCK / (kind.elements() * channels * 2 * L::N);
-                // What must be unpacked first is unpacked a block at a time.
-                fit.min(conv.weight.block().div_ceil(2 * L::N)).clamp(1, all_panels)
-            }
+            // What must be unpacked first is unpacked a block at a time.
+            None => block_panels::<L>(kind, channels, outputs).min(conv.weight.block().div_ceil(2 * L::N)),
         };
         let tiles = conv.shape.tiles(kind);
         let pieces = tiles.div_ceil(GROUPS * L::ROWS);
@@ -76,13 +73,19 @@ impl Cut {
     }
 }
 
+/// Panels whose weights are made for a call at a time: in as many blocks as there must be, of the same size.
+fn block_panels<L: Lanes>(kind: Kind, channels: usize, outputs: usize) -> usize {
+    let all = outputs.div_ceil(2 * L::N);
+    let most = (BLOCK / (kind.elements() * weights_pitch::<L>(channels))).max(1);
+    all.div_ceil(all.div_ceil(most))
+}
+
 /// Values of memory that a call takes beside inputs and output; `kept`: the weights need no transform.
 pub(crate) fn scratch(shape: &Shape, kind: Kind, kept: bool) -> usize {
     unsafe fn count<L: Lanes>(shape: &Shape, kind: Kind, kept: bool) -> usize {
         let (channels, outputs) = (shape.inputs[0] + shape.inputs[1], shape.outputs);
         let per_panel = kind.elements() * weights_pitch::<L>(channels);
-        let panels = outputs.div_ceil(2 * L::N);
-        let weights = if kept { 0 } else { panels.min((BLOCK / per_panel).max(1)) * per_panel };
+        let weights = if kept { 0 } else { block_panels::<L>(kind, channels, outputs) * per_panel };
         let groups = GROUPS.min(shape.tiles(kind).div_ceil(L::ROWS));
         weights + groups * kind.elements() * (pitch::<L>(channels) + pitch::<L>(outputs))
     }
@@ -126,17 +129,16 @@ pub(crate) fn weights_size<L: Lanes>(kind: Kind, channels: usize, outputs: usize
     outputs.div_ceil(2 * L::N) * kind.elements() * weights_pitch::<L>(channels)
 }
 
-/// Transforms some panels, `[9][channels][2 N]`, to `[elements][channels][2 N]`.
-pub(crate) unsafe fn weights<L: Lanes>(kind: Kind, from: Panels, panels: Range<usize>, to: Shared) {
-    let first = panels.start;
+/// Transforms a panel, `[9][channels][2 N]`, to `[elements][channels][2 N]`, in its place of those from `to` on.
+pub(crate) unsafe fn transform_panel<L: Lanes>(kind: Kind, from: Panels, panel: usize, to: Shared) {
     let per_panel = kind.elements() * weights_pitch::<L>(from.depth / 9);
-    tasks(panels.len(), |i| unsafe {
-        let to = to.get().add(i * per_panel);
+    unsafe {
+        let to = to.get().add(panel * per_panel);
         match kind {
-            Kind::F2 => L::call::<Weights<F2>>((from, first + i, to)),
-            Kind::F4 => L::call::<Weights<F4>>((from, first + i, to)),
+            Kind::F2 => L::call::<Weights<F2>>((from, panel, to)),
+            Kind::F4 => L::call::<Weights<F4>>((from, panel, to)),
         }
-    });
+    }
 }
 
 struct Weights<T>(PhantomData<T>);
@@ -264,13 +266,14 @@ unsafe fn make_weights<L: Lanes>(
 ) {
     let per_panel = kind.elements() * weights_pitch::<L>(conv.weight.depth / 9);
     let each = conv.weight.block().div_ceil(2 * L::N);
+    // Where the first panel of all would be.
+    let to = Shared::at(to.as_mut_ptr().wrapping_sub(panels.start * per_panel));
     let mut panel = panels.start;
     while panel < panels.end {
         let block = panel / each;
         let end = ((block + 1) * each).min(panels.end);
         let (from, _) = conv.weight.panels(block, true, scratch);
-        let to = Shared::new(&mut to[(panel - panels.start) * per_panel..]);
-        unsafe { weights::<L>(kind, from, panel..end, to) };
+        tasks(end - panel, |i| unsafe { transform_panel::<L>(kind, from, panel + i, to) });
         panel = end;
     }
 }

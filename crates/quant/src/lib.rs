@@ -1,5 +1,6 @@
 //! Weight formats: how a matrix lies in its blob, which scales lose least, and which matrices a format is for.
 
+pub mod floats;
 mod matrix;
 mod recipe;
 mod scale;

@@ -6,8 +6,8 @@ use std::ops::Range;
 use half::f16;
 
 use crate::error::{Error, Result};
+use crate::quant::floats;
 use crate::weights::safetensors::{Dtype, TensorInfo};
-use crate::weights::widen::{bf16_to_f32, f16_to_f32};
 
 #[derive(Clone, Debug)]
 pub struct Tensor {
@@ -59,11 +59,11 @@ impl Tensor {
             Values::F32(values) => return Cow::Borrowed(&values[range]),
             Values::F16(halves) => {
                 floats.resize(range.len(), 0.0);
-                f16_to_f32(&halves[range], &mut floats);
+                floats::from_f16(bytemuck::cast_slice(&halves[range]), &mut floats);
             }
             Values::Bf16(halves) => {
                 floats.resize(range.len(), 0.0);
-                bf16_to_f32(&halves[range], &mut floats);
+                floats::from_bf16(bytemuck::cast_slice(&halves[range]), &mut floats);
             }
         }
         Cow::Owned(floats)
