@@ -24,6 +24,9 @@
 //! weights -> host;   device -> gpu, cpu -> plan, kernels, weights, host;   prompt -> tokenizer
 //! ```
 //!
+//! Two crates stand below all: `crates/quant`, the formats of weights, and `crates/cpu`, the CPU's loops on slices, which
+//! know no plan. In the module for browsers those two are compiled for speed, and what stands above them for size.
+//!
 //! # Invariants
 //!
 //! - wgpu is named only under `gpu/`; wasm_bindgen only in `web.rs`, `web/` and `host/web.rs`.
