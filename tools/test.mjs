@@ -20,9 +20,11 @@ const SWIFTSHADER = () => find.onlyDriver(find.swiftshader());
 
 /** In this order; a group is a command, or a function that resolves to { passed, failed, output }. */
 const GROUPS = {
-  format: ["cargo", ["fmt", "--check", "--", "--color=never"]],
+  format: ["cargo", ["fmt", "--all", "--check", "--", "--color=never"]],
   lint: ["cargo", ["clippy", "-q", "--locked", "--release", "--all-targets", "--", "-D", "warnings"]],
   native: ["cargo", ["test", "-q", "--locked", "--release"], LAVAPIPE],
+  // Between two kinds of cargo's builds the crate is compiled anew, so that those of one kind stand together.
+  "session-swiftshader": ["cargo", ["test", "-q", "--locked", "--release", "--test", "native", "session::"], SWIFTSHADER],
   binary: ["cargo", ["build", "-q", "--locked", "--release"]],
   "golden-f32-cpu": [VERIFY, ["verify", "tests/golden", "--device", "cpu"], LAVAPIPE],
   ...verify("f32", "lavapipe", LAVAPIPE),
@@ -30,7 +32,6 @@ const GROUPS = {
   ...verify("pack16", "lavapipe", LAVAPIPE),
   ...verify("f32", "swiftshader", SWIFTSHADER),
   ...verify("pack16", "swiftshader", SWIFTSHADER),
-  "session-swiftshader": ["cargo", ["test", "-q", "--locked", "--release", "--test", "native", "session::"], SWIFTSHADER],
   module,
   scripts,
   web: inNode("tests/web"),

@@ -187,9 +187,11 @@ impl Survey {
         let mut least = None;
         for (format, savings) in rungs {
             let needs = needs(format, savings)?;
-            let beside = own.map_or(0, |_| needs.beside);
-            if needs.total() + beside <= budget.bytes {
-                let left = budget.bytes - needs.total() - beside;
+            // What is beside a CPU is in the same memory, which a given limit is not about.
+            let left = budget.bytes.checked_sub(needs.total());
+            let own = own.map_or(Some(u64::MAX), |own| own.checked_sub(needs.total() + needs.beside));
+            if let Some((left, own)) = left.zip(own) {
+                let left = left.min(own);
                 let all = options.budget.is_some_and(|budget| budget.firm);
                 let transformed = if gpu { 0 } else { self.transformed(&needs, target, left, all)? };
                 return Ok(Some(Needs { transformed, ..needs }));
