@@ -115,6 +115,20 @@ pub fn step(p: &[u8], [k, model, noise]: [&[f32]; 3], sample: &mut [f32], predic
     elementwise::step(k, p.flags & GUIDED != 0, model, noise, sample, predictions);
 }
 
+/// The epilogue that `Params` of products and of convolutions tell by the same names.
+macro_rules! epilogue {
+    ($p:ident, $weight:ident, $add:ident, $residual:ident, $rows_per_image:expr) => {
+        Epilogue {
+            bias: &$weight.bias,
+            add: ($p.flags & ADD != 0).then_some(($add, fours($p.add_at), fours($p.add_stride))),
+            rows_per_image: ($rows_per_image) as usize,
+            residual: ($p.flags & RESIDUAL != 0).then_some($residual),
+            width: fours($p.outputs),
+            activation: $p.activation,
+        }
+    };
+}
+
 fn matmul<'a>(
     p: &[u8],
     x: [&'a [f32]; 2],
@@ -123,14 +137,7 @@ fn matmul<'a>(
     residual: &'a [f32],
 ) -> Matmul<'a> {
     let p: MatmulParams = params(p);
-    let epilogue = Epilogue {
-        bias: &weight.bias,
-        add: (p.flags & ADD != 0).then_some((add, fours(p.add_at), fours(p.add_stride))),
-        rows_per_image: p.rows_per_image as usize,
-        residual: (p.flags & RESIDUAL != 0).then_some(residual),
-        width: fours(p.outputs),
-        activation: p.activation,
-    };
+    let epilogue = epilogue!(p, weight, add, residual, p.rows_per_image);
     Matmul {
         rows: p.rows as usize,
         x,
@@ -150,14 +157,7 @@ fn conv<'a>(
     residual: &'a [f32],
 ) -> Conv<'a> {
     let p: ConvParams = params(p);
-    let epilogue = Epilogue {
-        bias: &weight.bias,
-        add: (p.flags & ADD != 0).then_some((add, fours(p.add_at), fours(p.add_stride))),
-        rows_per_image: (p.out_h * p.out_w) as usize,
-        residual: (p.flags & RESIDUAL != 0).then_some(residual),
-        width: fours(p.outputs),
-        activation: p.activation,
-    };
+    let epilogue = epilogue!(p, weight, add, residual, p.out_h * p.out_w);
     Conv { shape: shape(kernel, &p), x, weight, epilogue, way: None }
 }
 

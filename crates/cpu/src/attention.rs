@@ -105,15 +105,16 @@ unsafe fn pack_head<'a, L: Lanes>(a: &Attention<'a>, packed: &Packed, head: usiz
     let panel = 2 * L::N;
     for key in 0..packed.keys {
         let keys = unsafe { to.add(key / panel * a.size * panel + key % panel) };
+        let [k, v] = [row(a.k, key), row(a.v, key)];
         for d in 0..a.size {
-            unsafe { *keys.add(d * panel) = row(a.k, key).map_or(0.0, |row| row[d] * a.scale) };
+            unsafe { *keys.add(d * panel) = k.map_or(0.0, |row| row[d] * a.scale) };
         }
         let values = unsafe { to.add(packed.first) };
         for d in (0..packed.size).step_by(L::N) {
             let (registers, _) = registers(d / panel, a.size, L::N);
             let at = d / panel * packed.keys * panel + key * registers * L::N + d % panel;
             for i in 0..L::N {
-                let value = row(a.v, key).and_then(|row| row.get(d + i)).copied().unwrap_or(0.0);
+                let value = v.and_then(|row| row.get(d + i)).copied().unwrap_or(0.0);
                 unsafe { *values.add(at + i) = value };
             }
         }
