@@ -74,20 +74,25 @@ async function modules({ force, strict }) {
   if (!force && existsSync(NOTICES) && existsSync(STAMP) && readFileSync(STAMP, "utf8") === inputs) return;
   rmSync(PKG, { recursive: true, force: true });
   const names = await renamed(how);
-  for (const [name, features] of Object.entries(MODULES)) {
+  // Side by side: linking, which takes longest, keeps one core busy.
+  const each = (what, work) => step(`wasm modules: ${what}`, () => Promise.all(Object.entries(MODULES).map(([name, features]) => work(name, features))));
+  // Where places have other names, cargo does not tell what other flags have made, and would make it anew each time.
+  const environment = (name, features) => ({ ...how.env, CARGO_ENCODED_RUSTFLAGS: flags(features, names), CARGO_TARGET_DIR: join(TARGET, "module", name) });
+  const made = await each("cargo and wasm-bindgen", async (name, features) => {
+    const own = { ...how, env: environment(name, features) };
     const out = join(PKG, name);
     mkdirSync(out, { recursive: true });
-    how.env.CARGO_ENCODED_RUSTFLAGS = flags(features, names);
-    // Where places have other names, cargo does not tell what other flags have made, and would make it anew each time.
-    how.env.CARGO_TARGET_DIR = join(TARGET, "module", name);
-    const wasm = await step(`wasm ${name}: cargo`, () => cargo(how, strict));
-    await step(`wasm ${name}: wasm-bindgen`, () => bindgen(wasm, out));
-    const sizes = await step(`wasm ${name}: wasm-opt`, () => optimise(join(out, "tintype_bg.wasm")));
-    say(`wasm ${name}: ${kilobytes(sizes.raw)}, ${kilobytes(sizes.gzip)} gzipped`);
-    if (sizes.gzip > MOST_BYTES) throw new Plain(`The module is larger than ${kilobytes(MOST_BYTES)} gzipped.`);
+    await bindgen(await cargo(own, strict), out);
+    return own;
+  });
+  const sizes = await each("wasm-opt", (name) => optimise(join(PKG, name, "tintype_bg.wasm")));
+  for (const [at, name] of Object.keys(MODULES).entries()) {
+    const { raw, gzip } = sizes[at];
+    say(`wasm ${name}: ${kilobytes(raw)}, ${kilobytes(gzip)} gzipped`);
+    if (gzip > MOST_BYTES) throw new Plain(`The module is larger than ${kilobytes(MOST_BYTES)} gzipped.`);
   }
   // Of both modules: they differ in instructions alone.
-  writeFileSync(NOTICES, await step("notices", () => notices(how)));
+  writeFileSync(NOTICES, await step("notices", () => notices(made[0])));
   // Hashed before the build: an edit made while it ran is built the next time.
   writeFileSync(STAMP, inputs);
 }

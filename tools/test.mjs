@@ -40,7 +40,7 @@ const GROUPS = {
 
 function inNode(folder) {
   const files = readdirSync(join(ROOT, folder)).filter((name) => name.endsWith(".test.mjs"));
-  return [process.execPath, ["--test", "--test-concurrency=1", "--test-reporter=tap", ...files.sort().map((name) => `${folder}/${name}`)]];
+  return [process.execPath, ["--test", "--test-concurrency=2", "--test-reporter=tap", ...files.sort().map((name) => `${folder}/${name}`)]];
 }
 
 function verify(activations, name, env) {

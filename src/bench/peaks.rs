@@ -25,8 +25,12 @@ pub struct Peaks {
 pub async fn peaks(device: &Device, effort: &Effort) -> Result<Peaks> {
     let f16 = matches!(device, Device::Gpu(gpu) if gpu.info.f16);
     let software = !matches!(device, Device::Gpu(gpu) if !gpu.info.software);
-    // Enough to fill the device, and not more than some milliseconds.
-    let rows = if software { 16 } else { 4096 };
+    // Enough to fill the device and to hide how long its threads take to begin, and not more than some milliseconds.
+    let rows = match device {
+        Device::Cpu => 128,
+        Device::Gpu(gpu) if gpu.info.software => 16,
+        Device::Gpu(_) => 4096,
+    };
     let arithmetic = Shape::new(1, rows, 256, 4);
     let memory = Shape::new(1, 1 << 12, 1 << if software { 10 } else { 12 }, 4);
     let flops = async |elem| -> Result<f64> {

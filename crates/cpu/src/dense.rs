@@ -1,6 +1,7 @@
 //! A matrix of weights as products want it.
 
 use std::cell::RefCell;
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use tintype_quant::{Format, Matrix};
@@ -93,7 +94,8 @@ impl Dense {
         let panels = block * self.block() / each..((block + 1) * self.block() / each).min(all);
         let values = scratch.room(panels.len() * self.depth * each);
         if unpack {
-            unpack_panels(matrix, blob, self.lanes, panels.clone(), values);
+            let room = values.len();
+            unpack_panels(matrix, blob, self.lanes, panels.clone(), (Shared::new(values), room));
         }
         (of(values.as_ptr().wrapping_sub(panels.start * self.depth * each)), panels)
     }
@@ -105,24 +107,27 @@ unsafe fn make<L: Lanes>(matrix: &Matrix, blob: Vec<u8>, form: Form) -> Dense {
     let values = match form {
         _ if matrix.format != Format::F32 => Values::Bytes(*matrix, blob),
         Form::Plain => {
-            let mut lines = Lines::new(outputs.next_multiple_of(lanes) * depth);
-            unpack_panels(matrix, &blob, lanes, 0..panels, lines.values_mut());
-            Values::Panels(lines)
+            let count = outputs.next_multiple_of(lanes) * depth;
+            let write = |to| unpack_panels(matrix, &blob, lanes, 0..panels, (to, count));
+            // SAFETY: the panels are all of the values.
+            Values::Panels(unsafe { Lines::written(count, write) })
         }
         Form::Winograd(kind) => {
-            let mut lines = Lines::new(winograd::weights_size::<L>(kind, depth / 9, outputs));
-            let to = Shared::new(lines.values_mut());
-            tasks(panels, |panel| {
-                PANEL.with_borrow_mut(|values| {
-                    let values = values.room(depth * 2 * lanes);
-                    unpack_panel(matrix, &blob, lanes, panel, values);
-                    let first = values.as_ptr().wrapping_sub(panel * depth * 2 * lanes);
-                    // SAFETY: each panel has a place of its own.
-                    unsafe {
-                        winograd::transform_panel::<L>(kind, Panels { first, depth, outputs }, panel, to)
-                    };
+            let write = |to| {
+                tasks(panels, |panel| {
+                    PANEL.with_borrow_mut(|values| {
+                        let values = values.room(depth * 2 * lanes);
+                        unpack_panel(matrix, &blob, lanes, panel, uninit(values));
+                        let first = values.as_ptr().wrapping_sub(panel * depth * 2 * lanes);
+                        let from = Panels { first, depth, outputs };
+                        // SAFETY: each panel has a place of its own.
+                        unsafe { winograd::transform_panel::<L>(kind, from, panel, to) };
+                    });
                 });
-            });
+            };
+            // SAFETY: the panels are all of the values.
+            let lines =
+                unsafe { Lines::written(winograd::weights_size::<L>(kind, depth / 9, outputs), write) };
             Values::Transformed(kind, lines)
         }
     };
@@ -131,32 +136,43 @@ unsafe fn make<L: Lanes>(matrix: &Matrix, blob: Vec<u8>, form: Form) -> Dense {
 
 thread_local!(static PANEL: RefCell<Lines> = RefCell::default());
 
-/// Some panels of a blob, as f32.
-fn unpack_panels(matrix: &Matrix, blob: &[u8], lanes: usize, panels: Range<usize>, to: &mut [f32]) {
+/// Some panels of a blob, as f32, to where there is room for so many values.
+fn unpack_panels(
+    matrix: &Matrix,
+    blob: &[u8],
+    lanes: usize,
+    panels: Range<usize>,
+    (to, room): (Shared, usize),
+) {
     let (depth, outputs) = (matrix.depth(), matrix.outputs as usize);
-    let shared = Shared::new(to);
-    let (first, end) = (panels.start, to.len());
+    let first = panels.start;
     tasks(panels.len(), |i| {
         let (registers, _) = registers(first + i, outputs, lanes);
         let (at, count) = (i * depth * 2 * lanes, depth * registers * lanes);
-        assert!(at + count <= end, "panels end at {} of {end}", at + count);
+        assert!(at + count <= room, "panels end at {} of {room}", at + count);
         // SAFETY: each panel has a place of its own.
-        let panel = unsafe { std::slice::from_raw_parts_mut(shared.get().add(at), count) };
+        let panel = unsafe { std::slice::from_raw_parts_mut(to.get().add(at).cast(), count) };
         unpack_panel(matrix, blob, lanes, first + i, panel);
     });
 }
 
 /// One panel of a blob, as f32; outputs that are not there are zero.
-fn unpack_panel(matrix: &Matrix, blob: &[u8], lanes: usize, panel: usize, to: &mut [f32]) {
+fn unpack_panel(matrix: &Matrix, blob: &[u8], lanes: usize, panel: usize, to: &mut [MaybeUninit<f32>]) {
     let outputs = matrix.outputs as usize;
     let (registers, _) = registers(panel, outputs, lanes);
     let (begin, width) = (panel * 2 * lanes, registers * lanes);
     if begin + width > outputs {
-        to.fill(0.0);
+        to.fill(MaybeUninit::new(0.0));
     }
     for column in (0..width.min(outputs - begin)).step_by(4) {
         matrix.unpack(blob, (begin + column) / 4, |k, four| {
-            to[k * width + column..][..4].copy_from_slice(&four);
+            to[k * width + column..][..4].write_copy_of_slice(&four);
         });
     }
+}
+
+/// Values that are there may be written over as well.
+fn uninit(values: &mut [f32]) -> &mut [MaybeUninit<f32>] {
+    // SAFETY: both have the same layout, and nothing here makes a value undefined.
+    unsafe { std::slice::from_raw_parts_mut(values.as_mut_ptr().cast(), values.len()) }
 }

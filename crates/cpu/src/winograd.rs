@@ -131,7 +131,8 @@ pub(crate) fn weights_size<L: Lanes>(kind: Kind, channels: usize, outputs: usize
     outputs.div_ceil(2 * L::N) * kind.elements() * weights_pitch::<L>(channels)
 }
 
-/// Transforms a panel, `[9][channels][2 N]`, to `[elements][channels][2 N]`, in its place of those from `to` on.
+/// Transforms a panel, `[9][channels][2 N]`, to `[elements][channels][2 N]`, in its place of those from `to` on, all of
+/// whose values are written.
 pub(crate) unsafe fn transform_panel<L: Lanes>(kind: Kind, from: Panels, panel: usize, to: Shared) {
     let per_panel = kind.elements() * weights_pitch::<L>(from.depth / 9);
     unsafe {
@@ -158,7 +159,7 @@ impl<T: Transform> Loop for Weights<T> {
 unsafe fn weights_of<L: Lanes, T: Transform>(from: Panels, panel: usize, to: *mut f32) {
     let channels = from.depth / 9;
     let (registers, _) = registers(panel, from.outputs, L::N);
-    let width = registers * L::N;
+    let (width, pitch) = (registers * L::N, weights_pitch::<L>(channels));
     unsafe {
         let from = from.first.add(panel * from.depth * 2 * L::N);
         for at in (0..channels * width).step_by(L::N) {
@@ -172,9 +173,12 @@ unsafe fn weights_of<L: Lanes, T: Transform>(from: Panels, panel: usize, to: *mu
             }
             for (i, half) in half.into_iter().enumerate().take(T::A) {
                 for (j, v) in T::weights::<L>(half).into_iter().enumerate().take(T::A) {
-                    L::store(to.add((i * T::A + j) * weights_pitch::<L>(channels) + at), v);
+                    L::store(to.add((i * T::A + j) * pitch + at), v);
                 }
             }
+        }
+        for element in 0..T::A * T::A {
+            to.add(element * pitch + channels * width).write_bytes(0, pitch - channels * width);
         }
     }
 }
