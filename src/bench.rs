@@ -22,21 +22,20 @@ use crate::plan::Plan;
 use crate::weights::Declarations;
 
 /// A network ready on a device under one setting.
-pub struct Subject<'a> {
-    pub device: &'a Device,
+pub struct Subject {
     pub peaks: Peaks,
     session: Session,
     /// Of making the session: pipelines are compiled, buffers made.
     seconds: f64,
 }
 
-impl<'a> Subject<'a> {
-    pub async fn new(device: &'a Device, peaks: Peaks, planned: Planned) -> Result<Subject<'a>> {
+impl Subject {
+    pub async fn new(device: &Device, peaks: Peaks, planned: Planned) -> Result<Subject> {
         planned.plan.check(planned.name, &device.limits())?;
         let weights = weights(device, &planned.declarations).await?;
         let begin = now();
-        let session = Session::new(device, planned.plan, &weights).await?;
-        Ok(Subject { device, peaks, session, seconds: now() - begin })
+        let session = Session::new(planned.plan, &weights).await?;
+        Ok(Subject { peaks, session, seconds: now() - begin })
     }
 }
 

@@ -13,8 +13,10 @@ use crate::plan::{Block, Faults, Limits, Plan, Target, WATCH};
 use crate::shape::Elem;
 use crate::weights::{Checkpoint, Declarations, Folder, Handle, Hooks, Table};
 
+/// A handle: what is made on a device holds one.
+#[derive(Clone)]
 pub enum Device {
-    Gpu(Gpu),
+    Gpu(Rc<Gpu>),
     Cpu,
 }
 
@@ -50,7 +52,7 @@ impl Device {
                 if let Some(known) = known {
                     gpu.info.learn(known.name, known.software);
                 }
-                if free && gpu.info.software { Ok(Device::Cpu) } else { Ok(Device::Gpu(gpu)) }
+                if free && gpu.info.software { Ok(Device::Cpu) } else { Ok(Device::Gpu(Rc::new(gpu))) }
             }
             other => Err(Error::option(format!("device: wanted auto, gpu or cpu, found {other:?}"))),
         }
@@ -156,23 +158,30 @@ impl Weights {
         })
     }
 
+    /// Where they are.
+    pub fn device(&self) -> Device {
+        match self {
+            Weights::Gpu(weights) => Device::Gpu(weights.gpu.clone()),
+            Weights::Cpu(_) => Device::Cpu,
+        }
+    }
+
     /// Streams these handles again, where something that is added to them has changed
     /// ([`Checkpoint::touched`]). Sessions go on with the new values. After an error some are new and some old,
     /// and the same call may be made again.
     pub async fn reload<F: Folder>(
         &self,
-        device: &Device,
         declarations: &Declarations,
         checkpoints: &[Checkpoint<'_, F>],
         handles: &HashSet<Handle>,
         hooks: Hooks<'_>,
     ) -> Result<()> {
-        match (self, device) {
-            (Weights::Gpu(weights), Device::Gpu(gpu)) => {
-                gpu.settle(weights.reload(gpu, declarations, checkpoints, handles, hooks).await).await
+        match self {
+            Weights::Gpu(weights) => {
+                let reloaded = weights.reload(declarations, checkpoints, handles, hooks).await;
+                weights.gpu.settle(reloaded).await
             }
-            (Weights::Cpu(weights), _) => weights.reload(declarations, checkpoints, handles, hooks).await,
-            _ => panic!("weights of another device"),
+            Weights::Cpu(weights) => weights.reload(declarations, checkpoints, handles, hooks).await,
         }
     }
 
@@ -222,17 +231,14 @@ pub enum Session {
 }
 
 impl Session {
-    pub async fn new(device: &Device, plan: Plan, weights: &Weights) -> Result<Session> {
-        match (device, weights) {
-            (Device::Gpu(gpu), Weights::Gpu(weights)) => {
-                let session = gpu::Session::new(gpu, plan, weights).await;
-                Ok(Session::Gpu(gpu.settle(session).await?))
+    /// On the device of the weights.
+    pub async fn new(plan: Plan, weights: &Weights) -> Result<Session> {
+        Ok(match weights {
+            Weights::Gpu(weights) => {
+                Session::Gpu(weights.gpu.settle(gpu::Session::new(plan, weights).await).await?)
             }
-            (Device::Cpu, Weights::Cpu(weights)) => {
-                Ok(Session::Cpu(cpu::Session::new(plan, weights.clone())))
-            }
-            _ => panic!("a session with the weights of another device"),
-        }
+            Weights::Cpu(weights) => Session::Cpu(cpu::Session::new(plan, weights.clone())),
+        })
     }
 
     pub fn plan(&self) -> &Plan {
@@ -243,97 +249,76 @@ impl Session {
     }
 
     /// Writes `[N, H, W, C]` values to an input.
-    pub fn write(&self, device: &Device, name: &str, values: &[f32]) {
-        match (self, device) {
-            (Session::Gpu(session), Device::Gpu(gpu)) => session.write(gpu, name, values),
-            (Session::Cpu(session), _) => session.write(name, values),
-            _ => panic!("a session of another device"),
+    pub fn write(&self, name: &str, values: &[f32]) {
+        match self {
+            Session::Gpu(session) => session.write(name, values),
+            Session::Cpu(session) => session.write(name, values),
         }
     }
 
     /// Reads an output, or what has become of an input, as `[N, H, W, C]` values.
-    pub async fn read(&self, device: &Device, name: &str) -> Result<Vec<f32>> {
-        match (self, device) {
-            (Session::Gpu(session), Device::Gpu(gpu)) => gpu.settle(session.read(gpu, name).await).await,
-            (Session::Cpu(session), _) => Ok(session.read(name)),
-            _ => panic!("a session of another device"),
+    pub async fn read(&self, name: &str) -> Result<Vec<f32>> {
+        match self {
+            Session::Gpu(session) => session.gpu.settle(session.read(name).await).await,
+            Session::Cpu(session) => Ok(session.read(name)),
         }
     }
 
     /// Reads the stored bytes of an output.
-    pub async fn read_bytes(&self, device: &Device, name: &str) -> Result<Vec<u8>> {
-        match (self, device) {
-            (Session::Gpu(session), Device::Gpu(gpu)) => {
-                gpu.settle(session.read_bytes(gpu, name).await).await
-            }
-            (Session::Cpu(session), _) => Ok(session.read_bytes(name)),
-            _ => panic!("a session of another device"),
+    pub async fn read_bytes(&self, name: &str) -> Result<Vec<u8>> {
+        match self {
+            Session::Gpu(session) => session.gpu.settle(session.read_bytes(name).await).await,
+            Session::Cpu(session) => Ok(session.read_bytes(name)),
         }
     }
 
     /// Sets the counters of what is wrong with a network's values to zero.
-    pub fn reset_watch(&self, device: &Device) {
+    pub fn reset_watch(&self) {
         if self.plan().inputs.contains_key(WATCH) {
-            self.write(device, WATCH, &[0.0; 4]);
+            self.write(WATCH, &[0.0; 4]);
         }
     }
 
     /// Reads as [`Self::read`], and what was wrong with the network's values since [`Self::reset_watch`], in one turn.
-    pub async fn read_watched(&self, device: &Device, name: &str) -> Result<(Vec<f32>, Faults)> {
-        match (self, device) {
-            (Session::Gpu(session), Device::Gpu(gpu)) => {
-                let (bytes, faults) = gpu.settle(session.read_watched(gpu, name).await).await?;
+    pub async fn read_watched(&self, name: &str) -> Result<(Vec<f32>, Faults)> {
+        match self {
+            Session::Gpu(session) => {
+                let (bytes, faults) = session.gpu.settle(session.read_watched(name).await).await?;
                 Ok((gpu::decode(session.plan.named(name), &bytes), faults))
             }
-            (Session::Cpu(session), _) => Ok((session.read(name), session.faults())),
-            _ => panic!("a session of another device"),
+            Session::Cpu(session) => Ok((session.read(name), session.faults())),
         }
     }
 
     /// Reads as [`Self::read_bytes`], and as [`Self::read_watched`].
-    pub async fn read_bytes_watched(&self, device: &Device, name: &str) -> Result<(Vec<u8>, Faults)> {
-        match (self, device) {
-            (Session::Gpu(session), Device::Gpu(gpu)) => {
-                gpu.settle(session.read_watched(gpu, name).await).await
-            }
-            (Session::Cpu(session), _) => Ok((session.read_bytes(name), session.faults())),
-            _ => panic!("a session of another device"),
+    pub async fn read_bytes_watched(&self, name: &str) -> Result<(Vec<u8>, Faults)> {
+        match self {
+            Session::Gpu(session) => session.gpu.settle(session.read_watched(name).await).await,
+            Session::Cpu(session) => Ok((session.read_bytes(name), session.faults())),
         }
     }
 
     /// Seconds of `repeats` executions of these steps, one after the other.
-    pub async fn time(&self, device: &Device, steps: Range<usize>, repeats: usize) -> Result<f64> {
-        match (self, device) {
-            (Session::Gpu(session), Device::Gpu(gpu)) => {
-                gpu.settle(session.time(gpu, steps, repeats).await).await
-            }
-            (Session::Cpu(session), _) => Ok(session.time(steps, repeats)),
-            _ => panic!("a session of another device"),
+    pub async fn time(&self, steps: Range<usize>, repeats: usize) -> Result<f64> {
+        match self {
+            Session::Gpu(session) => session.gpu.settle(session.time(steps, repeats).await).await,
+            Session::Cpu(session) => Ok(session.time(steps, repeats)),
         }
     }
 
     /// Seconds that encoding one dispatch of these steps takes; a CPU encodes nothing.
-    pub fn encode_seconds(&self, device: &Device, steps: Range<usize>) -> Option<f64> {
-        match (self, device) {
-            (Session::Gpu(session), Device::Gpu(gpu)) => Some(session.encode_seconds(gpu, steps)),
-            _ => None,
+    pub fn encode_seconds(&self, steps: Range<usize>) -> Option<f64> {
+        match self {
+            Session::Gpu(session) => Some(session.encode_seconds(steps)),
+            Session::Cpu(_) => None,
         }
     }
 
     /// Runs a section. `progress` gets the fraction of its work that is done, from 0 to 1.
-    pub async fn run(
-        &self,
-        device: &Device,
-        section: &str,
-        cancel: &Cancel,
-        progress: &dyn Fn(f64),
-    ) -> Result<()> {
-        match (self, device) {
-            (Session::Gpu(session), Device::Gpu(gpu)) => {
-                gpu.settle(session.run(gpu, section, cancel, progress).await).await
-            }
-            (Session::Cpu(session), _) => session.run(section, cancel, progress).await,
-            _ => panic!("a session of another device"),
+    pub async fn run(&self, section: &str, cancel: &Cancel, progress: &dyn Fn(f64)) -> Result<()> {
+        match self {
+            Session::Gpu(session) => session.gpu.settle(session.run(section, cancel, progress).await).await,
+            Session::Cpu(session) => session.run(section, cancel, progress).await,
         }
     }
 }

@@ -61,6 +61,7 @@ use tiles::Tiles;
 
 /// A loaded model on a device.
 pub struct Pipeline {
+    device: Device,
     text: TextPart,
     /// SDXL's.
     text_2: Option<TextPart>,
@@ -82,8 +83,8 @@ pub struct Pipeline {
     precision: Precision,
     /// Whether pictures are decoded in small tiles, since the device has too little memory.
     small_tiles: bool,
-    /// Where the text encoders are, if not on the device, and what their plans are recorded for.
-    reader: Option<(Device, Target)>,
+    /// What the plans of the text encoders are recorded for, where they are on the CPU beside the device.
+    text_target: Option<Target>,
     warnings: Vec<Warning>,
     /// How the networks and the autoencoder are stored.
     pub formats: [Format; 2],
@@ -100,10 +101,14 @@ impl Pipeline {
         [Some(&self.text), self.text_2.as_ref()].into_iter().flatten()
     }
 
-    /// The device of the text encoders, given that of the rest.
-    fn reader<'a>(&'a self, device: &'a Device) -> (&'a Device, &'a Target) {
-        let target = self.precision.target(Part::Text);
-        self.reader.as_ref().map_or((device, target), |(device, target)| (device, target))
+    /// What the plans of the text encoders are recorded for.
+    fn text_target(&self) -> &Target {
+        self.text_target.as_ref().unwrap_or_else(|| self.precision.target(Part::Text))
+    }
+
+    /// Where it draws; text encoders may be on the CPU beside it.
+    pub fn device(&self) -> &Device {
+        &self.device
     }
 
     /// What of the loading differs from what was asked for.
@@ -122,13 +127,13 @@ impl Pipeline {
     }
 
     /// Draws what the request asks for.
-    pub async fn generate(&self, device: &Device, request: &Request, watch: &Watch<'_>) -> Result<Report> {
+    pub async fn generate(&self, request: &Request, watch: &Watch<'_>) -> Result<Report> {
         self.check_loras()?;
         let task = self.task(request)?;
         let told = Cell::new(0.0);
         // At most once more for each network that halves do not suffice for.
         loop {
-            if let Some(report) = self.attempt(device, request, &task, watch, &told).await? {
+            if let Some(report) = self.attempt(request, &task, watch, &told).await? {
                 return Ok(report);
             }
         }
@@ -137,24 +142,22 @@ impl Pipeline {
     /// None if it has to be done again, with a network in f32. `told` is the fraction that the caller has heard of.
     async fn attempt(
         &self,
-        device: &Device,
         request: &Request,
         task: &Task,
         watch: &Watch<'_>,
         told: &Cell<f64>,
     ) -> Result<Option<Report>> {
-        let readings = self.readings(device, request, task)?;
+        let readings = self.readings(request, task)?;
         let (job, precision) = (task.job, &self.precision);
         // The last sessions are taken out while they work: a second call meanwhile makes its own.
         let kept = self.denoiser.take().filter(|d| d.job == job);
         let kept_decoder = self.decoder.take().filter(|d| d.tiles.size == job.size);
         // Both plans are checked before either takes memory.
         let target = precision.target(Part::Denoiser);
-        let plan = kept.is_none().then(|| self.unet.plan(device, target, job)).transpose();
+        let plan = kept.is_none().then(|| self.unet.plan(target, job)).transpose();
         let plan = plan.map_err(|error| precision.explain(Part::Denoiser, error))?;
         let denoise_plan = plan.as_ref().or(kept.as_ref().map(Denoiser::plan)).expect("one of both");
-        let decoding =
-            kept_decoder.is_none().then(|| self.decoding(device, job.size, denoise_plan)).transpose()?;
+        let decoding = kept_decoder.is_none().then(|| self.decoding(job.size, denoise_plan)).transpose()?;
         let kept_decoding = kept_decoder.as_ref().map(|decoder| (&decoder.tiles, decoder.plan()));
         let (tiles, decode_plan) =
             decoding.as_ref().map(|(tiles, plan)| (tiles, plan)).or(kept_decoding).expect("one of both");
@@ -164,24 +167,23 @@ impl Pipeline {
         }
         let work = self.work(task, &readings, denoise_plan, decoding_work(tiles, decode_plan), watch);
         let texts = readings.iter().flatten().map(|reading| &reading.plan);
-        let texts = texts.filter(|_| self.reader.is_none());
+        let texts = texts.filter(|_| self.text_target.is_none());
         let plans: Vec<&Plan> = texts.chain([denoise_plan, decode_plan]).collect();
-        let course = Course::new(watch, device.uncompiled(&plans) > 0, work, told);
+        let course = Course::new(watch, self.device.uncompiled(&plans) > 0, work, told);
         let compiled = |done, count| course.compile(done, count);
-        device.compile(&plans, &compiled, &|| watch.cancel.is_cancelled()).await?;
+        self.device.compile(&plans, &compiled, &|| watch.cancel.is_cancelled()).await?;
         let denoiser = match (kept, plan) {
             (_, Some(plan)) => {
-                let denoiser = self.unet.denoiser(device, plan, job).await;
+                let denoiser = self.unet.denoiser(plan, job).await;
                 denoiser.map_err(|error| precision.explain(Part::Denoiser, error))?
             }
             (kept, None) => kept.expect("no plan was needed"),
         };
         let mut decoder = Some(match (kept_decoder, decoding) {
-            (_, Some(decoding)) => self.decoder(device, job.size, decoding).await?,
+            (_, Some(decoding)) => self.decoder(job.size, decoding).await?,
             (kept, None) => kept.expect("no plan was needed"),
         });
-        let report =
-            self.draw(device, request, task, readings, &denoiser, &mut decoder, watch, &course).await;
+        let report = self.draw(request, task, readings, &denoiser, &mut decoder, watch, &course).await;
         if !matches!(report, Ok(None)) {
             self.denoiser.replace(Some(denoiser));
             self.decoder.replace(decoder);
@@ -191,10 +193,10 @@ impl Pipeline {
 
     /// The plan of the decoder of one picture; in small tiles where f32, which halves made necessary, has no room in one piece
     /// beside the denoiser.
-    fn decoding(&self, device: &Device, size: [u32; 2], denoiser: &Plan) -> Result<(Tiles, Plan)> {
+    fn decoding(&self, size: [u32; 2], denoiser: &Plan) -> Result<(Tiles, Plan)> {
         let precision = &self.precision;
         let target = precision.target(Part::Decoder);
-        let choose = |short| self.vae.decoding(device, target, size, short);
+        let choose = |short| self.vae.decoding(target, size, short);
         let fits = |(_, plan): &(Tiles, Plan)| precision.check(Part::Decoder, plan, &[denoiser]);
         let decoding = choose(self.small_tiles).and_then(|decoding| match fits(&decoding) {
             Ok(()) => Ok(decoding),
@@ -204,13 +206,13 @@ impl Pipeline {
     }
 
     /// The decoder of one picture; in halves where f32 that its configuration wants has no room.
-    async fn decoder(&self, device: &Device, size: [u32; 2], decoding: (Tiles, Plan)) -> Result<Decoder> {
+    async fn decoder(&self, size: [u32; 2], decoding: (Tiles, Plan)) -> Result<Decoder> {
         let precision = &self.precision;
-        match self.vae.decoder(device, precision.target(Part::Decoder), decoding).await {
+        match self.vae.decoder(precision.target(Part::Decoder), decoding).await {
             Err(error) if error.code == Code::OutOfMemory && precision.lower(Part::Decoder) => {
                 let target = precision.target(Part::Decoder);
-                let decoding = self.vae.decoding(device, target, size, self.small_tiles)?;
-                self.vae.decoder(device, target, decoding).await
+                let decoding = self.vae.decoding(target, size, self.small_tiles)?;
+                self.vae.decoder(target, decoding).await
             }
             decoder => decoder.map_err(|error| precision.explain(Part::Decoder, error)),
         }
@@ -237,7 +239,6 @@ impl Pipeline {
     )]
     async fn draw(
         &self,
-        device: &Device,
         request: &Request,
         task: &Task,
         readings: Vec<Vec<Reading<'_>>>,
@@ -247,21 +248,21 @@ impl Pipeline {
         course: &Course<'_>,
     ) -> Result<Option<Report>> {
         let begun = now();
-        let Some(conditions) = self.conditions(device, request, task, readings, watch, course).await? else {
+        let Some(conditions) = self.conditions(request, task, readings, watch, course).await? else {
             return Ok(None);
         };
-        denoiser.set_conditions(device, &conditions, &watch.cancel).await?;
+        denoiser.set_conditions(&conditions, &watch.cancel).await?;
         let sessions = (denoiser, decoder.as_ref().expect("a decoder"));
-        self.show_pictures(device, request, task, sessions, watch).await?;
+        self.show_pictures(request, task, sessions, watch).await?;
         let encoded = now();
         let mut draws = Draws::new(request.seeds.all(), task);
-        let start = self.start(device, request, task, sessions, &mut draws, watch).await?;
-        let latents = self.denoise(device, request, task, sessions, start, draws, watch, course).await?;
+        let start = self.start(request, task, sessions, &mut draws, watch).await?;
+        let latents = self.denoise(request, task, sessions, start, draws, watch, course).await?;
         let Some(latents) = latents else { return Ok(None) };
         let denoised = now();
-        let mut images = self.decode(device, task, (denoiser, decoder), &latents, watch, course).await?;
+        let mut images = self.decode(task, (denoiser, decoder), &latents, watch, course).await?;
         let sessions = (denoiser, decoder.as_ref().expect("the decoder that was used"));
-        let unsafe_images = self.check_safety(device, request, sessions, &mut images, watch).await?;
+        let unsafe_images = self.check_safety(request, sessions, &mut images, watch).await?;
         course.finish();
         let timings =
             Timings { text: encoded - begun, denoise: denoised - encoded, decode: now() - denoised };
@@ -287,7 +288,6 @@ impl Pipeline {
     )]
     async fn denoise(
         &self,
-        device: &Device,
         request: &Request,
         task: &Task,
         (denoiser, decoder): (&Denoiser, &Decoder),
@@ -296,40 +296,40 @@ impl Pipeline {
         watch: &Watch<'_>,
         course: &Course<'_>,
     ) -> Result<Option<Vec<f32>>> {
-        denoiser.start(device, &start.latents);
+        denoiser.start(&start.latents);
         if let Some(channels) = &start.channels {
-            denoiser.set_channels(device, channels);
+            denoiser.set_channels(channels);
         }
         let steps = &task.schedule.steps;
         for (i, step) in steps.iter().enumerate() {
             let stage = Stage::Step { step: i, steps: steps.len() };
             let progress = course.part(stage, step_work(denoiser.plan()));
-            let controlled = self.scale_additions(device, request, task, denoiser, i);
-            denoiser.predict(device, step, controlled, &watch.cancel, &progress).await?;
-            denoiser.rescale(device, task.guidance, task.guidance_rescale).await?;
+            let controlled = self.scale_additions(request, task, denoiser, i);
+            denoiser.predict(step, controlled, &watch.cancel, &progress).await?;
+            denoiser.rescale(task.guidance, task.guidance_rescale).await?;
             let noise = step.draws_noise.then(|| draws.noise());
             let shown = watch.preview.is_some() && i + 1 < steps.len();
             let before = match shown && step.denoised_sample != 0.0 {
-                true => Some(denoiser.latents(device).await?),
+                true => Some(denoiser.latents().await?),
                 false => None,
             };
-            denoiser.advance(device, step, task.guidance, noise.as_deref(), &watch.cancel).await?;
+            denoiser.advance(step, task.guidance, noise.as_deref(), &watch.cancel).await?;
             if shown {
                 let progress = course.part(stage, self.preview_work(watch, decoder.work()));
-                self.preview(device, task, denoiser, decoder, before, i, watch, &progress).await?;
+                self.preview(task, denoiser, decoder, before, i, watch, &progress).await?;
             }
             if let Some(surroundings) = &start.surroundings {
-                let mut latents = denoiser.latents(device).await?;
+                let mut latents = denoiser.latents().await?;
                 surroundings.put_back(&mut latents, steps.get(i + 1));
-                denoiser.set_latents(device, &latents);
+                denoiser.set_latents(&latents);
             }
             if let Some(dump) = watch.dump {
-                let latents = nchw(&denoiser.latents(device).await?, task.channels, task.pixels());
+                let latents = nchw(&denoiser.latents().await?, task.channels, task.pixels());
                 let [h, w] = task.job.size.map(|s| s as usize);
                 dump(&format!("latents.{i}"), [task.job.images as usize, task.channels, h, w], latents);
             }
         }
-        let (latents, faults) = denoiser.result(device).await?;
+        let (latents, faults) = denoiser.result().await?;
         let elem = self.precision.target(Part::Denoiser).elem;
         let halves = steps.len() as u64 * denoiser.watched_halves();
         Ok((!self.precision.again(Part::Denoiser, elem, faults, halves)?).then_some(latents))
@@ -339,7 +339,6 @@ impl Pipeline {
     /// have to be decoded in f32.
     async fn decode(
         &self,
-        device: &Device,
         task: &Task,
         (denoiser, decoder): (&Denoiser, &mut Option<Decoder>),
         latents: &[f32],
@@ -350,21 +349,20 @@ impl Pipeline {
         loop {
             let elem = precision.target(Part::Decoder).elem;
             let current = decoder.as_ref().expect("a decoder");
-            let (images, faults) = self.decode_by(device, task, current, latents, watch, course).await?;
+            let (images, faults) = self.decode_by(task, current, latents, watch, course).await?;
             let halves = u64::from(task.job.images) * current.watched_halves();
             if !precision.again(Part::Decoder, elem, faults, halves)? {
                 return Ok(images);
             }
             // Its memory is wanted.
             decoder.take();
-            let decoding = self.decoding(device, task.job.size, denoiser.plan())?;
-            *decoder = Some(self.decoder(device, task.job.size, decoding).await?);
+            let decoding = self.decoding(task.job.size, denoiser.plan())?;
+            *decoder = Some(self.decoder(task.job.size, decoding).await?);
         }
     }
 
     async fn decode_by(
         &self,
-        device: &Device,
         task: &Task,
         decoder: &Decoder,
         latents: &[f32],
@@ -377,11 +375,11 @@ impl Pipeline {
         let mut faults = Faults::default();
         for latent in latents.chunks_exact(task.channels * task.pixels()) {
             let progress = course.part(Stage::Decode, decoder.work());
-            let (rgba, found) = decoder.decode(device, latent, &watch.cancel, &progress).await?;
+            let (rgba, found) = decoder.decode(latent, &watch.cancel, &progress).await?;
             images.push(Image { width, height, rgba });
             faults = faults.and(found);
             if watch.dump.is_some() {
-                floats.extend(decoder.sample(device).await?.iter().map(|v| (v / 2.0 + 0.5).clamp(0.0, 1.0)));
+                floats.extend(decoder.sample().await?.iter().map(|v| (v / 2.0 + 0.5).clamp(0.0, 1.0)));
             }
         }
         if let Some(dump) = watch.dump {

@@ -39,7 +39,6 @@ const MERGE_SHARE: f64 = 0.3;
 /// A loaded model on a device. It serves one `generate` at a time; `cancel` may come in between.
 #[wasm_bindgen]
 pub struct Generator {
-    device: Device,
     pipeline: Pipeline,
     sources: Sources,
     /// Of the pack that was kept of the model, or why there is none.
@@ -74,12 +73,12 @@ impl Generator {
     }
 
     pub fn adapter(&self) -> String {
-        self.device.name()
+        self.pipeline.device().name()
     }
 
     /// "gpu" or "cpu".
     pub fn device(&self) -> String {
-        self.device.kind().to_owned()
+        self.pipeline.device().kind().to_owned()
     }
 
     /// What of the loading differs from what was asked for, as `{ code, message }`.
@@ -172,12 +171,12 @@ impl Generator {
             let share = done as f64 / count as f64;
             progress.tell("compile", download + (1.0 - download) * share, [done as f64, count as f64]);
         };
-        pipeline.compile(&device, &compiled, &cancelled).await?;
+        pipeline.compile(&compiled, &cancelled).await?;
         if progress.last.get() < 1.0 {
             progress.tell("compile", 1.0, [0.0; 2]);
         }
         let (merging, cancel) = Default::default();
-        Ok(Generator { device, pipeline, sources, kept, merging, cancel })
+        Ok(Generator { pipeline, sources, kept, merging, cancel })
     }
 
     async fn draw(&self, options: &Options, progress: &Function) -> Result<JsValue> {
@@ -200,7 +199,7 @@ impl Generator {
             };
             let Sources { model, .. } = &self.sources;
             let additions = self.sources.additions();
-            self.pipeline.set_lora_scales(&self.device, model, &additions, &scales, hooks).await?;
+            self.pipeline.set_lora_scales(model, &additions, &scales, hooks).await?;
             // Scales as they were are not merged again.
             if merged.get() > 0.0 {
                 self.merging.replace(told.take());
@@ -228,7 +227,7 @@ impl Generator {
         };
         let preview: Option<&Preview<'_>> = if preview.is_some() { Some(&show) } else { None };
         let watch = Watch { cancel, progress: &progress, preview, dump: None };
-        let report = self.pipeline.generate(&self.device, &request, &watch).await;
+        let report = self.pipeline.generate(&request, &watch).await;
         let mut report = report.map_err(|error| self.explained(error))?;
         report.warnings.splice(..0, self.merging.take());
         Ok(answer(&report, seed))

@@ -59,10 +59,10 @@ fn load<F: Folder>(device: &Device, folder: &F, additions: &Additions<'_, F>) ->
     block_on(Pipeline::load_with(device, folder, additions, &options, Hooks::NONE))
 }
 
-fn picture(device: &Device, pipeline: &Pipeline, prompt: &str) -> Result<Vec<u8>> {
+fn picture(pipeline: &Pipeline, prompt: &str) -> Result<Vec<u8>> {
     let request = Request { steps: Some(2), size: Some([64, 64]), ..Request::new(prompt, 7) };
     let watch = Watch { cancel: Cancel::default(), progress: &|_, _| {}, preview: None, dump: None };
-    Ok(block_on(pipeline.generate(device, &request, &watch))?.images.remove(0).rgba)
+    Ok(block_on(pipeline.generate(&request, &watch))?.images.remove(0).rgba)
 }
 
 /// The file of tests/golden, which is for the U-Net, with a pair for the text encoder too.
@@ -145,17 +145,16 @@ fn scales_of_loras_change_in_a_loaded_pipeline() {
             let file = FileIn { folder: &lora, path: LORA };
             Additions { loras: scales.iter().map(|s| (file, *s)).collect(), ..Additions::default() }
         };
-        let fresh = |scales: &[f32]| {
-            picture(device, &load(device, &model, &with(scales)).unwrap(), "a red fox").unwrap()
-        };
+        let fresh =
+            |scales: &[f32]| picture(&load(device, &model, &with(scales)).unwrap(), "a red fox").unwrap();
         let (plain, strong) = (fresh(&[]), fresh(&[1.0, -0.25]));
         assert!(plain != strong);
 
         let pipeline = load(device, &model, &with(&[0.5, 0.5])).unwrap();
-        assert!(picture(device, &pipeline, "a red fox").unwrap() != strong);
+        assert!(picture(&pipeline, "a red fox").unwrap() != strong);
         let set = |scales: &[f32]| {
             model.model().opened.borrow_mut().clear();
-            block_on(pipeline.set_lora_scales(device, &model, &with(&[0.5, 0.5]), scales, Hooks::NONE))
+            block_on(pipeline.set_lora_scales(&model, &with(&[0.5, 0.5]), scales, Hooks::NONE))
         };
         set(&[1.0, -0.25]).unwrap();
         // Only the networks that it is for, once each.
@@ -164,7 +163,7 @@ fn scales_of_loras_change_in_a_loaded_pipeline() {
         let weights =
             ["text_encoder/model.fp16.safetensors", "unet/diffusion_pytorch_model.fp16.safetensors"];
         assert_eq!(opened, weights);
-        assert!(picture(device, &pipeline, "a red fox").unwrap() == strong);
+        assert!(picture(&pipeline, "a red fox").unwrap() == strong);
         // What is merged already is not read again.
         set(&[1.0, -0.25]).unwrap();
         assert!(model.model().opened.borrow().is_empty());
@@ -172,18 +171,18 @@ fn scales_of_loras_change_in_a_loaded_pipeline() {
         // Half of a change is no state to draw in; the way out is the same call again.
         model.model().broken.set(true);
         assert_eq!(set(&[0.0, 0.0]).unwrap_err().code, Code::Network);
-        let e = picture(device, &pipeline, "a red fox").unwrap_err();
+        let e = picture(&pipeline, "a red fox").unwrap_err();
         assert!(e.code == Code::InvalidOption && e.message.contains("half changed"), "{e}");
         model.model().broken.set(false);
         set(&[0.0, 0.0]).unwrap();
-        assert!(picture(device, &pipeline, "a red fox").unwrap() == plain);
+        assert!(picture(&pipeline, "a red fox").unwrap() == plain);
 
         for (scales, words) in [(&[1.0][..], "wanted 2"), (&[1.0, f32::NAN], "NaN")] {
             let e = set(scales).unwrap_err();
             assert!(e.code == Code::InvalidOption && e.message.contains(words), "{e}");
         }
         // A refusal changes nothing.
-        assert!(picture(device, &pipeline, "a red fox").unwrap() == plain);
+        assert!(picture(&pipeline, "a red fox").unwrap() == plain);
     });
 }
 
@@ -248,17 +247,16 @@ fn scales_change_for_every_kind() {
                 loras: vec![(FileIn { folder: &lora, path: LORA }, scale)],
                 ..Additions::default()
             };
-            let draw = |pipeline: &Pipeline| picture(device, pipeline, "a red fox").unwrap();
+            let draw = |pipeline: &Pipeline| picture(pipeline, "a red fox").unwrap();
             let fresh = |scale: f32| draw(&load(device, &model, &with(scale)).unwrap());
             let pipeline = load(device, &model, &with(0.0)).unwrap();
             let plain = draw(&pipeline);
             for scale in [1.5, -0.5] {
-                block_on(pipeline.set_lora_scales(device, &model, &with(0.0), &[scale], Hooks::NONE))
-                    .unwrap();
+                block_on(pipeline.set_lora_scales(&model, &with(0.0), &[scale], Hooks::NONE)).unwrap();
                 let changed = draw(&pipeline);
                 assert!(changed == fresh(scale) && changed != plain, "{name} at {scale}");
             }
-            block_on(pipeline.set_lora_scales(device, &model, &with(0.0), &[0.0], Hooks::NONE)).unwrap();
+            block_on(pipeline.set_lora_scales(&model, &with(0.0), &[0.0], Hooks::NONE)).unwrap();
             assert!(draw(&pipeline) == plain, "{name}");
         }
     });
@@ -291,8 +289,7 @@ fn a_single_file_draws_what_its_folder_draws() {
     on_device(|device| {
         let model = Temp::model("sd-turbo-like");
         let folder = DiskFolder::new(&model.0);
-        let wanted =
-            picture(device, &load(device, &folder, &Additions::default()).unwrap(), "a fox").unwrap();
+        let wanted = picture(&load(device, &folder, &Additions::default()).unwrap(), "a fox").unwrap();
         for component in ["unet", "vae", "text_encoder"] {
             for entry in fs::read_dir(model.path(component)).unwrap() {
                 let path = entry.unwrap().path();
@@ -304,7 +301,7 @@ fn a_single_file_draws_what_its_folder_draws() {
         model.write("all.safetensors", Tensors(whole_file()).bytes());
         let file = FileIn { folder: &folder, path: "all.safetensors" };
         let additions = Additions { single_file: Some(file), ..Additions::default() };
-        let found = picture(device, &load(device, &folder, &additions).unwrap(), "a fox").unwrap();
+        let found = picture(&load(device, &folder, &additions).unwrap(), "a fox").unwrap();
         assert!(found == wanted);
 
         let other = golden("extras/lora");
@@ -328,7 +325,7 @@ fn a_learned_token_means_its_vectors() {
         let (width, values) = (table.shape[1], table.values());
         let folder = DiskFolder::new(&model);
         let plain = load(device, &folder, &Additions::default()).unwrap();
-        let wanted = picture(device, &plain, "a red fox, old").unwrap();
+        let wanted = picture(&plain, "a red fox, old").unwrap();
 
         let rows: Vec<f32> =
             ids(&model, "red fox").iter().flat_map(|id| &values[id * width..][..width]).copied().collect();
@@ -339,8 +336,8 @@ fn a_learned_token_means_its_vectors() {
         let file = FileIn { folder: &learned, path: "<reynard>.safetensors" };
         let additions = Additions { embeddings: vec![file], ..Additions::default() };
         let pipeline = load(device, &folder, &additions).unwrap();
-        assert!(picture(device, &pipeline, "a <reynard>, old").unwrap() == wanted);
-        assert!(picture(device, &plain, "a <reynard>, old").unwrap() != wanted);
+        assert!(picture(&pipeline, "a <reynard>, old").unwrap() == wanted);
+        assert!(picture(&plain, "a <reynard>, old").unwrap() != wanted);
 
         let twice = Additions { embeddings: vec![file, file], ..Additions::default() };
         let e = load(device, &folder, &twice).err().expect("a refusal");

@@ -58,7 +58,7 @@ fn drawn(kind: Kind, model: &str, file: FileIn<'_, DiskFolder>) -> Result<Vec<u8
     let options = LoadOptions::parse("f32", "f32")?;
     let pipeline = block_on(Pipeline::load_with(&Device::Cpu, &folder, &additions, &options, Hooks::NONE))?;
     let watch = Watch { cancel: Cancel::default(), progress: &|_, _| {}, preview: None, dump: None };
-    Ok(block_on(pipeline.generate(&Device::Cpu, &request, &watch))?.images.remove(0).rgba)
+    Ok(block_on(pipeline.generate(&request, &watch))?.images.remove(0).rgba)
 }
 
 fn drawn_of_folder(kind: Kind, model: &str, folder: &Path) -> Vec<u8> {

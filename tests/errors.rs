@@ -25,12 +25,12 @@ const PROMPT: &str = "a red fox";
 fn draw(gpu: &Device, model: &Path, request: &Request) -> Result<Report> {
     let load = LoadOptions::parse("f32", "f32")?;
     let pipeline = block_on(Pipeline::load(gpu, &DiskFolder::new(model), &load, Hooks::NONE))?;
-    generate(gpu, &pipeline, request)
+    generate(&pipeline, request)
 }
 
-fn generate(gpu: &Device, pipeline: &Pipeline, request: &Request) -> Result<Report> {
+fn generate(pipeline: &Pipeline, request: &Request) -> Result<Report> {
     let watch = Watch { cancel: Cancel::default(), progress: &|_, _| {}, preview: None, dump: None };
-    block_on(pipeline.generate(gpu, request, &watch))
+    block_on(pipeline.generate(request, &watch))
 }
 
 /// The error that was wanted: this code, and a sentence with these words.

@@ -131,14 +131,14 @@ impl Pair {
         let context = self.unet.record_context(&mut r, text);
         self.unet.record(&mut r, sample, time, &context, &extras);
 
-        let session = block_on(Session::new(&Device::Cpu, r.finish(), &self.weights)).unwrap();
-        let write = |name: &str, values: &[f32]| session.write(&Device::Cpu, name, values);
+        let session = block_on(Session::new(r.finish(), &self.weights)).unwrap();
+        let write = |name: &str, values: &[f32]| session.write(name, values);
         written.iter().chain(&flat).for_each(|(name, values)| write(name, values));
         write("scales", &factors.iter().flat_map(|&k| [k; 4]).collect::<Vec<f32>>());
         write("share", &[SHARE; 4]);
-        block_on(session.run(&Device::Cpu, "all", &Cancel::default(), &|_| {})).unwrap();
+        block_on(session.run("all", &Cancel::default(), &|_| {})).unwrap();
         let names = session.plan().outputs.keys();
-        let read = |name: &String| block_on(session.read(&Device::Cpu, name)).unwrap();
+        let read = |name: &String| block_on(session.read(name)).unwrap();
         names.map(|name| (name.clone(), read(name))).collect()
     }
 

@@ -29,7 +29,7 @@ fn pictures(weights: Format, decoder: Format) -> Vec<Vec<u8>> {
     let draw = |caption: &Value| {
         let watch = Watch { cancel: Cancel::default(), progress: &|_, _| {}, preview: None, dump: None };
         let request = Request::new(caption["prompt"].as_str().unwrap(), caption["seed"].as_u64().unwrap());
-        block_on(pipeline.generate(&Device::Cpu, &request, &watch)).unwrap().images.remove(0).rgba
+        block_on(pipeline.generate(&request, &watch)).unwrap().images.remove(0).rgba
     };
     captions.iter().take(CAPTIONS).map(draw).collect()
 }

@@ -50,7 +50,7 @@ fn draw_with(pipeline: &Pipeline, request: &Request) -> Result<Drawn> {
         }
     };
     let watch = Watch { cancel: Cancel::default(), progress: &|_, _| {}, preview: None, dump: Some(&dump) };
-    let report = block_on(pipeline.generate(&Device::Cpu, request, &watch))?;
+    let report = block_on(pipeline.generate(request, &watch))?;
     let (_, latents) = dumped.take().pop_last().expect("a step");
     let warnings = pipeline.warnings().iter().chain(&report.warnings).cloned().collect();
     Ok(Drawn { latents, warnings })

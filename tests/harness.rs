@@ -111,8 +111,8 @@ impl Bench {
         self.r.output("y", y);
         on_gpu(move |gpu| {
             let ready = self.ready(gpu, |_| {});
-            ready.run(gpu);
-            ready.values(gpu, "y")
+            ready.run();
+            ready.values("y")
         })
     }
 
@@ -135,7 +135,7 @@ impl Bench {
     }
 
     /// A session with guarded buffers; `change` may bend the plan first.
-    pub fn ready(self, gpu: &Gpu, change: impl FnOnce(&mut Plan)) -> Ready {
+    pub fn ready(self, gpu: &Rc<Gpu>, change: impl FnOnce(&mut Plan)) -> Ready {
         let mut plan = self.r.finish();
         change(&mut plan);
         for size in &mut plan.buffers {
@@ -153,7 +153,7 @@ impl Bench {
         };
         let blobs = self.blobs.into_iter().map(guarded);
         let weights = GpuWeights::from_blobs(gpu, &self.d, blobs);
-        let session = pollster::block_on(Session::new(gpu, plan, &weights)).unwrap();
+        let session = pollster::block_on(Session::new(plan, &weights)).unwrap();
         Ready { session, inputs: self.inputs }
     }
 }
@@ -165,29 +165,29 @@ pub struct Ready {
 
 impl Ready {
     /// NaN everywhere, then the inputs.
-    pub fn write(&self, gpu: &Gpu) {
-        self.session.poison(gpu);
+    pub fn write(&self) {
+        self.session.poison();
         for (name, values) in &self.inputs {
-            self.session.write(gpu, name, values);
+            self.session.write(name, values);
         }
     }
 
     /// From fresh inputs; the guards must be untouched afterwards.
-    pub fn run(&self, gpu: &Gpu) {
-        self.write(gpu);
-        pollster::block_on(self.session.run(gpu, "test", &Cancel::default(), &|_| {})).unwrap();
+    pub fn run(&self) {
+        self.write();
+        pollster::block_on(self.session.run("test", &Cancel::default(), &|_| {})).unwrap();
         for b in 0..self.session.plan.buffers.len() {
-            let bytes = pollster::block_on(self.session.read_bytes(gpu, &format!("buffer{b}"))).unwrap();
+            let bytes = pollster::block_on(self.session.read_bytes(&format!("buffer{b}"))).unwrap();
             let guard = &bytes[bytes.len() - GUARD as usize..];
             assert!(guard.iter().all(|&b| b == 0xff), "a kernel wrote behind the end of buffer {b}");
         }
     }
 
     /// An output's values; its padding must be finite, as a consumer multiplies it by zeros.
-    pub fn values(&self, gpu: &Gpu, name: &str) -> Vec<f32> {
+    pub fn values(&self, name: &str) -> Vec<f32> {
         let tensor = self.session.plan.outputs[name];
-        let values = pollster::block_on(self.session.read(gpu, name)).unwrap();
-        let lanes = lanes(tensor.elem, &self.bytes(gpu, name));
+        let values = pollster::block_on(self.session.read(name)).unwrap();
+        let lanes = lanes(tensor.elem, &self.bytes(name));
         let (c, padded) = (tensor.shape.c as usize, tensor.shape.c4() as usize * 4);
         for (row, lanes) in values.chunks(c).zip(lanes.chunks(padded)) {
             let same = row.iter().zip(lanes).all(|(a, b)| a.to_bits() == b.to_bits());
@@ -197,8 +197,8 @@ impl Ready {
         values
     }
 
-    pub fn bytes(&self, gpu: &Gpu, name: &str) -> Vec<u8> {
-        pollster::block_on(self.session.read_bytes(gpu, name)).unwrap()
+    pub fn bytes(&self, name: &str) -> Vec<u8> {
+        pollster::block_on(self.session.read_bytes(name)).unwrap()
     }
 }
 
@@ -295,7 +295,7 @@ impl Random {
 type Job = Box<dyn FnOnce(&Device) + Send>;
 
 /// Does some work on the thread that owns the GPU, so that every kernel is compiled once for all tests.
-pub fn on_gpu<T: Send + 'static>(work: impl FnOnce(&Gpu) -> T + Send + 'static) -> T {
+pub fn on_gpu<T: Send + 'static>(work: impl FnOnce(&Rc<Gpu>) -> T + Send + 'static) -> T {
     on_device(|device| match device {
         Device::Gpu(gpu) => work(gpu),
         Device::Cpu => unreachable!("the worker opens a GPU"),
@@ -317,7 +317,7 @@ pub fn on_device<T: Send + 'static>(work: impl FnOnce(&Device) -> T + Send + 'st
                 "{} lacks shader-f16, without which half of the kernels go untested",
                 gpu.info.name
             );
-            let device = Device::Gpu(gpu);
+            let device = Device::Gpu(Rc::new(gpu));
             queue.into_iter().for_each(|job| job(&device));
         });
         jobs
@@ -379,7 +379,7 @@ mod itself {
         b.r.output("y", y);
         // The third word of the parameters is the number of elements that are written.
         let longer = |plan: &mut Plan| plan.steps[0].params[8..12].copy_from_slice(&3u32.to_le_bytes());
-        let panic = catch_unwind(|| on_gpu(move |gpu| b.ready(gpu, longer).run(gpu))).unwrap_err();
+        let panic = catch_unwind(|| on_gpu(move |gpu| b.ready(gpu, longer).run())).unwrap_err();
         assert!(panic.downcast_ref::<String>().is_some_and(|m| m.contains("behind the end")));
     }
 }

@@ -118,12 +118,12 @@ fn the_needs_are_those_of_what_is_loaded() {
 }
 
 /// A picture, the latents that were decoded, `[h, w, C]`, and what was made of them, `[H, W, 3]` in [0, 1].
-fn draw(device: &Device, pipeline: &Pipeline, request: &Request) -> (Report, Vec<f32>, Vec<f32>) {
+fn draw(pipeline: &Pipeline, request: &Request) -> (Report, Vec<f32>, Vec<f32>) {
     let dumped = RefCell::new(vec![]);
     let dump =
         |_: &str, [_, c, h, w]: [usize; 4], values: Vec<f32>| dumped.borrow_mut().push((c, h * w, values));
     let watch = Watch { cancel: Cancel::default(), progress: &|_, _| {}, preview: None, dump: Some(&dump) };
-    let report = block_on(pipeline.generate(device, request, &watch)).unwrap();
+    let report = block_on(pipeline.generate(request, &watch)).unwrap();
     let mut dumped = dumped.into_inner();
     let (.., image) = dumped.pop().unwrap();
     let (channels, pixels, latents) = dumped.pop().unwrap();
@@ -137,7 +137,7 @@ fn a_picture_in_tiles_is_made_of_pictures_of_its_parts() {
     let options = LoadOptions { savings: Savings::ALL, ..LoadOptions::parse("f32", "f32").unwrap() };
     let pipeline = block_on(Pipeline::load(&Device::Cpu, &folder, &options, Hooks::NONE)).unwrap();
     let request = Request { size: Some([512, 256]), steps: Some(1), ..Request::new("a lighthouse", 4) };
-    let (report, latents, image) = draw(&Device::Cpu, &pipeline, &request);
+    let (report, latents, image) = draw(&pipeline, &request);
     assert!(
         report.warnings.iter().any(|w| w.message.contains("3 tiles of 256x256")),
         "{:?}",
@@ -147,14 +147,13 @@ fn a_picture_in_tiles_is_made_of_pictures_of_its_parts() {
     let origin = Origin::of(&folder);
     let load = VaePart::load(&Device::Cpu, &origin, "vae", Format::F32, Hooks::NONE, &[Half::Decoder]);
     let vae = block_on(load).unwrap();
-    let session =
-        block_on(vae.session(&Device::Cpu, &Target::new(Elem::F32), Half::Decoder, 1, [32, 32])).unwrap();
+    let session = block_on(vae.session(&Target::new(Elem::F32), Half::Decoder, 1, [32, 32])).unwrap();
     for (first, own) in [(0, 0..128), (32, 128..256)] {
         let cut: Vec<f32> =
             (0..32).flat_map(|y| &latents[(y * 64 + first) * 4..][..32 * 4]).copied().collect();
-        session.write(&Device::Cpu, "input", &cut);
-        block_on(session.run(&Device::Cpu, "vae", &Cancel::default(), &|_| {})).unwrap();
-        let tile = block_on(session.read(&Device::Cpu, "sample")).unwrap();
+        session.write("input", &cut);
+        block_on(session.run("vae", &Cancel::default(), &|_| {})).unwrap();
+        let tile = block_on(session.read("sample")).unwrap();
         for (y, x) in (0..256).flat_map(|y| own.clone().map(move |x| (y, x))) {
             let [wanted, found] =
                 [&tile[(y * 256 + x) * 3..][..3], &image[(y * 512 + first * 8 + x) * 3..][..3]];
@@ -177,7 +176,7 @@ fn a_picture_in_tiles_is_nearly_that_in_one_piece() {
         let pipeline = block_on(Pipeline::load(&Device::Cpu, &folder, &options, Hooks::NONE)).unwrap();
         let request =
             Request { size: Some([512, 512]), steps: Some(1), ..Request::new("the sea at night", 4) };
-        let (mut report, ..) = draw(&Device::Cpu, &pipeline, &request);
+        let (mut report, ..) = draw(&pipeline, &request);
         report.images.remove(0).rgba
     };
     let psnr = psnr(&draw(Savings::default()), &draw(Savings { tiles: true, ..Savings::default() }));
@@ -197,7 +196,7 @@ fn a_text_encoder_beside_the_gpu_reads_the_same() {
             let [(report, wanted), (beside, found)] = [false, true].map(|text| {
                 let pipeline = load(Savings { text, ..Savings::default() });
                 assert_eq!(pipeline.warnings().len(), usize::from(text));
-                let (report, latents, _) = draw(device, &pipeline, &request);
+                let (report, latents, _) = draw(&pipeline, &request);
                 (report, latents)
             });
             // The CPU does not round to halves, whose step is 2^-11 of a value; hundreds of them are added up.

@@ -39,7 +39,7 @@ fn load<F: Folder>(folder: &F, weights: &str) -> Result<Pipeline> {
 fn draw(pipeline: &Pipeline) -> Vec<u8> {
     let watch = Watch { cancel: Cancel::default(), progress: &|_, _| {}, preview: None, dump: None };
     let request = Request { steps: Some(1), ..Request::new("a red circle on blue", 5) };
-    block_on(pipeline.generate(&Device::Cpu, &request, &watch)).unwrap().images.remove(0).rgba
+    block_on(pipeline.generate(&request, &watch)).unwrap().images.remove(0).rgba
 }
 
 fn refused<F: Folder>(folder: &F) -> Error {

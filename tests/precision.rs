@@ -77,11 +77,11 @@ fn load(
     block_on(Pipeline::load(device, &DiskFolder::new(model.0.clone()), &options, Hooks::NONE))
 }
 
-fn generate(device: &Device, pipeline: &Pipeline, request: &Request) -> Result<Report> {
+fn generate(pipeline: &Pipeline, request: &Request) -> Result<Report> {
     let told = RefCell::new(vec![]);
     let progress = |_, fraction: f64| told.borrow_mut().push(fraction);
     let watch = Watch { cancel: Cancel::default(), progress: &progress, preview: None, dump: None };
-    let report = block_on(pipeline.generate(device, request, &watch));
+    let report = block_on(pipeline.generate(request, &watch));
     let told = told.into_inner();
     assert!(told.windows(2).all(|two| two[0] <= two[1]), "progress went back: {told:?}");
     report
@@ -100,9 +100,9 @@ fn draw(
 ) -> Result<Drawn> {
     let pipeline = load(device, model, activations, budget, request.image.is_some())?;
     let loading = pipeline.warnings().iter().map(|w| w.code).collect();
-    let report = generate(device, &pipeline, request)?;
+    let report = generate(&pipeline, request)?;
     // What was learned stays: the same image, and the same warning.
-    let again = generate(device, &pipeline, request)?;
+    let again = generate(&pipeline, request)?;
     assert!(again.images[0].rgba == report.images[0].rgba && again.warnings == report.warnings);
     Ok(Drawn { report, loading })
 }
@@ -141,7 +141,7 @@ fn a_decoder_that_halves_spoil_makes_no_colours_of_previews() {
         let preview = |image: &Image, _, _| previews.borrow_mut().push(image.rgba.clone());
         let watch =
             Watch { cancel: Cancel::default(), progress: &|_, _| {}, preview: Some(&preview), dump: None };
-        block_on(pipeline.generate(device, &Request { steps: Some(2), ..request() }, &watch)).unwrap();
+        block_on(pipeline.generate(&Request { steps: Some(2), ..request() }, &watch)).unwrap();
         previews.take().remove(0)
     };
     let exact = shown(&Device::Cpu, "f32");
@@ -188,7 +188,7 @@ fn image_encoders_that_halves_spoil_are_computed_again_in_f32() {
         let pipeline = Pipeline::load_with(device, &model, &additions, &options, Hooks::NONE);
         let image_prompt = Some((Picture::new(1, 1, 3, &[250, 120, 3]).unwrap(), 1.0));
         let request = Request { image_prompt, safety: Safety::Flag, ..request() };
-        generate(device, &block_on(pipeline).unwrap(), &request).unwrap()
+        generate(&block_on(pipeline).unwrap(), &request).unwrap()
     };
     let exact = drawn(&Device::Cpu, "f32");
     assert_eq!(topics(&exact), []);
@@ -241,9 +241,9 @@ fn f32_without_room_is_an_error_of_its_own() {
         // Nor has it in a later call, for a larger image, what the first one had.
         let pipeline =
             load(gpu, &model, "f16", Some(needs(Savings::default()).weights + 3_000_000), false).unwrap();
-        assert_eq!(topics(&generate(gpu, &pipeline, &request()).unwrap()), [Topic::Precision]);
+        assert_eq!(topics(&generate(&pipeline, &request()).unwrap()), [Topic::Precision]);
         let larger = Request { size: Some([256, 256]), ..request() };
-        let e = generate(gpu, &pipeline, &larger).map(|report| topics(&report)).unwrap_err();
+        let e = generate(&pipeline, &larger).map(|report| topics(&report)).unwrap_err();
         assert!(e.code == Code::NotFinite && e.message.contains("memory allows"), "{e}");
     });
 }
@@ -390,8 +390,8 @@ fn a_weight_that_becomes_an_infinity_is_told_and_is_no_image() {
     let pipeline = load("f16").unwrap();
     let warning = &pipeline.warnings()[0];
     assert!(warning.code == Topic::NotFinite && warning.message.contains("conv_out.weight"), "{warning}");
-    assert_eq!(generate(&Device::Cpu, &pipeline, &request()).unwrap_err().code, Code::NotFinite);
+    assert_eq!(generate(&pipeline, &request()).unwrap_err().code, Code::NotFinite);
     for weights in ["f32", "q8", "q4"] {
-        generate(&Device::Cpu, &load(weights).unwrap(), &request()).unwrap();
+        generate(&load(weights).unwrap(), &request()).unwrap();
     }
 }

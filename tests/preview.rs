@@ -20,12 +20,7 @@ fn load(device: &Device, folder: DiskFolder) -> Pipeline {
     block_on(Pipeline::load(device, &folder, &options, Hooks::NONE)).unwrap()
 }
 
-fn draw(
-    device: &Device,
-    pipeline: &Pipeline,
-    request: &Request,
-    cancel: Option<usize>,
-) -> (Result<Report>, Previews) {
+fn draw(pipeline: &Pipeline, request: &Request, cancel: Option<usize>) -> (Result<Report>, Previews) {
     let previews = RefCell::new(vec![]);
     let watch_cancel = Cancel::default();
     let preview = |image: &Image, step, steps| {
@@ -36,13 +31,13 @@ fn draw(
     };
     let watch =
         Watch { cancel: watch_cancel.clone(), progress: &|_, _| {}, preview: Some(&preview), dump: None };
-    let report = block_on(pipeline.generate(device, request, &watch));
+    let report = block_on(pipeline.generate(request, &watch));
     (report, previews.into_inner())
 }
 
-fn plain(device: &Device, pipeline: &Pipeline, request: &Request) -> Vec<u8> {
+fn plain(pipeline: &Pipeline, request: &Request) -> Vec<u8> {
     let watch = Watch { cancel: Cancel::default(), progress: &|_, _| {}, preview: None, dump: None };
-    block_on(pipeline.generate(device, request, &watch)).unwrap().images.remove(0).rgba
+    block_on(pipeline.generate(request, &watch)).unwrap().images.remove(0).rgba
 }
 
 #[test]
@@ -52,8 +47,8 @@ fn a_tiny_decoder_shows_the_picture_on_its_way() {
     let close = prompts.map(|prompt| {
         let scheduler = Some("ddim".to_owned());
         let request = Request { steps: Some(4), scheduler, ..Request::new(prompt, 3) };
-        let wanted = plain(&Device::Cpu, &pipeline, &request);
-        let (report, previews) = draw(&Device::Cpu, &pipeline, &request, None);
+        let wanted = plain(&pipeline, &request);
+        let (report, previews) = draw(&pipeline, &request, None);
         assert!(report.unwrap().images[0].rgba == wanted, "previews change the picture");
         assert_eq!(previews.iter().map(|p| (p.1, p.2)).collect::<Vec<_>>(), [(1, 4), (2, 4), (3, 4)]);
         assert!(previews.iter().all(|(image, ..)| image.rgba.len() == wanted.len()));
@@ -76,8 +71,8 @@ fn any_other_decoder_shows_it_at_the_size_of_the_latents() {
             let scheduler = Some(scheduler.to_owned());
             let request =
                 Request { steps: Some(3), size: Some([64, 64]), scheduler, ..Request::new("a red fox", 5) };
-            let wanted = plain(gpu, &pipeline, &request);
-            let (report, previews) = draw(gpu, &pipeline, &request, None);
+            let wanted = plain(&pipeline, &request);
+            let (report, previews) = draw(&pipeline, &request, None);
             let report = report.unwrap();
             assert!(report.images[0].rgba == wanted, "{model}: previews change the picture");
             assert_eq!(previews.len(), report.steps - 1, "{model}");
@@ -108,11 +103,11 @@ fn a_preview_may_cancel() {
         for model in ["sdxs-like", "sd-turbo-like"] {
             let pipeline = load(gpu, DiskFolder::new(golden(model)));
             let request = Request { steps: Some(3), size: Some([64, 64]), ..Request::new("a red fox", 5) };
-            let wanted = plain(gpu, &pipeline, &request);
-            let (report, previews) = draw(gpu, &pipeline, &request, Some(1));
+            let wanted = plain(&pipeline, &request);
+            let (report, previews) = draw(&pipeline, &request, Some(1));
             assert_eq!(report.unwrap_err().code, Code::Cancelled, "{model}");
             assert_eq!(previews.len(), 1, "{model}: work went on after the cancel");
-            assert!(plain(gpu, &pipeline, &request) == wanted, "{model}: the next picture is another");
+            assert!(plain(&pipeline, &request) == wanted, "{model}: the next picture is another");
         }
     });
 }

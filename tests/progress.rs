@@ -119,7 +119,7 @@ fn a_load_can_be_cancelled() {
 }
 
 /// The stages of a call, each with its last fraction.
-fn stages(device: &Device, pipeline: &Pipeline, request: &Request, previews: bool) -> Vec<(String, f64)> {
+fn stages(pipeline: &Pipeline, request: &Request, previews: bool) -> Vec<(String, f64)> {
     let seen: RefCell<Vec<(String, f64)>> = RefCell::default();
     let progress = |stage: Stage, fraction: f64| {
         let mut seen = seen.borrow_mut();
@@ -139,7 +139,7 @@ fn stages(device: &Device, pipeline: &Pipeline, request: &Request, previews: boo
     let preview = |_: &Image, _: usize, _: usize| {};
     let preview: Option<&Preview<'_>> = if previews { Some(&preview) } else { None };
     let watch = Watch { cancel: Cancel::default(), progress: &progress, preview, dump: None };
-    block_on(pipeline.generate(device, request, &watch)).unwrap();
+    block_on(pipeline.generate(request, &watch)).unwrap();
     seen.into_inner()
 }
 
@@ -151,7 +151,7 @@ fn a_call_is_divided_by_its_work() {
     let pipeline = block_on(Pipeline::load(&Device::Cpu, &folder, &options, Hooks::NONE)).unwrap();
     let request = Request { steps: Some(2), size: Some([64, 64]), ..Request::new("a fox", 1) };
     for previews in [false, true] {
-        let seen = stages(&Device::Cpu, &pipeline, &request, previews);
+        let seen = stages(&pipeline, &request, previews);
         let names: Vec<&str> = seen.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["text", "step 0 of 2", "step 1 of 2", "decode"]);
         let [text, first, second, decode] = [0, 1, 2, 3].map(|i| seen[i].1);
@@ -171,23 +171,22 @@ fn compiling_ahead_leaves_nothing_to_compile() {
     let pipeline = block_on(Pipeline::load(&device, &folder, &options, Hooks::NONE)).unwrap();
     let asked = Cell::new(0);
     let cancelled = || asked.replace(asked.get() + 1) == 2;
-    let e = block_on(pipeline.compile(&device, &|_, _| {}, &cancelled)).unwrap_err();
+    let e = block_on(pipeline.compile(&|_, _| {}, &cancelled)).unwrap_err();
     assert_eq!((e.code, asked.get()), (Code::Cancelled, 3));
 
     let seen = RefCell::new(vec![]);
-    block_on(pipeline.compile(&device, &|done, count| seen.borrow_mut().push((done, count)), &|| false))
-        .unwrap();
+    block_on(pipeline.compile(&|done, count| seen.borrow_mut().push((done, count)), &|| false)).unwrap();
     let count = seen.borrow()[0].1;
     assert!(count > 5, "{count} kernels");
     assert_eq!(*seen.borrow(), (0..=count).map(|done| (done, count)).collect::<Vec<_>>());
 
     let request = Request { size: Some([64, 64]), ..Request::new("a fox", 1) };
-    let names: Vec<String> = stages(&device, &pipeline, &request, true).into_iter().map(|(n, _)| n).collect();
+    let names: Vec<String> = stages(&pipeline, &request, true).into_iter().map(|(n, _)| n).collect();
     assert_eq!(names, ["text", "step 0 of 1", "decode"]);
 
     let fresh = block_on(Device::open("gpu", "f32", None, None)).unwrap();
     let pipeline = block_on(Pipeline::load(&fresh, &folder, &options, Hooks::NONE)).unwrap();
-    let seen = stages(&fresh, &pipeline, &request, false);
+    let seen = stages(&pipeline, &request, false);
     assert_eq!(seen[0], ("compile".to_owned(), 0.1));
     assert_eq!(seen.last().unwrap().1, 1.0);
 }

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 use crate::harness::{Bench, Ready, on_gpu};
 use tintype::error::Code;
@@ -88,22 +89,22 @@ fn chain(taps: bool, (elem, block): Kind) -> Bench {
     b
 }
 
-fn outputs(gpu: &Gpu, ready: &Ready) -> [Vec<u8>; 3] {
-    let [sample, predictions] = ["sample", "predictions"].map(|name| ready.values(gpu, name));
+fn outputs(ready: &Ready) -> [Vec<u8>; 3] {
+    let [sample, predictions] = ["sample", "predictions"].map(|name| ready.values(name));
     assert!(sample.iter().chain(&predictions).all(|v| v.is_finite()), "not a number");
-    OUTPUTS.map(|name| ready.bytes(gpu, name))
+    OUTPUTS.map(|name| ready.bytes(name))
 }
 
 /// Runs the chain in a new session at this rate. Returns the outputs and the progress.
-fn run(gpu: &Gpu, target: Kind, taps: bool, rate: f64) -> ([Vec<u8>; 3], Vec<f64>) {
+fn run(gpu: &Rc<Gpu>, target: Kind, taps: bool, rate: f64) -> ([Vec<u8>; 3], Vec<f64>) {
     gpu.set_rate(rate);
     let ready = chain(taps, target).ready(gpu, |_| {});
-    ready.write(gpu);
+    ready.write();
     let progress = RefCell::new(vec![]);
     let note = |done| progress.borrow_mut().push(done);
-    pollster::block_on(ready.session.run(gpu, "test", &Cancel::default(), &note)).unwrap();
+    pollster::block_on(ready.session.run("test", &Cancel::default(), &note)).unwrap();
     gpu.set_rate(FAST);
-    (outputs(gpu, &ready), progress.into_inner())
+    (outputs(&ready), progress.into_inner())
 }
 
 #[test]
@@ -152,10 +153,10 @@ fn twice_gives_the_same_bits() {
     on_gpu(|gpu| {
         for target in kinds(gpu) {
             let ready = chain(false, target).ready(gpu, |_| {});
-            ready.run(gpu);
-            let first = outputs(gpu, &ready);
-            ready.run(gpu);
-            assert!(outputs(gpu, &ready) == first, "the second run differs");
+            ready.run();
+            let first = outputs(&ready);
+            ready.run();
+            assert!(outputs(&ready) == first, "the second run differs");
         }
     });
 }
@@ -166,17 +167,17 @@ fn a_cancelled_session_works_afterwards() {
         let (want, _) = run(gpu, kinds(gpu)[0], false, FAST);
         gpu.set_rate(SLOW);
         let ready = chain(false, kinds(gpu)[0]).ready(gpu, |_| {});
-        ready.write(gpu);
+        ready.write();
         let (cancel, last) = (Cancel::default(), RefCell::new(0.0));
         let first_submit = |done| {
             cancel.cancel();
             last.replace(done);
         };
-        let result = pollster::block_on(ready.session.run(gpu, "test", &cancel, &first_submit));
+        let result = pollster::block_on(ready.session.run("test", &cancel, &first_submit));
         assert_eq!(result.unwrap_err().code, Code::Cancelled);
         assert!(last.into_inner() < 0.5, "it ran on after the cancel");
         gpu.set_rate(FAST);
-        ready.run(gpu);
-        assert!(outputs(gpu, &ready) == want, "the cancel left something behind");
+        ready.run();
+        assert!(outputs(&ready) == want, "the cancel left something behind");
     });
 }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::device::{Device, Session};
+use crate::device::Session;
 use crate::error::Result;
 
 /// How hard to try.
@@ -43,22 +43,18 @@ impl Timing {
 
 const MOST_REPEATS: f64 = 10_000.0;
 
-pub async fn in_turns(
-    sessions: &[(&Session, &Device)],
-    steps: &Range<usize>,
-    effort: &Effort,
-) -> Result<Vec<Timing>> {
+pub async fn in_turns(sessions: &[&Session], steps: &Range<usize>, effort: &Effort) -> Result<Vec<Timing>> {
     let mut timings: Vec<Timing> = vec![];
     let mut repeats = vec![];
-    for (session, device) in sessions {
-        let (first, count) = begin(session, device, steps, effort).await?;
+    for session in sessions {
+        let (first, count) = begin(session, steps, effort).await?;
         timings.push(Timing { first, rounds: vec![] });
         repeats.push(count);
     }
     for _ in 0..effort.rounds {
-        for (((session, device), timing), &repeats) in sessions.iter().zip(&mut timings).zip(&repeats) {
+        for ((session, timing), &repeats) in sessions.iter().zip(&mut timings).zip(&repeats) {
             if repeats > 0 {
-                timing.rounds.push(session.time(device, steps.clone(), repeats).await? / repeats as f64);
+                timing.rounds.push(session.time(steps.clone(), repeats).await? / repeats as f64);
             }
         }
     }
@@ -67,17 +63,12 @@ pub async fn in_turns(
 }
 
 /// The first execution, and how many a measurement takes; none when there is no time for a second one.
-async fn begin(
-    session: &Session,
-    device: &Device,
-    steps: &Range<usize>,
-    effort: &Effort,
-) -> Result<(f64, usize)> {
-    let first = session.time(device, steps.clone(), 1).await?;
+async fn begin(session: &Session, steps: &Range<usize>, effort: &Effort) -> Result<(f64, usize)> {
+    let first = session.time(steps.clone(), 1).await?;
     if first > effort.limit {
         return Ok((first, 0));
     }
-    let second = session.time(device, steps.clone(), 1).await?;
+    let second = session.time(steps.clone(), 1).await?;
     Ok((first, (effort.measurement / second.max(1e-9)).clamp(1.0, MOST_REPEATS) as usize))
 }
 

@@ -47,7 +47,7 @@ impl Row {
     pub fn new(
         name: String,
         count: usize,
-        subjects: &[Subject<'_>],
+        subjects: &[Subject],
         steps: Range<usize>,
         timings: &[Timing],
     ) -> Row {
@@ -77,7 +77,7 @@ impl Row {
             let least = (flops / subject.peaks.f32_flops).max(bytes / subject.peaks.bytes);
             row.share.push(least / timing.best());
             if whole {
-                row.encode.extend(subject.session.encode_seconds(subject.device, steps.clone()));
+                row.encode.extend(subject.session.encode_seconds(steps.clone()));
             }
         }
         row

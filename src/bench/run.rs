@@ -86,7 +86,7 @@ impl Run<'_> {
     }
 
     /// One network under every setting.
-    async fn subjects(&self, networks: Vec<Planned>, peaks: &[Peaks]) -> Result<Vec<Subject<'_>>> {
+    async fn subjects(&self, networks: Vec<Planned>, peaks: &[Peaks]) -> Result<Vec<Subject>> {
         let mut subjects = vec![];
         for ((setting, network), peaks) in self.settings.iter().zip(networks).zip(peaks) {
             subjects.push(Subject::new(&setting.device, *peaks, network).await?);
@@ -95,12 +95,12 @@ impl Run<'_> {
     }
 
     /// The steps of a network and the whole of it, which one or two subjects have under different settings.
-    async fn network(&self, name: &str, subjects: &[Subject<'_>]) -> Result<Vec<Row>> {
+    async fn network(&self, name: &str, subjects: &[Subject]) -> Result<Vec<Row>> {
         let plan = subjects[0].session.plan();
         let steps =
             kinds(plan).into_iter().map(|(label, at, count)| (format!("{name}/{label}"), at..at + 1, count));
         let whole = (name.to_owned(), 0..plan.steps.len(), 1);
-        let sessions: Vec<_> = subjects.iter().map(|s| (&s.session, s.device)).collect();
+        let sessions: Vec<_> = subjects.iter().map(|s| &s.session).collect();
         let mut rows = vec![];
         for (name, range, count) in steps.chain([whole]).filter(|(name, ..)| matches(self.filter, name)) {
             let timings = in_turns(&sessions, &range, &self.effort).await?;

@@ -11,7 +11,8 @@ use crate::host::now;
 impl Session {
     /// Seconds of `repeats` executions of these steps in one submit: by the GPU's own clock where it has
     /// one, else from the submit to its end.
-    pub async fn time(&self, gpu: &Gpu, steps: Range<usize>, repeats: usize) -> Result<f64> {
+    pub async fn time(&self, steps: Range<usize>, repeats: usize) -> Result<f64> {
+        let gpu = &*self.gpu;
         let clock = gpu.info.timestamps.then(|| Clock::new(gpu));
         let mut encoder = gpu.device.create_command_encoder(&Default::default());
         self.encode(&mut encoder, clock.as_ref(), steps, repeats);
@@ -34,11 +35,11 @@ impl Session {
     }
 
     /// Seconds that encoding one dispatch of these steps takes the CPU.
-    pub fn encode_seconds(&self, gpu: &Gpu, steps: Range<usize>) -> f64 {
+    pub fn encode_seconds(&self, steps: Range<usize>) -> f64 {
         let dispatches: usize = self.steps[steps.clone()].iter().map(|s| s.bands.len()).sum();
         let repeats = 2000 / dispatches.max(1) + 1;
         let begin = now();
-        let mut encoder = gpu.device.create_command_encoder(&Default::default());
+        let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
         self.encode(&mut encoder, None, steps, repeats);
         // Finished, because some of the work is left until then; never submitted.
         drop(encoder.finish());

@@ -23,6 +23,7 @@ const PARAMS_ALIGN: usize = 256;
 const MAX_WORKGROUPS: u32 = 65535;
 
 pub struct Session {
+    pub gpu: Rc<Gpu>,
     pub plan: Plan,
     buffers: Vec<Buffer>,
     /// What else the bind groups have, which do not keep it from being freed.
@@ -53,7 +54,9 @@ struct Flight {
 }
 
 impl Session {
-    pub async fn new(gpu: &Gpu, plan: Plan, weights: &GpuWeights) -> Result<Session> {
+    /// On the GPU of the weights.
+    pub async fn new(plan: Plan, weights: &GpuWeights) -> Result<Session> {
+        let gpu = &weights.gpu;
         gpu.check()?;
         let storage =
             wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
@@ -109,49 +112,49 @@ impl Session {
             steps.push(Ready { kernel, bind_group, bands });
         }
         gpu.check()?;
-        Ok(Session { plan, buffers, _held: (held, [unused, uniform]), steps })
+        Ok(Session { gpu: gpu.clone(), plan, buffers, _held: (held, [unused, uniform]), steps })
     }
 
     /// Writes `[N, H, W, C]` values to an input, or over an output.
-    pub fn write(&self, gpu: &Gpu, name: &str, values: &[f32]) {
+    pub fn write(&self, name: &str, values: &[f32]) {
         let tensor = self.plan.inputs.get(name).unwrap_or_else(|| self.plan.named(name));
-        gpu.queue.write_buffer(self.buffer(tensor), 0, &readback::encode(tensor, values));
+        self.gpu.queue.write_buffer(self.buffer(tensor), 0, &readback::encode(tensor, values));
     }
 
     /// Reads an output, or what has become of an input, as `[N, H, W, C]` values.
-    pub async fn read(&self, gpu: &Gpu, name: &str) -> Result<Vec<f32>> {
+    pub async fn read(&self, name: &str) -> Result<Vec<f32>> {
         let tensor = self.plan.named(name);
-        Ok(readback::decode(tensor, &gpu.read(self.buffer(tensor), tensor.bytes()).await?))
+        Ok(readback::decode(tensor, &self.gpu.read(self.buffer(tensor), tensor.bytes()).await?))
     }
 
     /// Reads the stored bytes of an output.
-    pub async fn read_bytes(&self, gpu: &Gpu, name: &str) -> Result<Vec<u8>> {
+    pub async fn read_bytes(&self, name: &str) -> Result<Vec<u8>> {
         let tensor = self.plan.named(name);
-        gpu.read(self.buffer(tensor), tensor.bytes()).await
+        self.gpu.read(self.buffer(tensor), tensor.bytes()).await
     }
 
     /// The stored bytes of an output, and what was wrong with the values since the counters were set to zero.
-    pub async fn read_watched(&self, gpu: &Gpu, name: &str) -> Result<(Vec<u8>, Faults)> {
+    pub async fn read_watched(&self, name: &str) -> Result<(Vec<u8>, Faults)> {
         let tensor = self.plan.named(name);
         let Some(watch) = self.plan.inputs.get(WATCH) else {
-            return Ok((self.read_bytes(gpu, name).await?, Faults::default()));
+            return Ok((self.read_bytes(name).await?, Faults::default()));
         };
         let parts = [tensor, watch].map(|t| (self.buffer(t), t.bytes()));
-        let mut bytes = gpu.read_together(&parts).await?;
+        let mut bytes = self.gpu.read_together(&parts).await?;
         let counters = bytes.split_off(tensor.bytes() as usize);
         let words = [0, 4].map(|at| u32::from_le_bytes(counters[at..at + 4].try_into().expect("four bytes")));
         Ok((bytes, Faults::stored(words)))
     }
 
     /// Fills every buffer with NaN, so that a test sees what is read before it was written.
-    pub fn poison(&self, gpu: &Gpu) {
+    pub fn poison(&self) {
         for buffer in &self.buffers {
-            gpu.queue.write_buffer(buffer, 0, &vec![0xff; buffer.size() as usize]);
+            self.gpu.queue.write_buffer(buffer, 0, &vec![0xff; buffer.size() as usize]);
         }
     }
 
     /// Runs a section. `progress` gets the fraction of its work that is done, from 0 to 1.
-    pub async fn run(&self, gpu: &Gpu, section: &str, cancel: &Cancel, progress: &dyn Fn(f64)) -> Result<()> {
+    pub async fn run(&self, section: &str, cancel: &Cancel, progress: &dyn Fn(f64)) -> Result<()> {
         let steps = &self.steps[self.plan.section(section)];
         let total: f64 = steps.iter().flat_map(|s| &s.bands).map(|b| b.work).sum();
         let mut done = 0.0;
@@ -159,29 +162,29 @@ impl Session {
         let mut queue = steps.iter().flat_map(|s| s.bands.iter().map(move |b| (s, b))).peekable();
         let mut result = Ok(());
         while queue.peek().is_some() && result.is_ok() {
-            let mut encoder = gpu.device.create_command_encoder(&Default::default());
+            let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
             let mut pass = encoder.begin_compute_pass(&Default::default());
             let mut work = 0.0;
             // The first band goes whatever it costs.
             while let Some((step, band)) =
-                queue.next_if(|(_, b)| work == 0.0 || work + b.work <= gpu.rate.get() * SUBMIT_SECONDS)
+                queue.next_if(|(_, b)| work == 0.0 || work + b.work <= self.gpu.rate.get() * SUBMIT_SECONDS)
             {
                 step.dispatch(&mut pass, band);
                 work += band.work;
             }
             drop(pass);
-            flights.push_back(submit(gpu, encoder, work));
+            flights.push_back(submit(&self.gpu, encoder, work));
             if flights.len() >= IN_FLIGHT {
-                done += land(gpu, &mut flights).await?;
+                done += land(&self.gpu, &mut flights).await?;
                 progress(done / total);
-                result = gpu.check().and_then(|()| cancel.check());
+                result = self.gpu.check().and_then(|()| cancel.check());
             }
         }
         while !flights.is_empty() {
-            done += land(gpu, &mut flights).await?;
+            done += land(&self.gpu, &mut flights).await?;
             progress(done / total);
         }
-        result.and_then(|()| gpu.check()).and_then(|()| cancel.check())
+        result.and_then(|()| self.gpu.check()).and_then(|()| cancel.check())
     }
 
     fn buffer(&self, tensor: &Tensor) -> &wgpu::Buffer {

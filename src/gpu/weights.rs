@@ -14,6 +14,7 @@ const FLUSH_BYTES: u64 = 64 << 20;
 
 /// What a model's handles were filled with.
 pub struct GpuWeights {
+    pub gpu: Rc<Gpu>,
     /// Shared with the sessions that read them.
     blobs: Vec<Option<Rc<Buffer>>>,
     /// Shared too, since another may take a table's place.
@@ -28,18 +29,22 @@ struct Upload<'a> {
 }
 
 impl GpuWeights {
-    fn empty(declarations: &Declarations) -> GpuWeights {
-        GpuWeights { blobs: declarations.specs.iter().map(|_| None).collect(), tables: RefCell::default() }
+    fn empty(gpu: &Rc<Gpu>, declarations: &Declarations) -> GpuWeights {
+        GpuWeights {
+            gpu: gpu.clone(),
+            blobs: declarations.specs.iter().map(|_| None).collect(),
+            tables: RefCell::default(),
+        }
     }
 
     /// Streams checkpoints into the handles: as many as the declarations have sources.
     pub async fn load<F: Folder>(
-        gpu: &Gpu,
+        gpu: &Rc<Gpu>,
         declarations: &Declarations,
         checkpoints: &[Checkpoint<'_, F>],
         hooks: Hooks<'_>,
     ) -> Result<GpuWeights> {
-        let mut weights = GpuWeights::empty(declarations);
+        let mut weights = GpuWeights::empty(gpu, declarations);
         let mut upload = Upload { gpu, pending: 0 };
         let mut tables = Pieces::new(declarations);
         for (source, checkpoint) in checkpoints.iter().enumerate() {
@@ -67,12 +72,12 @@ impl GpuWeights {
     /// Streams handles again into the buffers that they have: sessions hold on to those.
     pub async fn reload<F: Folder>(
         &self,
-        gpu: &Gpu,
         declarations: &Declarations,
         checkpoints: &[Checkpoint<'_, F>],
         handles: &HashSet<Handle>,
         hooks: Hooks<'_>,
     ) -> Result<()> {
+        let gpu = &*self.gpu;
         let (mut upload, mut tables) = (Upload { gpu, pending: 0 }, Pieces::new(declarations));
         for (source, checkpoint) in checkpoints.iter().enumerate() {
             let mut replace = |piece: Piece<'_>| {
@@ -90,11 +95,11 @@ impl GpuWeights {
 
     /// Puts blobs that were made elsewhere (tests) on the GPU.
     pub fn from_blobs(
-        gpu: &Gpu,
+        gpu: &Rc<Gpu>,
         declarations: &Declarations,
         blobs: impl IntoIterator<Item = (Handle, Vec<u8>)>,
     ) -> GpuWeights {
-        let mut weights = GpuWeights::empty(declarations);
+        let mut weights = GpuWeights::empty(gpu, declarations);
         let (mut upload, mut tables) = (Upload { gpu, pending: 0 }, Pieces::new(declarations));
         for (handle, blob) in blobs {
             let whole = Piece { handle, at: 0, bytes: &blob };

@@ -14,22 +14,17 @@ impl Pipeline {
     /// Compiles the kernels of a picture of the model's own size, and of every network that was loaded. `progress` gets
     /// how many are compiled, from 0 on, and their number; between two of them `cancelled` is asked. On a CPU there is
     /// nothing to compile, and `progress` hears nothing. No activations are allocated.
-    pub async fn compile(
-        &self,
-        device: &Device,
-        progress: &dyn Fn(usize, usize),
-        cancelled: &dyn Fn() -> bool,
-    ) -> Result<()> {
-        match device {
+    pub async fn compile(&self, progress: &dyn Fn(usize, usize), cancelled: &dyn Fn() -> bool) -> Result<()> {
+        match &self.device {
             Device::Gpu(_) => {
-                let plans = self.usual_plans(device)?;
-                device.compile(&plans.iter().collect::<Vec<_>>(), progress, cancelled).await
+                let plans = self.usual_plans()?;
+                self.device.compile(&plans.iter().collect::<Vec<_>>(), progress, cancelled).await
             }
             Device::Cpu => Ok(()),
         }
     }
 
-    fn usual_plans(&self, device: &Device) -> Result<Vec<Plan>> {
+    fn usual_plans(&self) -> Result<Vec<Plan>> {
         let factor = self.vae.config.spatial_factor();
         let target = |part| self.precision.target(part);
         // A size that no request may have is refused by the first one.
@@ -42,12 +37,12 @@ impl Pipeline {
         let job = Job { images: 1, guided, size, tokens: self.text.tokenizer.length() as u32 };
         let state = self.hidden_state(0)?;
         let mut plans = vec![];
-        for text in self.texts().filter(|_| self.reader.is_none()) {
+        for text in self.texts().filter(|_| self.text_target.is_none()) {
             plans.push(text_plan(&text.network.encoder, target(Part::Text), job.rows() as usize, state));
         }
         plans.push(denoise_plan(&self.unet.networks, target(Part::Denoiser), job));
         // What no device of this kind can hold is refused by the first picture.
-        let decoding = self.vae.decoding(device, target(Part::Decoder), size, self.small_tiles);
+        let decoding = self.vae.decoding(target(Part::Decoder), size, self.small_tiles);
         plans.extend(decoding.map(|(_, plan)| plan));
         if self.vae.has(Half::Encoder) {
             plans.push(self.vae.recorded(target(Part::Encoder), Half::Encoder, 1, pixels));

@@ -7,7 +7,6 @@ use super::precision::Part;
 use super::request::{Request, Stage, Watch};
 use super::task::Task;
 use super::text::{Encoded, TextPart};
-use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::model::clip::HiddenState;
 use crate::plan::Plan;
@@ -54,14 +53,9 @@ impl Pipeline {
 
     /// What each text encoder reads of a request. Negative prompts have the usual state, whatever layers the prompts leave
     /// out: diffusers has it so.
-    pub(super) fn readings<'a>(
-        &'a self,
-        device: &Device,
-        request: &Request,
-        task: &'a Task,
-    ) -> Result<Vec<Vec<Reading<'a>>>> {
+    pub(super) fn readings<'a>(&'a self, request: &Request, task: &'a Task) -> Result<Vec<Vec<Reading<'a>>>> {
         let (state, usual) = (self.hidden_state(request.clip_skip)?, self.hidden_state(0)?);
-        let (device, target) = self.reader(device);
+        let target = self.text_target();
         let negatives = if task.job.guided && state != usual { task.job.images as usize } else { 0 };
         let mut all = vec![];
         for (text, rows) in self.texts().zip(&task.prompts) {
@@ -70,7 +64,7 @@ impl Pipeline {
             for (rows, state) in [(negative, usual), (rows, state)].into_iter().filter(|(r, _)| !r.is_empty())
             {
                 let chunks = rows.iter().map(Vec::len).sum();
-                let plan = text.network.plan(device, target, chunks, state);
+                let plan = text.network.plan(target, chunks, state);
                 let plan = plan.map_err(|error| self.precision.explain(Part::Text, error))?;
                 readings.push(Reading { text, rows, plan });
             }
@@ -82,21 +76,19 @@ impl Pipeline {
     /// Encodes the prompts. None if that has to be done again in f32.
     pub(super) async fn conditions(
         &self,
-        device: &Device,
         request: &Request,
         task: &Task,
         readings: Vec<Vec<Reading<'_>>>,
         watch: &Watch<'_>,
         course: &Course<'_>,
     ) -> Result<Option<Conditions>> {
-        let (device, target) = self.reader(device);
-        let elem = target.elem;
+        let elem = self.text_target().elem;
         let mut encoders = vec![];
         for readings in readings {
             let mut all: Option<Encoded> = None;
             for Reading { text, rows, plan } in readings {
                 let progress = course.part(Stage::Text, plan.work("text"));
-                let encoded = text.encode(device, plan, rows, &watch.cancel, &progress).await;
+                let encoded = text.encode(plan, rows, &watch.cancel, &progress).await;
                 let encoded = encoded.map_err(|error| self.precision.explain(Part::Text, error))?;
                 all = Some(match all {
                     Some(negative) => negative.above(encoded),

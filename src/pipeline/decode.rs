@@ -88,16 +88,9 @@ impl VaePart {
     }
 
     /// The plan of one half for this batch and input size, which the device can hold.
-    pub fn plan(
-        &self,
-        device: &Device,
-        target: &Target,
-        half: Half,
-        images: u32,
-        size: [u32; 2],
-    ) -> Result<Plan> {
+    pub fn plan(&self, target: &Target, half: Half, images: u32, size: [u32; 2]) -> Result<Plan> {
         let plan = self.recorded(target, half, images, size);
-        plan.check("autoencoder", &device.limits())?;
+        plan.check("autoencoder", &self.weights.device().limits())?;
         Ok(plan)
     }
 
@@ -108,16 +101,10 @@ impl VaePart {
 
     /// The plan of the decoder for one picture of this latent size, in one piece if the device can hold it, and if
     /// memory is not `short`; otherwise in tiles.
-    pub fn decoding(
-        &self,
-        device: &Device,
-        target: &Target,
-        size: [u32; 2],
-        short: bool,
-    ) -> Result<(Tiles, Plan)> {
+    pub fn decoding(&self, target: &Target, size: [u32; 2], short: bool) -> Result<(Tiles, Plan)> {
         let mut refused = None;
         for tiles in Tiles::choices(size, short) {
-            match self.plan(device, target, Half::Decoder, 1, tiles.tile) {
+            match self.plan(target, Half::Decoder, 1, tiles.tile) {
                 Ok(plan) => return Ok((tiles, plan)),
                 Err(error) => _ = refused.get_or_insert(error),
             }
@@ -126,21 +113,16 @@ impl VaePart {
     }
 
     /// The decoder of one picture, from [`Self::decoding`]; of smaller tiles if the device's memory is full.
-    pub async fn decoder(
-        &self,
-        device: &Device,
-        target: &Target,
-        (tiles, plan): (Tiles, Plan),
-    ) -> Result<Decoder> {
+    pub async fn decoder(&self, target: &Target, (tiles, plan): (Tiles, Plan)) -> Result<Decoder> {
         let coefficients = coefficients(&self.config, self.network(Half::Decoder));
-        let session = Session::new(device, plan, &self.weights).await;
+        let session = Session::new(plan, &self.weights).await;
         let (tiles, session) = match session {
             Err(error) if error.code == Code::OutOfMemory => {
-                let (smaller, plan) = self.decoding(device, target, tiles.size, true)?;
+                let (smaller, plan) = self.decoding(target, tiles.size, true)?;
                 if smaller.count() <= tiles.count() {
                     return Err(error);
                 }
-                (smaller, Session::new(device, plan, &self.weights).await?)
+                (smaller, Session::new(plan, &self.weights).await?)
             }
             session => (tiles, session?),
         };
@@ -154,21 +136,14 @@ impl VaePart {
     }
 
     /// One half alone for this batch and input size, with its coefficients set.
-    pub async fn session(
-        &self,
-        device: &Device,
-        target: &Target,
-        half: Half,
-        images: u32,
-        size: [u32; 2],
-    ) -> Result<Session> {
-        self.session_of(device, self.plan(device, target, half, images, size)?, half).await
+    pub async fn session(&self, target: &Target, half: Half, images: u32, size: [u32; 2]) -> Result<Session> {
+        self.session_of(self.plan(target, half, images, size)?, half).await
     }
 
     /// The same from its plan.
-    pub(super) async fn session_of(&self, device: &Device, plan: Plan, half: Half) -> Result<Session> {
-        let session = Session::new(device, plan, &self.weights).await?;
-        session.write(device, "coefficients", &coefficients(&self.config, self.network(half)));
+    pub(super) async fn session_of(&self, plan: Plan, half: Half) -> Result<Session> {
+        let session = Session::new(plan, &self.weights).await?;
+        session.write("coefficients", &coefficients(&self.config, self.network(half)));
         Ok(session)
     }
 
@@ -218,15 +193,14 @@ impl Decoder {
     /// `latent` is `[h, w, C]`. Returns rgba bytes, and what was wrong with the network's values.
     pub async fn decode(
         &self,
-        device: &Device,
         latent: &[f32],
         cancel: &Cancel,
         progress: &dyn Fn(f64),
     ) -> Result<(Vec<u8>, Faults)> {
-        self.session.reset_watch(device);
+        self.session.reset_watch();
         if self.tiles.count() == 1 {
-            self.run(device, latent, cancel, progress).await?;
-            let (mut rgba, faults) = self.session.read_bytes_watched(device, "pixels").await?;
+            self.run(latent, cancel, progress).await?;
+            let (mut rgba, faults) = self.session.read_bytes_watched("pixels").await?;
             rgba.truncate(self.session.plan().outputs["sample"].shape.rows() as usize * 4);
             return Ok((rgba, faults));
         }
@@ -235,8 +209,8 @@ impl Decoder {
         let mut mosaic = Mosaic::new(&self.tiles, self.factor);
         for i in 0..count {
             let progress = |fraction: f64| progress((i as f64 + fraction) / count as f64);
-            self.run(device, &self.tiles.cut(latent, i), cancel, &progress).await?;
-            let (sample, found) = self.session.read_watched(device, "sample").await?;
+            self.run(&self.tiles.cut(latent, i), cancel, &progress).await?;
+            let (sample, found) = self.session.read_watched("sample").await?;
             mosaic.lay(i, &sample);
             // The counters go on from tile to tile.
             faults = found;
@@ -252,22 +226,16 @@ impl Decoder {
         self.tiles.count() as u64 * self.session.plan().watched_halves("vae")
     }
 
-    async fn run(
-        &self,
-        device: &Device,
-        latent: &[f32],
-        cancel: &Cancel,
-        progress: &dyn Fn(f64),
-    ) -> Result<()> {
-        self.session.write(device, "coefficients", &self.coefficients);
-        self.session.write(device, "input", latent);
-        self.session.run(device, "vae", cancel, progress).await
+    async fn run(&self, latent: &[f32], cancel: &Cancel, progress: &dyn Fn(f64)) -> Result<()> {
+        self.session.write("coefficients", &self.coefficients);
+        self.session.write("input", latent);
+        self.session.run("vae", cancel, progress).await
     }
 
     /// The last picture as the network made it, `[H, W, 3]` in about [-1, 1].
-    pub async fn sample(&self, device: &Device) -> Result<Vec<f32>> {
+    pub async fn sample(&self) -> Result<Vec<f32>> {
         match self.tiles.count() {
-            1 => self.session.read(device, "sample").await,
+            1 => self.session.read("sample").await,
             _ => Ok(self.blended.borrow().clone()),
         }
     }

@@ -105,39 +105,39 @@ impl UnetPart {
     }
 
     /// The plan of a job, which the device can hold.
-    pub fn plan(&self, device: &Device, target: &Target, job: Job) -> Result<Plan> {
+    pub fn plan(&self, target: &Target, job: Job) -> Result<Plan> {
         let plan = denoise_plan(&self.networks, target, job);
-        plan.check("U-Net", &device.limits())?;
+        plan.check("U-Net", &self.merged.weights.device().limits())?;
         Ok(plan)
     }
 
     /// The denoiser of a job, from its plan.
-    pub async fn denoiser(&self, device: &Device, plan: Plan, job: Job) -> Result<Denoiser> {
-        let session = Session::new(device, plan, &self.merged.weights).await?;
+    pub async fn denoiser(&self, plan: Plan, job: Job) -> Result<Denoiser> {
+        let session = Session::new(plan, &self.merged.weights).await?;
         if let Some((latents, _)) = self.networks.ip_adapter.as_ref().and_then(|a| a.image_proj.latents()) {
             let latents = self.merged.weights.table(latents);
-            session.write(device, "image_latents", &latents.values().repeat(job.rows() as usize));
+            session.write("image_latents", &latents.values().repeat(job.rows() as usize));
         }
         Ok(Denoiser { job, session, networks: self.networks.clone() })
     }
 
     /// Writes a whole input of the U-Net, `[N, h, w, in_channels]`, unscaled.
-    pub fn write_sample(&self, device: &Device, session: &Session, sample: &[f32]) {
+    pub fn write_sample(&self, session: &Session, sample: &[f32]) {
         let UnetConfig { in_channels, out_channels, .. } = self.networks.config;
         let part = |range: std::ops::Range<usize>| -> Vec<f32> {
             sample.chunks_exact(in_channels).flat_map(|row| &row[range.clone()]).copied().collect()
         };
-        session.write(device, "latents", &part(0..out_channels));
-        session.write(device, "input_coefficients", &[1.0, 0.0, 0.0, 0.0]);
+        session.write("latents", &part(0..out_channels));
+        session.write("input_coefficients", &[1.0, 0.0, 0.0, 0.0]);
         if self.networks.sees_hole() {
-            session.write(device, "channels", &part(out_channels..in_channels));
-            session.write(device, "channel_coefficients", &[1.0, 0.0, 0.0, 0.0]);
+            session.write("channels", &part(out_channels..in_channels));
+            session.write("channel_coefficients", &[1.0, 0.0, 0.0, 0.0]);
         }
     }
 
     /// The plan of a job on the device.
-    pub async fn session(&self, device: &Device, target: &Target, job: Job) -> Result<Session> {
-        Session::new(device, self.plan(device, target, job)?, &self.merged.weights).await
+    pub async fn session(&self, target: &Target, job: Job) -> Result<Session> {
+        Session::new(self.plan(target, job)?, &self.merged.weights).await
     }
 }
 
@@ -165,26 +165,25 @@ impl Denoiser {
     }
 
     /// What a U-Net is told once a prompt.
-    pub async fn set_conditions(&self, device: &Device, c: &Conditions, cancel: &Cancel) -> Result<()> {
+    pub async fn set_conditions(&self, c: &Conditions, cancel: &Cancel) -> Result<()> {
         let rows = self.job.rows() as usize;
         let time = self.networks.unet.time_embedding();
-        self.session.write(device, "text", &c.text);
+        self.session.write("text", &c.text);
         if let Some(features) = time.guidance_features(c.guidance) {
-            self.session.write(device, "guidance_features", &features.repeat(rows));
+            self.session.write("guidance_features", &features.repeat(rows));
         }
         if self.networks.config.text_time.is_some() {
             let each = c.pooled.chunks_exact(c.pooled.len() / rows);
             let added: Vec<f32> = each.flat_map(|p| time.added_features(p, c.sizes)).collect();
-            self.session.write(device, "added_features", &added);
+            self.session.write("added_features", &added);
         }
-        self.session.run(device, "context", cancel, &|_| {}).await
+        self.session.run("context", cancel, &|_| {}).await
     }
 
     /// What other networks see of a request: pictures `[H, W, 3]` in [0, 1] for ControlNets and T2I-Adapters (black where
     /// there is none), and what an IP-Adapter sees of a picture, for each row.
     pub async fn set_pictures(
         &self,
-        device: &Device,
         controls: &[Vec<f32>],
         adapters: &[Vec<f32>],
         image_prompt: &[f32],
@@ -192,47 +191,46 @@ impl Denoiser {
     ) -> Result<()> {
         let rows = self.job.rows() as usize;
         for (i, picture) in controls.iter().enumerate() {
-            self.session.write(device, &format!("control_image.{i}"), &picture.repeat(rows));
+            self.session.write(&format!("control_image.{i}"), &picture.repeat(rows));
         }
         for (i, picture) in adapters.iter().enumerate() {
             let unshuffled = self.networks.adapters[i].unshuffle(picture, self.job.size);
-            self.session.write(device, &format!("adapter_image.{i}"), &unshuffled);
+            self.session.write(&format!("adapter_image.{i}"), &unshuffled);
         }
         if self.networks.ip_adapter.is_some() {
-            self.session.write(device, "image_prompt", image_prompt);
+            self.session.write("image_prompt", image_prompt);
         }
-        self.session.run(device, "pictures", cancel, &|_| {}).await
+        self.session.run("pictures", cancel, &|_| {}).await
     }
 
     /// How much of what other networks make is added, `[rows, slots]`.
-    pub fn set_scales(&self, device: &Device, scales: &[f32]) {
+    pub fn set_scales(&self, scales: &[f32]) {
         let padded: Vec<f32> = scales.iter().flat_map(|&s| [s, 0.0, 0.0, 0.0]).collect();
-        self.session.write(device, "scales", &padded);
+        self.session.write("scales", &padded);
     }
 
     /// Sets what an inpainting U-Net sees beside the latents, `[N, h, w, in_channels - out_channels]`.
-    pub fn set_channels(&self, device: &Device, channels: &[f32]) {
-        self.session.write(device, "channels", channels);
-        self.session.write(device, "channel_coefficients", &[1.0, 0.0, 0.0, 0.0]);
+    pub fn set_channels(&self, channels: &[f32]) {
+        self.session.write("channels", channels);
+        self.session.write("channel_coefficients", &[1.0, 0.0, 0.0, 0.0]);
     }
 
     /// Sets the first sample, `[N, h, w, C]`.
-    pub fn start(&self, device: &Device, sample: &[f32]) {
-        self.session.write(device, "latents", sample);
-        self.session.reset_watch(device);
-        self.session.write(device, "predictions", &vec![0.0; 4 * sample.len()]);
-        self.session.write(device, "noise", &vec![0.0; sample.len()]);
+    pub fn start(&self, sample: &[f32]) {
+        self.session.write("latents", sample);
+        self.session.reset_watch();
+        self.session.write("predictions", &vec![0.0; 4 * sample.len()]);
+        self.session.write("noise", &vec![0.0; sample.len()]);
     }
 
     /// Replaces the current sample.
-    pub fn set_latents(&self, device: &Device, sample: &[f32]) {
-        self.session.write(device, "latents", sample);
+    pub fn set_latents(&self, sample: &[f32]) {
+        self.session.write("latents", sample);
     }
 
     /// Runs the U-Net on the current sample, with its ControlNets if they are `controlled`.
     pub async fn predict(
         &self,
-        device: &Device,
         step: &Step,
         controlled: bool,
         cancel: &Cancel,
@@ -240,23 +238,23 @@ impl Denoiser {
     ) -> Result<()> {
         let time = self.networks.unet.time_embedding();
         let features = time.features(step.timestep).repeat(self.job.rows() as usize);
-        self.session.write(device, "time_features", &features);
-        self.session.write(device, "input_coefficients", &[step.input_scale, 0.0, 0.0, 0.0]);
-        self.session.run(device, "time", cancel, &|_| {}).await?;
+        self.session.write("time_features", &features);
+        self.session.write("input_coefficients", &[step.input_scale, 0.0, 0.0, 0.0]);
+        self.session.run("time", cancel, &|_| {}).await?;
         if controlled {
-            self.session.run(device, "control", cancel, &|_| {}).await?;
+            self.session.run("control", cancel, &|_| {}).await?;
         }
-        self.session.run(device, "unet", cancel, progress).await
+        self.session.run("unet", cancel, progress).await
     }
 
     /// Gives `share` of each picture's guided prediction the spread of the prompt's own (section 3.4 of Lin et al.,
     /// arXiv:2305.08891, as diffusers' `rescale_noise_cfg`). The sums are of thousands of numbers once a step, so they
     /// are taken here: kernels stay as they are for everybody else.
-    pub async fn rescale(&self, device: &Device, guidance: f32, share: f64) -> Result<()> {
+    pub async fn rescale(&self, guidance: f32, share: f64) -> Result<()> {
         if share == 0.0 || !self.job.guided {
             return Ok(());
         }
-        let output = self.session.read(device, "model_output").await?;
+        let output = self.session.read("model_output").await?;
         let (without, with) = output.split_at(output.len() / 2);
         let guided = without.iter().zip(with).map(|(u, c)| u + guidance * (c - u));
         let mut guided: Vec<f32> = guided.collect();
@@ -266,37 +264,36 @@ impl Denoiser {
             guided.iter_mut().for_each(|v| *v = (f64::from(*v) * factor) as f32);
         }
         // Both halves: guidance between equals changes nothing.
-        self.session.write(device, "model_output", &guided.repeat(2));
+        self.session.write("model_output", &guided.repeat(2));
         Ok(())
     }
 
     /// From the model output to the next sample.
     pub async fn advance(
         &self,
-        device: &Device,
         step: &Step,
         guidance: f32,
         noise: Option<&[f32]>,
         cancel: &Cancel,
     ) -> Result<()> {
         if let Some(noise) = noise {
-            self.session.write(device, "noise", noise);
+            self.session.write("noise", noise);
         }
-        self.session.write(device, "step_coefficients", &step_coefficients(step, guidance));
-        self.session.run(device, "step", cancel, &|_| {}).await
+        self.session.write("step_coefficients", &step_coefficients(step, guidance));
+        self.session.run("step", cancel, &|_| {}).await
     }
 
     /// What the last step predicted, `[N, h, w, C]`.
-    pub async fn predictions(&self, device: &Device) -> Result<Vec<f32>> {
-        let mut predictions = self.session.read(device, "predictions").await?;
+    pub async fn predictions(&self) -> Result<Vec<f32>> {
+        let mut predictions = self.session.read("predictions").await?;
         // Those of earlier steps follow.
         predictions.truncate(predictions.len() / 4);
         Ok(predictions)
     }
 
     /// The last sample, `[N, h, w, C]`, and what was wrong with values since the first one.
-    pub async fn result(&self, device: &Device) -> Result<(Vec<f32>, Faults)> {
-        let (latents, faults) = self.session.read_watched(device, "latents").await?;
+    pub async fn result(&self) -> Result<(Vec<f32>, Faults)> {
+        let (latents, faults) = self.session.read_watched("latents").await?;
         let faults = faults.and(Faults::of(&latents, false));
         Ok((latents, faults))
     }
@@ -307,8 +304,8 @@ impl Denoiser {
     }
 
     /// The current sample, `[N, h, w, C]`.
-    pub async fn latents(&self, device: &Device) -> Result<Vec<f32>> {
-        self.session.read(device, "latents").await
+    pub async fn latents(&self) -> Result<Vec<f32>> {
+        self.session.read("latents").await
     }
 }
 

@@ -79,11 +79,10 @@ impl Pipeline {
         let room = fitting.zip(firm).map(|(needs, budget)| budget.bytes.saturating_sub(needs.weights));
         let precision = Precision::new(device, &options.activations, room)?;
         let decoder = options.decoder.unwrap_or(format.of_autoencoder());
-        let reader = match savings.text && gpu {
-            true => Some((Device::Cpu, Device::Cpu.target("auto")?)),
-            false => None,
+        let (text_device, text_target) = match savings.text && gpu {
+            true => (&Device::Cpu, Some(Device::Cpu.target("auto")?)),
+            false => (device, None),
         };
-        let text_device = reader.as_ref().map_or(device, |(reader, _)| reader);
         let single = match additions.single_file {
             Some(file) => Some(Single::open(file).await?),
             None => None,
@@ -107,7 +106,7 @@ impl Pipeline {
             Some(single) => single.corrected(scheduler, &warn)?,
             None => scheduler,
         };
-        if reader.is_some() {
+        if text_target.is_some() {
             warn(Warning::new(
                 Topic::Memory,
                 "the text encoder runs on the CPU, where prompts take longer: the device has too little memory for it",
@@ -159,6 +158,7 @@ impl Pipeline {
         };
         meter.finish(tell);
         let pipeline = Pipeline {
+            device: device.clone(),
             text,
             text_2,
             unet,
@@ -173,7 +173,7 @@ impl Pipeline {
             guidance_rescale: index.guidance_rescale,
             precision,
             small_tiles: savings.tiles,
-            reader,
+            text_target,
             warnings: told.take(),
             formats: [format, decoder],
             denoiser: None.into(),
@@ -227,7 +227,6 @@ impl Pipeline {
     /// there are no pictures until a call has succeeded.
     pub async fn set_lora_scales<F: Folder>(
         &self,
-        device: &Device,
         folder: &F,
         additions: &Additions<'_, F>,
         scales: &[f32],
@@ -250,17 +249,16 @@ impl Pipeline {
         };
         let origin = Origin::new(folder, single, None, &self.loras, scales);
         let mut touched = vec![];
-        let (reader, _) = self.reader(device);
-        let texts = self.texts().map(|text| (reader, &text.network.merged));
-        for (device, merged) in texts.chain([(device, &self.unet.merged)]) {
+        let texts = self.texts().map(|text| &text.network.merged);
+        for merged in texts.chain([&self.unet.merged]) {
             if !merged.touched(&origin)?.is_empty() {
-                touched.push((device, merged));
+                touched.push(merged);
             }
         }
-        let meter = Meter::new(touched.iter().map(|(_, merged)| merged.part()).collect());
+        let meter = Meter::new(touched.iter().map(|merged| merged.part()).collect());
         let report = |read, total| meter.report(read, total, hooks.progress);
-        for (device, merged) in touched {
-            merged.merge(device, &origin, Hooks { progress: &report, ..hooks }).await?;
+        for merged in touched {
+            merged.merge(&origin, Hooks { progress: &report, ..hooks }).await?;
         }
         self.lora_scales.replace(Some(scales.to_vec()));
         Ok(())

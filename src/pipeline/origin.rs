@@ -191,14 +191,9 @@ impl Merged {
     }
 
     /// Reads what a LoRA touches again, with other scales.
-    pub async fn merge<F: Folder>(
-        &self,
-        device: &Device,
-        origin: &Origin<'_, F>,
-        hooks: Hooks<'_>,
-    ) -> Result<()> {
+    pub async fn merge<F: Folder>(&self, origin: &Origin<'_, F>, hooks: Hooks<'_>) -> Result<()> {
         let checkpoint = origin.checkpoint(&self.component, self.stem);
         let handles = self.touched(origin)?;
-        self.weights.reload(device, &self.declarations, &[checkpoint], &handles, hooks).await
+        self.weights.reload(&self.declarations, &[checkpoint], &handles, hooks).await
     }
 }

@@ -5,7 +5,6 @@ use super::precision::Part;
 use super::request::{Image, Request, Safety, Watch};
 use super::task::Task;
 use super::{Decoder, Denoiser, Encoded, Pipeline, VisionPart};
-use crate::device::Device;
 use crate::error::Result;
 use crate::host::Cancel;
 use crate::image::{Filter, Picture};
@@ -14,7 +13,6 @@ impl Pipeline {
     /// Shows the networks beside the U-Net the pictures of a request.
     pub(super) async fn show_pictures(
         &self,
-        device: &Device,
         request: &Request,
         task: &Task,
         sessions: (&Denoiser, &Decoder),
@@ -44,7 +42,7 @@ impl Pipeline {
                 Some((picture, _)) => {
                     let network = (Part::Vision, vision);
                     let encode = async |pixels: &[f32]| {
-                        self.encode_pictures(device, network, pixels, sessions, &watch.cancel).await
+                        self.encode_pictures(network, pixels, sessions, &watch.cancel).await
                     };
                     let seen = vision.prompt(picture, adapter.config, guided, encode).await?;
                     [seen.negative, seen.positive].map(|rows| rows.repeat(images as usize)).concat()
@@ -55,13 +53,12 @@ impl Pipeline {
                 }
             };
         }
-        denoiser.set_pictures(device, &controls, &adapters, &prompt, &watch.cancel).await
+        denoiser.set_pictures(&controls, &adapters, &prompt, &watch.cancel).await
     }
 
     /// What an image encoder makes of pictures: again in f32 where halves do not suffice. The sessions keep their memory.
     async fn encode_pictures(
         &self,
-        device: &Device,
         (part, vision): (Part, &VisionPart),
         pixels: &[f32],
         (denoiser, decoder): (&Denoiser, &Decoder),
@@ -71,9 +68,9 @@ impl Pipeline {
         loop {
             let target = precision.target(part);
             let encoded = async {
-                let plan = vision.plan(device, target, pixels)?;
+                let plan = vision.plan(target, pixels)?;
                 precision.check(part, &plan, &[denoiser.plan(), decoder.plan()])?;
-                vision.encode(device, plan, pixels, cancel).await
+                vision.encode(plan, pixels, cancel).await
             };
             let encoded = encoded.await.map_err(|error| precision.explain(part, error))?;
             if !precision.again(part, target.elem, encoded.faults, encoded.looked_at)? {
@@ -85,7 +82,6 @@ impl Pipeline {
     /// Sets how much each network adds in a step. Returns whether a ControlNet adds anything.
     pub(super) fn scale_additions(
         &self,
-        device: &Device,
         request: &Request,
         task: &Task,
         denoiser: &Denoiser,
@@ -112,14 +108,13 @@ impl Pipeline {
                 scales.push(request.image_prompt.as_ref().map_or(0.0, |(_, scale)| *scale));
             }
         }
-        denoiser.set_scales(device, &scales);
+        denoiser.set_scales(&scales);
         controlled
     }
 
     /// Asks the safety checker, if the request wants it.
     pub(super) async fn check_safety(
         &self,
-        device: &Device,
         request: &Request,
         sessions: (&Denoiser, &Decoder),
         images: &mut [Image],
@@ -134,7 +129,7 @@ impl Pipeline {
             pixels.extend(safety.vision.pixels(&Picture::new(image.width, image.height, 4, &image.rgba)?));
         }
         let network = (Part::Safety, &safety.vision);
-        let encoded = self.encode_pictures(device, network, &pixels, sessions, &watch.cancel).await?;
+        let encoded = self.encode_pictures(network, &pixels, sessions, &watch.cancel).await?;
         let verdicts = safety.verdicts(&encoded.image_embeds);
         for (image, verdict) in images.iter_mut().zip(&verdicts) {
             if verdict.flagged && request.safety == Safety::Block {

@@ -9,7 +9,6 @@ use super::precision::Part;
 use super::request::{Image, Watch};
 use super::task::Task;
 use super::{Decoder, Pipeline, VaePart};
-use crate::device::Device;
 use crate::error::Result;
 use crate::host::Cancel;
 use crate::model::config::VaeConfig;
@@ -42,7 +41,6 @@ impl Pipeline {
     )]
     pub(super) async fn preview(
         &self,
-        device: &Device,
         task: &Task,
         denoiser: &Denoiser,
         decoder: &Decoder,
@@ -53,7 +51,7 @@ impl Pipeline {
     ) -> Result<()> {
         let Some(preview) = watch.preview else { return Ok(()) };
         let coefficients = &task.schedule.steps[step];
-        let mut latents = denoiser.predictions(device).await?;
+        let mut latents = denoiser.predictions().await?;
         latents.truncate(task.channels * task.pixels());
         // Of some schedulers the prediction is the noise: the picture follows from it and the sample.
         for (i, latent) in latents.iter_mut().enumerate() {
@@ -63,11 +61,11 @@ impl Pipeline {
             VaeConfig::Tiny(_) => Image {
                 width: task.width,
                 height: task.height,
-                rgba: decoder.decode(device, &latents, &watch.cancel, progress).await?.0,
+                rgba: decoder.decode(&latents, &watch.cancel, progress).await?.0,
             },
             VaeConfig::Kl(_) => {
                 let [height, width] = task.job.size.map(|side| side as usize);
-                let colours = self.colours(device, &watch.cancel).await?;
+                let colours = self.colours(&watch.cancel).await?;
                 Image { width, height, rgba: colours.paint(&latents, task.channels) }
             }
         };
@@ -76,13 +74,13 @@ impl Pipeline {
         Ok(())
     }
 
-    async fn colours(&self, device: &Device, cancel: &Cancel) -> Result<&Colours> {
+    async fn colours(&self, cancel: &Cancel) -> Result<&Colours> {
         if let Some(colours) = self.colours.get() {
             return Ok(colours);
         }
         let channels = self.vae.config.latent_channels();
         let latents = noise(0, channels, COARSE);
-        let cells = async |target: &Target| decoded(&self.vae, device, target, &latents, cancel).await;
+        let cells = async |target: &Target| decoded(&self.vae, target, &latents, cancel).await;
         let (cells, _) = match cells(self.precision.target(Part::Decoder)).await? {
             // The fit is kept for good; that halves do not suffice is learned, and said, by the picture itself.
             (_, true) => cells(self.precision.exact()).await?,
@@ -96,15 +94,14 @@ impl Pipeline {
 /// What the decoder makes of latents, `[CELLS, CELLS, C]`: a colour for each cell, and whether halves spoiled them.
 async fn decoded(
     vae: &VaePart,
-    device: &Device,
     target: &Target,
     latents: &[f32],
     cancel: &Cancel,
 ) -> Result<(Vec<[f64; 3]>, bool)> {
     let size = [CELLS as u32; 2];
-    let decoder = vae.decoder(device, target, vae.decoding(device, target, size, false)?).await?;
-    let (_, faults) = decoder.decode(device, latents, cancel, &|_| {}).await?;
-    let cells = averages(&decoder.sample(device).await?, vae.config.spatial_factor());
+    let decoder = vae.decoder(target, vae.decoding(target, size, false)?).await?;
+    let (_, faults) = decoder.decode(latents, cancel, &|_| {}).await?;
+    let cells = averages(&decoder.sample().await?, vae.config.spatial_factor());
     Ok((cells, faults.spoil(decoder.watched_halves())))
 }
 
@@ -183,6 +180,7 @@ mod tests {
     use pollster::block_on;
 
     use super::*;
+    use crate::device::Device;
     use crate::pipeline::{Half, Origin};
     use crate::quant::Format;
     use crate::shape::Elem;
@@ -211,9 +209,7 @@ mod tests {
     fn explained(vae: &VaePart, coarse: usize) -> f64 {
         let target = Target::new(Elem::F32);
         let channels = vae.config.latent_channels();
-        let cells = |latents: &[f32]| {
-            block_on(decoded(vae, &Device::Cpu, &target, latents, &Cancel::default())).unwrap().0
-        };
+        let cells = |latents: &[f32]| block_on(decoded(vae, &target, latents, &Cancel::default())).unwrap().0;
         let latents = noise(0, channels, coarse);
         let Colours(factors) = Colours::fit(&latents, channels, &cells(&latents));
         let (added, factors) = factors.split_last().unwrap();

@@ -9,7 +9,7 @@ use super::precision::Part;
 use super::request::{Request, Watch};
 use super::task::Task;
 use super::{Decoder, Denoiser, Half, Pipeline};
-use crate::device::{Device, Session};
+use crate::device::Session;
 use crate::error::{Code, Result};
 use crate::image::{Filter, Picture};
 use crate::plan::{Faults, Plan, Target};
@@ -31,7 +31,6 @@ pub struct Start {
 /// What a task begins from.
 struct Source<'a> {
     pipeline: &'a Pipeline,
-    device: &'a Device,
     task: &'a Task,
     watch: &'a Watch<'a>,
     /// Of the sessions that keep their memory meanwhile.
@@ -41,7 +40,6 @@ struct Source<'a> {
 impl Pipeline {
     pub(super) async fn start(
         &self,
-        device: &Device,
         request: &Request,
         task: &Task,
         (denoiser, decoder): (&Denoiser, &Decoder),
@@ -49,7 +47,7 @@ impl Pipeline {
         watch: &Watch<'_>,
     ) -> Result<Start> {
         let beside = [denoiser.plan(), decoder.plan()];
-        let source = Source { pipeline: self, device, task, watch, beside };
+        let source = Source { pipeline: self, task, watch, beside };
         match (&request.image, &request.mask) {
             (None, _) => Ok(noise::start(&source, draws)),
             (Some(picture), None) => picture::start(&source, picture, draws).await,
@@ -81,7 +79,7 @@ impl Source<'_> {
 
     /// The latents of a picture, `[H, W, 3]` in [-1, 1], for all pictures.
     async fn encoded(&self, pixels: &[f32], draws: &mut Draws) -> Result<Vec<f32>> {
-        let Source { pipeline, device, watch, .. } = self;
+        let Source { pipeline, watch, .. } = self;
         let precision = &pipeline.precision;
         loop {
             let target = precision.target(Part::Encoder);
@@ -90,10 +88,10 @@ impl Source<'_> {
                 Err(error) if error.code == Code::OutOfMemory && precision.lower(Part::Encoder) => continue,
                 Err(error) => return Err(precision.explain(Part::Encoder, error)),
             };
-            session.reset_watch(device);
-            session.write(device, "input", pixels);
-            session.run(device, "vae", &watch.cancel, &|_| {}).await?;
-            let (sample, faults) = session.read_watched(device, "sample").await?;
+            session.reset_watch();
+            session.write("input", pixels);
+            session.run("vae", &watch.cancel, &|_| {}).await?;
+            let (sample, faults) = session.read_watched("sample").await?;
             let faults = faults.and(Faults::of(&sample, target.elem != Elem::F32));
             let halves = session.plan().watched_halves("vae") + sample.len() as u64;
             if !precision.again(Part::Encoder, target.elem, faults, halves)? {
@@ -105,11 +103,11 @@ impl Source<'_> {
 
     /// The encoder of one picture.
     async fn encoder(&self, target: &Target) -> Result<Session> {
-        let Source { pipeline: Pipeline { vae, precision, .. }, device, task, .. } = self;
+        let Source { pipeline: Pipeline { vae, precision, .. }, task, .. } = self;
         let size = [task.height as u32, task.width as u32];
-        let plan = vae.plan(device, target, Half::Encoder, 1, size)?;
+        let plan = vae.plan(target, Half::Encoder, 1, size)?;
         precision.check(Part::Encoder, &plan, &self.beside)?;
-        vae.session_of(device, plan, Half::Encoder).await
+        vae.session_of(plan, Half::Encoder).await
     }
 }
 

@@ -125,7 +125,6 @@ impl TextPart {
     /// What the network makes of prompts of equally many chunks each, by its plan for so many chunks.
     pub async fn encode(
         &self,
-        device: &Device,
         plan: Plan,
         prompts: &[Vec<Chunk>],
         cancel: &Cancel,
@@ -134,11 +133,11 @@ impl TextPart {
         let network = &self.network;
         let width = network.encoder.config.hidden_size;
         let ids: Vec<Vec<u32>> = prompts.iter().flatten().map(|chunk| chunk.ids.clone()).collect();
-        let session = Session::new(device, plan, &network.merged.weights).await?;
-        session.write(device, "embeddings", &network.embeddings(&ids)?);
-        session.run(device, "text", cancel, progress).await?;
+        let session = Session::new(plan, &network.merged.weights).await?;
+        session.write("embeddings", &network.embeddings(&ids)?);
+        session.run("text", cancel, progress).await?;
         let halves = session.plan().named("hidden_state").elem != Elem::F32;
-        let mut states = session.read(device, "hidden_state").await?;
+        let mut states = session.read("hidden_state").await?;
         let mut faults = Faults::of(&states, halves);
         let each = states.chunks_exact_mut(self.tokenizer.length() * width);
         for (hidden, chunk) in each.zip(prompts.iter().flatten()) {
@@ -146,7 +145,7 @@ impl TextPart {
         }
         let mut pooled = vec![];
         if let Some(dim) = network.encoder.config.projection_dim {
-            let last = session.read(device, "last_hidden_state").await?;
+            let last = session.read("last_hidden_state").await?;
             faults = faults.and(Faults::of(&last, halves));
             let all = network.text_embeds(&last, &ids);
             faults = faults.and(Faults::of(&all, false));
@@ -210,21 +209,15 @@ impl TextNetwork {
     }
 
     /// The plan for so many prompts, which the device can hold.
-    pub fn plan(&self, device: &Device, target: &Target, prompts: usize, state: HiddenState) -> Result<Plan> {
+    pub fn plan(&self, target: &Target, prompts: usize, state: HiddenState) -> Result<Plan> {
         let plan = text_plan(&self.encoder, target, prompts, state);
-        plan.check("text encoder", &device.limits())?;
+        plan.check("text encoder", &self.merged.weights.device().limits())?;
         Ok(plan)
     }
 
     /// A session for so many prompts: its input is [`Self::embeddings`], its section "text".
-    pub async fn session(
-        &self,
-        device: &Device,
-        target: &Target,
-        prompts: usize,
-        state: HiddenState,
-    ) -> Result<Session> {
-        Session::new(device, self.plan(device, target, prompts, state)?, &self.merged.weights).await
+    pub async fn session(&self, target: &Target, prompts: usize, state: HiddenState) -> Result<Session> {
+        Session::new(self.plan(target, prompts, state)?, &self.merged.weights).await
     }
 
     /// The sums of token and position embeddings, gathered on the CPU.

@@ -63,30 +63,24 @@ impl VisionPart {
     }
 
     /// The plan for pictures of [`Self::pixels`], one behind the other, which the device can hold.
-    pub fn plan(&self, device: &Device, target: &Target, pixels: &[f32]) -> Result<Plan> {
+    pub fn plan(&self, target: &Target, pixels: &[f32]) -> Result<Plan> {
         let plan = vision_plan(&self.encoder, target, self.count(pixels));
-        plan.check("image encoder", &device.limits())?;
+        plan.check("image encoder", &self.weights.device().limits())?;
         Ok(plan)
     }
 
     /// Encodes pictures by their plan.
-    pub async fn encode(
-        &self,
-        device: &Device,
-        plan: Plan,
-        pixels: &[f32],
-        cancel: &Cancel,
-    ) -> Result<Encoded> {
+    pub async fn encode(&self, plan: Plan, pixels: &[f32], cancel: &Cancel) -> Result<Encoded> {
         let encoder = &self.encoder;
-        let session = Session::new(device, plan, &self.weights).await?;
+        let session = Session::new(plan, &self.weights).await?;
         let [class, positions] = encoder.tables().map(|t| self.weights.table(t));
         let embeddings = encoder.embeddings(self.count(pixels), class.values(), positions.values());
-        session.write(device, "patches", &encoder.patches(pixels));
-        session.write(device, "embeddings", &embeddings);
-        session.run(device, "vision", cancel, &|_| {}).await?;
+        session.write("patches", &encoder.patches(pixels));
+        session.write("embeddings", &embeddings);
+        session.run("vision", cancel, &|_| {}).await?;
         let (mut faults, mut looked_at) = (Faults::default(), 0);
         let mut read = async |name: &str| {
-            let values = session.read(device, name).await?;
+            let values = session.read(name).await?;
             faults = faults.and(Faults::of(&values, session.plan().named(name).elem != Elem::F32));
             looked_at += values.len() as u64;
             Ok::<_, Error>(values)

@@ -85,43 +85,42 @@ impl Network {
     }
 
     async fn compute(&self, inputs: &Inputs) -> Result<Vec<f32>> {
-        let (device, target) = (&self.device, &self.target);
+        let target = &self.target;
         match &self.part {
             Part::Unet(part) => {
                 let (sample, [n, c, h, w]) = inputs.get("sample")?;
                 let (text, [_, tokens, ..]) = inputs.get("encoder_hidden_states")?;
                 let (timestep, _) = inputs.get("timestep")?;
                 let job = Job { images: n, guided: false, size: [h, w], tokens };
-                let session = self.session([n, h, w, tokens], part.session(device, target, job)).await?;
+                let session = self.session([n, h, w, tokens], part.session(target, job)).await?;
                 let features = timestep
                     .iter()
                     .flat_map(|&t| part.networks.unet.time_embedding().features(t))
                     .collect::<Vec<_>>();
                 let rows = n as usize / timestep.len().max(1);
-                part.write_sample(device, &session, &nhwc(&sample, c as usize, (h * w) as usize));
-                session.write(device, "text", &text);
-                session.write(device, "time_features", &features.repeat(rows));
+                part.write_sample(&session, &nhwc(&sample, c as usize, (h * w) as usize));
+                session.write("text", &text);
+                session.write("time_features", &features.repeat(rows));
                 let config = &part.networks.config;
                 if config.time_cond_proj_dim.is_some() {
-                    session.write(device, "guidance_features", &inputs.get("timestep_cond")?.0);
+                    session.write("guidance_features", &inputs.get("timestep_cond")?.0);
                 }
                 if let Some(text_time) = config.text_time {
                     let (pooled, (sizes, _)) = (inputs.get("text_embeds")?.0, inputs.get("time_ids")?);
                     let rows = pooled.chunks_exact(text_time.pooled()).zip(sizes.as_chunks().0);
                     let time = part.networks.unet.time_embedding();
                     let added: Vec<f32> = rows.flat_map(|(p, s)| time.added_features(p, *s)).collect();
-                    session.write(device, "added_features", &added);
+                    session.write("added_features", &added);
                 }
                 self.finish(session, [n, h, w, tokens], &["context", "time", "unet"], "model_output").await
             }
             Part::Decoder(part) => {
                 let (z, [n, c, h, w]) = inputs.get("z")?;
-                let session = self
-                    .session([n, c, h, w], part.session(device, target, Half::Decoder, n, [h, w]))
-                    .await?;
+                let session =
+                    self.session([n, c, h, w], part.session(target, Half::Decoder, n, [h, w])).await?;
                 // Without the scaling, which belongs to the pipeline.
-                session.write(device, "coefficients", &[1.0, 0.0, 0.0, 0.0]);
-                session.write(device, "input", &nhwc(&z, c as usize, (h * w) as usize));
+                session.write("coefficients", &[1.0, 0.0, 0.0, 0.0]);
+                session.write("input", &nhwc(&z, c as usize, (h * w) as usize));
                 self.finish(session, [n, c, h, w], &["vae"], "sample").await
             }
             Part::Text(network) => {
@@ -131,10 +130,9 @@ impl Network {
                     .map(|row| row.iter().map(|&id| id as u32).collect())
                     .collect();
                 let size = [n, tokens, 1, 1];
-                let session = self
-                    .session(size, network.session(device, target, n as usize, HiddenState::LAST))
-                    .await?;
-                session.write(device, "embeddings", &network.embeddings(&ids)?);
+                let session =
+                    self.session(size, network.session(target, n as usize, HiddenState::LAST)).await?;
+                session.write("embeddings", &network.embeddings(&ids)?);
                 self.finish(session, size, &["text"], "last_hidden_state").await
             }
         }
@@ -157,9 +155,9 @@ impl Network {
         output: &str,
     ) -> Result<Vec<f32>> {
         for section in sections {
-            session.run(&self.device, section, &Cancel::default(), &|_| {}).await?;
+            session.run(section, &Cancel::default(), &|_| {}).await?;
         }
-        let values = session.read(&self.device, output).await?;
+        let values = session.read(output).await?;
         let shape = session.plan().outputs[output].shape;
         self.session.replace(Some((size, session)));
         Ok(match self.part {

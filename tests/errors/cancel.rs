@@ -33,7 +33,7 @@ fn request() -> Request {
 fn in_every_stage() {
     on_device(|gpu| {
         let pipeline = load(gpu, Hooks::NONE).unwrap();
-        let wanted = generate(gpu, &pipeline, &request()).unwrap().images.remove(0).rgba;
+        let wanted = generate(&pipeline, &request()).unwrap().images.remove(0).rgba;
         let steps = (0..3).map(|step| Stage::Step { step, steps: 3 });
         for stage in [Stage::Text].into_iter().chain(steps).chain([Stage::Decode]) {
             let cancel = Cancel::default();
@@ -46,15 +46,15 @@ fn in_every_stage() {
                 }
             };
             let watch = Watch { cancel: cancel.clone(), progress: &progress, preview: None, dump: None };
-            let e = block_on(pipeline.generate(gpu, &request(), &watch)).unwrap_err();
+            let e = block_on(pipeline.generate(&request(), &watch)).unwrap_err();
             assert_eq!(e.code, Code::Cancelled, "{stage:?}: {e}");
             assert_eq!(last.get(), Some(stage), "work went on after the cancel");
             // Another size makes other sessions, which must not matter either.
             if stage == Stage::Text {
                 let small = Request { size: Some([32, 32]), ..request() };
-                generate(gpu, &pipeline, &small).unwrap();
+                generate(&pipeline, &small).unwrap();
             }
-            let again = generate(gpu, &pipeline, &request()).unwrap().images.remove(0).rgba;
+            let again = generate(&pipeline, &request()).unwrap().images.remove(0).rgba;
             assert!(again == wanted, "after a cancel in {stage:?} the picture is another");
         }
     });
@@ -67,7 +67,7 @@ fn before_anything() {
         let cancel = Cancel::default();
         cancel.cancel();
         let watch = Watch { cancel, progress: &|_, _| {}, preview: None, dump: None };
-        assert_eq!(block_on(pipeline.generate(gpu, &request(), &watch)).unwrap_err().code, Code::Cancelled);
+        assert_eq!(block_on(pipeline.generate(&request(), &watch)).unwrap_err().code, Code::Cancelled);
     });
 }
 

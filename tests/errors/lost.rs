@@ -30,14 +30,13 @@ fn load(device: &Device, hooks: Hooks<'_>) -> Result<Pipeline> {
 }
 
 fn draw(
-    device: &Device,
     pipeline: &Pipeline,
     progress: &dyn Fn(Stage, f64),
     preview: &dyn Fn(&Image, usize, usize),
 ) -> Result<Report> {
     let request = Request { steps: Some(2), size: Some([64, 64]), ..Request::new(PROMPT, 5) };
     let watch = Watch { cancel: Cancel::default(), progress, preview: Some(preview), dump: None };
-    block_on(pipeline.generate(device, &request, &watch))
+    block_on(pipeline.generate(&request, &watch))
 }
 
 #[test]
@@ -62,7 +61,7 @@ fn while_compiling() {
             lose(&device);
         }
     };
-    let e = block_on(pipeline.compile(&device, &progress, &|| false)).unwrap_err();
+    let e = block_on(pipeline.compile(&progress, &|| false)).unwrap_err();
     assert_eq!(e.code, Code::DeviceLost, "{e}");
 }
 
@@ -80,10 +79,10 @@ fn in_every_stage_and_afterwards() {
         };
         let preview = |_: &Image, _: usize, _: usize| lose(&device);
         let preview: &dyn Fn(&Image, usize, usize) = if stage.is_none() { &preview } else { &nothing };
-        let e = draw(&device, &pipeline, &progress, preview).unwrap_err();
+        let e = draw(&pipeline, &progress, preview).unwrap_err();
         assert_eq!(e.code, Code::DeviceLost, "{stage:?}: {e}");
         // For good, and it can be let go.
-        let again = draw(&device, &pipeline, &|_, _| {}, &nothing).unwrap_err();
+        let again = draw(&pipeline, &|_, _| {}, &nothing).unwrap_err();
         assert_eq!(again.code, Code::DeviceLost, "{stage:?}: {again}");
     }
 }

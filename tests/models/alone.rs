@@ -150,7 +150,7 @@ fn drawn_with<F: Folder>(folder: &F, additions: &Additions<'_, F>) -> (Vec<f32>,
     let latents = std::cell::RefCell::new(vec![]);
     let dump = |_: &str, _: [usize; 4], values: Vec<f32>| *latents.borrow_mut() = values;
     let watch = Watch { cancel: Cancel::default(), progress: &|_, _| {}, preview: None, dump: Some(&dump) };
-    block_on(pipeline.generate(&Device::Cpu, &request, &watch)).unwrap();
+    block_on(pipeline.generate(&request, &watch)).unwrap();
     (latents.into_inner(), warnings)
 }
 

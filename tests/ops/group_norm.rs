@@ -53,9 +53,9 @@ impl Case {
         b.r.output("y", y);
         let [stats, affine, y] = on_gpu(move |gpu| {
             let ready = b.ready(gpu, keep_all);
-            ready.run(gpu);
-            let raw = |name| lanes(Elem::F32, &ready.bytes(gpu, name));
-            [raw("stats"), raw("affine"), ready.values(gpu, "y")]
+            ready.run();
+            let raw = |name| lanes(Elem::F32, &ready.bytes(name));
+            [raw("stats"), raw("affine"), ready.values("y")]
         });
 
         let (images, channels, pixels) =

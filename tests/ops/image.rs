@@ -14,8 +14,8 @@ fn bytes(elem: Elem, shape: Shape, values: Vec<f32>) -> (Vec<u8>, Vec<u8>) {
     b.r.output("y", y);
     let got = on_gpu(move |gpu| {
         let ready = b.ready(gpu, |_| {});
-        ready.run(gpu);
-        ready.bytes(gpu, "y")
+        ready.run();
+        ready.bytes("y")
     });
     let (picture, rest) = got.split_at(shape.rows() as usize * 4);
     // Four pixels are one element; those past the picture are left alone.

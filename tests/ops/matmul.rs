@@ -184,8 +184,8 @@ fn more_rows_than_one_dispatch_holds() {
         // At a high rate nothing else cuts the step.
         gpu.set_rate(1e15);
         let ready = b.ready(gpu, |_| {});
-        ready.run(gpu);
-        ready.values(gpu, "y")
+        ready.run();
+        ready.values("y")
     });
     compare(Elem::Pack16, &got, &want, F32_LIMIT).unwrap();
 }

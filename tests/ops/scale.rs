@@ -52,8 +52,8 @@ fn padding_stays_zero() {
             b.r.output("y", y);
             let stored = on_gpu(move |gpu| {
                 let ready = b.ready(gpu, |_| {});
-                ready.run(gpu);
-                lanes(elem, &ready.bytes(gpu, "y"))
+                ready.run();
+                lanes(elem, &ready.bytes("y"))
             });
             for pixel in stored.chunks(shape.c4() as usize * 4) {
                 let (real, padding) = pixel.split_at(channels as usize);

@@ -39,8 +39,8 @@ fn check(elem: Elem, k: Coefficients, guided: bool) {
     b.r.output("predictions", predictions);
     let [got, got_past] = on_gpu(move |gpu| {
         let ready = b.ready(gpu, |_| {});
-        ready.run(gpu);
-        [ready.values(gpu, "sample"), ready.values(gpu, "predictions")]
+        ready.run();
+        [ready.values("sample"), ready.values("predictions")]
     });
     let (want, want_past) = twin::step(k, &m, &n, &x, &past);
     for (what, got, want) in [("sample", got, want), ("predictions", got_past, want_past)] {

@@ -67,7 +67,7 @@ async fn run_on<F: Folder>(folder: &F, options: &Options) -> Result<bool> {
         let mut psnr = vec![];
         for (i, request) in requests.iter().enumerate() {
             let watch = Watch { cancel: Cancel::default(), progress: &|_, _| {}, preview: None, dump: None };
-            let image = pipeline.generate(&Device::Cpu, request, &watch).await?.images.remove(0);
+            let image = pipeline.generate(request, &watch).await?.images.remove(0);
             if let Some(pictures) = &options.pictures {
                 let folder = pictures.join(name);
                 fs::create_dir_all(&folder)

@@ -111,7 +111,7 @@ pub async fn run(options: &Options) -> Result<bool> {
         preview: None,
         dump: dump_to.is_some().then_some(&dump),
     };
-    let report = pipeline.generate(&device, &request, &watch).await;
+    let report = pipeline.generate(&request, &watch).await;
     bar.clear();
     let report = report?;
     write_png(&out, &report.images[0])?;

@@ -62,25 +62,24 @@ pub async fn controlnet(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
     }
 
     let session = session(bench, &folder, r, &d, net).await?;
-    let device = &bench.device;
-    inputs.write(bench, &session, &reference, &unet)?;
-    session.write(device, "image", &reference.nhwc("in.controlnet_cond")?);
+    inputs.write(&session, &reference, &unet)?;
+    session.write("image", &reference.nhwc("in.controlnet_cond")?);
     let scale = scale as f32;
     let factors = [control.factors(scale, false), control.factors(scale / 2.0, false)].concat();
-    session.write(device, "scales", &slots(&factors));
+    session.write("scales", &slots(&factors));
     for section in ["control", "unet", "twice"] {
-        session.run(device, section, &Cancel::default(), &|_| {}).await?;
+        session.run(section, &Cancel::default(), &|_| {}).await?;
     }
     let mut checks = vec![];
     for name in reference.names().filter(|name| !name.starts_with("in.")) {
-        let mut got = session.read(device, name).await?;
+        let mut got = session.read(name).await?;
         if name == "mid" || name.starts_with("down.") {
             // The reference has them with the scale.
             got.iter_mut().for_each(|v| *v *= scale);
         }
         checks.push(Check::new(name, &got, &reference.nhwc(name)?));
     }
-    let twice = session.read(device, "out.twice").await?;
+    let twice = session.read("out.twice").await?;
     checks.push(Check::new("out.twice", &twice, &reference.nhwc("out.unet_with_controlnet")?));
     Ok(checks)
 }
@@ -113,17 +112,16 @@ pub async fn t2i_adapter(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
     inputs.unet(&mut r, &unet, "out.unet_with_adapter", &Extras { adapters, ..Default::default() });
 
     let session = session(bench, &folder, r, &d, net).await?;
-    let device = &bench.device;
-    inputs.write(bench, &session, &reference, &unet)?;
+    inputs.write(&session, &reference, &unet)?;
     let pixels = unshuffle(&reference.nhwc("in.image")?, [h as usize, w as usize], c as usize, factor);
-    session.write(device, "image", &pixels);
-    session.write(device, "scales", &slots(&[1.0]));
+    session.write("image", &pixels);
+    session.write("scales", &slots(&[1.0]));
     for section in ["adapter", "unet"] {
-        session.run(device, section, &Cancel::default(), &|_| {}).await?;
+        session.run(section, &Cancel::default(), &|_| {}).await?;
     }
     let mut checks = vec![];
     for name in reference.names().filter(|name| !name.starts_with("in.")) {
-        checks.push(Check::new(name, &session.read(device, name).await?, &reference.nhwc(name)?));
+        checks.push(Check::new(name, &session.read(name).await?, &reference.nhwc(name)?));
     }
     Ok(checks)
 }
@@ -156,12 +154,12 @@ impl Inputs {
         r.output(name, output);
     }
 
-    fn write(&self, bench: &Bench, session: &Session, reference: &Reference, unet: &Unet) -> Result<()> {
+    fn write(&self, session: &Session, reference: &Reference, unet: &Unet) -> Result<()> {
         let timestep = reference.f32("in.timestep")?[0];
         let features = unet.time_embedding().features(timestep).repeat(self.features.shape.n as usize);
-        session.write(&bench.device, "sample", &reference.nhwc("in.sample")?);
-        session.write(&bench.device, "text", &reference.f32("in.encoder_hidden_states")?);
-        session.write(&bench.device, "features", &features);
+        session.write("sample", &reference.nhwc("in.sample")?);
+        session.write("text", &reference.f32("in.encoder_hidden_states")?);
+        session.write("features", &features);
         Ok(())
     }
 }
@@ -194,7 +192,7 @@ async fn session(
     let stem = "diffusion_pytorch_model";
     let checkpoints = [UNET, net].map(|component| Checkpoint::new(folder, component, stem));
     let weights = Weights::load(&bench.device, d, &checkpoints, Hooks::NONE).await?;
-    Session::new(&bench.device, r.finish(), &weights).await
+    Session::new(r.finish(), &weights).await
 }
 
 /// The factors in their slots, behind the unused one; only the first of four numbers counts.

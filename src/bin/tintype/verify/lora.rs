@@ -40,31 +40,29 @@ pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
     let plan = || denoise_plan(&networks, &bench.target, job);
 
     let weights = Weights::load(&bench.device, &d, &[checkpoint()], Hooks::NONE).await?;
-    let kept = Session::new(&bench.device, plan(), &weights).await?;
-    let mut checks = vec![compare(bench, &reference, &networks.unet, &kept, "out.no_lora", "no LoRA").await?];
+    let kept = Session::new(plan(), &weights).await?;
+    let mut checks = vec![compare(&reference, &networks.unet, &kept, "out.no_lora", "no LoRA").await?];
     // The second file has no alpha, which says that its matrices are to be taken as they are.
     for (names, lora, unit) in [("kohya", &kohya, 1.0), ("peft", &peft, (alpha / rank) as f32)] {
         for (name, scale) in [("out.merged_scale1", 1.0), ("out.merged_scale0.5", 0.5)] {
             let adapters = [Adapter { lora, scale: scale * unit }];
             let merged = || checkpoint().with_loras(&adapters);
             let loaded = Weights::load(&bench.device, &d, &[merged()], Hooks::NONE).await?;
-            let session = Session::new(&bench.device, plan(), &loaded).await?;
+            let session = Session::new(plan(), &loaded).await?;
             let what = format!("{name}, {names}, loaded");
-            checks.push(compare(bench, &reference, &networks.unet, &session, name, &what).await?);
+            checks.push(compare(&reference, &networks.unet, &session, name, &what).await?);
 
             let handles = merged().touched(&d, 0)?;
-            weights.reload(&bench.device, &d, &[merged()], &handles, Hooks::NONE).await?;
+            weights.reload(&d, &[merged()], &handles, Hooks::NONE).await?;
             let what = format!("{name}, {names}, reloaded");
-            checks.push(compare(bench, &reference, &networks.unet, &kept, name, &what).await?);
+            checks.push(compare(&reference, &networks.unet, &kept, name, &what).await?);
         }
     }
     // And back: what was touched is read without the LoRA.
     let adapters = [Adapter { lora: &peft, scale: 1.0 }];
     let handles = checkpoint().with_loras(&adapters).touched(&d, 0)?;
-    weights.reload(&bench.device, &d, &[checkpoint()], &handles, Hooks::NONE).await?;
-    checks.push(
-        compare(bench, &reference, &networks.unet, &kept, "out.no_lora", "out.no_lora, reloaded").await?,
-    );
+    weights.reload(&d, &[checkpoint()], &handles, Hooks::NONE).await?;
+    checks.push(compare(&reference, &networks.unet, &kept, "out.no_lora", "out.no_lora, reloaded").await?);
     Ok(checks)
 }
 
@@ -77,22 +75,20 @@ fn job(reference: &Reference) -> Result<Job> {
 }
 
 async fn compare(
-    bench: &Bench,
     reference: &Reference,
     unet: &Unet,
     session: &Session,
     name: &str,
     what: &str,
 ) -> Result<Check> {
-    let device = &bench.device;
     let rows = reference.shape("in.sample")?[0];
     let features = unet.time_embedding().features(reference.f32("in.timestep")?[0]).repeat(rows);
-    session.write(device, "latents", &reference.nhwc("in.sample")?);
-    session.write(device, "input_coefficients", &[1.0, 0.0, 0.0, 0.0]);
-    session.write(device, "text", &reference.f32("in.encoder_hidden_states")?);
-    session.write(device, "time_features", &features);
+    session.write("latents", &reference.nhwc("in.sample")?);
+    session.write("input_coefficients", &[1.0, 0.0, 0.0, 0.0]);
+    session.write("text", &reference.f32("in.encoder_hidden_states")?);
+    session.write("time_features", &features);
     for section in ["context", "time", "unet"] {
-        session.run(device, section, &Cancel::default(), &|_| {}).await?;
+        session.run(section, &Cancel::default(), &|_| {}).await?;
     }
-    Ok(Check::new(what, &session.read(device, "model_output").await?, &reference.nhwc(name)?))
+    Ok(Check::new(what, &session.read("model_output").await?, &reference.nhwc(name)?))
 }

@@ -103,13 +103,13 @@ async fn one(bench: &Bench, reference: &Reference, name: &str, op: &str) -> Resu
         Some(blobs) => Weights::from_blobs(&bench.device, &d, blobs),
         None => fill(bench, &d).await?,
     };
-    let session = Session::new(&bench.device, r.finish(), &weights).await?;
-    session.write(&bench.device, "in", &reference.nhwc(&input)?);
+    let session = Session::new(r.finish(), &weights).await?;
+    session.write("in", &reference.nhwc(&input)?);
     for (name, values) in more {
-        session.write(&bench.device, name, &values);
+        session.write(name, &values);
     }
-    session.run(&bench.device, "op", &Cancel::default(), &|_| {}).await?;
-    session.read(&bench.device, "out").await
+    session.run("op", &Cancel::default(), &|_| {}).await?;
+    session.read("out").await
 }
 
 fn unknown(name: &str) -> Error {
@@ -211,11 +211,11 @@ async fn attention(
         blobs.push((Handle(i as u32), blob));
     }
     let weights = Weights::from_blobs(&bench.device, &d, blobs);
-    let session = Session::new(&bench.device, r.finish(), &weights).await?;
-    session.write(&bench.device, "in", &reference.f32("attn.q")?);
+    let session = Session::new(r.finish(), &weights).await?;
+    session.write("in", &reference.f32("attn.q")?);
     for (name, values) in more {
-        session.write(&bench.device, name, &values);
+        session.write(name, &values);
     }
-    session.run(&bench.device, "op", &Cancel::default(), &|_| {}).await?;
-    session.read(&bench.device, "out").await
+    session.run("op", &Cancel::default(), &|_| {}).await?;
+    session.read("out").await
 }

@@ -157,7 +157,7 @@ pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
     };
     let watch =
         Watch { cancel: Cancel::default(), progress: &|_, _| {}, preview: None, dump: Some(&compare) };
-    let report = pipeline.generate(&bench.device, &request, &watch).await?;
+    let report = pipeline.generate(&request, &watch).await?;
     let mut checks = checks.into_inner();
     let wanted = reference.names().filter(|n| n.starts_with("latents.") || *n == "image").count();
     if checks.len() != wanted {

@@ -37,9 +37,9 @@ pub async fn run(bench: &Bench, name: &str, case: &Value) -> Result<Vec<Check>> 
     let session = session(bench, &shape).await?;
     let count = shape.iter().product();
     let mut sample = reference.nhwc("x0")?;
-    session.write(&bench.device, "sample", &sample);
-    session.write(&bench.device, "predictions", &vec![0.0; 4 * count]);
-    session.write(&bench.device, "noise", &vec![0.0; count]);
+    session.write("sample", &sample);
+    session.write("predictions", &vec![0.0; 4 * count]);
+    session.write("noise", &vec![0.0; count]);
     // diffusers counts calls of the model, of which a step may be two.
     let calls = steps.steps.len() - case["begin_index"].as_u64().unwrap_or(0) as usize;
     let mut begin = 0;
@@ -55,16 +55,16 @@ pub async fn run(bench: &Bench, name: &str, case: &Value) -> Result<Vec<Check>> 
         if reference.has(&name) {
             checks.push(Check::new(&name, &scaled, &reference.nhwc(&name)?));
         }
-        session.write(&bench.device, "model", &reference.nhwc(&format!("model_output.{i}"))?);
+        session.write("model", &reference.nhwc(&format!("model_output.{i}"))?);
         if step.draws_noise {
-            session.write(&bench.device, "noise", &reference.nhwc(&format!("noise.{i}"))?);
+            session.write("noise", &reference.nhwc(&format!("noise.{i}"))?);
         }
-        session.write(&bench.device, "coefficients", &step_coefficients(step, 1.0));
-        session.run(&bench.device, "step", &Cancel::default(), &|_| {}).await?;
-        let predictions = session.read(&bench.device, "predictions").await?;
+        session.write("coefficients", &step_coefficients(step, 1.0));
+        session.run("step", &Cancel::default(), &|_| {}).await?;
+        let predictions = session.read("predictions").await?;
         let denoised: Vec<f32> =
             predictions.iter().zip(&sample).map(|(&p, &x)| step.denoised(p, x)).collect();
-        sample = session.read(&bench.device, "sample").await?;
+        sample = session.read("sample").await?;
         let name = format!("prev_sample.{i}");
         checks.push(Check::new(&name, &sample, &reference.nhwc(&name)?));
         for name in [format!("pred_original_sample.{i}"), format!("denoised.{i}")] {
@@ -113,7 +113,7 @@ async fn session(bench: &Bench, shape: &[usize]) -> Result<Session> {
     let predictions = input("predictions", Shape { n: 4 * shape.n, ..shape });
     ops::step(&mut r, coefficients, model, noise, sample, predictions);
     let none = Declarations::new(Format::F32);
-    Session::new(&bench.device, r.finish(), &Weights::from_blobs(&bench.device, &none, vec![])).await
+    Session::new(r.finish(), &Weights::from_blobs(&bench.device, &none, vec![])).await
 }
 
 /// The tables of Stable Diffusion's schedule.

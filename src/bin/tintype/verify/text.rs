@@ -28,10 +28,10 @@ pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
         .chunks_exact(tokens)
         .map(|row| row.iter().map(|&id| id as u32).collect())
         .collect();
-    let session = part.network.session(&bench.device, &bench.tapped(), ids.len(), HiddenState::LAST).await?;
-    session.write(&bench.device, "embeddings", &part.network.embeddings(&ids)?);
-    session.run(&bench.device, "text", &Cancel::default(), &|_| {}).await?;
-    let last = session.read(&bench.device, "last_hidden_state").await?;
+    let session = part.network.session(&bench.tapped(), ids.len(), HiddenState::LAST).await?;
+    session.write("embeddings", &part.network.embeddings(&ids)?);
+    session.run("text", &Cancel::default(), &|_| {}).await?;
+    let last = session.read("last_hidden_state").await?;
     let mut checks =
         vec![Check::new("out.last_hidden_state", &last, &reference.f32("out.last_hidden_state")?)];
     let network = &part.network;
@@ -45,7 +45,7 @@ pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
     {
         // The file holds the first prompts only.
         let want = reference.f32(name)?;
-        let got = session.read(&bench.device, name.trim_start_matches("out.")).await?;
+        let got = session.read(name.trim_start_matches("out.")).await?;
         checks.push(Check::new(name, &got[..want.len().min(got.len())], &want));
     }
     Ok(checks)

@@ -30,22 +30,22 @@ pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
         };
         let tokens = reference.shape(&format!("{prefix}in.encoder_hidden_states"))?[1] as u32;
         let job = Job { images: n as u32, guided: false, size: [h as u32, w as u32], tokens };
-        let session = part.session(&bench.device, &bench.tapped(), job).await?;
-        part.write_sample(&bench.device, &session, &reference.nhwc(&sample)?);
-        write_conditions(bench, &reference, &session, &part, &prefix, n)?;
-        session.write(&bench.device, "text", &reference.f32(&format!("{prefix}in.encoder_hidden_states"))?);
-        session.run(&bench.device, "context", &Cancel::default(), &|_| {}).await?;
+        let session = part.session(&bench.tapped(), job).await?;
+        part.write_sample(&session, &reference.nhwc(&sample)?);
+        write_conditions(&reference, &session, &part, &prefix, n)?;
+        session.write("text", &reference.f32(&format!("{prefix}in.encoder_hidden_states"))?);
+        session.run("context", &Cancel::default(), &|_| {}).await?;
         for (name, timesteps) in runs(&reference, &prefix, n)? {
             let features: Vec<f32> =
                 timesteps.iter().flat_map(|&t| part.networks.unet.time_embedding().features(t)).collect();
-            session.write(&bench.device, "time_features", &features);
-            session.run(&bench.device, "time", &Cancel::default(), &|_| {}).await?;
-            session.run(&bench.device, "unet", &Cancel::default(), &|_| {}).await?;
-            let got = session.read(&bench.device, "model_output").await?;
+            session.write("time_features", &features);
+            session.run("time", &Cancel::default(), &|_| {}).await?;
+            session.run("unet", &Cancel::default(), &|_| {}).await?;
+            let got = session.read("model_output").await?;
             checks.push(Check::new(&name, &got, &reference.nhwc(&name)?));
         }
         if prefix.is_empty() {
-            checks.extend(activations(bench, &reference, &session, "act.").await?);
+            checks.extend(activations(&reference, &session, "act.").await?);
         }
     }
     Ok(checks)
@@ -54,7 +54,6 @@ pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
 /// What the U-Net is told beside the text: the guidance scale, sizes and pooled text. They lie under no prefix in a
 /// file of more, for as many rows as any of its batches has.
 fn write_conditions(
-    bench: &Bench,
     reference: &Reference,
     session: &Session,
     part: &UnetPart,
@@ -68,13 +67,13 @@ fn write_conditions(
         Ok(Some(values[..values.len() / all * rows].to_vec()))
     };
     if let Some(features) = rows_of("timestep_cond")? {
-        session.write(&bench.device, "guidance_features", &features);
+        session.write("guidance_features", &features);
     }
     if let (Some(pooled), Some(sizes)) = (rows_of("text_embeds")?, rows_of("time_ids")?) {
         let time = part.networks.unet.time_embedding();
         let added = pooled.chunks_exact(pooled.len() / rows).zip(sizes.chunks_exact(TextTime::SIZES));
         let added = added.flat_map(|(p, s)| time.added_features(p, s.try_into().expect("six sizes")));
-        session.write(&bench.device, "added_features", &added.collect::<Vec<f32>>());
+        session.write("added_features", &added.collect::<Vec<f32>>());
     }
     Ok(())
 }
@@ -99,17 +98,12 @@ fn runs(reference: &Reference, prefix: &str, rows: usize) -> Result<Vec<(String,
 }
 
 /// Every module output that both sides have.
-pub async fn activations(
-    bench: &Bench,
-    reference: &Reference,
-    session: &Session,
-    prefix: &str,
-) -> Result<Vec<Check>> {
+pub async fn activations(reference: &Reference, session: &Session, prefix: &str) -> Result<Vec<Check>> {
     let mut checks = vec![];
     for path in session.plan().outputs.keys() {
         let name = format!("{prefix}{path}");
         if reference.has(&name) {
-            let got = session.read(&bench.device, path).await?;
+            let got = session.read(path).await?;
             checks.push(Check::new(&name, &got, &reference.nhwc(&name)?));
         }
     }

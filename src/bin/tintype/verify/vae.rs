@@ -27,13 +27,13 @@ pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
         if name == "in.z" || input("decode") {
             let session = run_part(bench, &reference, name, &part, Half::Decoder).await?;
             let out = name.replace("in.z", "out.sample").replace(".in", ".out");
-            checks.push(Check::new(&out, &session.read(device, "sample").await?, &reference.nhwc(&out)?));
+            checks.push(Check::new(&out, &session.read("sample").await?, &reference.nhwc(&out)?));
             if name == "in.z" {
-                checks.extend(unet::activations(bench, &reference, &session, "act.").await?);
+                checks.extend(unet::activations(&reference, &session, "act.").await?);
             }
         } else if input("encode") {
             let session = run_part(bench, &reference, name, &part, Half::Encoder).await?;
-            checks.extend(encoded(bench, &reference, name.trim_end_matches(".in"), &session).await?);
+            checks.extend(encoded(&reference, name.trim_end_matches(".in"), &session).await?);
         }
     }
     Ok(checks)
@@ -49,30 +49,25 @@ async fn run_part(
     let &[n, _, h, w] = reference.shape(name)? else {
         return Err(Error::model(format!("{name} is not [N, C, h, w]")));
     };
-    let session = part.session(&bench.device, &bench.tapped(), half, n as u32, [h as u32, w as u32]).await?;
-    session.write(&bench.device, "input", &reference.nhwc(name)?);
+    let session = part.session(&bench.tapped(), half, n as u32, [h as u32, w as u32]).await?;
+    session.write("input", &reference.nhwc(name)?);
     if !name.starts_with("encode") {
         // The reference calls the decoder itself, without the pipeline's scaling.
-        session.write(&bench.device, "coefficients", &[1.0, 0.0, 0.0, 0.0]);
+        session.write("coefficients", &[1.0, 0.0, 0.0, 0.0]);
     }
-    session.run(&bench.device, "vae", &Cancel::default(), &|_| {}).await?;
+    session.run("vae", &Cancel::default(), &|_| {}).await?;
     Ok(session)
 }
 
 /// `prefix.out`, or the moments behind it, and the modules on the way.
-async fn encoded(
-    bench: &Bench,
-    reference: &Reference,
-    prefix: &str,
-    session: &Session,
-) -> Result<Vec<Check>> {
-    let got = session.read(&bench.device, "sample").await?;
+async fn encoded(reference: &Reference, prefix: &str, session: &Session) -> Result<Vec<Check>> {
+    let got = session.read("sample").await?;
     if prefix == "encode_blocks" {
         // The encoder without quant_conv.
-        let blocks = session.read(&bench.device, "encoder.conv_out").await?;
+        let blocks = session.read("encoder.conv_out").await?;
         let mut checks =
             vec![Check::new(format!("{prefix}.out"), &blocks, &reference.nhwc(&format!("{prefix}.out"))?)];
-        checks.extend(unet::activations(bench, reference, session, "act.").await?);
+        checks.extend(unet::activations(reference, session, "act.").await?);
         return Ok(checks);
     }
     let out = format!("{prefix}.out");

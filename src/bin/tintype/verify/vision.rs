@@ -53,10 +53,10 @@ pub async fn ip_adapter_embeds(bench: &Bench, case: &Value) -> Result<Vec<Check>
     let x = r.input("image_embeds", projection.shape(1), bench.target.elem);
     let tokens = projection.record(&mut r, x, None);
     r.output("projected", tokens);
-    let session = Session::new(&bench.device, r.finish(), &weights).await?;
-    session.write(&bench.device, "image_embeds", &seen.positive);
-    session.run(&bench.device, "projection", &Cancel::default(), &|_| {}).await?;
-    let projected = session.read(&bench.device, "projected").await?;
+    let session = Session::new(r.finish(), &weights).await?;
+    session.write("image_embeds", &seen.positive);
+    session.run("projection", &Cancel::default(), &|_| {}).await?;
+    let projected = session.read("projected").await?;
 
     Ok(vec![
         Check::new("image_embeds", &seen.positive, &reference.f32("image_embeds")?),
@@ -100,8 +100,8 @@ async fn load(bench: &Bench, folder: &DiskFolder, component: &str) -> Result<Vis
 }
 
 async fn encode(bench: &Bench, part: &VisionPart, pixels: &[f32]) -> Result<Encoded> {
-    let plan = part.plan(&bench.device, &bench.target, pixels)?;
-    part.encode(&bench.device, plan, pixels, &Cancel::default()).await
+    let plan = part.plan(&bench.target, pixels)?;
+    part.encode(plan, pixels, &Cancel::default()).await
 }
 
 /// A PNG below the reference set.
