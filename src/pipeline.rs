@@ -17,6 +17,7 @@ mod plans;
 mod precision;
 mod preview;
 mod request;
+mod run;
 mod single;
 mod start;
 mod task;
@@ -55,6 +56,7 @@ use course::Course;
 use decode::decoding_work;
 use precision::{Part, Precision};
 use preview::Colours;
+use run::Run;
 use start::{Draws, Start};
 use task::Task;
 use tiles::Tiles;
@@ -183,7 +185,8 @@ impl Pipeline {
             (_, Some(decoding)) => self.decoder(job.size, decoding).await?,
             (kept, None) => kept.expect("no plan was needed"),
         });
-        let report = self.draw(request, task, readings, &denoiser, &mut decoder, watch, &course).await;
+        let run = Run { request, task, watch, course };
+        let report = self.draw(&run, readings, &denoiser, &mut decoder).await;
         if !matches!(report, Ok(None)) {
             self.denoiser.replace(Some(denoiser));
             self.decoder.replace(decoder);
@@ -233,36 +236,30 @@ impl Pipeline {
         text + steps * step_work(denoising) + previews + f64::from(task.job.images) * decoding
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one run's whole state; a struct of it would be used here alone"
-    )]
     async fn draw(
         &self,
-        request: &Request,
-        task: &Task,
+        run: &Run<'_>,
         readings: Vec<Vec<Reading<'_>>>,
         denoiser: &Denoiser,
         decoder: &mut Option<Decoder>,
-        watch: &Watch<'_>,
-        course: &Course<'_>,
     ) -> Result<Option<Report>> {
+        let Run { request, task, watch, course } = run;
         let begun = now();
-        let Some(conditions) = self.conditions(request, task, readings, watch, course).await? else {
+        let Some(conditions) = self.conditions(run, readings).await? else {
             return Ok(None);
         };
         denoiser.set_conditions(&conditions, &watch.cancel).await?;
         let sessions = (denoiser, decoder.as_ref().expect("a decoder"));
-        self.show_pictures(request, task, sessions, watch).await?;
+        self.show_pictures(run, sessions).await?;
         let encoded = now();
         let mut draws = Draws::new(request.seeds.all(), task);
-        let start = self.start(request, task, sessions, &mut draws, watch).await?;
-        let latents = self.denoise(request, task, sessions, start, draws, watch, course).await?;
+        let start = self.start(run, sessions, &mut draws).await?;
+        let latents = self.denoise(run, sessions, start, draws).await?;
         let Some(latents) = latents else { return Ok(None) };
         let denoised = now();
-        let mut images = self.decode(task, (denoiser, decoder), &latents, watch, course).await?;
+        let mut images = self.decode(run, (denoiser, decoder), &latents).await?;
         let sessions = (denoiser, decoder.as_ref().expect("the decoder that was used"));
-        let unsafe_images = self.check_safety(request, sessions, &mut images, watch).await?;
+        let unsafe_images = self.check_safety(run, sessions, &mut images).await?;
         course.finish();
         let timings =
             Timings { text: encoded - begun, denoise: denoised - encoded, decode: now() - denoised };
@@ -282,20 +279,14 @@ impl Pipeline {
 
     /// From the first sample to latents, `[N, h, w, C]`. After the first sample's draws come those that the steps want. None
     /// if it has to be done again in f32.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one run's whole state; a struct of it would be used here alone"
-    )]
     async fn denoise(
         &self,
-        request: &Request,
-        task: &Task,
+        run: &Run<'_>,
         (denoiser, decoder): (&Denoiser, &Decoder),
         start: Start,
         mut draws: Draws,
-        watch: &Watch<'_>,
-        course: &Course<'_>,
     ) -> Result<Option<Vec<f32>>> {
+        let Run { task, watch, course, .. } = run;
         denoiser.start(&start.latents);
         if let Some(channels) = &start.channels {
             denoiser.set_channels(channels);
@@ -304,7 +295,7 @@ impl Pipeline {
         for (i, step) in steps.iter().enumerate() {
             let stage = Stage::Step { step: i, steps: steps.len() };
             let progress = course.part(stage, step_work(denoiser.plan()));
-            let controlled = self.scale_additions(request, task, denoiser, i);
+            let controlled = self.scale_additions(run, denoiser, i);
             denoiser.predict(step, controlled, &watch.cancel, &progress).await?;
             denoiser.rescale(task.guidance, task.guidance_rescale).await?;
             let noise = step.draws_noise.then(|| draws.noise());
@@ -316,7 +307,7 @@ impl Pipeline {
             denoiser.advance(step, task.guidance, noise.as_deref(), &watch.cancel).await?;
             if shown {
                 let progress = course.part(stage, self.preview_work(watch, decoder.work()));
-                self.preview(task, denoiser, decoder, before, i, watch, &progress).await?;
+                self.preview(run, (denoiser, decoder), before, i, &progress).await?;
             }
             if let Some(surroundings) = &start.surroundings {
                 let mut latents = denoiser.latents().await?;
@@ -339,36 +330,34 @@ impl Pipeline {
     /// have to be decoded in f32.
     async fn decode(
         &self,
-        task: &Task,
+        run: &Run<'_>,
         (denoiser, decoder): (&Denoiser, &mut Option<Decoder>),
         latents: &[f32],
-        watch: &Watch<'_>,
-        course: &Course<'_>,
     ) -> Result<Vec<Image>> {
+        let size = run.task.job.size;
         let precision = &self.precision;
         loop {
             let elem = precision.target(Part::Decoder).elem;
             let current = decoder.as_ref().expect("a decoder");
-            let (images, faults) = self.decode_by(task, current, latents, watch, course).await?;
-            let halves = u64::from(task.job.images) * current.watched_halves();
+            let (images, faults) = self.decode_by(run, current, latents).await?;
+            let halves = u64::from(run.task.job.images) * current.watched_halves();
             if !precision.again(Part::Decoder, elem, faults, halves)? {
                 return Ok(images);
             }
             // Its memory is wanted.
             decoder.take();
-            let decoding = self.decoding(task.job.size, denoiser.plan())?;
-            *decoder = Some(self.decoder(task.job.size, decoding).await?);
+            let decoding = self.decoding(size, denoiser.plan())?;
+            *decoder = Some(self.decoder(size, decoding).await?);
         }
     }
 
     async fn decode_by(
         &self,
-        task: &Task,
+        run: &Run<'_>,
         decoder: &Decoder,
         latents: &[f32],
-        watch: &Watch<'_>,
-        course: &Course<'_>,
     ) -> Result<(Vec<Image>, Faults)> {
+        let Run { task, watch, course, .. } = run;
         let (count, width, height) = (task.job.images as usize, task.width, task.height);
         let mut images = vec![];
         let mut floats = vec![];

@@ -1,10 +1,10 @@
 //! Prompts and sizes to what a U-Net is told.
 
 use super::Pipeline;
-use super::course::Course;
 use super::denoise::Conditions;
 use super::precision::Part;
-use super::request::{Request, Stage, Watch};
+use super::request::{Request, Stage};
+use super::run::Run;
 use super::task::Task;
 use super::text::{Encoded, TextPart};
 use crate::error::{Error, Result};
@@ -76,12 +76,10 @@ impl Pipeline {
     /// Encodes the prompts. None if that has to be done again in f32.
     pub(super) async fn conditions(
         &self,
-        request: &Request,
-        task: &Task,
+        run: &Run<'_>,
         readings: Vec<Vec<Reading<'_>>>,
-        watch: &Watch<'_>,
-        course: &Course<'_>,
     ) -> Result<Option<Conditions>> {
+        let Run { request, task, watch, course } = run;
         let elem = self.text_target().elem;
         let mut encoders = vec![];
         for readings in readings {

@@ -2,8 +2,8 @@
 
 use super::networks::Job;
 use super::precision::Part;
-use super::request::{Image, Request, Safety, Watch};
-use super::task::Task;
+use super::request::{Image, Safety};
+use super::run::Run;
 use super::{Decoder, Denoiser, Encoded, Pipeline, VisionPart};
 use crate::error::Result;
 use crate::host::Cancel;
@@ -11,13 +11,8 @@ use crate::image::{Filter, Picture};
 
 impl Pipeline {
     /// Shows the networks beside the U-Net the pictures of a request.
-    pub(super) async fn show_pictures(
-        &self,
-        request: &Request,
-        task: &Task,
-        sessions: (&Denoiser, &Decoder),
-        watch: &Watch<'_>,
-    ) -> Result<()> {
+    pub(super) async fn show_pictures(&self, run: &Run<'_>, sessions: (&Denoiser, &Decoder)) -> Result<()> {
+        let Run { request, task, watch, .. } = run;
         let (denoiser, _) = sessions;
         let networks = &self.unet.networks;
         if networks.slots() == 0 {
@@ -80,13 +75,8 @@ impl Pipeline {
     }
 
     /// Sets how much each network adds in a step. Returns whether a ControlNet adds anything.
-    pub(super) fn scale_additions(
-        &self,
-        request: &Request,
-        task: &Task,
-        denoiser: &Denoiser,
-        step: usize,
-    ) -> bool {
+    pub(super) fn scale_additions(&self, run: &Run<'_>, denoiser: &Denoiser, step: usize) -> bool {
+        let Run { request, task, .. } = run;
         let networks = &self.unet.networks;
         if networks.slots() == 0 {
             return false;
@@ -115,11 +105,11 @@ impl Pipeline {
     /// Asks the safety checker, if the request wants it.
     pub(super) async fn check_safety(
         &self,
-        request: &Request,
+        run: &Run<'_>,
         sessions: (&Denoiser, &Decoder),
         images: &mut [Image],
-        watch: &Watch<'_>,
     ) -> Result<Vec<bool>> {
+        let Run { request, watch, .. } = run;
         if request.safety == Safety::Off {
             return Ok(vec![]);
         }

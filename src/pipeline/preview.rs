@@ -7,7 +7,7 @@
 use super::denoise::Denoiser;
 use super::precision::Part;
 use super::request::{Image, Watch};
-use super::task::Task;
+use super::run::Run;
 use super::{Decoder, Pipeline, VaePart};
 use crate::error::Result;
 use crate::host::Cancel;
@@ -35,20 +35,15 @@ impl Pipeline {
     }
 
     /// Shows a step's prediction, `[N, h, w, C]`, of the first picture.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one run's whole state; a struct of it would be used here alone"
-    )]
     pub(super) async fn preview(
         &self,
-        task: &Task,
-        denoiser: &Denoiser,
-        decoder: &Decoder,
+        run: &Run<'_>,
+        (denoiser, decoder): (&Denoiser, &Decoder),
         sample: Option<Vec<f32>>,
         step: usize,
-        watch: &Watch<'_>,
         progress: &dyn Fn(f64),
     ) -> Result<()> {
+        let Run { task, watch, .. } = run;
         let Some(preview) = watch.preview else { return Ok(()) };
         let coefficients = &task.schedule.steps[step];
         let mut latents = denoiser.predictions().await?;

@@ -6,7 +6,7 @@ mod noise;
 mod picture;
 
 use super::precision::Part;
-use super::request::{Request, Watch};
+use super::run::Run;
 use super::task::Task;
 use super::{Decoder, Denoiser, Half, Pipeline};
 use crate::device::Session;
@@ -31,8 +31,7 @@ pub struct Start {
 /// What a task begins from.
 struct Source<'a> {
     pipeline: &'a Pipeline,
-    task: &'a Task,
-    watch: &'a Watch<'a>,
+    run: &'a Run<'a>,
     /// Of the sessions that keep their memory meanwhile.
     beside: [&'a Plan; 2],
 }
@@ -40,15 +39,13 @@ struct Source<'a> {
 impl Pipeline {
     pub(super) async fn start(
         &self,
-        request: &Request,
-        task: &Task,
+        run: &Run<'_>,
         (denoiser, decoder): (&Denoiser, &Decoder),
         draws: &mut Draws,
-        watch: &Watch<'_>,
     ) -> Result<Start> {
         let beside = [denoiser.plan(), decoder.plan()];
-        let source = Source { pipeline: self, task, watch, beside };
-        match (&request.image, &request.mask) {
+        let source = Source { pipeline: self, run, beside };
+        match (&run.request.image, &run.request.mask) {
             (None, _) => Ok(noise::start(&source, draws)),
             (Some(picture), None) => picture::start(&source, picture, draws).await,
             (Some(picture), Some(mask)) => hole::start(&source, picture, mask, draws).await,
@@ -59,7 +56,7 @@ impl Pipeline {
 impl Source<'_> {
     /// A picture at the size that is asked for.
     fn fit(&self, picture: &Picture) -> Picture {
-        picture.resized(self.task.width, self.task.height, Filter::Lanczos)
+        picture.resized(self.run.task.width, self.run.task.height, Filter::Lanczos)
     }
 
     /// Its pixels as the autoencoder takes them, `[H, W, 3]` in [-1, 1].
@@ -69,17 +66,17 @@ impl Source<'_> {
 
     /// Noise as the first sample.
     fn only_noise(&self, noise: &[f32]) -> Vec<f32> {
-        noise.iter().map(|v| v * self.task.schedule.init_noise_sigma).collect()
+        noise.iter().map(|v| v * self.run.task.schedule.init_noise_sigma).collect()
     }
 
     /// A picture's latents under noise, as the first step expects them.
     fn under_noise(&self, latents: &[f32], noise: &[f32]) -> Vec<f32> {
-        self.task.schedule.steps.first().expect("at least one step").noised(latents, noise)
+        self.run.task.schedule.steps.first().expect("at least one step").noised(latents, noise)
     }
 
     /// The latents of a picture, `[H, W, 3]` in [-1, 1], for all pictures.
     async fn encoded(&self, pixels: &[f32], draws: &mut Draws) -> Result<Vec<f32>> {
-        let Source { pipeline, watch, .. } = self;
+        let Source { pipeline, run, .. } = self;
         let precision = &pipeline.precision;
         loop {
             let target = precision.target(Part::Encoder);
@@ -90,7 +87,7 @@ impl Source<'_> {
             };
             session.reset_watch();
             session.write("input", pixels);
-            session.run("vae", &watch.cancel, &|_| {}).await?;
+            session.run("vae", &run.watch.cancel, &|_| {}).await?;
             let (sample, faults) = session.read_watched("sample").await?;
             let faults = faults.and(Faults::of(&sample, target.elem != Elem::F32));
             let halves = session.plan().watched_halves("vae") + sample.len() as u64;
@@ -103,8 +100,8 @@ impl Source<'_> {
 
     /// The encoder of one picture.
     async fn encoder(&self, target: &Target) -> Result<Session> {
-        let Source { pipeline: Pipeline { vae, precision, .. }, task, .. } = self;
-        let size = [task.height as u32, task.width as u32];
+        let Source { pipeline: Pipeline { vae, precision, .. }, run, .. } = self;
+        let size = [run.task.height as u32, run.task.width as u32];
         let plan = vae.plan(target, Half::Encoder, 1, size)?;
         precision.check(Part::Encoder, &plan, &self.beside)?;
         vae.session_of(plan, Half::Encoder).await

@@ -34,7 +34,7 @@ pub async fn start(
     mask: &Picture,
     draws: &mut Draws,
 ) -> Result<Start> {
-    let (task, networks) = (source.task, &source.pipeline.unet.networks);
+    let (task, networks) = (source.run.task, &source.pipeline.unet.networks);
     let pixels = source.pixels(picture);
     let mask: Vec<f32> = source.fit(mask).greys().iter().map(|&v| if v >= 128 { 1.0 } else { 0.0 }).collect();
     let only_noise = task.strength >= 1.0;
