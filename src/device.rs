@@ -27,13 +27,13 @@ pub use cpu::forms as on_cpu;
 pub struct Known {
     /// For people.
     pub name: String,
-    /// A CPU pretends to be a GPU; the name may tell it too.
+    /// A software adapter; the name may show it too.
     pub software: bool,
 }
 
 impl Device {
-    /// "gpu"; "cpu"; or "auto": the GPU, unless there is none or a CPU pretends to be one, which is many
-    /// times slower than our own loops. `adapter` is part of the name of the GPU that is wanted; naming one,
+    /// "gpu"; "cpu"; or "auto": the GPU, unless there is none or only a software adapter, which is many
+    /// times slower than the CPU backend. `adapter` is part of the name of the GPU that is wanted; naming one,
     /// or `activations` that only a GPU has, is a choice of the GPU.
     pub async fn open(
         choice: &str,
@@ -197,7 +197,7 @@ impl Weights {
         }
     }
 
-    /// The same of a size that the device may have no room for.
+    /// [`Self::from_blobs`], with an error where the device has no room.
     pub async fn try_from_blobs(
         device: &Device,
         declarations: &Declarations,

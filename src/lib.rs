@@ -35,6 +35,7 @@
 //! - Activations are `[N, H, W, C]`, sequences `[N, T, 1, C]`, C packed by four and padded with zeros.
 //! - A kernel's `Params` are written once, in WGSL; build.rs makes the Rust struct. Its first word is the
 //!   first thread in y, so that any dispatch can be cut into bands.
+//! - Weights and sessions own their device: a session runs where its weights are.
 //! - No buffer is read and written in one dispatch; tensors share whole buffers by lifetime.
 //! - The name in the checkpoint is the name in the code; one table renames single files (`weights/original.rs`).
 //! - Reductions have a fixed order: the same device and driver give the same bits.
@@ -55,7 +56,7 @@
 //!   `SCHEDULERS`.
 //! - A task is a file in `src/pipeline/start`, which makes what denoising begins with, and a line in
 //!   `Pipeline::start`.
-//! - A kind of U-Net block is a file in `src/model/unet`, what stands behind its resnets, and a line in `KINDS`.
+//! - A kind of U-Net block is a file in `src/model/unet`, the module after its resnets, and a line in `KINDS`.
 //!
 //! Each wants its case in `tests/golden` (`later.py`).
 

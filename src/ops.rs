@@ -77,7 +77,7 @@ impl Epilogue {
             flags |= ADD;
         }
         if let Some(t) = self.residual {
-            assert!(t.shape.fours() == output.fours(), "residual {} of {output}", t.shape);
+            assert!(t.shape.vec4s() == output.vec4s(), "residual {} of {output}", t.shape);
             flags |= RESIDUAL;
         }
         flags
@@ -90,13 +90,13 @@ impl Epilogue {
         vec![x1, x2, blob, self.add.map(|(t, _)| t).into(), self.residual.into(), y.into()]
     }
 
-    /// (start, stride) of `add` in fours.
+    /// (start, stride) of `add` in vec4s.
     fn add_layout(&self) -> (u32, u32) {
         self.add.map_or((0, 0), |(t, at)| (at / 4, t.shape.c4()))
     }
 }
 
-/// Inputs side by side on channels; the first one's width must fill its fours.
+/// Inputs side by side on channels; the first one's width must be a multiple of four.
 fn joined(x1: Tensor, x2: Option<Tensor>) -> Shape {
     let Some(x2) = x2 else { return x1.shape };
     assert!(x1.shape.c.is_multiple_of(4), "{} before another input", x1.shape);

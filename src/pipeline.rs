@@ -3,11 +3,11 @@
 mod beside;
 mod compile;
 mod conditions;
-mod course;
 mod decode;
 mod denoise;
+mod draw_progress;
 mod load;
-mod meter;
+mod load_progress;
 mod needs;
 mod networks;
 mod origin;
@@ -51,9 +51,9 @@ use crate::schedule;
 use crate::shape::nchw;
 use crate::warning::{Topic, Warning};
 use crate::weights::Lora;
-use conditions::Reading;
-use course::Course;
+use conditions::EncodeBatch;
 use decode::decoding_work;
+use draw_progress::DrawProgress;
 use precision::{Part, Precision};
 use preview::Colours;
 use run::Run;
@@ -149,7 +149,7 @@ impl Pipeline {
         watch: &Watch<'_>,
         told: &Cell<f64>,
     ) -> Result<Option<Report>> {
-        let readings = self.readings(request, task)?;
+        let batches = self.batches(request, task)?;
         let (job, precision) = (task.job, &self.precision);
         // The last sessions are taken out while they work: a second call meanwhile makes its own.
         let kept = self.denoiser.take().filter(|d| d.job == job);
@@ -164,15 +164,15 @@ impl Pipeline {
         let (tiles, decode_plan) =
             decoding.as_ref().map(|(tiles, plan)| (tiles, plan)).or(kept_decoding).expect("one of both");
         precision.check(Part::Denoiser, denoise_plan, &[decode_plan])?;
-        for Reading { plan, .. } in readings.iter().flatten() {
+        for EncodeBatch { plan, .. } in batches.iter().flatten() {
             precision.check(Part::Text, plan, &[denoise_plan, decode_plan])?;
         }
-        let work = self.work(task, &readings, denoise_plan, decoding_work(tiles, decode_plan), watch);
-        let texts = readings.iter().flatten().map(|reading| &reading.plan);
+        let work = self.work(task, &batches, denoise_plan, decoding_work(tiles, decode_plan), watch);
+        let texts = batches.iter().flatten().map(|batch| &batch.plan);
         let texts = texts.filter(|_| self.text_target.is_none());
         let plans: Vec<&Plan> = texts.chain([denoise_plan, decode_plan]).collect();
-        let course = Course::new(watch, self.device.uncompiled(&plans) > 0, work, told);
-        let compiled = |done, count| course.compile(done, count);
+        let progress = DrawProgress::new(watch, self.device.uncompiled(&plans) > 0, work, told);
+        let compiled = |done, count| progress.compile(done, count);
         self.device.compile(&plans, &compiled, &|| watch.cancel.is_cancelled()).await?;
         let denoiser = match (kept, plan) {
             (_, Some(plan)) => {
@@ -185,8 +185,8 @@ impl Pipeline {
             (_, Some(decoding)) => self.decoder(job.size, decoding).await?,
             (kept, None) => kept.expect("no plan was needed"),
         });
-        let run = Run { request, task, watch, course };
-        let report = self.draw(&run, readings, &denoiser, &mut decoder).await;
+        let run = Run { request, task, watch, progress };
+        let report = self.draw(&run, batches, &denoiser, &mut decoder).await;
         if !matches!(report, Ok(None)) {
             self.denoiser.replace(Some(denoiser));
             self.decoder.replace(decoder);
@@ -225,12 +225,12 @@ impl Pipeline {
     fn work(
         &self,
         task: &Task,
-        readings: &[Vec<Reading<'_>>],
+        batches: &[Vec<EncodeBatch<'_>>],
         denoising: &Plan,
         decoding: f64,
         watch: &Watch<'_>,
     ) -> f64 {
-        let text: f64 = readings.iter().flatten().map(|reading| reading.plan.work("text")).sum();
+        let text: f64 = batches.iter().flatten().map(|batch| batch.plan.work("text")).sum();
         let steps = task.schedule.steps.len() as f64;
         let previews = (steps - 1.0) * self.preview_work(watch, decoding);
         text + steps * step_work(denoising) + previews + f64::from(task.job.images) * decoding
@@ -239,13 +239,13 @@ impl Pipeline {
     async fn draw(
         &self,
         run: &Run<'_>,
-        readings: Vec<Vec<Reading<'_>>>,
+        batches: Vec<Vec<EncodeBatch<'_>>>,
         denoiser: &Denoiser,
         decoder: &mut Option<Decoder>,
     ) -> Result<Option<Report>> {
-        let Run { request, task, watch, course } = run;
+        let Run { request, task, watch, progress } = run;
         let begun = now();
-        let Some(conditions) = self.conditions(run, readings).await? else {
+        let Some(conditions) = self.conditions(run, batches).await? else {
             return Ok(None);
         };
         denoiser.set_conditions(&conditions, &watch.cancel).await?;
@@ -260,7 +260,7 @@ impl Pipeline {
         let mut images = self.decode(run, (denoiser, decoder), &latents).await?;
         let sessions = (denoiser, decoder.as_ref().expect("the decoder that was used"));
         let unsafe_images = self.check_safety(run, sessions, &mut images).await?;
-        course.finish();
+        progress.finish();
         let timings =
             Timings { text: encoded - begun, denoise: denoised - encoded, decode: now() - denoised };
         let mut warnings = task.warnings.clone();
@@ -286,7 +286,7 @@ impl Pipeline {
         start: Start,
         mut draws: Draws,
     ) -> Result<Option<Vec<f32>>> {
-        let Run { task, watch, course, .. } = run;
+        let Run { task, watch, progress, .. } = run;
         denoiser.start(&start.latents);
         if let Some(channels) = &start.channels {
             denoiser.set_channels(channels);
@@ -294,9 +294,9 @@ impl Pipeline {
         let steps = &task.schedule.steps;
         for (i, step) in steps.iter().enumerate() {
             let stage = Stage::Step { step: i, steps: steps.len() };
-            let progress = course.part(stage, step_work(denoiser.plan()));
+            let part = progress.part(stage, step_work(denoiser.plan()));
             let controlled = self.scale_additions(run, denoiser, i);
-            denoiser.predict(step, controlled, &watch.cancel, &progress).await?;
+            denoiser.predict(step, controlled, &watch.cancel, &part).await?;
             denoiser.rescale(task.guidance, task.guidance_rescale).await?;
             let noise = step.draws_noise.then(|| draws.noise());
             let shown = watch.preview.is_some() && i + 1 < steps.len();
@@ -306,12 +306,12 @@ impl Pipeline {
             };
             denoiser.advance(step, task.guidance, noise.as_deref(), &watch.cancel).await?;
             if shown {
-                let progress = course.part(stage, self.preview_work(watch, decoder.work()));
-                self.preview(run, (denoiser, decoder), before, i, &progress).await?;
+                let part = progress.part(stage, self.preview_work(watch, decoder.work()));
+                self.preview(run, (denoiser, decoder), before, i, &part).await?;
             }
-            if let Some(surroundings) = &start.surroundings {
+            if let Some(blend) = &start.blend {
                 let mut latents = denoiser.latents().await?;
-                surroundings.put_back(&mut latents, steps.get(i + 1));
+                blend.blend(&mut latents, steps.get(i + 1));
                 denoiser.set_latents(&latents);
             }
             if let Some(dump) = watch.dump {
@@ -357,14 +357,14 @@ impl Pipeline {
         decoder: &Decoder,
         latents: &[f32],
     ) -> Result<(Vec<Image>, Faults)> {
-        let Run { task, watch, course, .. } = run;
+        let Run { task, watch, progress, .. } = run;
         let (count, width, height) = (task.job.images as usize, task.width, task.height);
         let mut images = vec![];
         let mut floats = vec![];
         let mut faults = Faults::default();
         for latent in latents.chunks_exact(task.channels * task.pixels()) {
-            let progress = course.part(Stage::Decode, decoder.work());
-            let (rgba, found) = decoder.decode(latent, &watch.cancel, &progress).await?;
+            let part = progress.part(Stage::Decode, decoder.work());
+            let (rgba, found) = decoder.decode(latent, &watch.cancel, &part).await?;
             images.push(Image { width, height, rgba });
             faults = faults.and(found);
             if watch.dump.is_some() {

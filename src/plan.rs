@@ -52,16 +52,16 @@ impl Block {
         }
     }
 
-    /// Rows in fours.
-    pub fn quads(self) -> u32 {
+    /// Rows of a thread's block, divided by four.
+    pub fn row_quads(self) -> u32 {
         match self {
             Block::Small => 1,
             Block::Large => 4,
         }
     }
 
-    /// Outputs in fours.
-    pub fn fours(self) -> u32 {
+    /// Outputs of a thread's block, divided by four.
+    pub fn out_vec4s(self) -> u32 {
         match self {
             Block::Small => 2,
             Block::Large => 4,
@@ -79,7 +79,7 @@ pub struct Limits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TensorId(pub u32);
 
-/// An activation: `[N, H, W, C]`, C padded to fours.
+/// An activation: `[N, H, W, C]`, C padded to vec4s.
 #[derive(Clone, Copy, Debug)]
 pub struct Tensor {
     pub id: TensorId,
@@ -89,12 +89,12 @@ pub struct Tensor {
 
 impl Tensor {
     pub fn bytes(&self) -> u64 {
-        self.shape.fours() * self.elem.bytes()
+        self.shape.vec4s() * self.elem.bytes()
     }
 
-    /// The same rows seen as another picture or sequence.
+    /// A view of the same rows as another image or sequence.
     pub fn viewed(self, shape: Shape) -> Tensor {
-        assert!(shape.fours() == self.shape.fours(), "view of {} as {shape}", self.shape);
+        assert!(shape.vec4s() == self.shape.vec4s(), "view of {} as {shape}", self.shape);
         Tensor { shape, ..self }
     }
 }
@@ -206,7 +206,7 @@ impl Plan {
             self.sections.iter().filter(|s| s.name == section).flat_map(|s| &self.steps[s.steps.clone()]);
         let watched = steps.filter(|s| tensors_of(s, Access::ReadWrite).any(|t| t == watch.id));
         let read = watched.flat_map(|s| tensors_of(s, Access::Read)).map(|id| self.tensors[id.0 as usize]);
-        read.filter(|t| t.elem != Elem::F32).map(|t| t.shape.fours() * 4).sum()
+        read.filter(|t| t.elem != Elem::F32).map(|t| t.shape.vec4s() * 4).sum()
     }
 
     /// Bytes that a step reads and writes.

@@ -31,7 +31,7 @@ pub enum Halves {
 }
 
 impl Halves {
-    /// Those of a version such as "2.9.1+cu128"; of what is no version the newest.
+    /// The rounding of a torch version such as "2.9.1+cu128"; a string that is no version means the newest.
     pub fn of_torch(version: &str) -> Halves {
         let mut parts = version.split('.').map(|part| part.parse::<u32>().ok());
         match (parts.next().flatten(), parts.next().flatten()) {
@@ -47,7 +47,7 @@ impl Generator {
         Generator { engine: Mt19937::new(seed as u32), spare: None, halves: Halves::Rounded }
     }
 
-    /// The same generator in another version of torch.
+    /// This generator with the rounding of another torch version.
     pub fn with_halves(self, halves: Halves) -> Self {
         Generator { halves, ..self }
     }

@@ -108,7 +108,7 @@ impl Step {
         }
     }
 
-    /// The same for schedulers whose samples keep their variance: `alpha` of it is the picture's.
+    /// A step of a variance-preserving scheduler; `alpha` is `alphas_cumprod` at the timestep.
     fn preserving(timestep: f32, alpha: f64, prediction: Prediction) -> Step {
         let (p_sample, p_model) = prediction.picture(alpha);
         Step {
@@ -240,7 +240,7 @@ impl Prediction {
         }
     }
 
-    /// The same factors in the noise.
+    /// The factors of sample and model output in the noise (epsilon).
     fn epsilon(self, alpha: f64) -> (f64, f64) {
         let (signal, noise) = (alpha.sqrt(), (1.0 - alpha).sqrt());
         match self {

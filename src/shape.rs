@@ -20,7 +20,7 @@ impl Shape {
         Shape { n, h: t, w: 1, c }
     }
 
-    /// The same picture with another number of channels.
+    /// This shape with another number of channels.
     pub fn with_c(self, c: u32) -> Self {
         Shape { c, ..self }
     }
@@ -41,7 +41,7 @@ impl Shape {
     }
 
     /// Stored elements of four channels.
-    pub fn fours(self) -> u64 {
+    pub fn vec4s(self) -> u64 {
         u64::from(self.n) * u64::from(self.h) * u64::from(self.w) * u64::from(self.c4())
     }
 }

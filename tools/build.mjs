@@ -56,6 +56,7 @@ declare const builtin: {
 export default builtin;
 `;
 const MODEL_INPUTS = ["models/builtin", "src/weights/pack", "crates/quant", "tools/build.mjs"];
+const SCRIPT_INPUTS = ["www", "models/clip/merges.bin", "package-lock.json", "tools/build.mjs"];
 const INPUTS = ["src", "crates", "kernels", "build.rs", "Cargo.toml", "Cargo.lock", "tools/build.mjs", "tools/find.mjs", "tools/notices.mjs", "LICENSE-MIT", "LICENSE-APACHE", "models/clip/LICENSE"];
 
 /** Builds the modules if they are missing or older than what they are made of. `strict`: the compiler's warnings are errors. */
@@ -155,9 +156,14 @@ async function bundle() {
 
 /** www/ for browsers, its types, and the vocabulary that single files want. What was made before is read by none, and of files that are gone nothing stays. */
 async function scripts() {
+  const stamp = join(DIST, "scripts.inputs");
+  // Types of the modules count too.
+  const inputs = `${hash(SCRIPT_INPUTS)} ${readFileSync(STAMP, "utf8")}`;
+  if (existsSync(stamp) && readFileSync(stamp, "utf8") === inputs) return;
   for (const name of readdirSync(DIST)) if (/\.(js|d\.ts)$/.test(name) && !name.startsWith("builtin.")) rmSync(join(DIST, name));
   copyFileSync(join(ROOT, "models/clip/merges.bin"), join(DIST, "clip.bin"));
   await must("tsc", process.execPath, [join(ROOT, "node_modules/typescript/bin/tsc"), "-p", join(ROOT, "www")]);
+  writeFileSync(stamp, inputs);
 }
 
 const compiler = async ({ env }) => (await must("rustc", env.RUSTC, ["--version"])).trim();

@@ -4,7 +4,7 @@
 //   npm test -- format web        some groups
 //   npm test -- --install         may install system packages (as root), as CI=true does
 
-import { readdirSync, readFileSync } from "node:fs";
+import { readFileSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { build } from "./build.mjs";
 import * as find from "./find.mjs";
@@ -34,13 +34,17 @@ const GROUPS = {
   ...verify("pack16", "swiftshader", SWIFTSHADER),
   module,
   scripts,
-  web: inNode("tests/web"),
-  packages: inNode("tests/packages"),
+  web: inNode("tests/web", 2),
+  // One after the other: they install into one folder.
+  packages: inNode("tests/packages", 1),
 };
 
-function inNode(folder) {
-  const files = readdirSync(join(ROOT, folder)).filter((name) => name.endsWith(".test.mjs"));
-  return [process.execPath, ["--test", "--test-concurrency=2", "--test-reporter=tap", ...files.sort().map((name) => `${folder}/${name}`)]];
+/** So many files at a time, the longest ones first, so that none is left to run alone. */
+function inNode(folder, concurrency) {
+  const files = readdirSync(join(ROOT, folder)).filter((name) => name.endsWith(".test.mjs")).map((name) => join(folder, name));
+  const sizes = new Map(files.map((file) => [file, statSync(join(ROOT, file)).size]));
+  files.sort((a, b) => sizes.get(b) - sizes.get(a));
+  return [process.execPath, ["--test", `--test-concurrency=${concurrency}`, "--test-reporter=tap", ...files]];
 }
 
 function verify(activations, name, env) {

@@ -29,7 +29,7 @@ const known: NamedModel[] = [
   },
 ];
 
-/** Those that `create` takes by their names. None of them is taken unless it is named. `commercial` false: not to be used for money without asking those who made it. `size` is a side in pixels. */
+/** Models that `create` takes by name. None of them is taken unless it is named. `commercial` false: not to be used for money without asking those who made it. `size` is a side in pixels. */
 export const models: readonly NamedModel[] = known.map((model) => Object.freeze(model));
 
 /** The entry of a name. */

@@ -92,10 +92,10 @@ const INSIDE: Record<string, Fields> = {
   imagePrompt: SCALED,
 };
 
-/** Throws where `create`, or what takes its options, gets one that there is not. */
+/** Throws where `create`, or a call that takes its options, gets an option that does not exist. */
 export const checkCreate = (call: string, options: object): void => checkOptions(call, options, CREATE, { generate: GENERATE });
 
-/** The same of `generate`. */
+/** Throws where `generate` gets an option that does not exist. */
 export const checkGenerate = (options: object): void => checkOptions("generate", options, GENERATE, { create: CREATE });
 
 /** Throws where an object has a name that is not known; of those that other calls take, it says so. */

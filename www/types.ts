@@ -101,7 +101,7 @@ export interface CreateOptions {
   /** The size of the pictures that `memory` is for; by default what the model was trained for. */
   width?: number;
   height?: number;
-  /** The same of the autoencoder; by default that of `weights`, and "q8" for "q4". */
+  /** Weight format of the autoencoder. Defaults to `weights`, or "q8" for "q4". */
   decoderWeights?: "f32" | "f16" | "q8";
   /**
    * How activations are stored: "auto" (the default) takes what the device does best. The CPU has f32 alone:

@@ -33,7 +33,7 @@ fn accumulate1(k: u32, w: u32) {
     multiply(load1(p0, k), load1(p1, k), load1(p2, k), load1(p3, k), w);
 }
 
-// The same of the second input.
+// Adds the products of four inputs of the second tensor.
 fn accumulate2(k: u32, w: u32) {
     multiply(load2(p0, k), load2(p1, k), load2(p2, k), load2(p3, k), w);
 }

@@ -28,7 +28,7 @@ fn accumulate1(k: u32, w: u32) {
     a01 += weight(w + steps.y) * v0;
 }
 
-// The same of the second input.
+// Adds the products of four inputs of the second tensor.
 fn accumulate2(k: u32, w: u32) {
     let v0 = load2(p0, k);
     a00 += weight(w) * v0;

@@ -25,8 +25,8 @@ pub struct Operands<'a> {
 
 const _: () = assert!(CHAINS as usize == elementwise::CHAINS);
 
-/// Channels, of fours.
-fn fours(count: u32) -> usize {
+/// Channels of so many vec4s.
+fn channels_of(count: u32) -> usize {
     count as usize * 4
 }
 
@@ -66,7 +66,7 @@ pub fn run(step: &Step, piece: usize, operands: &Operands, y: &mut [f32], scratc
             let p: NormScaleParams = params(p);
             let [group, pixels, slabs, slab] = [p.group, p.pixels, p.slabs, p.slab].map(|n| n as usize);
             let groups =
-                Groups { channels: fours(p.channels), group, pixels, slabs, slab, epsilon: p.epsilon };
+                Groups { channels: channels_of(p.channels), group, pixels, slabs, slab, epsilon: p.epsilon };
             norm::scale(&groups, read(0), &operands.weights.vectors((operands.weight)(1)), y);
         }
         "norm_apply" => {
@@ -87,7 +87,7 @@ pub fn run(step: &Step, piece: usize, operands: &Operands, y: &mut [f32], scratc
             let p: AddParams = params(p);
             let scales = read(0);
             let k = |image: usize| scales[(image * p.slots as usize + p.slot as usize) * 4];
-            elementwise::add(fours(p.image), fours(p.count), k, read(1), read(2), y);
+            elementwise::add(channels_of(p.image), channels_of(p.count), k, read(1), read(2), y);
         }
         "scale" => scale(p, read(0), read(1), y),
         "image" => {
@@ -96,11 +96,11 @@ pub fn run(step: &Step, piece: usize, operands: &Operands, y: &mut [f32], scratc
         }
         "copy" => {
             let p: CopyParams = params(p);
-            elementwise::copy([p.values, p.at, p.stride].map(fours), read(0), y);
+            elementwise::copy([p.values, p.at, p.stride].map(channels_of), read(0), y);
         }
         "mean" => {
             let p: MeanParams = params(p);
-            elementwise::mean([p.in_h as usize, p.in_w as usize], fours(p.channels), read(0), y);
+            elementwise::mean([p.in_h as usize, p.in_w as usize], channels_of(p.channels), read(0), y);
         }
         "multiply_add" => elementwise::multiply_add(ROUNDS, read(0), y),
         other => panic!("the kernel {other} has no CPU form"),
@@ -111,7 +111,7 @@ pub fn run(step: &Step, piece: usize, operands: &Operands, y: &mut [f32], scratc
 /// A schedule's step: coefficients, what the model made, noise; the sample and the predictions change.
 pub fn step(p: &[u8], [k, model, noise]: [&[f32]; 3], sample: &mut [f32], predictions: &mut [f32]) {
     let p: StepParams = params(p);
-    let sample = &mut sample[..fours(p.count)];
+    let sample = &mut sample[..channels_of(p.count)];
     elementwise::step(k, p.flags & GUIDED != 0, model, noise, sample, predictions);
 }
 
@@ -120,10 +120,10 @@ macro_rules! epilogue {
     ($p:ident, $weight:ident, $add:ident, $residual:ident, $rows_per_image:expr) => {
         Epilogue {
             bias: &$weight.bias,
-            add: ($p.flags & ADD != 0).then_some(($add, fours($p.add_at), fours($p.add_stride))),
+            add: ($p.flags & ADD != 0).then_some(($add, channels_of($p.add_at), channels_of($p.add_stride))),
             rows_per_image: ($rows_per_image) as usize,
             residual: ($p.flags & RESIDUAL != 0).then_some($residual),
-            width: fours($p.outputs),
+            width: channels_of($p.outputs),
             activation: $p.activation,
         }
     };
@@ -141,7 +141,7 @@ fn matmul<'a>(
     Matmul {
         rows: p.rows as usize,
         x,
-        inputs: [fours(p.inputs1), fours(p.inputs2)],
+        inputs: [channels_of(p.inputs1), channels_of(p.inputs2)],
         weight,
         epilogue,
         gated: p.flags & GEGLU != 0,
@@ -165,8 +165,8 @@ fn shape(kernel: usize, p: &ConvParams) -> Shape {
     let size = |h: u32, w: u32| [h as usize, w as usize];
     Shape {
         images: p.images as usize,
-        inputs: [fours(p.inputs1), fours(p.inputs2)],
-        outputs: fours(p.outputs),
+        inputs: [channels_of(p.inputs1), channels_of(p.inputs2)],
+        outputs: channels_of(p.outputs),
         stored: size(p.in_h, p.in_w),
         size: size(p.virtual_h, p.virtual_w),
         out: size(p.out_h, p.out_w),
@@ -193,11 +193,11 @@ fn kernel_size(step: &Step) -> usize {
 
 fn attention<'a>(p: &[u8], [q, k, v]: [&'a [f32]; 3]) -> Attention<'a> {
     let p: AttentionParams = params(p);
-    let rows = |values, stride, at| Rows { values, stride: fours(stride), at: fours(at) };
+    let rows = |values, stride, at| Rows { values, stride: channels_of(stride), at: channels_of(at) };
     Attention {
         images: p.images as usize,
         heads: p.heads as usize,
-        size: fours(p.head),
+        size: channels_of(p.head),
         queries: p.queries as usize,
         keys: p.keys as usize,
         causal: p.flags & CAUSAL != 0,
@@ -209,7 +209,7 @@ fn attention<'a>(p: &[u8], [q, k, v]: [&'a [f32]; 3]) -> Attention<'a> {
 }
 
 fn inputs<'a>(x: [&'a [f32]; 2], channels: [u32; 2], pixels: u32) -> Inputs<'a> {
-    Inputs { x, channels: channels.map(fours), pixels: pixels as usize }
+    Inputs { x, channels: channels.map(channels_of), pixels: pixels as usize }
 }
 
 fn scale(p: &[u8], x: &[f32], coefficients: &[f32], y: &mut [f32]) {

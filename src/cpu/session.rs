@@ -133,7 +133,7 @@ impl Session {
             Binding::Tensor(id) => &self.plan.tensors[id.0 as usize],
             _ => panic!("binding {i} of {kernel} is no tensor"),
         };
-        let out = &mut y[..tensor(last).shape.fours() as usize * 4];
+        let out = &mut y[..tensor(last).shape.vec4s() as usize * 4];
         let operands = Operands {
             read: &|i| at(i).map_or(&[][..], |b| &buffers[b][..]),
             weight: &|i| match step.bindings[i] {
@@ -164,7 +164,7 @@ impl Session {
             Binding::Tensor(id) => Some(&self.plan.tensors[id.0 as usize]),
             _ => None,
         };
-        let values = |t: &Tensor| &buffers[self.buffer(t)][..t.shape.fours() as usize * 4];
+        let values = |t: &Tensor| &buffers[self.buffer(t)][..t.shape.vec4s() as usize * 4];
         let faults = inputs.iter().filter_map(|&i| tensor(i)).map(|t| Faults::of(values(t), false));
         let found = faults.fold(Faults::default(), Faults::and).not_finite;
         let counter = &mut buffers[self.buffer(tensor(watch).expect("counters"))][0];

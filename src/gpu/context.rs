@@ -15,7 +15,7 @@ use crate::shape::Elem;
 #[derive(Clone, Debug)]
 pub struct AdapterInfo {
     pub name: String,
-    /// A CPU pretends to be a GPU.
+    /// A software adapter: SwiftShader, llvmpipe, WARP.
     pub software: bool,
     /// Has `shader-f16`.
     pub f16: bool,

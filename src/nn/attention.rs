@@ -1,4 +1,4 @@
-//! Multi-head attention: fused projections, heads padded to fours, the output projection with its residual.
+//! Multi-head attention: fused projections, heads padded to vec4s, the output projection with its residual.
 
 use super::Linear;
 use crate::ops::{self, Epilogue};

@@ -26,7 +26,7 @@ impl Conv {
         Conv { weight: d.matrix(outputs, inputs, kernel * kernel, parts), inputs, outputs }
     }
 
-    /// The same size, one step a pixel; a 1x1 convolution is a matrix product over pixels.
+    /// Records a convolution of stride 1 that keeps height and width; a 1x1 convolution is a matrix product over pixels.
     pub fn record(&self, r: &mut Recorder, x: Tensor, x2: Option<Tensor>, epilogue: Epilogue) -> Tensor {
         if self.weight.matrix.taps == 1 {
             let model_weights = u64::from(self.inputs) * u64::from(self.outputs);
@@ -46,7 +46,7 @@ impl Conv {
         ops::Conv { upsample: Some(to), ..self.of(x) }.record(r)
     }
 
-    /// The same size, ready to be given a stride or an epilogue and recorded.
+    /// The operation for `x`, of stride 1 and with padding that keeps the size; callers change fields, then record it.
     pub fn of(&self, x: Tensor) -> ops::Conv {
         let pad = if self.weight.matrix.taps == 9 { 1 } else { 0 };
         ops::Conv {

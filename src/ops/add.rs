@@ -13,12 +13,12 @@ pub fn add(r: &mut Recorder, scales: Tensor, slot: u32, a: Tensor, b: Tensor) ->
     assert!(b.shape == shape || b.shape == Shape { n: 1, ..shape }, "{} added to {shape}", b.shape);
     assert!(a.elem == b.elem);
     let y = r.tensor_of(shape, a.elem);
-    let total = shape.fours() as u32;
+    let total = shape.vec4s() as u32;
     let params = AddParams {
         first: 0,
         total,
         image: total / shape.n,
-        count: b.shape.fours() as u32,
+        count: b.shape.vec4s() as u32,
         slots: scales.shape.w,
         slot,
     };
@@ -27,7 +27,7 @@ pub fn add(r: &mut Recorder, scales: Tensor, slot: u32, a: Tensor, b: Tensor) ->
         params: bytemuck::bytes_of(&params).to_vec(),
         bindings: vec![scales.into(), a.into(), b.into(), y.into()],
         threads: [1, total],
-        cost: Cost { model_flops: 0, executed_flops: 8 * shape.fours() },
+        cost: Cost { model_flops: 0, executed_flops: 8 * shape.vec4s() },
     });
     y
 }

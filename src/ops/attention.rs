@@ -64,14 +64,14 @@ impl Attention {
     }
 }
 
-/// The smallest capacity that holds a head of `fours`.
-fn variant(kernel: &str, elem: &str, fours: u32) -> VariantId {
+/// The smallest capacity that holds a head of `vec4s` vec4s.
+fn variant(kernel: &str, elem: &str, vec4s: u32) -> VariantId {
     let capacity = |name: &str| {
         let (e, head) = name.split_once('.')?;
-        (e == elem).then(|| head.parse::<u32>().unwrap()).filter(|&h| h >= fours)
+        (e == elem).then(|| head.parse::<u32>().unwrap()).filter(|&h| h >= vec4s)
     };
     let fits = (0..VARIANTS.len())
         .filter(|&i| VARIANTS[i].kernel == kernel)
         .filter_map(|i| Some((capacity(VARIANTS[i].name)?, i)));
-    VariantId(fits.min().unwrap_or_else(|| panic!("no {kernel} for heads of {}", fours * 4)).1)
+    VariantId(fits.min().unwrap_or_else(|| panic!("no {kernel} for heads of {}", vec4s * 4)).1)
 }

@@ -69,8 +69,8 @@ impl Conv {
             params: bytemuck::bytes_of(&params).to_vec(),
             bindings: e.bindings([Some(self.x), self.x2], self.weight, y),
             threads: [
-                m.outputs.div_ceil(4 * block.fours()),
-                (out.n * out.h * out.w.div_ceil(4)).div_ceil(block.quads()),
+                m.outputs.div_ceil(4 * block.out_vec4s()),
+                (out.n * out.h * out.w.div_ceil(4)).div_ceil(block.row_quads()),
             ],
             cost: Cost {
                 model_flops: product_flops(

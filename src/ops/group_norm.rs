@@ -37,7 +37,7 @@ pub fn group_norm(
         params: bytemuck::bytes_of(&params).to_vec(),
         bindings: vec![x.into(), x2.into(), watch.into(), stats.into()],
         threads: [channels, images * slabs],
-        cost: Cost { model_flops: 0, executed_flops: 16 * shape.fours() },
+        cost: Cost { model_flops: 0, executed_flops: 16 * shape.vec4s() },
     });
 
     let affine = r.tensor_of(Shape::new(images, 1, 2, shape.c), Elem::F32);
@@ -62,7 +62,7 @@ pub fn group_norm(
         params: bytemuck::bytes_of(&params).to_vec(),
         bindings: vec![x.into(), x2.into(), affine.into(), y.into()],
         threads: [channels, shape.rows()],
-        cost: Cost { model_flops: 0, executed_flops: 16 * shape.fours() },
+        cost: Cost { model_flops: 0, executed_flops: 16 * shape.vec4s() },
     });
     y
 }

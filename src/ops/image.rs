@@ -16,7 +16,7 @@ pub fn image(r: &mut Recorder, x: Tensor) -> Tensor {
         params: bytemuck::bytes_of(&params).to_vec(),
         bindings: vec![x.into(), watch.into(), y.into()],
         threads: [1, x.shape.rows()],
-        cost: Cost { model_flops: 0, executed_flops: 12 * x.shape.fours() },
+        cost: Cost { model_flops: 0, executed_flops: 12 * x.shape.vec4s() },
     });
     y
 }

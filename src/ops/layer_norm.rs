@@ -15,7 +15,7 @@ pub fn layer_norm(r: &mut Recorder, weight: Handle, epsilon: f32, x: Tensor) -> 
         params: bytemuck::bytes_of(&params).to_vec(),
         bindings: vec![x.into(), Binding::Weight(weight, u64::from(shape.c) * 8), y.into()],
         threads: [1, shape.rows()],
-        cost: Cost { model_flops: 0, executed_flops: 32 * shape.fours() },
+        cost: Cost { model_flops: 0, executed_flops: 32 * shape.vec4s() },
     });
     y
 }

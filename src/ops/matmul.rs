@@ -14,7 +14,7 @@ pub struct Matmul {
     pub epilogue: Epilogue,
     /// The weight holds values and gates alternating by four; the output is half as wide.
     pub geglu: bool,
-    /// True channels of the output; the matrix has them padded to fours.
+    /// True channels of the output; the matrix has them padded to vec4s.
     pub outputs: u32,
     /// Multiply-adds a row that the model defines, without padding.
     pub model_weights: u64,
@@ -49,7 +49,10 @@ impl Matmul {
             variant: find("matmul", &format!("{}.{}.{}", y.elem.as_str(), m.format.as_str(), block.as_str())),
             params: bytemuck::bytes_of(&params).to_vec(),
             bindings: e.bindings([Some(self.x), self.x2], self.weight, y),
-            threads: [m.outputs.div_ceil(4 * block.fours()), shape.rows().div_ceil(4 * block.quads())],
+            threads: [
+                m.outputs.div_ceil(4 * block.out_vec4s()),
+                shape.rows().div_ceil(4 * block.row_quads()),
+            ],
             cost: Cost {
                 model_flops: product_flops(shape.rows(), self.model_weights),
                 executed_flops: product_flops(shape.rows(), u64::from(m.inputs) * u64::from(m.outputs)),

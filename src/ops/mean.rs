@@ -15,7 +15,7 @@ pub fn mean(r: &mut Recorder, x: Tensor) -> Tensor {
         params: bytemuck::bytes_of(&params).to_vec(),
         bindings: vec![x.into(), y.into()],
         threads: [params.channels, shape.rows()],
-        cost: Cost { model_flops: 0, executed_flops: 4 * x.shape.fours() },
+        cost: Cost { model_flops: 0, executed_flops: 4 * x.shape.vec4s() },
     });
     y
 }

@@ -11,7 +11,7 @@ pub(crate) const ROUNDS: u32 = 128;
 pub fn multiply_add(r: &mut Recorder, x: Tensor) -> Tensor {
     let y = r.tensor_of(x.shape, x.elem);
     let (rows, values) = (x.shape.n * x.shape.h, x.shape.w * x.shape.c4());
-    let flops = x.shape.fours() * 4 * u64::from(2 * CHAINS * ROUNDS);
+    let flops = x.shape.vec4s() * 4 * u64::from(2 * CHAINS * ROUNDS);
     r.step(Step {
         variant: find("multiply_add", x.elem.as_str()),
         params: bytemuck::bytes_of(&MultiplyAddParams { first: 0, rows, values }).to_vec(),

@@ -14,15 +14,15 @@ pub fn scale(
     images: u32,
     activation: Activation,
 ) -> Tensor {
-    assert!(x.elem == Elem::F32 && coefficients.shape.fours() == 1);
+    assert!(x.elem == Elem::F32 && coefficients.shape.vec4s() == 1);
     assert!(images.is_multiple_of(x.shape.n), "{} repeated to {images}", x.shape);
     let mut shape = x.shape;
     shape.n = images;
     let y = r.tensor(shape);
     let params = ScaleParams {
         first: 0,
-        count: x.shape.fours() as u32,
-        total: shape.fours() as u32,
+        count: x.shape.vec4s() as u32,
+        total: shape.vec4s() as u32,
         channels: x.shape.c4(),
         last: x.shape.c - 4 * (x.shape.c4() - 1),
         activation: activation as u32,
@@ -32,7 +32,7 @@ pub fn scale(
         params: bytemuck::bytes_of(&params).to_vec(),
         bindings: vec![x.into(), coefficients.into(), y.into()],
         threads: [1, params.total],
-        cost: Cost { model_flops: 0, executed_flops: 8 * shape.fours() },
+        cost: Cost { model_flops: 0, executed_flops: 8 * shape.vec4s() },
     });
     y
 }

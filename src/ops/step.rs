@@ -16,12 +16,12 @@ pub fn step(
     sample: Tensor,
     predictions: Tensor,
 ) {
-    let count = sample.shape.fours();
+    let count = sample.shape.vec4s();
     assert!([sample, predictions, noise, coefficients].iter().all(|t| t.elem == Elem::F32));
-    assert!(noise.shape == sample.shape && coefficients.shape.fours() == 3);
-    assert!(predictions.shape.fours() == 4 * count, "{} for {}", predictions.shape, sample.shape);
-    let guided = model.shape.fours() == 2 * count;
-    assert!(guided || model.shape.fours() == count, "{} for {}", model.shape, sample.shape);
+    assert!(noise.shape == sample.shape && coefficients.shape.vec4s() == 3);
+    assert!(predictions.shape.vec4s() == 4 * count, "{} for {}", predictions.shape, sample.shape);
+    let guided = model.shape.vec4s() == 2 * count;
+    assert!(guided || model.shape.vec4s() == count, "{} for {}", model.shape, sample.shape);
     let watch = r.watch();
     let params = StepParams { first: 0, count: count as u32, flags: if guided { GUIDED } else { 0 } };
     r.step(Step {

@@ -13,8 +13,8 @@ use crate::plan::Plan;
 use crate::prompt::{self, Chunk};
 use crate::warning::Warning;
 
-/// Prompts that a text encoder reads at once.
-pub(super) struct Reading<'a> {
+/// Prompts that a text encoder reads in one run, and its plan.
+pub(super) struct EncodeBatch<'a> {
     text: &'a TextPart,
     rows: &'a [Vec<Chunk>],
     pub plan: Plan,
@@ -53,22 +53,26 @@ impl Pipeline {
 
     /// What each text encoder reads of a request. Negative prompts have the usual state, whatever layers the prompts leave
     /// out: diffusers has it so.
-    pub(super) fn readings<'a>(&'a self, request: &Request, task: &'a Task) -> Result<Vec<Vec<Reading<'a>>>> {
+    pub(super) fn batches<'a>(
+        &'a self,
+        request: &Request,
+        task: &'a Task,
+    ) -> Result<Vec<Vec<EncodeBatch<'a>>>> {
         let (state, usual) = (self.hidden_state(request.clip_skip)?, self.hidden_state(0)?);
         let target = self.text_target();
         let negatives = if task.job.guided && state != usual { task.job.images as usize } else { 0 };
         let mut all = vec![];
         for (text, rows) in self.texts().zip(&task.prompts) {
             let (negative, rows) = rows.split_at(negatives);
-            let mut readings = vec![];
+            let mut batches = vec![];
             for (rows, state) in [(negative, usual), (rows, state)].into_iter().filter(|(r, _)| !r.is_empty())
             {
                 let chunks = rows.iter().map(Vec::len).sum();
                 let plan = text.network.plan(target, chunks, state);
                 let plan = plan.map_err(|error| self.precision.explain(Part::Text, error))?;
-                readings.push(Reading { text, rows, plan });
+                batches.push(EncodeBatch { text, rows, plan });
             }
-            all.push(readings);
+            all.push(batches);
         }
         Ok(all)
     }
@@ -77,16 +81,16 @@ impl Pipeline {
     pub(super) async fn conditions(
         &self,
         run: &Run<'_>,
-        readings: Vec<Vec<Reading<'_>>>,
+        batches: Vec<Vec<EncodeBatch<'_>>>,
     ) -> Result<Option<Conditions>> {
-        let Run { request, task, watch, course } = run;
+        let Run { request, task, watch, progress } = run;
         let elem = self.text_target().elem;
         let mut encoders = vec![];
-        for readings in readings {
+        for batches in batches {
             let mut all: Option<Encoded> = None;
-            for Reading { text, rows, plan } in readings {
-                let progress = course.part(Stage::Text, plan.work("text"));
-                let encoded = text.encode(plan, rows, &watch.cancel, &progress).await;
+            for EncodeBatch { text, rows, plan } in batches {
+                let part = progress.part(Stage::Text, plan.work("text"));
+                let encoded = text.encode(plan, rows, &watch.cancel, &part).await;
                 let encoded = encoded.map_err(|error| self.precision.explain(Part::Text, error))?;
                 all = Some(match all {
                     Some(negative) => negative.above(encoded),

@@ -94,7 +94,7 @@ impl VaePart {
         Ok(plan)
     }
 
-    /// The same for any device.
+    /// The plan of one half, whether or not the device can hold it.
     pub(super) fn recorded(&self, target: &Target, half: Half, images: u32, size: [u32; 2]) -> Plan {
         vae_plan(self.network(half), &self.config, target, images, size)
     }
@@ -140,7 +140,7 @@ impl VaePart {
         self.session_of(self.plan(target, half, images, size)?, half).await
     }
 
-    /// The same from its plan.
+    /// A session of one half from its plan, with its coefficients set.
     pub(super) async fn session_of(&self, plan: Plan, half: Half) -> Result<Session> {
         let session = Session::new(plan, &self.weights).await?;
         session.write("coefficients", &coefficients(&self.config, self.network(half)));

@@ -129,7 +129,7 @@ impl UnetPart {
         };
         session.write("latents", &part(0..out_channels));
         session.write("input_coefficients", &[1.0, 0.0, 0.0, 0.0]);
-        if self.networks.sees_hole() {
+        if self.networks.is_inpainting() {
             session.write("channels", &part(out_channels..in_channels));
             session.write("channel_coefficients", &[1.0, 0.0, 0.0, 0.0]);
         }

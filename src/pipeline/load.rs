@@ -3,7 +3,7 @@
 use std::cell::{OnceCell, RefCell};
 
 use super::denoise::DenoiserWeights;
-use super::meter::{Meter, expected};
+use super::load_progress::{LoadProgress, expected};
 use super::origin::{Origin, Single};
 use super::precision::{Precision, halves_after_all};
 use super::{
@@ -88,7 +88,7 @@ impl Pipeline {
             None => None,
         };
         let file = single.as_ref().map(|single| &single.file).or(folder.single());
-        let meter = Meter::new(expected(&survey, pack.as_ref(), file, additions).await?);
+        let meter = LoadProgress::new(expected(&survey, pack.as_ref(), file, additions).await?);
         let tell = hooks.progress;
         let report = |read, total| meter.report(read, total, tell);
         let told = RefCell::new(vec![]);
@@ -145,7 +145,7 @@ impl Pipeline {
         let spare = fitting.map(|needs| needs.transformed);
         let weights = DenoiserWeights { format, size: survey.latents(options.size)?, spare };
         let unet = UnetPart::load_with(device, &origin, "unet", additions, encoder, weights, hooks).await?;
-        let halves: &[Half] = match options.encoder || unet.networks.sees_hole() {
+        let halves: &[Half] = match options.encoder || unet.networks.is_inpainting() {
             true => &[Half::Decoder, Half::Encoder],
             false => &[Half::Decoder],
         };
@@ -211,7 +211,7 @@ impl Pipeline {
             )));
         }
         let latent = self.vae.config.latent_channels();
-        let seen = if self.unet.networks.sees_hole() { 2 * latent + 1 } else { latent };
+        let seen = if self.unet.networks.is_inpainting() { 2 * latent + 1 } else { latent };
         if unet.out_channels != latent || unet.in_channels != seen {
             return Err(Error::unsupported(format!(
                 "unet/config.json: in_channels is {} and out_channels {}, the autoencoder's latent_channels \
@@ -255,7 +255,7 @@ impl Pipeline {
                 touched.push(merged);
             }
         }
-        let meter = Meter::new(touched.iter().map(|merged| merged.part()).collect());
+        let meter = LoadProgress::new(touched.iter().map(|merged| merged.part()).collect());
         let report = |read, total| meter.report(read, total, hooks.progress);
         for merged in touched {
             merged.merge(&origin, Hooks { progress: &report, ..hooks }).await?;

@@ -44,8 +44,8 @@ impl Networks {
         Networks { config, unet, controls: vec![], adapters: vec![], ip_adapter: None }
     }
 
-    /// An inpainting U-Net, which sees the hole.
-    pub fn sees_hole(&self) -> bool {
+    /// Whether the U-Net is an inpainting one, which takes mask and masked image as input channels.
+    pub fn is_inpainting(&self) -> bool {
         self.config.in_channels > self.config.out_channels
     }
 
@@ -162,7 +162,7 @@ pub fn denoise_plan(networks: &Networks, target: &Target, job: Job) -> Plan {
     }
 
     r.section("unet");
-    if networks.sees_hole() {
+    if networks.is_inpainting() {
         let channels = (config.in_channels - config.out_channels) as u32;
         let channels = r.input("channels", shape.with_c(channels), Elem::F32);
         let coefficients = r.input("channel_coefficients", Shape::new(1, 1, 1, 4), Elem::F32);

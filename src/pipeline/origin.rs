@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::meter::Part;
+use super::load_progress::Part;
 use super::single::{Said, averages};
 use crate::device::{Device, Weights};
 use crate::error::{Error, Result};
@@ -42,9 +42,9 @@ pub struct Additions<'a, F> {
     pub loras: Vec<(FileIn<'a, F>, f32)>,
     /// Learned tokens of prompts (textual inversion).
     pub embeddings: Vec<FileIn<'a, F>>,
-    /// Folders ([`FileIn::whole`]), or files under the original names or diffusers'.
+    /// ControlNets: folders ([`FileIn::whole`]), or files under the original names or diffusers'.
     pub controls: Vec<FileIn<'a, F>>,
-    /// The same of T2I-Adapters.
+    /// T2I-Adapters: folders ([`FileIn::whole`]), or files under the original names or diffusers'.
     pub adapters: Vec<FileIn<'a, F>>,
     /// The file of an IP-Adapter, or a folder with `ip-adapter.safetensors`; beside either lies `image_encoder`.
     pub ip_adapter: Option<FileIn<'a, F>>,

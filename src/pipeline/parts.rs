@@ -15,7 +15,7 @@ pub struct LoadOptions {
     pub budget: Option<Budget>,
     /// Width and height of the pictures that the budget is for; by default the model's own.
     pub size: Option<[usize; 2]>,
-    /// The same of the autoencoder; by default what [`Format::of_autoencoder`] makes of `weights`. Never q4.
+    /// Weight format of the autoencoder; by default what [`Format::of_autoencoder`] makes of `weights`. Never q4.
     pub decoder: Option<Format>,
     /// "auto", "f32", "f16" or "pack16".
     pub activations: String,

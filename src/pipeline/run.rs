@@ -1,6 +1,6 @@
 //! One attempt to draw what a request asks for.
 
-use super::course::Course;
+use super::draw_progress::DrawProgress;
 use super::request::{Request, Watch};
 use super::task::Task;
 
@@ -9,5 +9,5 @@ pub(super) struct Run<'a> {
     pub request: &'a Request,
     pub task: &'a Task,
     pub watch: &'a Watch<'a>,
-    pub course: Course<'a>,
+    pub progress: DrawProgress<'a>,
 }

@@ -1,7 +1,7 @@
-//! What denoising begins with: noise, a picture under noise, or a picture with a hole. A task is one file beside this one,
+//! Initial latents: noise, an image under noise, or an image with a mask. A task is one file beside this one,
 //! and one line where [`Pipeline::start`] chooses.
 
-mod hole;
+mod inpaint;
 mod noise;
 mod picture;
 
@@ -15,17 +15,17 @@ use crate::image::{Filter, Picture};
 use crate::plan::{Faults, Plan, Target};
 use crate::rng::Generator;
 use crate::shape::{Elem, nhwc};
-pub use hole::Surroundings;
+pub use inpaint::InpaintBlend;
 
 /// The first sample, and what an inpainting needs beside it.
 #[derive(Default)]
 pub struct Start {
     /// `[N, h, w, C]`
     pub latents: Vec<f32>,
-    /// For a U-Net that sees the hole itself: mask and latents of the masked picture, `[N, h, w, 1 + C]`.
+    /// Extra input channels of an inpainting U-Net: mask and latents of the masked picture, `[N, h, w, 1 + C]`.
     pub channels: Option<Vec<f32>>,
-    /// For any other U-Net: what is put back around the hole after every step.
-    pub surroundings: Option<Surroundings>,
+    /// For any other U-Net: the known latents, put back around the mask after every step.
+    pub blend: Option<InpaintBlend>,
 }
 
 /// What a task begins from.
@@ -48,7 +48,7 @@ impl Pipeline {
         match (&run.request.image, &run.request.mask) {
             (None, _) => Ok(noise::start(&source, draws)),
             (Some(picture), None) => picture::start(&source, picture, draws).await,
-            (Some(picture), Some(mask)) => hole::start(&source, picture, mask, draws).await,
+            (Some(picture), Some(mask)) => inpaint::start(&source, picture, mask, draws).await,
         }
     }
 }

@@ -146,7 +146,7 @@ impl Pipeline {
                 "image: the model was loaded without its autoencoder's encoder; ask for it when loading",
             ));
         }
-        if networks.sees_hole() && request.mask.is_none() {
+        if networks.is_inpainting() && request.mask.is_none() {
             return Err(Error::option(
                 "mask: this model fills a hole in an image: wanted both, found no mask",
             ));

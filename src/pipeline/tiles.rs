@@ -15,9 +15,9 @@ const OVERLAP: u32 = 4;
 /// Where the tiles of a picture are, in cells.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tiles {
-    /// Of the whole: height, width.
+    /// Height and width of the whole image.
     pub size: [u32; 2],
-    /// The same of each tile.
+    /// Height and width of each tile.
     pub tile: [u32; 2],
     /// The first row and column of each.
     corners: Vec<[u32; 2]>,

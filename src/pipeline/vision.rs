@@ -23,7 +23,7 @@ pub struct VisionPart {
 pub struct Encoded {
     /// `[N, tokens, hidden_size]`, the class token first.
     pub last_hidden_state: Vec<f32>,
-    /// The same before the last layer.
+    /// Hidden states before the last layer, `[N, tokens, hidden_size]`.
     pub penultimate: Vec<f32>,
     /// `[N, projection_dim]`.
     pub image_embeds: Vec<f32>,
@@ -209,7 +209,7 @@ pub(super) struct Concepts {
 pub struct Verdict {
     /// The cosine with each concept and how far it is above its threshold, in thousandths.
     pub concepts: Vec<Similarity>,
-    /// The same for those of special care, which only make the others stricter.
+    /// Cosines with the special-care concepts, which only make the thresholds of the others stricter.
     pub special_care: Vec<Similarity>,
     /// Whether any concept is above its threshold: diffusers shows a black picture then.
     pub flagged: bool,

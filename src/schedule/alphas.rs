@@ -83,7 +83,7 @@ pub(super) struct Defaults {
 }
 
 impl Defaults {
-    /// Those that most classes have.
+    /// The defaults of most scheduler classes.
     pub fn new(terminal: Terminal) -> Defaults {
         Defaults { beta_start: 0.0001, beta_end: 0.02, beta_schedule: "linear", terminal }
     }

@@ -29,7 +29,7 @@ impl Config {
         Ok(Config { file: file.to_string(), keys })
     }
 
-    /// The same settings for another scheduler: `name` is a short name ("euler", "dpm++") or a class of
+    /// These settings for another scheduler class: `name` is a short name ("euler", "dpm++") or a class of
     /// diffusers. Keys that the file does not have, or that it lists as defaults of its own class
     /// (`_use_default_values`), take those of the new class, as `from_config` does in diffusers.
     ///
@@ -46,7 +46,7 @@ impl Config {
         Ok(config)
     }
 
-    /// The same settings with one of them replaced, for example `original_inference_steps`. What diffusers
+    /// These settings with one of them replaced, for example `original_inference_steps`. What diffusers
     /// takes as arguments of calls is set in this way too: `eta`, `strength`, `sigmas`.
     pub fn with_key(&self, key: &str, value: impl Into<Value>) -> Config {
         let mut config = self.clone();
@@ -98,7 +98,7 @@ impl Config {
     /// Whether a schedule can be made at all: to fail while loading and not later.
     ///
     /// # Errors
-    /// Those of [`super::Schedule::new`] that concern the configuration.
+    /// The errors of [`super::Schedule::new`] that concern the configuration.
     pub fn check(&self) -> Result<()> {
         super::Schedule::new(self, 1, 0).map(drop)
     }
@@ -108,8 +108,8 @@ impl Config {
         matches!(self.class(), Ok("PNDMScheduler" | "HeunDiscreteScheduler"))
     }
 
-    /// The same for a model whose last training step is noise alone, and in words what of these settings is not for one: the
-    /// class, where it has no such step, or the key.
+    /// These settings for a model trained with zero terminal SNR, and what had to change for it, in words: the class, where
+    /// it knows no such step, or the key.
     pub fn with_zero_snr(&self) -> Result<(Config, Option<String>)> {
         let (config, changed) = match (self.ignores_zero_snr(), self.keys().flag(ZERO_SNR, false)?) {
             (true, _) => {

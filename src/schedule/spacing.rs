@@ -30,7 +30,7 @@ impl Spacing {
         }
     }
 
-    /// The same for schedulers that look timesteps up in the table: whole, and all in it.
+    /// Timesteps as indices, for schedulers that look them up in a table of `train` entries.
     pub fn whole_timesteps(self, keys: &Keys, train: usize, steps: usize) -> Result<Vec<usize>> {
         let offset = keys.integer("steps_offset", 0)?;
         let timesteps = self.timesteps(train, steps, offset);

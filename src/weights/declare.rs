@@ -121,8 +121,8 @@ impl Layout {
         self.size() as usize
     }
 
-    /// The same before it is known to be small enough ([`Declarations::check`]), counted where a 32-bit machine could
-    /// not.
+    /// Bytes in 64 bits, for layouts that [`Declarations::check`] has not yet accepted: a 32-bit machine could not count
+    /// them.
     fn size(&self) -> u64 {
         match *self {
             Layout::Matrix(m) => m.size(),
@@ -186,7 +186,7 @@ impl Declarations {
         self.sources().fold(0, |n: u64, source| n.saturating_add(self.parameters_of(source)))
     }
 
-    /// The same of those in one source.
+    /// Values of the tensors that come from one source, without padding.
     pub fn parameters_of(&self, source: usize) -> u64 {
         let specs = self.specs.iter().filter(|spec| spec.source == source);
         specs.flat_map(|spec| &spec.parts).fold(0, |n: u64, part| n.saturating_add(part.values()))
@@ -226,7 +226,7 @@ impl Declarations {
         Handle(self.specs.len() as u32 - 1)
     }
 
-    /// A matrix of `outputs` x `inputs` (padded to fours here) made of `parts`.
+    /// A matrix of `outputs` x `inputs` (padded to vec4s here) made of `parts`.
     pub fn matrix(&mut self, outputs: u32, inputs: u32, taps: u32, parts: Vec<Part>) -> Weight {
         let (outputs, inputs) = (outputs.next_multiple_of(4), inputs.next_multiple_of(4));
         let mut matrix = Matrix { format: self.format, outputs, inputs, taps };

@@ -107,7 +107,7 @@ impl Module {
         [&self.weight, &self.bias].into_iter().flatten().all(|delta| self.is_nothing_of(delta))
     }
 
-    /// The same of what it adds to its weight or its bias: the lengths are the weight's.
+    /// Whether one delta, of the weight or of the bias, changes nothing. A DoRA magnitude belongs to the weight.
     pub fn is_nothing_of(&self, delta: &Arc<dyn Delta>) -> bool {
         delta.is_nothing() && !(self.is_weight(delta) && self.magnitude.is_some())
     }

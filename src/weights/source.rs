@@ -18,7 +18,7 @@ pub trait Folder {
     /// is an error (`Network`).
     async fn open(&self, path: &str) -> Result<Option<Self::File>>;
 
-    /// The same from byte `begin` on. `fresh`: not from a cache on the way, where an earlier answer was damaged.
+    /// Opens a file at byte `begin`. `fresh`: not from a cache on the way, where an earlier answer was damaged.
     async fn open_at(&self, path: &str, begin: u64, fresh: bool) -> Result<Option<Self::File>> {
         let _ = fresh;
         let Some(mut file) = self.open(path).await? else { return Ok(None) };
@@ -149,7 +149,7 @@ impl DiskFolder {
         DiskFolder { root: root.into(), components: BTreeMap::new() }
     }
 
-    /// The same with the folder of a component elsewhere.
+    /// This folder, with one component taken from another folder.
     pub fn with(mut self, component: &'static str, folder: impl Into<std::path::PathBuf>) -> Self {
         self.components.insert(component, folder.into());
         self

@@ -3,9 +3,9 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { launch } from "../../tools/browser.mjs";
+import { PLACE, Page, launch as launchFirefox } from "../../tools/firefox.mjs";
 import { serve } from "../../tools/serve.mjs";
 import { ROOT } from "../../tools/shell.mjs";
-import { PAGE, Page, launch as launchFirefox } from "./firefox.mjs";
 
 /** Another set of the same form can be named in the environment. */
 export const GOLDEN = process.env.TINTYPE_GOLDEN ?? join(ROOT, "tests/golden");
@@ -39,12 +39,13 @@ export async function cpuName(page, { isolated = false, relaxed = true }) {
 
 /**
  * A server of all that tests load. `served` maps paths to what is answered in place of the file: bytes, null (no such
- * file) or a function of the response and the request.
+ * file) or a function of the response and the request. `page` is Firefox's, if it is the browser.
  */
-async function site({ isolated = false }) {
+async function site({ isolated = false, page }) {
   const served = new Map();
   const answer = (path, response, request) => {
     if (path === "/tests/blank.html") return reply(response, `<!doctype html><title>test</title>${SCRIPT}`, "text/html");
+    if (page?.answer(path, response, request)) return true;
     if (!served.has(path)) return false;
     const body = served.get(path);
     if (typeof body === "function") body(response, request);
@@ -79,12 +80,10 @@ export async function open(t, path = "/tests/blank.html", options = {}) {
 
 /** As `open` in a new Firefox, on a blank page. Of the page there is only `evaluate`. */
 export async function openFirefox(t, options = {}) {
-  const { served, server } = await site(options);
+  const page = new Page({ head: SCRIPT });
+  const { served, server } = await site({ ...options, page });
   t.after(() => server.close());
-  const page = new Page();
-  served.set("/tests/work.html", (response) => reply(response, PAGE + SCRIPT, "text/html"));
-  served.set("/tests/work", (response, request) => page.receive(request, response));
-  const firefox = launchFirefox(`${server.url}/tests/work.html`);
+  const firefox = launchFirefox(server.url + PLACE);
   t.after(() => firefox.close());
   await page.open(firefox);
   return { page, served };

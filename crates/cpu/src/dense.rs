@@ -31,7 +31,7 @@ pub struct Dense {
     pub outputs: usize,
     pub bias: Vec<f32>,
     values: Values,
-    /// Those of the registers that it is packed for.
+    /// Lanes of the registers that the panels are packed for.
     lanes: usize,
 }
 

@@ -13,7 +13,7 @@ pub fn add(image: usize, count: usize, k: impl Fn(usize) -> f32, a: &[f32], b: &
     }
 }
 
-/// Applies the activation of this number (kernels/lib/activation.wgsl) to every value; fours of them.
+/// Applies the activation of this number (kernels/lib/activation.wgsl) to every value; their number is a multiple of four.
 pub fn activate_all(kind: u32, values: &mut [f32]) {
     #[cfg(not(target_arch = "wasm32"))]
     use crate::lanes::Portable as Four;

@@ -17,7 +17,7 @@ pub enum Format {
     /// Signed bytes with one f32 scale an output, `w = scale * q`.
     Q8,
     /// Codes of 4 bits with one f16 scale for every 32 weights of an output, `w = scale * (code - 8)`: 4.5 bits a
-    /// weight. Asked for a network, it is for those matrices that bear it ([`Format::of`]); others are q8.
+    /// weight. Sensitive layers of a network stay q8 ([`Format::of`]).
     Q4,
 }
 

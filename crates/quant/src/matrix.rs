@@ -44,7 +44,7 @@ impl Matrix {
         self.units() as u32
     }
 
-    /// The same before it is known to be small enough.
+    /// 16-byte units before the scales, in 64 bits: the layout may be one that is refused as too large.
     fn units(&self) -> u64 {
         match self.format {
             Format::F32 => self.blocks() * 4,

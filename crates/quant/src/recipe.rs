@@ -2,8 +2,8 @@
 
 use super::{Format, Matrix};
 
-/// Layers that lose too much at four bits, by what their names have in them: the first and the last, the time, the
-/// ways round a block, and what carries self-attention's values (whose queries and keys share its matrix).
+/// Layers that stay at 8 bits in q4, by parts of their names: the first and the last convolution, time embeddings, shortcut
+/// convolutions, and self-attention (whose query, key and value projections share one matrix).
 const SENSITIVE: [&str; 9] = [
     "conv_in",
     "conv_out",

@@ -107,7 +107,7 @@ pub fn tell(described: &Described) -> String {
     )
 }
 
-/// The same for programs.
+/// The description of a model as JSON.
 pub fn model_json(described: &Described) -> Value {
     json!({
         "family": described.family.as_str(),

@@ -118,9 +118,9 @@ impl IpAdapterConfig {
     }
 }
 
-/// Published resamplers have 4 layers.
+/// Most layers of a resampler; published ones have 4.
 const MAX_DEPTH: usize = 64;
-/// And 16 queries. A 32-bit machine can count what these and widths make.
+/// Most queries of a resampler; published ones have 16. A 32-bit machine can count the values of these and the widths.
 const MAX_QUERIES: usize = 1 << 12;
 
 fn is_width(n: usize, of: usize) -> bool {

@@ -1,10 +1,10 @@
-//! The blocks of a U-Net: down, mid, up. Resnets, with what makes a block's kind behind each.
+//! The blocks of a U-Net: down, mid, up. Resnets, each followed by the module of the block's kind, if it has one.
 
 use std::rc::Rc;
 
 use super::Parts;
 use super::extras::{Block, Extras};
-use super::kinds::{Behind, Kind};
+use super::kinds::{Kind, PostResnet};
 use crate::model::config::UnetConfig;
 use crate::model::resnet::Resnet;
 use crate::nn::Conv;
@@ -45,12 +45,12 @@ pub struct Inputs<'a> {
     pub extras: &'a Extras,
 }
 
-/// A resnet, its place in the time projections, and what stands behind it.
+/// A resnet, its place in the time projections, and the module after it.
 #[derive(Clone, Debug)]
 struct Layer {
     resnet: Resnet,
     time: u32,
-    behind: Option<Rc<dyn Behind>>,
+    post_resnet: Option<Rc<dyn PostResnet>>,
 }
 
 impl Layer {
@@ -59,17 +59,17 @@ impl Layer {
         Layer {
             time: p.time_projection(&resnet, level.width),
             resnet: Resnet::declare(p.d, &resnet, inputs, level.width, p.groups, p.eps),
-            behind: level.kind.behind.map(|behind| {
+            post_resnet: level.kind.post_resnet.map(|post_resnet| {
                 let path = format!("{path}.attentions.{index}");
-                (behind.declare)(p, &path, level)
+                (post_resnet.declare)(p, &path, level)
             }),
         }
     }
 
     fn record(&self, r: &mut Recorder, x: Tensor, skip: Option<Tensor>, inputs: &Inputs) -> Tensor {
         let x = self.resnet.record(r, x, skip, Some((inputs.time, self.time)));
-        match &self.behind {
-            Some(behind) => behind.record(r, x, inputs),
+        match &self.post_resnet {
+            Some(post_resnet) => post_resnet.record(r, x, inputs),
             None => x,
         }
     }
@@ -118,7 +118,7 @@ impl DownBlock {
             skips.push(x);
         }
         // A T2I-Adapter's feature belongs to a block that sees the text before its downsampler, and to another
-        // (SDXL's first) behind it; the skip connection from that place has it too.
+        // (SDXL's first) after it; the skip connection from that place has it too.
         if self.attends_text {
             x = self.add_feature(r, x, inputs, skips);
         }
@@ -144,7 +144,7 @@ impl DownBlock {
 #[derive(Clone, Debug)]
 pub struct MidBlock {
     first: Layer,
-    /// Only where something stands behind the first.
+    /// Only where a module follows the first.
     second: Option<Layer>,
 }
 
@@ -153,7 +153,7 @@ impl MidBlock {
         let plain = Level { kind: Kind::plain(), ..level };
         MidBlock {
             first: Layer::declare(p, "mid_block", 0, level.width, level),
-            second: level.kind.behind.map(|_| Layer::declare(p, "mid_block", 1, level.width, plain)),
+            second: level.kind.post_resnet.map(|_| Layer::declare(p, "mid_block", 1, level.width, plain)),
         }
     }
 
@@ -210,7 +210,7 @@ impl UpBlock {
         }
         if let Some(conv) = &self.upsampler {
             // To the size of the next skip connection, which is not always double.
-            let next = skips.last().expect("a skip connection behind every upsampler").shape;
+            let next = skips.last().expect("a skip connection after every upsampler").shape;
             x = conv.upsample(r, x, (next.h, next.w));
             x = r.tap(&self.path, x);
         }

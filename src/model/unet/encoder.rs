@@ -67,12 +67,12 @@ impl Parts<'_> {
 }
 
 impl Encoder {
-    /// `behind` declares what comes behind the mid block and uses time or text: it is given the widths of
+    /// `after_mid` declares what follows the mid block and uses time or text: it is given the widths of
     /// the skip connections.
     pub fn declare(
         d: &mut Declarations,
         config: &UnetConfig,
-        behind: impl FnOnce(&mut Parts, Vec<u32>),
+        after_mid: impl FnOnce(&mut Parts, Vec<u32>),
     ) -> Encoder {
         let first = config.block_out_channels[0] as u32;
         let blocks = config.block_out_channels.len();
@@ -101,7 +101,7 @@ impl Encoder {
         }
         let mid = Level { only_cross: false, ..Level::new(config, blocks - 1, config.mid_kind) };
         let mid_block = config.mid_block.then(|| MidBlock::declare(&mut p, mid));
-        behind(&mut p, skips);
+        after_mid(&mut p, skips);
 
         let Parts { time_projections, time_outputs, contexts, text_attentions, .. } = p;
         Encoder {
@@ -132,7 +132,7 @@ impl Encoder {
         self.time_projections.of(h).record(r)
     }
 
-    /// `x` is `[N, h, w, in_channels]`, `image` what a ControlNet adds behind conv_in. Returns the skip
+    /// `x` is `[N, h, w, in_channels]`, `image` what a ControlNet adds after conv_in. Returns the skip
     /// connections, conv_in's first, and the output of the mid block.
     pub fn record(
         &self,

@@ -100,7 +100,7 @@ impl Extras {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Block {
     Down(usize),
-    /// Behind so many down blocks.
+    /// After so many down blocks.
     Mid(usize),
 }
 

@@ -1,15 +1,15 @@
-//! Attention of the pixels among themselves behind a resnet (diffusers' AttnDownBlock2D and AttnUpBlock2D), which knows
+//! Self-attention of the pixels after a resnet (diffusers' AttnDownBlock2D and AttnUpBlock2D), which knows
 //! nothing of the text.
 
 use std::rc::Rc;
 
 use super::blocks::Inputs;
-use super::kinds::{Behind, Declare};
+use super::kinds::{PostResnet, PostResnetKind};
 use crate::nn::{Attention, GroupNorm, Heads, Projections};
 use crate::ops::Activation;
 use crate::plan::{Recorder, Tensor};
 
-pub const BEHIND: Declare = Declare {
+pub const POST_RESNET: PostResnetKind = PostResnetKind {
     attends_text: false,
     // Here `attention_head_dim` is what its name says.
     head_size: |_, given| given,
@@ -31,7 +31,7 @@ struct SelfAttention {
     attention: Attention,
 }
 
-impl Behind for SelfAttention {
+impl PostResnet for SelfAttention {
     fn record(&self, r: &mut Recorder, x: Tensor, _: &Inputs) -> Tensor {
         let h = self.group_norm.record(r, x, None, Activation::None);
         let y = self.attention.record(r, h, None, x, false);

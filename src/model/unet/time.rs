@@ -46,7 +46,7 @@ impl TimeEmbedding {
         r.tap("add_embedding", y)
     }
 
-    /// The embedding behind a SiLU, as every use of it wants it, `[N, 1, 1, 4 * c0]`. `features` are those of the
+    /// The embedding after a SiLU, as every use of it wants it, `[N, 1, 1, 4 * c0]`. `features` are those of the
     /// timestep, `[N, 1, 1, c0]`, `guidance` those of the guidance scale, `[N, 1, 1, time_cond_proj_dim]`, if the
     /// U-Net wants them, `added` comes from [`Self::record_added`].
     pub fn record(

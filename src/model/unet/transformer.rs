@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::Parts;
 use super::blocks::{Inputs, Level};
-use super::kinds::{Behind, Declare};
+use super::kinds::{PostResnet, PostResnetKind};
 use crate::nn::{Attention, GroupNorm, Heads, LayerNorm, Linear, Projections};
 use crate::ops::{Activation, Epilogue, Matmul};
 use crate::plan::{Recorder, Tensor};
@@ -13,7 +13,7 @@ use crate::plan::{Recorder, Tensor};
 const GROUP_NORM_EPS: f32 = 1e-6;
 const LAYER_NORM_EPS: f32 = 1e-5;
 
-pub const BEHIND: Declare = Declare {
+pub const POST_RESNET: PostResnetKind = PostResnetKind {
     attends_text: true,
     // The misnamed `attention_head_dim` is how many heads there are.
     head_size: |width, given| width / given,
@@ -49,7 +49,7 @@ impl Transformer {
     }
 }
 
-impl Behind for Transformer {
+impl PostResnet for Transformer {
     fn record(&self, r: &mut Recorder, x: Tensor, inputs: &Inputs) -> Tensor {
         let h = self.norm.record(r, x, None, Activation::None);
         let h = r.tap(&format!("{}.norm", self.path), h);

@@ -68,7 +68,7 @@ fn line(component: &str, kind: &str, sums: &Sums) {
 }
 
 impl Sink for Layers {
-    /// Those that q4 can store; rows of tokens are no matrices.
+    /// Matrices that q4 can store; embedding tables are not quantised.
     fn wants(&mut self, info: &TensorInfo) -> Result<bool> {
         let wanted =
             info.shape.len() >= 2 && info.row_len().is_multiple_of(32) && !info.name.contains("embedding.");

@@ -1,12 +1,12 @@
-// Headless Firefox with WebGPU, and no program to drive it: it starts on a page that asks the test's server for work,
-// one function after another, and brings what came of each with the next question.
+// Headless Firefox with WebGPU, for tests and measurements, and no program to drive it: it starts on a page that asks the
+// server for work, one function after another, and brings what came of each with the next question.
 
 import { spawn } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import * as find from "../../tools/find.mjs";
-import { Plain } from "../../tools/shell.mjs";
+import * as find from "./find.mjs";
+import { Plain } from "./shell.mjs";
 
 const PREFERENCES = {
   "dom.webgpu.enabled": true,
@@ -47,7 +47,7 @@ const PREFERENCES = {
   "dom.ipc.processPrelaunch.enabled": false,
 };
 
-/** In seconds: the first start on a slow machine, and one function in the page. */
+/** In seconds: the first start on a slow machine, and one function in the page unless another limit is given. */
 const START = 60;
 const WORK = 60;
 /** Characters of Firefox's output in a message. */
@@ -135,7 +135,7 @@ async function serve() {
   const number = (_, value) => (typeof value === "number" && !Number.isFinite(value) ? String(value) : value);
   let said = {};
   for (;;) {
-    const response = await fetch("/tests/work", { method: "POST", body: JSON.stringify(said, number) });
+    const response = await fetch("/firefox/work", { method: "POST", body: JSON.stringify(said, number) });
     const { work, argument } = await response.json();
     try {
       said = { result: await (0, eval)(`(${work})`)(argument) };
@@ -145,15 +145,26 @@ async function serve() {
   }
 }
 
-export const PAGE = `<!doctype html><meta charset="utf-8"><title>test</title><script type="module">(${serve})()</script>`;
+const PAGE = `<!doctype html><meta charset="utf-8"><title>test</title><script type="module">(${serve})()</script>`;
 
-/** The test's side of that page, as far as the tests need it. */
+/** Where the page is on a server whose requests `Page.answer` sees. */
+export const PLACE = "/firefox/";
+
+/** The server's side of that page. */
 export class Page {
   #firefox = null;
+  #head;
+  #limit;
   /** The page's request that waits for work. */
   #waiting;
   #arrived;
   #next = this.#expect();
+
+  /** `head`: more of the page, in HTML. `limit`: seconds that one function may take. */
+  constructor({ head = "", limit = WORK } = {}) {
+    this.#head = head;
+    this.#limit = limit;
+  }
 
   /** Resolves when the page has come up in `firefox`. */
   async open(firefox) {
@@ -165,13 +176,20 @@ export class Page {
   async evaluate(work, argument) {
     this.#next = this.#expect();
     this.#waiting.end(JSON.stringify({ work: String(work), argument }));
-    const { result, error } = await this.#said("a function in the page", WORK);
+    const { result, error } = await this.#said("a function in the page", this.#limit);
     if (error) throw new Error(`in Firefox: ${error}`);
     return result;
   }
 
-  /** Answers /tests/work. */
-  async receive(request, response) {
+  /** Takes the requests of the page for itself: the page, and what it asks for. */
+  answer(path, response, request) {
+    if (path === PLACE) response.setHeader("Content-Type", "text/html").end(PAGE + this.#head);
+    else if (path === `${PLACE}work`) this.#receive(request, response);
+    else return false;
+    return true;
+  }
+
+  async #receive(request, response) {
     let body = "";
     for await (const chunk of request.setEncoding("utf8")) body += chunk;
     response.setHeader("Content-Type", "application/json");

@@ -41,14 +41,14 @@ impl Part {
 }
 
 /// Adds up the reports of the checkpoints, which each count from 0 and come in the order of the parts.
-pub(super) struct Meter {
+pub(super) struct LoadProgress {
     parts: RefCell<Vec<Part>>,
     begun: RefCell<usize>,
 }
 
-impl Meter {
-    pub fn new(parts: Vec<Part>) -> Meter {
-        Meter { parts: parts.into(), begun: 0.into() }
+impl LoadProgress {
+    pub fn new(parts: Vec<Part>) -> LoadProgress {
+        LoadProgress { parts: parts.into(), begun: 0.into() }
     }
 
     /// Takes a report of [`Hooks::progress`] and gives the same of all parts to `tell`: the bytes so far, which are
@@ -179,7 +179,7 @@ mod tests {
 
     /// What a caller sees of reports.
     fn seen(parts: Vec<Part>, reports: &[(u64, Option<u64>)]) -> Vec<(u64, u64)> {
-        let meter = Meter::new(parts);
+        let meter = LoadProgress::new(parts);
         let seen = RefCell::new(vec![]);
         let tell = |read, total: Option<u64>| seen.borrow_mut().push((read, total.unwrap()));
         for &(read, total) in reports {

@@ -1,4 +1,4 @@
-//! Inpainting: a picture with a hole, for a U-Net that sees the hole or for any other.
+//! Inpainting, by an inpainting U-Net, which takes mask and masked image as input channels, or by any other.
 
 use super::{Draws, Source, Start};
 use crate::error::Result;
@@ -6,18 +6,18 @@ use crate::image::Picture;
 use crate::pipeline::task::Task;
 use crate::schedule::Step;
 
-/// A picture around a hole, `[N, h, w, C]`, and the noise that it comes with.
-pub struct Surroundings {
+/// Latents of the image around the mask, `[N, h, w, C]`, and their noise.
+pub struct InpaintBlend {
     picture: Vec<f32>,
     noise: Vec<f32>,
-    /// `[h, w]`: 1 in the hole.
+    /// `[h, w]`: 1 where the image is made anew.
     mask: Vec<f32>,
     channels: usize,
 }
 
-impl Surroundings {
-    /// Puts the picture around the hole, with as much noise as `next` expects; none behind the last step.
-    pub fn put_back(&self, latents: &mut [f32], next: Option<&Step>) {
+impl InpaintBlend {
+    /// Puts the known latents back around the mask, with as much noise as `next` expects; none after the last step.
+    pub fn blend(&self, latents: &mut [f32], next: Option<&Step>) {
         let noised = next.map(|step| step.noised(&self.picture, &self.noise));
         let around = noised.as_ref().unwrap_or(&self.picture);
         let masks = self.mask.iter().cycle().flat_map(|m| std::iter::repeat_n(m, self.channels));
@@ -38,20 +38,20 @@ pub async fn start(
     let pixels = source.pixels(picture);
     let mask: Vec<f32> = source.fit(mask).greys().iter().map(|&v| if v >= 128 { 1.0 } else { 0.0 }).collect();
     let only_noise = task.strength >= 1.0;
-    let latents = match networks.sees_hole() && only_noise {
+    let latents = match networks.is_inpainting() && only_noise {
         true => vec![],
         false => source.encoded(&pixels, draws).await?,
     };
     let noise = draws.noise();
     let start = if only_noise { source.only_noise(&noise) } else { source.under_noise(&latents, &noise) };
     let hole = nearest(&mask, task);
-    if !networks.sees_hole() {
+    if !networks.is_inpainting() {
         // diffusers encodes the masked picture here as well and leaves it unused; its draw counts.
         if source.pipeline.vae.draws() {
             draws.each();
         }
-        let surroundings = Surroundings { picture: latents, noise, mask: hole, channels: task.channels };
-        return Ok(Start { latents: start, surroundings: Some(surroundings), ..Start::default() });
+        let blend = InpaintBlend { picture: latents, noise, mask: hole, channels: task.channels };
+        return Ok(Start { latents: start, blend: Some(blend), ..Start::default() });
     }
     let masked: Vec<f32> =
         pixels.chunks_exact(3).zip(&mask).flat_map(|(p, m)| p.iter().map(move |v| v * (1.0 - m))).collect();

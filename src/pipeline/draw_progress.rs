@@ -1,4 +1,4 @@
-//! How far a whole call is, from the work of its parts.
+//! Progress of a whole call, from the work of its parts.
 
 use std::cell::Cell;
 
@@ -8,7 +8,7 @@ use super::request::{Stage, Watch};
 const COMPILE_SHARE: f64 = 0.1;
 
 /// Parts of a call one after the other, each with its share of the executed FLOPs. The fraction never goes back.
-pub(super) struct Course<'a> {
+pub(super) struct DrawProgress<'a> {
     watch: &'a Watch<'a>,
     /// The fraction before the first work.
     begin: f64,
@@ -18,11 +18,11 @@ pub(super) struct Course<'a> {
     last: &'a Cell<f64>,
 }
 
-impl<'a> Course<'a> {
+impl<'a> DrawProgress<'a> {
     /// `work` is that of all parts together.
-    pub fn new(watch: &'a Watch<'a>, compiles: bool, work: f64, last: &'a Cell<f64>) -> Course<'a> {
+    pub fn new(watch: &'a Watch<'a>, compiles: bool, work: f64, last: &'a Cell<f64>) -> DrawProgress<'a> {
         let begin = if compiles { COMPILE_SHARE } else { 0.0 };
-        Course { watch, begin, work: work.max(1.0), done: Cell::new(0.0), last }
+        DrawProgress { watch, begin, work: work.max(1.0), done: Cell::new(0.0), last }
     }
 
     /// Before the first part.
