@@ -41,10 +41,7 @@ export class Browser {
     }
     let loaded = {};
     if (!this.#loaded.has(engine)) {
-      const { folder } = CASES[name];
-      const { threads } = this.#options;
-      const task = { folder: `${this.#server.url}/made/`, component: folder, onnx: `/made/${folder}.onnx`, threads };
-      const { seconds, ...about } = await this.#call("load", engine, task);
+      const { seconds, ...about } = await this.#call("load", engine, this.#task(CASES[name]));
       loaded = { load: seconds, ...about };
       this.#loaded.add(engine);
       if (warm) await this.#call("run", engine);
@@ -62,10 +59,17 @@ export class Browser {
     this.#loaded.clear();
   }
 
+  /** What each engine loads, under the names that export.py gives. */
+  #task({ folder, weights }) {
+    const { threads } = this.#options;
+    const onnx = weights ? `/made/${folder}.${weights}.onnx` : `/made/${folder}.onnx`;
+    return { folder: `${this.#server.url}/made/`, component: folder, weights, onnx, data: weights && `${onnx}.data`, threads };
+  }
+
   async #start() {
     if (this.#browser) return;
     const { models, gpu } = this.#options;
-    for (const { folder } of Object.values(CASES)) {
+    for (const { folder } of this.#options.case.map((name) => CASES[name])) {
       if (!existsSync(join(models, `${folder}.safetensors`))) {
         throw new Plain(`${models} has no ${folder}: make it with bench/peers/export.py.`);
       }

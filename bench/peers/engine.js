@@ -2,6 +2,7 @@
 // out: { result } or { error }. A run is timed here: from inputs to the output in the CPU's memory.
 
 import { gather, isThread, knownAdapter, load } from "/runtime.js";
+import { PARTS, draw } from "./picture.js";
 
 /** Each resolves to { run, threads, device }; `run` goes from inputs to the output's values. */
 const ENGINES = {
@@ -45,15 +46,21 @@ if (!isThread) onmessage = serve;
 
 const since = (begin) => (performance.now() - begin) / 1e3;
 
-async function tintype(device, { folder, component, components, threads }) {
+/** A network of `folder`, or the picture of the networks in a folder of its own. */
+async function tintype(device, { folder, component, components, weights = "f32", threads }) {
   const [{ Network }, { Source }] = await Promise.all([load(broken), import("/source.js")]);
   const known = await knownAdapter();
   const start = (module, memory) => gather(module, (shared = memory), threads || undefined);
-  const options = { weights: "f32", activations: "f32", device, ...known, gather: start };
-  const network = await Network.create(new Source(folder, { components }), component, options);
+  const options = { weights, activations: "f32", device, ...known, gather: start };
+  const whole = component === "picture";
+  const source = () => new Source(whole ? `${folder}picture/` : folder, { components });
+  const networks = [];
+  // The first one starts the threads, which serve all.
+  for (const part of whole ? PARTS : [component]) networks.push(await Network.create(source(), part, options));
+  const [network] = networks;
   const name = network.device();
   return {
-    run: (inputs) => network.run(inputs.map(numbers)),
+    run: (inputs) => (whole ? draw(networks, inputs.map(numbers)) : network.run(inputs.map(numbers))),
     threads: Number(name.match(/(\d+) threads?/)?.[1] ?? 1),
     device: name,
   };
@@ -62,12 +69,14 @@ async function tintype(device, { folder, component, components, threads }) {
 /** Token ids come as 64-bit integers, which no typed array of numbers takes. */
 const numbers = (input) => (input.type === "int64" ? { ...input, values: Uint32Array.from(input.values, Number) } : input);
 
-async function ort(module, provider, { onnx, threads }) {
+/** `data`: the address of a graph's weights where they lie beside it, under the same name. */
+async function ort(module, provider, { onnx, data, threads }) {
   const { InferenceSession, Tensor, env } = await import(module);
   env.wasm.wasmPaths = "/ort/";
   env.wasm.numThreads = threads;
   env.webgpu.powerPreference = "high-performance";
-  const session = await InferenceSession.create(onnx, { executionProviders: [provider], graphOptimizationLevel: "all" });
+  const externalData = data && [{ path: data.split("/").at(-1), data }];
+  const session = await InferenceSession.create(onnx, { executionProviders: [provider], graphOptimizationLevel: "all", externalData });
   const [output] = session.outputNames;
   const run = async (inputs) => {
     const feeds = inputs.map(({ name, shape, type, values }) => [name, new Tensor(type, values, shape)]);

@@ -3,7 +3,7 @@
 Three networks with seeded random weights: a U-Net shaped like SD-Turbo's at half width, the KL decoder
 of Stable Diffusion, and CLIP ViT-L's text encoder. Each is written as a diffusers folder (CASE/), as
 ONNX with fixed shapes (CASE.onnx), both in f32, and with its inputs and what PyTorch makes of them
-(CASE.safetensors). What is there already is left alone.
+(CASE.safetensors). The fourth case, a whole picture, is in picture.py. What is there already is left alone.
 """
 import argparse
 import os
@@ -26,6 +26,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / "tests/golden"))
 import build        # the golden set's scale of random weights
+import picture
 
 OPSET = 20          # the first with Gelu as one operation
 
@@ -87,28 +88,43 @@ CASES = {
     "text_encoder": (text_encoder, build.TEXT_L, lambda rng: {"input_ids": ids(rng)},
                      "last_hidden_state", lambda n, x: n(x).last_hidden_state),
 }
+NAMES = [*CASES, "picture"]
 
 
 @torch.no_grad()
 def make(out, name):
-    onnx, folder, reference = out / f"{name}.onnx", out / name, out / f"{name}.safetensors"
+    onnx, reference = out / f"{name}.onnx", out / f"{name}.safetensors"
     if reference.exists():      # written last
         print(f"{name}: already there")
         return
     begun = time.time()
-    network, gains, inputs, output, call = CASES[name]
-    rng = np.random.default_rng([20, list(CASES).index(name)])
-    network = build.initialise(network(), rng, gains)
-    network.save_pretrained(folder, max_shard_size="4GB")
-    inputs = inputs(rng)
-    only = Only(network, call).eval()
-    result = only(*inputs.values()).contiguous()
+    rng = np.random.default_rng([20, NAMES.index(name)])
+    whole = name == "picture"
+    if whole:
+        network = picture.Picture(rng, TIME).eval()
+        inputs, output = network.inputs(rng, ids), "image"
+    else:
+        network, gains, inputs, output, call = CASES[name]
+        network = build.initialise(network(), rng, gains)
+        network.save_pretrained(out / name, max_shard_size="4GB")
+        inputs = inputs(rng)
+        network = Only(network, call).eval()
+    result = network(*inputs.values()).contiguous()
     assert result.isfinite().all()
-    torch.onnx.export(only, tuple(inputs.values()), str(onnx), input_names=list(inputs),
-                      output_names=[f"out.{output}"], opset_version=OPSET, dynamo=False)
+
+    def export(path):
+        torch.onnx.export(network, tuple(inputs.values()), str(path), input_names=list(inputs),
+                          output_names=[f"out.{output}"], opset_version=OPSET, dynamo=False)
+
+    weights = sum(p.numel() for p in network.parameters())
+    if whole:
+        picture.gather(onnx, export)
+        network.save(out / name)
+        picture.quantise(onnx, out / f"{name}.q8.onnx")
+    else:
+        export(onnx)
     save_file({**{f"in.{key}": value for key, value in inputs.items()}, f"out.{output}": result},
               str(reference))
-    weights = sum(p.numel() for p in network.parameters())
     print(f"{name}: {weights / 1e6:.0f} M weights, output {list(result.shape)} of deviation "
           f"{result.std():.2f}, {time.time() - begun:.0f} s", flush=True)
 
@@ -116,7 +132,7 @@ def make(out, name):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=ROOT / "target/peers")
-    parser.add_argument("--only", nargs="+", choices=list(CASES), default=list(CASES))
+    parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     for name in options.only:

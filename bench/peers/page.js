@@ -13,7 +13,10 @@ export async function open(file) {
   reference = { inputs: inputs.map((input) => ({ ...input, name: input.name.slice(3) })), output: output.values };
 }
 
-/** Resolves to { seconds, threads, device }. `task`: onnx and threads, or folder and component, whose own folder may be among components. */
+/**
+ * Resolves to { seconds, threads, device }. `task`: onnx, data and threads, or folder, weights and component, whose own folder
+ * may be among components.
+ */
 export async function load(name, task) {
   const engine = new Engine();
   engines.set(name, engine);
@@ -65,7 +68,7 @@ class Engine {
   }
 }
 
-const OUTPUTS = ["out.sample", "out.last_hidden_state"];
+const OUTPUTS = ["out.sample", "out.last_hidden_state", "out.image"];
 const ARRAYS = { F32: ["float32", Float32Array], I64: ["int64", BigInt64Array] };
 
 /** The tensors of a safetensors file: { name, shape, type, values }. */

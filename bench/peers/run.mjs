@@ -7,7 +7,7 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { build } from "../../tools/build.mjs";
 import { DRIVE, setup } from "../../tools/setup.mjs";
-import { Plain, ROOT, main, say } from "../../tools/shell.mjs";
+import { Plain, ROOT, main, run as start, say } from "../../tools/shell.mjs";
 import { Browser } from "./browser.mjs";
 import { machine } from "./machine.mjs";
 import { CASES, ENGINES, failures, figure, shown, table, write } from "./report.mjs";
@@ -23,6 +23,7 @@ const HELP = `npm run bench:peers -- [options]
   --cap X            stop an engine that has taken X times as long as Tintype on the same device
   --runs N           do all of it N times (1)
   --threads N        of each engine on the CPU (all)
+  --python PATH      of a Python with onnxruntime: the picture by native ONNX Runtime too, in f32
   --gpu              let Chromium use this machine's GPU, not its software one
   --models DIR       what export.py made (target/peers)
   --out FILE         where the tables go when nothing was left out (bench/RESULTS.md)`;
@@ -41,12 +42,17 @@ main(async () => {
   say(`${cpu}, ${cores} cores; ${results.machine.browser}, adapter ${adapter}`);
   try {
     for (let at = 0; at < options.runs; at++) {
-      const run = { begun: new Date().toISOString(), cases: {} };
+      const run = { begun: new Date().toISOString(), cases: {}, native: {} };
       results.runs.push(run);
       if (options.runs > 1) say(`run ${at + 1} of ${options.runs}`);
       for (const name of options.case) {
         run.cases[name] = Object.fromEntries(options.engine.map((engine) => [engine, { rounds: [], error: 0, differences: {} }]));
         await measure(browser, name, run.cases[name], options, save);
+        if (options.python && CASES[name].weights) {
+          await browser.close();
+          run.native[name] = await native(CASES[name].folder, options);
+          say(`${name}, native: ${run.native[name].failed ?? `${shown(figure(run.native[name]).median)} s`}`);
+        }
       }
       run.ended = new Date().toISOString();
       save();
@@ -75,6 +81,13 @@ async function measure(browser, name, cells, options, save) {
       say(`${new Date().toISOString().slice(11, 19)}  ${name}, ${engine}, ${what}: ${latest}`);
     }
   }
+}
+
+/** What native.py says of a case, or { failed }. */
+async function native(folder, { python, models, threads }) {
+  const { code, output } = await start(python, ["bench/peers/native.py", "--models", models, "--threads", `${threads}`, folder]);
+  const last = output.trim().split("\n").at(-1);
+  return code === 0 ? JSON.parse(last) : { failed: last || `it ended with ${code ?? "a signal"}` };
 }
 
 const spent = ({ first = 0, rounds }) => rounds.reduce((sum, seconds) => sum + seconds, first);
@@ -112,7 +125,7 @@ async function turn(browser, name, engine, cells, limit) {
 function read(args) {
   const text = { type: "string" };
   const flag = { type: "boolean" };
-  const names = ["case", "engine", "rounds", "budget", "cap", "runs", "threads", "models", "out"];
+  const names = ["case", "engine", "rounds", "budget", "cap", "runs", "threads", "python", "models", "out"];
   const known = { ...Object.fromEntries(names.map((name) => [name, text])), assert: flag, gpu: flag, help: flag };
   let values;
   try {
