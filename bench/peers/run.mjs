@@ -46,7 +46,9 @@ main(async () => {
       results.runs.push(run);
       if (options.runs > 1) say(`run ${at + 1} of ${options.runs}`);
       for (const name of options.case) {
-        run.cases[name] = Object.fromEntries(options.engine.map((engine) => [engine, { rounds: [], error: 0, differences: {} }]));
+        const { engines = ENGINES } = CASES[name];
+        const measured = options.engine.filter((engine) => engines.includes(engine));
+        run.cases[name] = Object.fromEntries(measured.map((engine) => [engine, { rounds: [], error: 0, differences: {} }]));
         await measure(browser, name, run.cases[name], options, save);
         if (options.python && CASES[name].weights) {
           await browser.close();
