@@ -83,7 +83,7 @@ class Service {
     this.#free();
     const { signal } = (this.#abort = new AbortController());
     const net = this.#net(body.headers, body.fetch, signal);
-    const tell: Tell = (stage, fraction, a, b) => news({ stage, fraction, a, b });
+    const tell = paced(news);
     const { weights: asked = "auto", offline } = body;
     let attempts = attemptsOf(asked, offline);
     let tooLarge: unknown = null;
@@ -162,7 +162,7 @@ class Service {
   async #generate({ preview, ...request }: { preview: boolean }, news: Show): Promise<object> {
     const show = (data: Uint8ClampedArray<ArrayBuffer>, width: number, height: number, step: number, steps: number) =>
       news({ preview: { width, height, data }, step, steps }, [data.buffer]);
-    const tell: Tell = (stage, fraction, a, b) => news({ stage, fraction, a, b });
+    const tell = paced(news);
     return this.#generator!.generate({ ...request, preview: preview ? show : undefined }, tell);
   }
 
@@ -206,6 +206,22 @@ class Service {
     this.#generator?.free();
     this.#generator = null;
   }
+}
+
+/** Reports progress, within a stage and a step at most once a frame: a page can show no more. */
+function paced(news: Show): Tell {
+  const frame = 16;
+  let [last, at] = ["", 0];
+  return (stage, fraction, a, b) => {
+    const now = performance.now();
+    const step = stage === "step";
+    const place = step ? `step ${a}` : stage;
+    // The last bytes of a download are reported, however soon they come.
+    const ends = fraction === 1 || (!step && a > 0 && a === b);
+    if (place === last && now - at < frame && !ends) return;
+    [last, at] = [place, now];
+    news({ stage, fraction, a, b });
+  };
 }
 
 /** What tells the kept model of a load from others. */

@@ -4,9 +4,13 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { launch } from "../../tools/browser.mjs";
+import { PLACE, Page, launch as launchFirefox } from "../../tools/firefox.mjs";
 import { serve } from "../../tools/serve.mjs";
 import { Plain, ROOT } from "../../tools/shell.mjs";
 import { CASES } from "./report.mjs";
+
+/** Seconds that one call may take in Firefox. */
+const CALL = 600;
 
 export class Browser {
   #options;
@@ -23,10 +27,12 @@ export class Browser {
     this.#options = options;
   }
 
-  /** The browser's version, and what the page knows. */
+  /** What the page knows of the browser and the machine. */
   async facts() {
     await this.#start();
-    return { version: this.#browser.version(), ...(await this.#call("facts")) };
+    const { agent, ...facts } = await this.#call("facts");
+    const name = this.#options.browser === "firefox" ? agent.match(/Firefox\/[\d.]+/)[0].replace("/", " ") : `Chromium ${this.#browser.version()}`;
+    return { browser: name, ...facts };
   }
 
   /**
@@ -77,12 +83,26 @@ export class Browser {
     const ort = join(ROOT, "node_modules/onnxruntime-web/dist");
     if (!existsSync(ort)) throw new Plain("onnxruntime-web is missing: run npm ci.");
     const mounts = { "/peers/": join(ROOT, "bench/peers"), "/made/": models, "/ort/": ort };
-    this.#server = await serve({ isolated: true, mounts });
+    const firefox = this.#options.browser === "firefox" ? new Page({ limit: CALL }) : null;
+    const answer = (path, response, request) => firefox?.answer(path, response, request) ?? false;
+    this.#server = await serve({ isolated: true, mounts, answer });
+    await (firefox ? this.#firefox(firefox) : this.#chromium(gpu));
+  }
+
+  async #chromium(gpu) {
     this.#browser = await launch({ software: !gpu });
     this.#page = await this.#browser.newPage();
     this.#broken = new Promise((_, reject) => this.#page.once("crash", () => reject(new Error("the page crashed"))));
     this.#broken.catch(() => {});
     await this.#page.goto(`${this.#server.url}/peers/`);
+  }
+
+  async #firefox(page) {
+    this.#browser = launchFirefox(this.#server.url + PLACE);
+    this.#page = page;
+    // A Firefox that ends is an error of the call that goes on.
+    this.#broken = new Promise(() => {});
+    await page.open(this.#browser);
   }
 
   /** A function of page.js. It ends with an error too when the page or the browser breaks. */

@@ -8,7 +8,7 @@ import { Plain, ROOT, run } from "../../tools/shell.mjs";
 /** { command, date, machine }; sets the number of threads of `options` to that of the browser if it is open. */
 export async function machine(browser, options) {
   const load = loadavg()[0];
-  const { version, adapter, threads, isolated } = await browser.facts();
+  const { browser: name, adapter, threads, isolated } = await browser.facts();
   if (!isolated) throw new Error("the page is not cross-origin isolated: no engine would have threads");
   if (options.gpu && /swiftshader|llvmpipe|none/i.test(adapter)) throw new Plain(`Chromium found no GPU here, only: ${adapter}.`);
   options.threads ||= threads;
@@ -23,7 +23,7 @@ export async function machine(browser, options) {
       cores: cpus().length,
       memory: Math.round(totalmem() / 2 ** 30),
       load,
-      browser: `Chromium ${version}`,
+      browser: name,
       adapter,
       ort: ort.version,
       commit: await commit(),

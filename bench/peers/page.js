@@ -43,7 +43,7 @@ export async function facts() {
   const adapter = await navigator.gpu?.requestAdapter({ powerPreference: "high-performance" });
   const { vendor, architecture, description } = adapter?.info ?? {};
   const name = [vendor, architecture, description].filter(Boolean).join(" ") || (adapter ? "unnamed" : "none");
-  return { adapter: name, threads: navigator.hardwareConcurrency, isolated: crossOriginIsolated };
+  return { agent: navigator.userAgent, adapter: name, threads: navigator.hardwareConcurrency, isolated: crossOriginIsolated };
 }
 
 class Engine {

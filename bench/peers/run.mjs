@@ -24,6 +24,7 @@ const HELP = `npm run bench:peers -- [options]
   --runs N           do all of it N times (1)
   --threads N        of each engine on the CPU (all)
   --python PATH      of a Python with onnxruntime: the picture by native ONNX Runtime too, in f32
+  --browser NAME     chromium, or firefox, where WebGPU is lavapipe (chromium)
   --gpu              let Chromium use this machine's GPU, not its software one
   --models DIR       what export.py made (target/peers)
   --out FILE         where the tables go when nothing was left out (bench/RESULTS.md)`;
@@ -31,7 +32,7 @@ const HELP = `npm run bench:peers -- [options]
 main(async () => {
   const options = read(process.argv.slice(2));
   if (options.help) return say(HELP);
-  await setup(DRIVE);
+  await setup(options.browser === "firefox" ? [...DRIVE, "firefox", "lavapipe"] : DRIVE);
   await build();
   const browser = new Browser(options);
   const results = { ...(await machine(browser, options)), runs: [] };
@@ -63,7 +64,7 @@ main(async () => {
   } finally {
     await browser.close();
   }
-  const whole = options.case.length === Object.keys(CASES).length && options.engine.length === ENGINES.length;
+  const whole = options.browser === "chromium" && options.case.length === Object.keys(CASES).length && options.engine.length === ENGINES.length;
   if (whole) write(options.out, results);
   else say(`something was left out, so ${options.out} is as it was`);
   const faults = results.runs.flatMap((run) => failures(run, options.assert));
@@ -127,7 +128,7 @@ async function turn(browser, name, engine, cells, limit) {
 function read(args) {
   const text = { type: "string" };
   const flag = { type: "boolean" };
-  const names = ["case", "engine", "rounds", "budget", "cap", "runs", "threads", "python", "models", "out"];
+  const names = ["case", "engine", "rounds", "budget", "cap", "runs", "threads", "python", "browser", "models", "out"];
   const known = { ...Object.fromEntries(names.map((name) => [name, text])), assert: flag, gpu: flag, help: flag };
   let values;
   try {
@@ -146,8 +147,11 @@ function read(args) {
     if (unknown !== undefined) throw new Plain(`--${name}: there is no "${unknown}", only ${all.join(", ")}.`);
     return all.filter((word) => wanted.includes(word));
   };
+  const { browser = "chromium" } = values;
+  if (!["chromium", "firefox"].includes(browser)) throw new Plain(`--browser must be chromium or firefox, not "${browser}".`);
   return {
     ...values,
+    browser,
     command: ["npm run bench:peers --", ...args].join(" "),
     case: list("case", Object.keys(CASES)),
     engine: list("engine", ENGINES),

@@ -123,7 +123,7 @@ test("what is told on the way never goes back and ends with all", { timeout: 300
     const runs = {};
     const follow = (name) => {
       const news = (runs[name] = []);
-      return (progress) => news.push(progress);
+      return (progress) => news.push({ ...progress, at: performance.now() });
     };
     const options = { model: "house/builtin", hub, weights: "q8" };
     for (const device of ["cpu", "gpu"]) {
@@ -140,6 +140,10 @@ test("what is told on the way never goes back and ends with all", { timeout: 300
     const fractions = news.map(({ fraction }) => fraction);
     assert.ok(fractions.every((fraction, i) => fraction >= (fractions[i - 1] ?? 0) && fraction <= 1), `${name}: ${fractions}`);
     assert.equal(fractions.at(-1), 1, name);
+    // Not more than one a frame, but for what is new and for ends.
+    const places = new Set(news.map(({ stage, step }) => `${stage} ${step}`)).size;
+    const frames = (news.at(-1).at - news[0].at) / 16;
+    assert.ok(news.length <= frames + 3 * places + 5, `${name}: ${news.length} reports in ${frames.toFixed(1)} frames`);
     for (const { stage, loaded, total } of news) if (["download", "verify"].includes(stage)) assert.ok(loaded <= total, `${name}: ${loaded} of ${total}`);
   }
   assert.equal(stages("load cpu"), "download");
