@@ -8,7 +8,7 @@ import { build } from "../tools/build.mjs";
 import { launch } from "../tools/browser.mjs";
 import { serve } from "../tools/serve.mjs";
 import { BUILD, DRIVE, setup } from "../tools/setup.mjs";
-import { Plain, ROOT, main, run, say, step } from "../tools/shell.mjs";
+import { UserError, ROOT, main, run, say, step } from "../tools/shell.mjs";
 
 const HELP = `npm run bench -- [options]
 
@@ -49,14 +49,14 @@ async function native([first, second], { filter, models, size, device, limit }, 
   const cargo = ["build", "--locked", "--release", "--bin", "tintype"];
   await step("cargo", async () => {
     const { code, output } = await run("cargo", cargo);
-    if (code !== 0) throw new Plain(output);
+    if (code !== 0) throw new UserError(output);
   });
   const flags = Object.entries(first).flatMap(([key, value]) => [`--${key}`, value]);
   const versus = Object.entries(second).map(([key, value]) => `${key}=${value}`).join(",");
   const args = ["bench", "--device", device, "--filter", filter, "--size", size.join("x"), "--limit", String(limit)];
   args.push(...flags, "--versus", versus, "--json", file, ...models.flatMap((model) => ["--model", model]));
   const { code } = await run(join(ROOT, "target/release/tintype"), args, { show: true });
-  if (code !== 0) throw new Plain("The native bench failed.");
+  if (code !== 0) throw new UserError("The native bench failed.");
 }
 
 async function browser(settings, { filter, models, size, device, limit, software }, file) {
@@ -100,11 +100,11 @@ function read(args) {
       },
     }));
   } catch (error) {
-    throw new Plain(error.message);
+    throw new UserError(error.message);
   }
   const { model, size, limit, only, ...rest } = values;
-  if (only && !["native", "browser"].includes(only)) throw new Plain(`--only: wanted native or browser, found ${only}.`);
+  if (only && !["native", "browser"].includes(only)) throw new UserError(`--only: wanted native or browser, found ${only}.`);
   const sides = size.split("x").map(Number);
-  if (sides.length !== 2 || !sides.every((side) => side > 0)) throw new Plain(`--size: wanted WIDTHxHEIGHT, found ${size}.`);
+  if (sides.length !== 2 || !sides.every((side) => side > 0)) throw new UserError(`--size: wanted WIDTHxHEIGHT, found ${size}.`);
   return { ...rest, only, models: model.split(","), size: sides, limit: Number(limit) };
 }

@@ -51,14 +51,18 @@ pub struct Generator {
 
 #[wasm_bindgen]
 impl Generator {
-    /// `options`: single, the path of a file that stands for the model, with vocabulary, CLIP's merges, and given, names of
-    /// components that the folder has; device, weights, decoderWeights, activations, imageInput; controls, adapters, ipAdapter and safetyChecker, lists of
-    /// sources; singleFile, loras and embeddings, lists of `{ source, path, scale }`; adapter and software, what the
-    /// browser tells of the GPU; lean, to give up what costs more than smaller weights; gather, which starts threads; and
-    /// cancelled, a function that is asked at least once a MiB whether to end it all with "cancelled". `progress` gets a
-    /// stage, the fraction of the whole that is done, from 0 to 1 and never going back, and two numbers: of "download" the bytes of all files that were read so far and that are
-    /// expected, which headers correct; of "compile", which only a GPU has, kernels that are done and all of them. The last
-    /// fraction is 1.
+    /// Loads a model. `options` has these fields:
+    ///
+    /// - `single`: path of the single file that is the model; `vocabulary`: its CLIP merges; `given`: components of the folder
+    /// - `device`, `weights`, `decoderWeights`, `activations`, `imageInput`
+    /// - `controls`, `adapters`, `ipAdapter`, `safetyChecker`: sources; `singleFile`, `loras`, `embeddings`: `{ source, path, scale }`
+    /// - `adapter`, `software`: name of the GPU and whether it is a software adapter, as the browser reports them
+    /// - `lean`: take the fallbacks that save memory beyond smaller weights
+    /// - `gather`: starts threads; `cancelled`: polled at least once per MiB, ends the load with code "cancelled"
+    ///
+    /// `progress` is called with a stage, the fraction of the whole load (0 to 1, never decreasing, 1 at the end) and two
+    /// numbers: for "download" bytes read and bytes expected over all files, for "compile" (GPU only) kernels compiled and
+    /// their number.
     pub async fn create(
         source: Source,
         options: JsValue,

@@ -1,7 +1,7 @@
 // Headless Chromium with WebGPU, for tests and for `npm start -- --prompt`.
 
 import * as find from "./find.mjs";
-import { Plain } from "./shell.mjs";
+import { UserError } from "./shell.mjs";
 
 const QUIET = ["--disable-background-networking", "--no-first-run", "--disable-sync", "--disable-component-update"];
 
@@ -12,7 +12,7 @@ const QUIET = ["--disable-background-networking", "--no-first-run", "--disable-s
 export async function launch({ software = true, webgpu = true } = {}) {
   const { chromium } = await import("playwright-core");
   const executablePath = find.chromium();
-  if (!executablePath) throw new Plain("Chromium is missing: install it, or name it in the variable CHROMIUM.");
+  if (!executablePath) throw new UserError("Chromium is missing: install it, or name it in the variable CHROMIUM.");
   const args = ["--no-sandbox", ...QUIET, ...(webgpu ? ["--enable-unsafe-webgpu"] : ["--disable-gpu", "--disable-software-rasterizer"])];
   if (webgpu && software) args.push("--use-webgpu-adapter=swiftshader");
   return chromium.launch({ executablePath, args });

@@ -15,7 +15,7 @@ import { gzipSync } from "node:zlib";
 import * as find from "./find.mjs";
 import { notices } from "./notices.mjs";
 import { BUILD, setup } from "./setup.mjs";
-import { Plain, ROOT, main, must, say, step } from "./shell.mjs";
+import { UserError, ROOT, main, must, say, step } from "./shell.mjs";
 
 export const DIST = join(ROOT, "dist");
 const PKG = join(DIST, "pkg");
@@ -90,7 +90,7 @@ async function modules({ force, strict }) {
   for (const [at, name] of Object.keys(MODULES).entries()) {
     const { raw, gzip } = sizes[at];
     say(`wasm ${name}: ${kilobytes(raw)}, ${kilobytes(gzip)} gzipped`);
-    if (gzip > MOST_BYTES) throw new Plain(`The module is larger than ${kilobytes(MOST_BYTES)} gzipped.`);
+    if (gzip > MOST_BYTES) throw new UserError(`The module is larger than ${kilobytes(MOST_BYTES)} gzipped.`);
   }
   // Of both modules: they differ in instructions alone.
   writeFileSync(NOTICES, await step("notices", () => notices(made[0])));
@@ -102,7 +102,7 @@ async function cargo({ program, args, env }, strict) {
   const output = await must("The wasm build", program, args, { env });
   // Nothing else compiles the files for wasm alone; a flag would build all crates anew. The compiler warns of
   // the features too, but not at a place.
-  if (strict && /^ *--> (src|build\.rs)/m.test(output)) throw new Plain(`The wasm build has warnings:\n${output}`);
+  if (strict && /^ *--> (src|build\.rs)/m.test(output)) throw new UserError(`The wasm build has warnings:\n${output}`);
   return join(env.CARGO_TARGET_DIR, "wasm32-unknown-unknown/wasm/tintype.wasm");
 }
 
@@ -184,7 +184,7 @@ async function optimise(wasm) {
   // Node 20 knows relaxed SIMD, but not without being asked.
   if (parseInt(process.versions.node) < 22) setFlagsFromString("--experimental-wasm-relaxed-simd");
   await WebAssembly.compile(bytes).catch((error) => {
-    throw new Plain(`The optimised module does not compile: ${error.message}`);
+    throw new UserError(`The optimised module does not compile: ${error.message}`);
   });
   return { raw: bytes.length, gzip: gzipSync(bytes, { level: 9 }).length };
 }

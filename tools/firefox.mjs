@@ -6,7 +6,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import * as find from "./find.mjs";
-import { Plain } from "./shell.mjs";
+import { UserError } from "./shell.mjs";
 
 const PREFERENCES = {
   "dom.webgpu.enabled": true,
@@ -59,9 +59,9 @@ const TAIL = 4000;
  */
 export function launch(url) {
   const program = find.firefox();
-  if (!program) throw new Plain("Firefox is missing: install it, or name it in the variable FIREFOX.");
+  if (!program) throw new UserError("Firefox is missing: install it, or name it in the variable FIREFOX.");
   const icd = find.lavapipe();
-  if (!icd) throw new Plain("lavapipe is missing, Firefox's GPU in software: install mesa-vulkan-drivers.");
+  if (!icd) throw new UserError("lavapipe is missing, Firefox's GPU in software: install mesa-vulkan-drivers.");
 
   const home = mkdtempSync(join(tmpdir(), "tintype-firefox-"));
   const lines = Object.entries(PREFERENCES).map(([name, value]) => `user_pref(${JSON.stringify(name)}, ${JSON.stringify(value)});\n`);

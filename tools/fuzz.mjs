@@ -6,7 +6,7 @@
 //   npm run fuzz -- --minutes 10 lora network   some targets (tests/fuzz/targets.rs)
 //   npm run fuzz -- --case network:513          one case again
 
-import { Plain, main, run } from "./shell.mjs";
+import { UserError, main, run } from "./shell.mjs";
 
 main(async () => {
   const args = process.argv.slice(2);
@@ -14,13 +14,13 @@ main(async () => {
     const at = args.indexOf(name);
     if (at < 0) return undefined;
     const [, value] = args.splice(at, 2);
-    if (!value || value.startsWith("--")) throw new Plain(`${name}: wanted a value.`);
+    if (!value || value.startsWith("--")) throw new UserError(`${name}: wanted a value.`);
     return value;
   };
   const [minutes, one] = [option("--minutes") ?? "1", option("--case")];
-  if (!(Number(minutes) > 0)) throw new Plain(`--minutes: wanted a number above 0, found "${minutes}".`);
+  if (!(Number(minutes) > 0)) throw new UserError(`--minutes: wanted a number above 0, found "${minutes}".`);
   const unknown = args.find((arg) => arg.startsWith("--"));
-  if (unknown) throw new Plain(`${unknown}: wanted --minutes, --case or the names of targets.`);
+  if (unknown) throw new UserError(`${unknown}: wanted --minutes, --case or the names of targets.`);
   const test = ["test", "-q", "--locked", "--profile", "fuzz", "--test", "fuzz", "by_time", "--", "--ignored", "--nocapture"];
   const env = { FUZZ_MINUTES: minutes, FUZZ_TARGETS: args.join(" "), ...(one && { FUZZ_CASE: one }) };
   const { code } = await run("cargo", test, { env, show: true });

@@ -3,7 +3,7 @@
 
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { Plain, ROOT } from "./shell.mjs";
+import { UserError, ROOT } from "./shell.mjs";
 
 /** The first word of a check: tools/mutants.mjs knows how to run each. */
 const CHECKS = ["test", "verify", "swiftshader", "swiftshader-test", "web"];
@@ -19,7 +19,7 @@ export function mutants() {
       continue;
     }
     const [, key, value] = line.match(/^(file|find|replace|check): ?(.*)$/) ?? [];
-    if (!key) throw new Plain(`tests/mutants.txt:${at + 1}: wanted file:, find:, replace: or check:, found "${line}".`);
+    if (!key) throw new UserError(`tests/mutants.txt:${at + 1}: wanted file:, find:, replace: or check:, found "${line}".`);
     if (!entry) mutants.push((entry = { line: at + 1 }));
     entry[key] = value;
   }
@@ -29,7 +29,7 @@ export function mutants() {
 
 /** The text must stand exactly once in the file, and not in a comment: else the edit proves nothing. */
 function validate(mutant) {
-  const wrong = (what) => new Plain(`tests/mutants.txt:${mutant.line}: ${what}`);
+  const wrong = (what) => new UserError(`tests/mutants.txt:${mutant.line}: ${what}`);
   for (const key of ["file", "find", "replace", "check"]) if (mutant[key] === undefined) throw wrong(`${key}: is missing.`);
   if (!CHECKS.includes(mutant.check.split(" ")[0])) throw wrong(`check: must begin with ${CHECKS.join(" or ")}.`);
   if (!existsSync(join(ROOT, mutant.file))) throw wrong(`there is no ${mutant.file}.`);

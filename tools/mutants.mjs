@@ -10,7 +10,7 @@ import { dirname, join } from "node:path";
 import * as find from "./find.mjs";
 import { mutants as all } from "./mutant-list.mjs";
 import { setup } from "./setup.mjs";
-import { Plain, ROOT, main, run, say, seconds } from "./shell.mjs";
+import { UserError, ROOT, main, run, say, seconds } from "./shell.mjs";
 
 const TREE = join(ROOT, "target/mutants/tree");
 const TARGET = join(ROOT, "target/mutants/build");
@@ -40,7 +40,7 @@ const CHECKS = {
 main(async () => {
   const words = process.argv.slice(2);
   const mutants = all().filter((m) => words.length === 0 || words.some((word) => `${m.file} ${m.check}`.includes(word)));
-  if (mutants.length === 0) throw new Plain("No mutant matches.");
+  if (mutants.length === 0) throw new UserError("No mutant matches.");
   await setup(["vulkan", "lavapipe", "swiftshader"]);
   copyTree();
   if (mutants.some(({ check }) => check.startsWith("web "))) linkPackage();
@@ -50,7 +50,7 @@ main(async () => {
     process.stdout.write(`unchanged: ${check} ... `);
     const { word, output } = await judge(check);
     say(word === "survived" ? "passes" : word);
-    if (word !== "survived") throw new Plain(`${output.slice(-4000)}\n"${check}" must pass on the tree as it is.`);
+    if (word !== "survived") throw new UserError(`${output.slice(-4000)}\n"${check}" must pass on the tree as it is.`);
   }
 
   const survivors = [];
@@ -116,7 +116,7 @@ function copyTree() {
 function linkPackage() {
   const built = ["pkg", "builtin.bin", "builtin.js", "builtin.d.ts"].map((name) => `dist/${name}`);
   for (const part of [...built, "node_modules", "target/release/tintype"]) {
-    if (!existsSync(join(ROOT, part))) throw new Plain(`There is no ${part}: run \`npm run build\` first.`);
+    if (!existsSync(join(ROOT, part))) throw new UserError(`There is no ${part}: run \`npm run build\` first.`);
     const to = join(TREE, part);
     mkdirSync(dirname(to), { recursive: true });
     rmSync(to, { recursive: true, force: true });

@@ -3,7 +3,7 @@
 
 import { existsSync, readFileSync, readdirSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
-import { Plain, ROOT, must } from "./shell.mjs";
+import { UserError, ROOT, must } from "./shell.mjs";
 
 const RULE = "-".repeat(80);
 /** How files with licence texts are called. */
@@ -25,7 +25,7 @@ export async function notices({ program, args, env }) {
   const messages = output.split("\n").filter((line) => line.startsWith("{")).map((line) => JSON.parse(line));
   const parts = messages.filter(({ reason, filenames, manifest_path }) => reason === "compiler-artifact" && filenames.some(isInModule) && !isOwn(dirname(manifest_path)));
   const crates = [...new Set(parts.map(({ manifest_path }) => manifest_path))].map(crateOf);
-  if (crates.length === 0) throw new Plain("cargo names no crates of the module: there are no notices to write.");
+  if (crates.length === 0) throw new UserError("cargo names no crates of the module: there are no notices to write.");
   return textOf(crates.sort((a, b) => (titleOf(a) < titleOf(b) ? -1 : 1)));
 }
 
@@ -56,7 +56,7 @@ const textsIn = (folder) => readdirSync(folder).filter((file) => TEXTS.test(file
 
 function usual(crate) {
   const known = KNOWN.find(([name]) => crate.licence?.split(/ OR |\//).includes(name));
-  if (!known) throw new Plain(`${titleOf(crate)} has no licence text, and its licence is ${crate.licence}: the package may not have it.`);
+  if (!known) throw new UserError(`${titleOf(crate)} has no licence text, and its licence is ${crate.licence}: the package may not have it.`);
   return known[1](crate);
 }
 
@@ -73,6 +73,6 @@ const titleOf = ({ name, version }) => `${name} ${version}`;
 
 /** Line ends and margins make no other text. */
 function read(file) {
-  if (!existsSync(file)) throw new Plain(`${file} is missing.`);
+  if (!existsSync(file)) throw new UserError(`${file} is missing.`);
   return readFileSync(file, "utf8").replace(/\r\n/g, "\n").replace(/[ \t]+$/gm, "").trim();
 }

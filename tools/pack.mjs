@@ -6,7 +6,7 @@
 import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { Plain, ROOT, main, must, say } from "./shell.mjs";
+import { UserError, ROOT, main, must, say } from "./shell.mjs";
 
 const FOLDER = join(ROOT, "target/package");
 export const TARBALL = join(FOLDER, "tintype.tgz");
@@ -26,7 +26,7 @@ export async function pack() {
   rmSync(TARBALL, { force: true });
   renameSync(join(FOLDER, filename), TARBALL);
   const faults = faultsOf(files.map(({ path }) => path));
-  if (faults.length > 0) throw new Plain(`The package is not as it should be:\n${faults.join("\n")}`);
+  if (faults.length > 0) throw new UserError(`The package is not as it should be:\n${faults.join("\n")}`);
   return files;
 }
 
@@ -50,7 +50,7 @@ const kilobytes = (bytes) => `${(bytes / 1000).toFixed(1)} kB`;
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   main(async () => {
-    if (!existsSync(join(ROOT, "dist/index.js"))) throw new Plain("dist/ is not there: npm run build");
+    if (!existsSync(join(ROOT, "dist/index.js"))) throw new UserError("dist/ is not there: npm run build");
     const files = await pack();
     for (const { path, size } of files) say(`${kilobytes(size).padStart(10)}  ${path}`);
     say(`${files.length} files, ${kilobytes(files.reduce((sum, { size }) => sum + size, 0))}: ${TARBALL}`);

@@ -9,7 +9,7 @@ import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, 
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { DIST, build } from "./build.mjs";
-import { Plain, ROOT, main, must, say, step } from "./shell.mjs";
+import { UserError, ROOT, main, must, say, step } from "./shell.mjs";
 
 /** What is there already: it makes the package, and is no part of it. */
 const TOOLS = ["node_modules", "target/tools"];
@@ -23,7 +23,7 @@ main(async () => {
     const env = { CARGO_TARGET_DIR: join(other, "target") };
     await step("the second build", () => must("The second build", process.execPath, ["tools/build.mjs"], { cwd: other, env }));
     const faults = differences(DIST, join(other, "dist"));
-    if (faults.length > 0) throw new Plain(`Two builds differ:\n${faults.join("\n")}`);
+    if (faults.length > 0) throw new UserError(`Two builds differ:\n${faults.join("\n")}`);
     say(`${filesOf(DIST).length} files are the same.`);
   } finally {
     rmSync(other, { recursive: true });

@@ -7,7 +7,7 @@ import { stat } from "node:fs/promises";
 import { createServer } from "node:http";
 import { extname, join, resolve, sep } from "node:path";
 import { fileURLToPath } from "node:url";
-import { Plain, ROOT, main, say } from "./shell.mjs";
+import { UserError, ROOT, main, say } from "./shell.mjs";
 
 const TYPES = {
   ".html": "text/html; charset=utf-8",
@@ -49,7 +49,7 @@ export function serve({ port = 0, mounts = {}, answer = () => false, isolated = 
   });
   return new Promise((done, failed) => {
     server.once("error", (error) => {
-      failed(error.code === "EADDRINUSE" ? new Plain(`Port ${port} is taken: choose another with --port.`) : error);
+      failed(error.code === "EADDRINUSE" ? new UserError(`Port ${port} is taken: choose another with --port.`) : error);
     });
     server.listen(port, "127.0.0.1", () => {
       const close = () => {

@@ -6,7 +6,7 @@
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import * as find from "./find.mjs";
-import { Plain, ROOT, main, must, run, say, step } from "./shell.mjs";
+import { UserError, ROOT, main, must, run, say, step } from "./shell.mjs";
 
 /** Things that only a system's package manager can bring: how to look, and Debian's packages. */
 const SYSTEM = {
@@ -30,7 +30,7 @@ export const TEST = [...BUILD, ...DRIVE, "firefox", "vulkan", "lavapipe", "swift
 /** Brings every thing in `needs`, or throws a sentence that says what to install. */
 export async function setup(needs, { install = false } = {}) {
   if (needs.includes("wasm")) {
-    if (!find.program("cargo")) throw new Plain("Rust is missing: install it with rustup (https://rustup.rs), then try again.");
+    if (!find.program("cargo")) throw new UserError("Rust is missing: install it with rustup (https://rustup.rs), then try again.");
     await rustSource();
   }
   await system(needs.filter((need) => need in SYSTEM), install);
@@ -57,7 +57,7 @@ async function system(needs, install) {
   const root = process.getuid?.() === 0;
   if (!root || !find.program("apt-get") || !(install || process.env.CI === "true")) {
     const rustup = missing.includes("wasm") ? " (or: rustup component add rust-src)" : "";
-    throw new Plain(`Missing: ${names}. Install with: sudo apt-get install ${packages.join(" ")}${rustup}`);
+    throw new UserError(`Missing: ${names}. Install with: sudo apt-get install ${packages.join(" ")}${rustup}`);
   }
   const env = { DEBIAN_FRONTEND: "noninteractive" };
   await step("set-up: list of system packages", () => must("Reading the list of packages", "apt-get", ["update", "-q"], { env }));
@@ -65,7 +65,7 @@ async function system(needs, install) {
     must("Installing packages", "apt-get", ["install", "-y", "-q", "--no-install-recommends", ...packages], { env }),
   );
   for (const need of missing) {
-    if (!(await SYSTEM[need].look())) throw new Plain(`Still missing after installing ${packages.join(" ")}: ${SYSTEM[need].what}.`);
+    if (!(await SYSTEM[need].look())) throw new UserError(`Still missing after installing ${packages.join(" ")}: ${SYSTEM[need].what}.`);
   }
 }
 
@@ -76,7 +76,7 @@ async function system(needs, install) {
 async function bindgen() {
   if (await find.wasmBindgen()) return;
   const version = find.locked("wasm-bindgen");
-  if (!version) throw new Plain("Cargo.lock does not name wasm-bindgen: run `cargo generate-lockfile`.");
+  if (!version) throw new UserError("Cargo.lock does not name wasm-bindgen: run `cargo generate-lockfile`.");
   const args = ["install", "wasm-bindgen-cli", "--version", version, "--no-default-features"];
   args.push("--bin", "wasm-bindgen", "--root", join(ROOT, "target/tools"));
   await step(`set-up: wasm-bindgen ${version}`, () =>

@@ -9,7 +9,7 @@ export const ROOT = fileURLToPath(new URL("..", import.meta.url));
 export const say = (line) => console.log(line);
 
 /** A mistake that the user can mend: its message is printed alone, without a stack. */
-export class Plain extends Error {}
+export class UserError extends Error {}
 
 /**
  * Runs a program and resolves to { code, output }, with stdout and stderr together in `output`.
@@ -45,7 +45,7 @@ export async function must(what, program, args, options = {}) {
   const { code, output } = await run(program, args, options);
   if (code === 0) return output;
   if (!options.show) process.stdout.write(output);
-  throw new Plain(`${what} failed (${program} ended with ${code ?? "a signal"}).`);
+  throw new UserError(`${what} failed (${program} ended with ${code ?? "a signal"}).`);
 }
 
 /** Runs `work` and prints one line with its name, what came of it and how long it took. */
@@ -64,10 +64,10 @@ export async function step(name, work, outcome = () => "done") {
 
 export const seconds = (begin) => `${((Date.now() - begin) / 1000).toFixed(1)} s`;
 
-/** Runs a script's main function: exit 1 with a sentence for a Plain error, with a stack for others. */
+/** Runs a script's main function: exit 1 with a sentence for a UserError, with a stack for others. */
 export function main(work) {
   work().catch((error) => {
-    console.error(error instanceof Plain ? error.message : error);
+    console.error(error instanceof UserError ? error.message : error);
     process.exitCode = 1;
   });
 }

@@ -7,7 +7,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { dirname, join, posix } from "node:path";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
-import { Plain, ROOT, main, say } from "./shell.mjs";
+import { UserError, ROOT, main, say } from "./shell.mjs";
 
 /** Of the page's scripts, the worker's and one build of the module. */
 export const MOST_BYTES = 1_000_000;
@@ -50,6 +50,6 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
       say(`${name.padEnd(36)} ${String(files).padStart(3)} files ${bytes.toLocaleString("en").padStart(12)} bytes${most ? `, at most ${most.toLocaleString("en")}` : ""}`);
     }
     const large = rows.filter(({ bytes, most }) => bytes > most);
-    if (large.length > 0) throw new Plain(`Too large: ${large.map(({ name }) => name).join(", ")}.`);
+    if (large.length > 0) throw new UserError(`Too large: ${large.map(({ name }) => name).join(", ")}.`);
   });
 }

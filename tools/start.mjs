@@ -7,7 +7,7 @@ import { parseArgs } from "node:util";
 import { build } from "./build.mjs";
 import { serve } from "./serve.mjs";
 import { DRIVE, setup } from "./setup.mjs";
-import { Plain, main, say } from "./shell.mjs";
+import { UserError, main, say } from "./shell.mjs";
 
 /** Options that are the page's own fields, by the names that the page knows them by. */
 const FIELDS = ["prompt", "seed", "steps", "size", "guidance", "negative", "scheduler", "model", "device", "weights", "activations"];
@@ -56,7 +56,7 @@ function options() {
   try {
     return parseArgs({ options: { ...known, gpu: flag, install: flag, help: flag }, strict: true });
   } catch (error) {
-    throw new Plain(`${error.message}\n\n${HELP}`);
+    throw new UserError(`${error.message}\n\n${HELP}`);
   }
 }
 
@@ -68,7 +68,7 @@ function hash(values) {
 
 async function draw(values, mounts) {
   const out = values.out ?? "out.png";
-  if (isFolder(out)) throw new Plain(`${out} is a folder, wanted the name of a PNG file.`);
+  if (isFolder(out)) throw new UserError(`${out} is a folder, wanted the name of a PNG file.`);
   const { launch } = await import("./browser.mjs");
   const { url, close } = await serve({ port: number(values.port ?? "0"), mounts, isolated: true });
   const browser = await launch({ software: !values.gpu });
@@ -103,7 +103,7 @@ async function finished(page) {
     }));
     if (state === "working") tell(status);
     else if (process.stdout.isTTY) process.stdout.write("\r\x1b[K");
-    if (state === "failed") throw new Plain(error);
+    if (state === "failed") throw new UserError(error);
     if (state === "done") break;
     await new Promise((wake) => setTimeout(wake, 200));
   }
@@ -117,6 +117,6 @@ async function finished(page) {
 const isFolder = (path) => !path.includes("://") && existsSync(path) && statSync(path).isDirectory();
 
 function number(text) {
-  if (!/^\d+$/.test(text)) throw new Plain(`--port must be a whole number, not "${text}".`);
+  if (!/^\d+$/.test(text)) throw new UserError(`--port must be a whole number, not "${text}".`);
   return Number(text);
 }

@@ -10,7 +10,7 @@ import { build } from "./build.mjs";
 import * as find from "./find.mjs";
 import { mutants } from "./mutant-list.mjs";
 import { TEST, setup } from "./setup.mjs";
-import { Plain, ROOT, main, run, say, seconds } from "./shell.mjs";
+import { UserError, ROOT, main, run, say, seconds } from "./shell.mjs";
 
 const VERIFY = join(ROOT, "target/release/tintype");
 
@@ -57,7 +57,7 @@ main(async () => {
   const args = process.argv.slice(2);
   const wanted = args.filter((arg) => !arg.startsWith("--"));
   const unknown = wanted.find((name) => !Object.keys(GROUPS).some((group) => group.startsWith(name)));
-  if (unknown) throw new Plain(`There is no group "${unknown}". Groups: ${Object.keys(GROUPS).join(", ")}.`);
+  if (unknown) throw new UserError(`There is no group "${unknown}". Groups: ${Object.keys(GROUPS).join(", ")}.`);
   const names = Object.keys(GROUPS).filter((group) => wanted.length === 0 || wanted.some((name) => group.startsWith(name)));
   await setup(TEST, { install: args.includes("--install") });
 

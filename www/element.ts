@@ -8,11 +8,11 @@ import { models } from "./models.js";
 import { take, type Lease } from "./shared.js";
 import type { CreateOptions, GenerateOptions, Generated, Picture, Progress } from "./types.js";
 
-/** Attributes that a picture is made of: a change of one draws another one. */
+/** Attributes that an image is made of: a change of one draws another image. */
 const TEXTS = ["prompt", "model", "weights", "device", "negative-prompt"] as const;
 const NUMBERS = ["seed", "steps", "width", "height", "guidance"] as const;
 const REQUEST: readonly string[] = [...TEXTS, ...NUMBERS];
-/** And those that only say how it is shown. */
+/** Attributes that only affect presentation. */
 const SHOWN = ["alt", "loading", "preview"] as const;
 
 /** The sides of pictures, for the room that they get before they are there: of the built-in model, and where it is not known. */

@@ -8,7 +8,7 @@ import { TintypeError, invalid, type Warning } from "./errors.js";
 import { openCache } from "./kept.js";
 import { Log } from "./log.js";
 import { checkCreate, checkGenerate } from "./names.js";
-import { offer } from "./net.js";
+import { exposeFetch } from "./net.js";
 import { headersOf, nameOf, placeOf, settingsOf, type Settings } from "./options.js";
 import { pictureOf, textsOf, withPixels } from "./picture.js";
 import { Reporter, within } from "./progress.js";
@@ -52,8 +52,8 @@ export class ImageGenerator implements AsyncDisposable {
   /** Null when the service was lost. */
   #remote: Remote | null = null;
   #facts!: Facts;
-  /** Closes the caller's fetch, which is lent to the service. */
-  #unlend: () => void = () => {};
+  /** Closes the port on which the service uses the caller's fetch. */
+  #closeFetch: () => void = () => {};
   /** Settles when the service is done with the last call, whatever came of it. */
   #idle: Promise<unknown> = Promise.resolve();
   /** The calls that go on or wait, to be ended by one that replaces them. */
@@ -102,11 +102,11 @@ export class ImageGenerator implements AsyncDisposable {
     const { hub, baseUrl, model, ...plain } = rest;
     const { wasmUrl, ...place } = await placeOf(options);
     const headers = headersOf(options);
-    const lent = fetch && offer(fetch);
+    const exposed = fetch && exposeFetch(fetch);
     try {
-      return await ask<Estimate>(options, "estimate", { ...plain, ...place, headers, wasmUrl, fetch: lent?.port }, lent ? [lent.port] : []);
+      return await ask<Estimate>(options, "estimate", { ...plain, ...place, headers, wasmUrl, fetch: exposed?.port }, exposed ? [exposed.port] : []);
     } finally {
-      lent?.close();
+      exposed?.close();
     }
   }
 
@@ -188,10 +188,10 @@ export class ImageGenerator implements AsyncDisposable {
       remote.end(this.#disposed);
       throw this.#disposed;
     }
-    const lent = fetch && offer(fetch);
-    [this.#remote, this.#unlend] = [remote, () => lent?.close()];
-    const body = { ...this.#settings, fetch: lent?.port };
-    this.#facts = await remote.call<Facts>("create", body, { listen, transfer: lent ? [lent.port] : [] }).catch((error) => this.#failed(error));
+    const exposed = fetch && exposeFetch(fetch);
+    [this.#remote, this.#closeFetch] = [remote, () => exposed?.close()];
+    const body = { ...this.#settings, fetch: exposed?.port };
+    this.#facts = await remote.call<Facts>("create", body, { listen, transfer: exposed ? [exposed.port] : [] }).catch((error) => this.#failed(error));
     const { weights, device, adapter, warnings } = this.#facts;
     this.#log.info(`loaded ${nameOf(this.#options.model)} as ${weights} on ${device} (${adapter}) in ${Math.round(performance.now() - begin)} ms`);
     for (const { message } of warnings) this.#log.warn(message);
@@ -252,8 +252,8 @@ export class ImageGenerator implements AsyncDisposable {
 
   #lose(error: TintypeError): void {
     this.#remote?.end(error);
-    this.#unlend();
-    [this.#remote, this.#unlend] = [null, () => {}];
+    this.#closeFetch();
+    [this.#remote, this.#closeFetch] = [null, () => {}];
   }
 }
 

@@ -87,7 +87,7 @@ interface Running {
 }
 
 /** In the page: a port through which a worker calls `fetch`. Closing it ends what goes on. */
-export function offer(fetch: typeof globalThis.fetch): { port: MessagePort; close(): void } {
+export function exposeFetch(fetch: typeof globalThis.fetch): { port: MessagePort; close(): void } {
   const { port1, port2 } = new MessageChannel();
   const running = new Map<number, Running>();
   const serve = {
@@ -125,7 +125,7 @@ export function offer(fetch: typeof globalThis.fetch): { port: MessagePort; clos
 }
 
 /** In the worker: a fetch that runs in the page. Chunks come one by one, as they are asked for. */
-export function borrow(port: MessagePort): Fetch {
+export function remoteFetch(port: MessagePort): Fetch {
   const waiting = new Map<number, { resolve(reply: Reply): void; reject(error: unknown): void }>();
   let next = 1;
   port.onmessage = ({ data: { id, error, ...answer } }: MessageEvent<Reply & { id: number; error?: string }>) => {

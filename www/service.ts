@@ -9,7 +9,7 @@ import { type Warning, shown } from "./errors.js";
 import { Files } from "./files.js";
 import type { ModelFolder, ModelKeeper } from "./folder.js";
 import { Hub } from "./hub.js";
-import { Net, borrow, type Failure, type HeadersByOrigin } from "./net.js";
+import { Net, remoteFetch, type Failure, type HeadersByOrigin } from "./net.js";
 import type { FileBeside, Settings } from "./options.js";
 import type { News, Pixels } from "./remote.js";
 import { gather, internal, knownAdapter, load, release, type Generator } from "./runtime.js";
@@ -186,7 +186,7 @@ class Service {
   }
 
   #net(headers: HeadersByOrigin, fetch: MessagePort | undefined, signal: AbortSignal): Net {
-    return new Net({ headers, fetch: fetch ? borrow(fetch) : null, signal });
+    return new Net({ headers, fetch: fetch ? remoteFetch(fetch) : null, signal });
   }
 
   #end(): void {

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { launch } from "../../tools/browser.mjs";
 import { PLACE, Page, launch as launchFirefox } from "../../tools/firefox.mjs";
 import { serve } from "../../tools/serve.mjs";
-import { Plain, ROOT } from "../../tools/shell.mjs";
+import { UserError, ROOT } from "../../tools/shell.mjs";
 import { CASES } from "./report.mjs";
 
 /** Seconds that one call may take in Firefox. */
@@ -77,11 +77,11 @@ export class Browser {
     const { models, gpu } = this.#options;
     for (const { folder } of this.#options.case.map((name) => CASES[name])) {
       if (!existsSync(join(models, `${folder}.safetensors`))) {
-        throw new Plain(`${models} has no ${folder}: make it with bench/peers/export.py.`);
+        throw new UserError(`${models} has no ${folder}: make it with bench/peers/export.py.`);
       }
     }
     const ort = join(ROOT, "node_modules/onnxruntime-web/dist");
-    if (!existsSync(ort)) throw new Plain("onnxruntime-web is missing: run npm ci.");
+    if (!existsSync(ort)) throw new UserError("onnxruntime-web is missing: run npm ci.");
     const mounts = { "/peers/": join(ROOT, "bench/peers"), "/made/": models, "/ort/": ort };
     const firefox = this.#options.browser === "firefox" ? new Page({ limit: CALL }) : null;
     const answer = (path, response, request) => firefox?.answer(path, response, request) ?? false;

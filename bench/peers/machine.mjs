@@ -3,14 +3,14 @@
 import { readFileSync } from "node:fs";
 import { cpus, loadavg, totalmem } from "node:os";
 import { join } from "node:path";
-import { Plain, ROOT, run } from "../../tools/shell.mjs";
+import { UserError, ROOT, run } from "../../tools/shell.mjs";
 
 /** { command, date, machine }; sets the number of threads of `options` to that of the browser if it is open. */
 export async function machine(browser, options) {
   const load = loadavg()[0];
   const { browser: name, adapter, threads, isolated } = await browser.facts();
   if (!isolated) throw new Error("the page is not cross-origin isolated: no engine would have threads");
-  if (options.gpu && /swiftshader|llvmpipe|none/i.test(adapter)) throw new Plain(`Chromium found no GPU here, only: ${adapter}.`);
+  if (options.gpu && /swiftshader|llvmpipe|none/i.test(adapter)) throw new UserError(`Chromium found no GPU here, only: ${adapter}.`);
   options.threads ||= threads;
   const ort = JSON.parse(readFileSync(join(ROOT, "node_modules/onnxruntime-web/package.json"), "utf8"));
   return {

@@ -7,7 +7,7 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { build } from "../../tools/build.mjs";
 import { DRIVE, setup } from "../../tools/setup.mjs";
-import { Plain, ROOT, main, run as start, say } from "../../tools/shell.mjs";
+import { UserError, ROOT, main, run as start, say } from "../../tools/shell.mjs";
 import { Browser } from "./browser.mjs";
 import { machine } from "./machine.mjs";
 import { CASES, ENGINES, failures, figure, shown, table, write } from "./report.mjs";
@@ -68,7 +68,7 @@ main(async () => {
   if (whole) write(options.out, results);
   else say(`something was left out, so ${options.out} is as it was`);
   const faults = results.runs.flatMap((run) => failures(run, options.assert));
-  if (faults.length > 0) throw new Plain(faults.join("\n"));
+  if (faults.length > 0) throw new UserError(faults.join("\n"));
 });
 
 /** First every engine's first run, then the rounds, in which each has its turn. */
@@ -134,21 +134,21 @@ function read(args) {
   try {
     ({ values } = parseArgs({ args, options: known, strict: true }));
   } catch (error) {
-    throw new Plain(`${error.message}\n\n${HELP}`);
+    throw new UserError(`${error.message}\n\n${HELP}`);
   }
   const number = (name, otherwise) => {
     const value = Number(values[name] ?? otherwise);
-    if (!(value >= 0)) throw new Plain(`--${name} must be a number, not "${values[name]}".`);
+    if (!(value >= 0)) throw new UserError(`--${name} must be a number, not "${values[name]}".`);
     return value;
   };
   const list = (name, all) => {
     const wanted = values[name]?.split(",") ?? all;
     const unknown = wanted.find((word) => !all.includes(word));
-    if (unknown !== undefined) throw new Plain(`--${name}: there is no "${unknown}", only ${all.join(", ")}.`);
+    if (unknown !== undefined) throw new UserError(`--${name}: there is no "${unknown}", only ${all.join(", ")}.`);
     return all.filter((word) => wanted.includes(word));
   };
   const { browser = "chromium" } = values;
-  if (!["chromium", "firefox"].includes(browser)) throw new Plain(`--browser must be chromium or firefox, not "${browser}".`);
+  if (!["chromium", "firefox"].includes(browser)) throw new UserError(`--browser must be chromium or firefox, not "${browser}".`);
   return {
     ...values,
     browser,

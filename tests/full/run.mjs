@@ -10,7 +10,7 @@ import { appendFileSync, existsSync, mkdirSync, readFileSync, readdirSync } from
 import { join } from "node:path";
 import { build } from "../../tools/build.mjs";
 import { TEST, setup } from "../../tools/setup.mjs";
-import { Plain, ROOT, main, must, say, seconds } from "../../tools/shell.mjs";
+import { UserError, ROOT, main, must, say, seconds } from "../../tools/shell.mjs";
 import { measure } from "./group.mjs";
 import { megabytes, wrong } from "./limits.mjs";
 import { judge } from "./single.mjs";
@@ -40,7 +40,7 @@ main(async () => {
   const args = process.argv.slice(2);
   const words = args.filter((arg) => !arg.startsWith("--"));
   const named = GROUPS.filter((group) => words.every((word) => nameOf(group).split(" ").includes(word)));
-  if (named.length === 0) throw new Plain(`No group has all of "${words.join(" ")}". Groups: ${GROUPS.map(nameOf).join(", ")}.`);
+  if (named.length === 0) throw new UserError(`No group has all of "${words.join(" ")}". Groups: ${GROUPS.map(nameOf).join(", ")}.`);
   await setup(TEST, { install: args.includes("--install") });
   await must("The native build", "cargo", ["build", "-q", "--locked", "--release"]);
   await build();
