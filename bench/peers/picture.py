@@ -73,7 +73,7 @@ def gather(out, export):
 
 
 def quantise(full, out):
-    """Writes the graph with bytes for weights. Of a convolution ONNX Runtime takes them only without a sign."""
+    """Writes the graph with bytes for weights; activations are quantised too, at each run."""
     with tempfile.TemporaryDirectory(dir=out.parent) as folder:
         made = Path(folder) / out.name
         quantize_dynamic(full, made, per_channel=True, weight_type=QuantType.QUInt8, use_external_data_format=True)
