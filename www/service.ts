@@ -208,19 +208,24 @@ class Service {
   }
 }
 
-/** Reports progress, within a stage and a step at most once a frame: a page can show no more. */
+/** Reports progress, within a stage and a step at most once a frame: a page can show no more. The last report always comes. */
 function paced(news: Show): Tell {
   const frame = 16;
   let [last, at] = ["", 0];
+  let late: ReturnType<typeof setTimeout> | undefined;
   return (stage, fraction, a, b) => {
-    const now = performance.now();
+    clearTimeout(late);
     const step = stage === "step";
     const place = step ? `step ${a}` : stage;
+    const send = () => {
+      [last, at] = [place, performance.now()];
+      news({ stage, fraction, a, b });
+    };
     // The last bytes of a download are reported, however soon they come.
     const ends = fraction === 1 || (!step && a > 0 && a === b);
-    if (place === last && now - at < frame && !ends) return;
-    [last, at] = [place, now];
-    news({ stage, fraction, a, b });
+    const wait = at + frame - performance.now();
+    if (place !== last || ends || wait <= 0) send();
+    else late = setTimeout(send, wait);
   };
 }
 
