@@ -332,8 +332,8 @@ async fn device(options: &Options, load: &LoadOptions) -> Result<Device> {
     let device = Device::open(choice.as_deref().unwrap_or("auto"), &load.activations, None, known).await?;
     // Before anything is loaded: a refusal should not wait for a download.
     device.elem(&load.activations)?;
-    if let (Device::Cpu, Some(gather)) = (&device, options.get("gather")) {
-        threads::start(&gather.unchecked_into()).await;
+    if let Device::Cpu = device {
+        threads::start(options.get("gather").map(JsCast::unchecked_into)).await;
     }
     Ok(device)
 }

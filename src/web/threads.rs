@@ -1,6 +1,8 @@
 //! Threads in a browser: further workers with an instance of the module each, on the same memory, that run
 //! rayon's loops. www/runtime.ts starts them, where the page is cross-origin isolated.
 
+use std::sync::Once;
+
 use js_sys::{Array, Function, Promise};
 use rayon::{ThreadBuilder, ThreadPoolBuilder};
 use wasm_bindgen::prelude::*;
@@ -13,12 +15,20 @@ extern "C" {
     fn post_message(this: &Thread, message: &JsValue);
 }
 
+/// Makes the loops of the CPU ready, once: with threads where `gather` starts some, and run in by the engine.
+pub async fn start(gather: Option<Function>) {
+    static WARM: Once = Once::new();
+    if let Some(gather) = gather
+        && rayon::current_thread_index().is_none()
+    {
+        make_pool(&gather).await;
+    }
+    WARM.call_once(tintype_cpu::warm_up);
+}
+
 /// Makes this worker and the ones that `gather(module, memory)` resolves to rayon's threads. Blocking is
 /// allowed in workers; on a page's own thread it is not, and nothing of this runs there.
-pub async fn start(gather: &Function) {
-    if rayon::current_thread_index().is_some() {
-        return;
-    }
+async fn make_pool(gather: &Function) {
     let promise = gather.call2(&JsValue::NULL, &wasm_bindgen::module(), &wasm_bindgen::memory());
     // It never fails: a worker that could not be started is one thread less.
     let workers: Array = match promise {

@@ -5,6 +5,7 @@
 //! - [`tile`]: the product of a few rows with one panel of weights, of which all products are made
 //! - [`dense`]: a matrix of weights, packed in panels, in bytes, or transformed
 //! - [`matmul`], [`conv`], [`winograd`], [`attention`], [`norm`], [`elementwise`]: the steps
+//! - [`warm_up`]: each of them a little, for engines that compile while they run
 //!
 //! A long step is cut into pieces, between which whoever runs it may look up.
 
@@ -23,11 +24,13 @@ mod tasks;
 #[cfg(all(test, not(target_arch = "wasm32")))]
 mod tests;
 mod tile;
+mod warm;
 pub mod winograd;
 
 pub use dense::{Dense, Form};
 pub use epilogue::Epilogue;
 pub use lines::Lines;
+pub use warm::warm_up;
 
 /// Memory that steps share, one after the other: it grows to what the largest of them wants.
 #[derive(Default)]

@@ -1,0 +1,131 @@
+//! Loops run a little before they are wanted. An engine of wasm runs a function as its quick compiler made it until it has
+//! run some 2 MB of its code, and then compiles it for good, beside it: some 100 ms for all of these, which a load has and
+//! the first image has not.
+
+use tintype_quant::{Format, Matrix, Scales};
+
+use crate::attention::{Attention, Rows};
+use crate::conv::{Conv, Shape};
+use crate::matmul::Matmul;
+use crate::norm::{self, Inputs};
+use crate::winograd::Kind;
+use crate::{Dense, Epilogue, Form, Scratch};
+
+/// Inputs and outputs of what is run: several registers of every width.
+const DEPTH: usize = 256;
+const OUTPUTS: usize = 64;
+/// Height and width of what is convolved: 36 tiles of F(4x4).
+const SIDE: usize = 24;
+/// Rows of tokens.
+const TOKENS: usize = 96;
+
+/// Runs each loop often enough, on zeros, within some 50 ms.
+pub fn warm_up() {
+    let mut room = Room::new();
+    let weight = dense(Format::F32, 1, Form::Plain);
+    for _ in 0..6 {
+        // Every number of rows that a register tile can be left with.
+        (12..24).for_each(|rows| room.matmul(rows, false, &weight));
+        room.matmul(TOKENS, true, &weight);
+    }
+    for format in [Format::F16, Format::Q8, Format::Q4] {
+        let weight = dense(format, 1, Form::Plain);
+        (0..8).for_each(|_| room.matmul(12, false, &weight));
+    }
+    for form in [Form::Plain, Form::Winograd(Kind::F2), Form::Winograd(Kind::F4)] {
+        room.conv(form, 1);
+    }
+    room.conv(Form::Plain, 2);
+    room.attention();
+    room.norms();
+}
+
+/// What the loops read and write.
+struct Room {
+    zeros: Vec<f32>,
+    y: Vec<f32>,
+    scratch: Scratch,
+}
+
+impl Room {
+    fn new() -> Room {
+        let values = SIDE * SIDE * DEPTH;
+        Room { zeros: vec![0.0; values], y: vec![0.0; values], scratch: Scratch::default() }
+    }
+
+    fn matmul(&mut self, rows: usize, gated: bool, weight: &Dense) {
+        let epilogue = self::epilogue(&self.zeros, rows);
+        let x: [&[f32]; 2] = [&self.zeros, &[]];
+        let matmul = Matmul { rows, x, inputs: [DEPTH, 0], weight, epilogue, gated };
+        for piece in 0..matmul.pieces() {
+            matmul.run(piece, &mut self.y, &mut self.scratch);
+        }
+    }
+
+    fn conv(&mut self, form: Form, stride: usize) {
+        let weight = dense(Format::F32, 9, form);
+        let size = [SIDE; 2];
+        let out = [SIDE / stride; 2];
+        let inputs = [DEPTH, 0];
+        let shape =
+            Shape { images: 1, inputs, outputs: OUTPUTS, stored: size, size, out, kernel: 3, stride, pad: 1 };
+        let epilogue = self::epilogue(&self.zeros, out[0] * out[1]);
+        let conv = Conv { shape, x: [&self.zeros, &[]], weight: &weight, epilogue, way: None };
+        for piece in 0..conv.pieces() {
+            conv.run(piece, &mut self.y, &mut self.scratch);
+        }
+    }
+
+    fn attention(&mut self) {
+        let [heads, size] = [4, OUTPUTS];
+        let rows = Rows { values: &self.zeros, stride: heads * size, at: 0 };
+        let attention = Attention {
+            images: 1,
+            heads,
+            size,
+            queries: TOKENS,
+            keys: TOKENS,
+            causal: false,
+            scale: 1.0,
+            q: rows,
+            k: rows,
+            v: rows,
+        };
+        for piece in 0..attention.pieces() {
+            attention.run(piece, &mut self.y, &mut self.scratch);
+        }
+    }
+
+    fn norms(&mut self) {
+        let pixels = SIDE * SIDE;
+        let inputs = Inputs { x: [&self.zeros, &[]], channels: [DEPTH, 0], pixels };
+        norm::stats(&inputs, 1, pixels, &mut self.y[..2 * DEPTH]);
+        let affine = vec![1.0; 2 * DEPTH];
+        for activation in [0, SILU] {
+            norm::apply(&inputs, activation, &affine, &mut self.y);
+        }
+        norm::layer(DEPTH, 1e-5, &self.zeros, &affine, &mut self.y);
+    }
+}
+
+/// As kernels/lib/activation.wgsl numbers them.
+const SILU: u32 = 1;
+
+fn dense(format: Format, taps: usize, form: Form) -> Dense {
+    let inputs = DEPTH as u32;
+    let matrix = Matrix { format, outputs: OUTPUTS as u32, inputs, taps: taps as u32 };
+    let mut blob = vec![0; matrix.bytes()];
+    matrix.store_row(&mut blob, 0, &vec![0.0; matrix.depth()], |c| c, Scales::Chosen);
+    Dense::new(&matrix, blob, form)
+}
+
+fn epilogue(zeros: &[f32], rows: usize) -> Epilogue<'_> {
+    Epilogue {
+        bias: zeros,
+        add: None,
+        rows_per_image: rows,
+        residual: None,
+        width: OUTPUTS,
+        activation: SILU,
+    }
+}
