@@ -49,8 +49,8 @@ async fn weights(device: &Device, declarations: &Declarations) -> Result<Weights
 /// The distinct steps of a plan by name, with the first of each and how many there are.
 fn kinds(plan: &Plan) -> Vec<(String, usize, usize)> {
     let mut kinds: Vec<(String, usize, usize)> = vec![];
-    for i in 0..plan.steps.len() {
-        let label = label::of(plan, i);
+    for (i, step) in plan.steps.iter().enumerate() {
+        let label = label::of(step);
         match kinds.iter_mut().find(|(known, ..)| *known == label) {
             Some((_, _, count)) => *count += 1,
             None => kinds.push((label, i, 1)),

@@ -9,7 +9,7 @@ use crate::error::{Code, Error, Result};
 use crate::gpu;
 use crate::gpu::Gpu;
 use crate::host::Cancel;
-use crate::plan::{Block, Faults, Limits, Plan, Target, WATCH};
+use crate::plan::{Faults, Limits, Plan, Target, WATCH};
 use crate::shape::Elem;
 use crate::weights::{Checkpoint, Declarations, Folder, Handle, Hooks, Table};
 
@@ -22,6 +22,18 @@ pub enum Device {
 
 /// What a CPU makes of memory: which weights of convolutions are kept transformed, and what steps share.
 pub use cpu::forms as on_cpu;
+
+/// What plans cost on a GPU of the base tuning.
+pub use gpu::{Program, Summary};
+
+pub fn program(plan: &Plan) -> Program {
+    gpu::lower(plan.clone(), &gpu::Tuning::BASE)
+}
+
+/// Bytes of a plan's activations.
+pub fn activation_bytes(plan: &Plan) -> u64 {
+    program(plan).buffers.sizes.iter().sum()
+}
 
 /// What is known of a GPU beforehand: wgpu learns little from most browsers.
 pub struct Known {
@@ -50,7 +62,7 @@ impl Device {
                     found => found?,
                 };
                 if let Some(known) = known {
-                    gpu.info.learn(known.name, known.software);
+                    gpu.learn(known.name, known.software);
                 }
                 if free && gpu.info.software { Ok(Device::Cpu) } else { Ok(Device::Gpu(Rc::new(gpu))) }
             }
@@ -90,12 +102,7 @@ impl Device {
 
     /// What plans are recorded for, with the storage that `activations` asks for.
     pub fn target(&self, activations: &str) -> Result<Target> {
-        let elem = self.elem(activations)?;
-        let block = match self {
-            Device::Gpu(gpu) => gpu.block(elem),
-            Device::Cpu => Block::Small,
-        };
-        Ok(Target { block, ..Target::new(elem) })
+        Ok(Target::new(self.elem(activations)?))
     }
 
     /// Bytes that a program can have in its own memory: in a browser it has 4 GiB of addresses, and one that asks for more is
@@ -243,7 +250,7 @@ impl Session {
 
     pub fn plan(&self) -> &Plan {
         match self {
-            Session::Gpu(session) => &session.plan,
+            Session::Gpu(session) => session.plan(),
             Session::Cpu(session) => &session.plan,
         }
     }
@@ -284,7 +291,7 @@ impl Session {
         match self {
             Session::Gpu(session) => {
                 let (bytes, faults) = session.gpu.settle(session.read_watched(name).await).await?;
-                Ok((gpu::decode(session.plan.named(name), &bytes), faults))
+                Ok((gpu::decode(session.plan().named(name), &bytes), faults))
             }
             Session::Cpu(session) => Ok((session.read(name), session.faults())),
         }

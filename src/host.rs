@@ -3,6 +3,9 @@
 #[cfg(target_arch = "wasm32")]
 mod web;
 
+#[cfg(target_arch = "wasm32")]
+pub use web::write_buffer;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -14,14 +14,16 @@
 //! Everything wrong with the outside world (files, configurations, options) is found while declaring and
 //! filling, and said in a sentence with a stable [`error::Code`]. After that a wrong shape is a bug of ours:
 //! an `assert!` with both shapes in it, and the code of models has no `?`. A [`plan::Plan`] is plain data;
-//! [`plan::Plan::check`] is where a request meets the device's limits.
+//! [`plan::Plan::check`] is where a request meets the device's limits. It is a list of operations ([`plan::ops`]); a device
+//! lowers them: `gpu/lower.rs` to dispatches of kernels, chosen by operation, shape and a table that is data
+//! (`gpu/tuning.rs`), `cpu/lower.rs` to loops, and `tests/twin/plan.rs` to formulas in f64.
 //!
 //! # Arrows
 //!
 //! ```text
-//! web, bin -> bench -> pipeline -> model -> nn -> ops -> plan -> shape;   ops -> kernels (static table)
+//! web, bin -> bench -> pipeline -> model -> nn -> plan -> shape, weights;   gpu -> kernels (static table)
 //! nn -> weights -> quant -> shape;   pipeline -> schedule, prompt, tokenizer, weights, rng, image, device
-//! weights -> host;   device -> gpu, cpu -> plan, kernels, weights, host;   prompt -> tokenizer
+//! weights -> host;   device -> gpu, cpu -> plan, weights, host;   prompt -> tokenizer
 //! ```
 //!
 //! Two crates stand below all: `crates/quant`, the formats of weights, and `crates/cpu`, the CPU's loops on slices, which
@@ -44,8 +46,12 @@
 //!
 //! 1. `kernels/x.wgsl`: its formula, shapes, grid; entry point `x`. Slots are `//# use elem weight`,
 //!    constants `//# const NAME`; what fills them is one line in `kernels/variants.txt`.
-//! 2. `src/ops/x.rs`: shape rule, variant, params, threads.
+//! 2. `src/plan/ops/x.rs`: the operation's fields, shape rule and cost, and a line in `operations!`. The compiler then
+//!    asks for what lowers it: `src/gpu/lower` (variant, params, threads), `src/cpu/lower.rs`, `tests/twin/plan.rs`.
 //! 3. `tests/twin/x.rs`, the formula in plain Rust, and `tests/ops/x.rs`, the comparison.
+//!
+//! Another kernel for an operation that is there is its file, a line in `variants.txt`, and what chooses it: a row in
+//! `gpu/tuning.rs` and an arm in the operation's file in `gpu/lower`.
 //!
 //! build.rs checks every variant with naga and against the limits that all devices have; a browser test
 //! compiles every variant in Chromium.
@@ -71,7 +77,6 @@ pub mod json;
 pub mod kernels;
 pub mod model;
 pub mod nn;
-pub mod ops;
 pub mod pipeline;
 pub mod plan;
 pub mod prompt;

@@ -6,6 +6,7 @@ mod conditions;
 mod decode;
 mod denoise;
 mod draw_progress;
+mod family;
 mod load;
 mod load_progress;
 mod needs;
@@ -37,7 +38,7 @@ pub use plans::{Planned, Plans, network_plans, plans};
 pub use request::{
     ControlInput, Image, Preview, Report, Request, Safety, Seeds, Sizes, Stage, Timings, Watch,
 };
-pub use single::{Described, Family, ModelFile, ModelFiles, Prediction};
+pub use single::{Described, ModelFile, ModelFiles, Prediction};
 pub use text::{TextNetwork, TextPart, text_plan};
 pub use vision::{Encoded, ImagePrompt, SafetyPart, Verdict, VisionPart};
 
@@ -54,6 +55,7 @@ use crate::weights::Lora;
 use conditions::EncodeBatch;
 use decode::decoding_work;
 use draw_progress::DrawProgress;
+use family::Family;
 use precision::{Part, Precision};
 use preview::Colours;
 use run::Run;
@@ -64,9 +66,9 @@ use tiles::Tiles;
 /// A loaded model on a device.
 pub struct Pipeline {
     device: Device,
-    text: TextPart,
-    /// SDXL's.
-    text_2: Option<TextPart>,
+    family: &'static Family,
+    /// The family's text encoders.
+    texts: Vec<TextPart>,
     unet: UnetPart,
     vae: VaePart,
     /// The image encoder of an IP-Adapter.
@@ -76,9 +78,7 @@ pub struct Pipeline {
     /// How strongly each LoRA is merged; none while that is being changed, or where changing it failed.
     lora_scales: RefCell<Option<Vec<f32>>>,
     scheduler: schedule::Config,
-    /// Whether diffusers' pipeline is one for latent consistency models.
-    latent_consistency: bool,
-    /// Whether an empty negative prompt stands for zeros (SDXL).
+    /// Whether an empty negative prompt stands for zeros.
     zeros_for_empty_prompt: bool,
     /// What the index says of it, for requests that say nothing.
     guidance_rescale: f64,
@@ -98,9 +98,9 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// The text encoders: one, or SDXL's two.
-    fn texts(&self) -> impl Iterator<Item = &TextPart> {
-        [Some(&self.text), self.text_2.as_ref()].into_iter().flatten()
+    /// Tokens that a text encoder reads at a time.
+    fn prompt_length(&self) -> usize {
+        self.texts[0].tokenizer.length()
     }
 
     /// What the plans of the text encoders are recorded for.

@@ -1,19 +1,18 @@
-//! A plan is plain data: which kernels run, on which tensors, in which buffers. Recording one touches no
-//! GPU and cannot fail; executing one is `gpu/`'s business.
+//! A plan is plain data: which operations run, on which tensors. Recording one touches no device and cannot fail; which
+//! kernels, loops and buffers compute it is said where a device lowers it (`gpu/lower.rs`, `cpu/lower.rs`).
 
 mod memory;
-mod print;
+pub mod ops;
 mod watch;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::error::{Code, Error, Result};
-use crate::kernels::{Access, VariantId};
 use crate::shape::{Elem, Shape};
-use crate::weights::Handle;
+use ops::Op;
 
-pub use print::Summary;
+pub use memory::{Buffers, Uses};
 pub use watch::{Faults, WATCH};
 
 /// What a plan is recorded for.
@@ -21,51 +20,14 @@ pub use watch::{Faults, WATCH};
 pub struct Target {
     /// How activations are stored.
     pub elem: Elem,
-    pub block: Block,
     /// Keep the output of every named module, for comparison with the reference.
     pub taps: bool,
 }
 
 impl Target {
-    /// For a GPU, without taps.
+    /// Without taps.
     pub fn new(elem: Elem) -> Target {
-        Target { elem, block: Block::Small, taps: false }
-    }
-}
-
-/// How much of a product one thread makes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Block {
-    /// 4 rows x 8 outputs: what the registers of a GPU hold.
-    #[default]
-    Small,
-    /// 16 rows x 16 outputs, of f32 activations: for SwiftShader, where loads cost most.
-    Large,
-}
-
-impl Block {
-    /// The library that fills the kernels' slot.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Block::Small => "4x8",
-            Block::Large => "16x16",
-        }
-    }
-
-    /// Rows of a thread's block, divided by four.
-    pub fn row_quads(self) -> u32 {
-        match self {
-            Block::Small => 1,
-            Block::Large => 4,
-        }
-    }
-
-    /// Outputs of a thread's block, divided by four.
-    pub fn out_vec4s(self) -> u32 {
-        match self {
-            Block::Small => 2,
-            Block::Large => 4,
-        }
+        Target { elem, taps: false }
     }
 }
 
@@ -99,28 +61,6 @@ impl Tensor {
     }
 }
 
-/// What a kernel's binding holds.
-#[derive(Clone, Copy, Debug)]
-pub enum Binding {
-    Tensor(TensorId),
-    /// The blob of a handle and its size in bytes.
-    Weight(Handle, u64),
-    /// Nothing: the kernel's flags say that it is not read.
-    Unused,
-}
-
-impl From<Tensor> for Binding {
-    fn from(t: Tensor) -> Binding {
-        Binding::Tensor(t.id)
-    }
-}
-
-impl From<Option<Tensor>> for Binding {
-    fn from(t: Option<Tensor>) -> Binding {
-        t.map_or(Binding::Unused, Into::into)
-    }
-}
-
 /// Work, for reports and for cutting it into submits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cost {
@@ -130,16 +70,32 @@ pub struct Cost {
     pub executed_flops: u64,
 }
 
-/// One dispatch.
-#[derive(Clone, Debug)]
+/// An operation of a plan.
+#[derive(Clone, Copy, Debug)]
 pub struct Step {
-    pub variant: VariantId,
-    /// The bytes of the kernel's `Params`; its first word is the first thread in y.
-    pub params: Vec<u8>,
-    pub bindings: Vec<Binding>,
-    /// Threads in x and y.
-    pub threads: [u32; 2],
-    pub cost: Cost,
+    pub op: Op,
+    /// What it writes.
+    pub y: Tensor,
+}
+
+impl Step {
+    pub fn cost(&self) -> Cost {
+        self.op.cost(self.y)
+    }
+
+    /// Bytes that it reads and writes.
+    pub fn bytes_moved(&self) -> u64 {
+        let weight = self.op.weight().map_or(0, |(_, bytes)| bytes);
+        weight + self.tensors().iter().map(Tensor::bytes).sum::<u64>()
+    }
+
+    /// What it reads, changes and writes.
+    pub fn tensors(&self) -> Vec<Tensor> {
+        let mut all = self.op.reads();
+        all.extend(self.op.changes());
+        all.push(self.y);
+        all
+    }
 }
 
 /// Steps that are executed together: the prompt's part of a U-Net, a time step's, the rest.
@@ -157,15 +113,12 @@ pub struct Plan {
     pub inputs: BTreeMap<String, Tensor>,
     /// Named tensors that can be read after a run: outputs, and taps when they were asked for.
     pub outputs: BTreeMap<String, Tensor>,
-    /// Sizes in bytes of the shared buffers, and which one each tensor has.
-    pub buffers: Vec<u64>,
-    pub assignment: Vec<usize>,
 }
 
 impl Plan {
     /// Whether a device can hold this plan at all.
     pub fn check(&self, what: &str, limits: &Limits) -> Result<()> {
-        let largest = self.buffers.iter().copied().max().unwrap_or(0);
+        let largest = self.tensors.iter().map(Tensor::bytes).max().unwrap_or(0);
         let limit = limits.binding.min(limits.buffer);
         if largest > limit {
             return Err(Error::new(
@@ -186,11 +139,15 @@ impl Plan {
         found.unwrap_or_else(|| panic!("the plan has no section {name}")).steps.clone()
     }
 
+    /// The steps of a section; none if the plan has no such section.
+    fn steps_of(&self, name: &str) -> &[Step] {
+        let found = self.sections.iter().find(|s| s.name == name);
+        found.map_or(&[], |section| &self.steps[section.steps.clone()])
+    }
+
     /// Executed FLOPs of a section; 0 if the plan has none of this name.
     pub fn work(&self, name: &str) -> f64 {
-        let steps =
-            self.sections.iter().filter(|s| s.name == name).flat_map(|s| &self.steps[s.steps.clone()]);
-        steps.map(|step| step.cost.executed_flops as f64).sum()
+        self.steps_of(name).iter().map(|step| step.cost().executed_flops as f64).sum()
     }
 
     /// An output, or an input.
@@ -199,28 +156,21 @@ impl Plan {
         found.unwrap_or_else(|| panic!("the plan has no output {name}"))
     }
 
-    /// Halves that the kernels of a section look at for what is wrong with them; 0 if the plan has no such section.
+    /// Halves of a section that are looked at for what is wrong with them; 0 if the plan has no such section.
     pub fn watched_halves(&self, section: &str) -> u64 {
-        let Some(watch) = self.inputs.get(WATCH) else { return 0 };
-        let steps =
-            self.sections.iter().filter(|s| s.name == section).flat_map(|s| &self.steps[s.steps.clone()]);
-        let watched = steps.filter(|s| tensors_of(s, Access::ReadWrite).any(|t| t == watch.id));
-        let read = watched.flat_map(|s| tensors_of(s, Access::Read)).map(|id| self.tensors[id.0 as usize]);
-        read.filter(|t| t.elem != Elem::F32).map(|t| t.shape.vec4s() * 4).sum()
+        let watched =
+            self.steps_of(section).iter().filter_map(|step| step.op.watch()).flat_map(|(_, seen)| seen);
+        watched.filter(|t| t.elem != Elem::F32).map(|t| t.shape.vec4s() * 4).sum()
     }
 
-    /// Bytes that a step reads and writes.
-    pub fn bytes_moved(&self, step: &Step) -> u64 {
-        let bytes = |b: &Binding| match b {
-            Binding::Tensor(id) => self.tensors[id.0 as usize].bytes(),
-            Binding::Weight(_, bytes) => *bytes,
-            Binding::Unused => 0,
-        };
-        step.bindings.iter().map(bytes).sum()
+    /// Tensors that keep their buffer for themselves: callers write and read them when they like.
+    pub fn kept(&self) -> impl Iterator<Item = TensorId> {
+        self.inputs.values().chain(self.outputs.values()).map(|t| t.id)
     }
 }
 
 /// Records a plan, step by step.
+#[derive(Clone)]
 pub struct Recorder {
     pub target: Target,
     steps: Vec<Step>,
@@ -286,45 +236,29 @@ impl Recorder {
         t
     }
 
-    pub fn step(&mut self, step: Step) {
-        let v = step.variant.get();
-        assert!(step.bindings.len() == v.bindings.len(), "{} takes {} bindings", v.kernel, v.bindings.len());
-        assert!(step.params.len() == v.params_size, "{}: Params of {} bytes", v.kernel, v.params_size);
+    /// Records an operation that writes `y`, and returns that.
+    pub fn record(&mut self, op: impl Into<Op>, y: Tensor) -> Tensor {
+        let step = Step { op: op.into(), y };
         // WebGPU forbids a buffer that is read and written in one dispatch.
-        let written: BTreeSet<TensorId> = tensors_of(&step, Access::ReadWrite).collect();
+        let written = [Some(y), step.op.changes()].map(|t| t.map(|t| t.id));
         assert!(
-            tensors_of(&step, Access::Read).all(|t| !written.contains(&t)),
+            step.op.reads().iter().all(|t| !written.contains(&Some(t.id))),
             "{} writes an input",
-            v.kernel
+            step.op.name()
         );
         self.steps.push(step);
+        y
     }
 
     pub fn finish(self) -> Plan {
         let ends = self.sections.iter().skip(1).map(|s| s.1).chain([self.steps.len()]);
-        let sections: Vec<Section> = self
-            .sections
-            .iter()
-            .zip(ends)
-            .map(|(&(name, start), end)| Section { name, steps: start..end })
-            .collect();
-        let kept = self.inputs.values().chain(self.outputs.values()).map(|t| t.id).collect();
-        let (buffers, assignment) = memory::share(&self.tensors, &self.steps, &sections, &kept);
+        let sections = self.sections.iter().zip(ends);
         Plan {
+            sections: sections.map(|(&(name, start), end)| Section { name, steps: start..end }).collect(),
             steps: self.steps,
-            sections,
             tensors: self.tensors,
             inputs: self.inputs,
             outputs: self.outputs,
-            buffers,
-            assignment,
         }
     }
-}
-
-fn tensors_of(step: &Step, access: Access) -> impl Iterator<Item = TensorId> {
-    step.bindings.iter().zip(step.variant.get().bindings).filter_map(move |(b, a)| match b {
-        Binding::Tensor(id) if *a == access => Some(*id),
-        _ => None,
-    })
 }

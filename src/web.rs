@@ -257,7 +257,7 @@ pub async fn estimate(source: Source, options: JsValue) -> std::result::Result<J
 async fn needs(source: Source, options: &Options) -> Result<JsValue> {
     let source = &Place::new(source::model(source, options).await?, None);
     let index = ModelIndex::from_json(&read_json(source, INDEX).await?, INDEX)?;
-    let survey = Survey::of(source, &index).await?;
+    let survey = Survey::read(source, &index).await?;
     let mut load = LoadOptions::parse("auto", "auto")?;
     load.decoder = LoadOptions::decoder(options.text("decoderWeights")?.as_deref())?;
     load.encoder = options.flag("imageInput")?;

@@ -13,9 +13,9 @@ use std::sync::mpsc::{Sender, channel};
 use half::f16;
 use tintype::cpu;
 use tintype::device::Device;
-use tintype::gpu::{Gpu, GpuWeights, Session};
+use tintype::gpu::{Gpu, GpuWeights, Program, Session, Tuning, lower};
 use tintype::host::Cancel;
-use tintype::plan::{Plan, Recorder, Target, Tensor};
+use tintype::plan::{Recorder, Target, Tensor};
 use tintype::quant::{Format, Matrix};
 use tintype::shape::{Elem, Shape};
 use tintype::weights::{Declarations, Dtype, Filler, Handle, Layout, Pieces, Role, Sink, TensorInfo};
@@ -40,6 +40,7 @@ pub struct Bench {
     pub random: Random,
     pub inputs: Vec<(String, Vec<f32>)>,
     pub blobs: Vec<(Handle, Vec<u8>)>,
+    pub tuning: Tuning,
 }
 
 impl Bench {
@@ -47,7 +48,7 @@ impl Bench {
         let mut r = Recorder::new(&Target::new(elem));
         r.section("test");
         let d = Declarations::new(format);
-        Bench { d, r, random: Random(1), inputs: vec![], blobs: vec![] }
+        Bench { d, r, random: Random(1), inputs: vec![], blobs: vec![], tuning: Tuning::BASE }
     }
 
     /// Between -1 and 1 at random. Returns also what the storage makes of the values, for the twin.
@@ -134,18 +135,18 @@ impl Bench {
         }
     }
 
-    /// A session with guarded buffers; `change` may bend the plan first.
-    pub fn ready(self, gpu: &Rc<Gpu>, change: impl FnOnce(&mut Plan)) -> Ready {
-        let mut plan = self.r.finish();
-        change(&mut plan);
-        for size in &mut plan.buffers {
+    /// A session with guarded buffers; `change` may bend the program first.
+    pub fn ready(self, gpu: &Rc<Gpu>, change: impl FnOnce(&mut Program)) -> Ready {
+        let mut program = lower(self.r.finish(), &self.tuning);
+        change(&mut program);
+        for size in &mut program.buffers.sizes {
             *size += GUARD;
         }
-        for (b, size) in plan.buffers.iter().enumerate() {
-            let owner = plan.assignment.iter().position(|&a| a == b).unwrap();
+        for (b, size) in program.buffers.sizes.iter().enumerate() {
+            let owner = program.buffers.assignment.iter().position(|&a| a == b).unwrap();
             let shape = Shape::new(1, 1, 1, (size / 2) as u32);
-            let whole = Tensor { shape, elem: Elem::Pack16, ..plan.tensors[owner] };
-            plan.outputs.insert(format!("buffer{b}"), whole);
+            let whole = Tensor { shape, elem: Elem::Pack16, ..program.tensors[owner] };
+            program.plan.outputs.insert(format!("buffer{b}"), whole);
         }
         let guarded = |(h, mut blob): (Handle, Vec<u8>)| {
             blob.extend([0xff; GUARD as usize]);
@@ -153,7 +154,7 @@ impl Bench {
         };
         let blobs = self.blobs.into_iter().map(guarded);
         let weights = GpuWeights::from_blobs(gpu, &self.d, blobs);
-        let session = pollster::block_on(Session::new(plan, &weights)).unwrap();
+        let session = pollster::block_on(Session::of(program, &weights)).unwrap();
         Ready { session, inputs: self.inputs }
     }
 }
@@ -176,7 +177,7 @@ impl Ready {
     pub fn run(&self) {
         self.write();
         pollster::block_on(self.session.run("test", &Cancel::default(), &|_| {})).unwrap();
-        for b in 0..self.session.plan.buffers.len() {
+        for b in 0..self.session.program.buffers.sizes.len() {
             let bytes = pollster::block_on(self.session.read_bytes(&format!("buffer{b}"))).unwrap();
             let guard = &bytes[bytes.len() - GUARD as usize..];
             assert!(guard.iter().all(|&b| b == 0xff), "a kernel wrote behind the end of buffer {b}");
@@ -185,7 +186,7 @@ impl Ready {
 
     /// An output's values; its padding must be finite, as a consumer multiplies it by zeros.
     pub fn values(&self, name: &str) -> Vec<f32> {
-        let tensor = self.session.plan.outputs[name];
+        let tensor = self.session.plan().outputs[name];
         let values = pollster::block_on(self.session.read(name)).unwrap();
         let lanes = lanes(tensor.elem, &self.bytes(name));
         let (c, padded) = (tensor.shape.c as usize, tensor.shape.c4() as usize * 4);
@@ -336,7 +337,7 @@ pub fn on_device<T: Send + 'static>(work: impl FnOnce(&Device) -> T + Send + 'st
 /// The harness sees what it is there to see.
 mod itself {
     use super::*;
-    use tintype::ops::{self, Activation};
+    use tintype::plan::ops::{self, Activation};
 
     /// `y = x` for 3 channels of 2 pixels.
     fn copy() -> (Bench, Tensor) {
@@ -378,7 +379,8 @@ mod itself {
         let (mut b, y) = copy();
         b.r.output("y", y);
         // The third word of the parameters is the number of elements that are written.
-        let longer = |plan: &mut Plan| plan.steps[0].params[8..12].copy_from_slice(&3u32.to_le_bytes());
+        let longer =
+            |program: &mut Program| program.dispatches[0].params[8..12].copy_from_slice(&3u32.to_le_bytes());
         let panic = catch_unwind(|| on_gpu(move |gpu| b.ready(gpu, longer).run())).unwrap_err();
         assert!(panic.downcast_ref::<String>().is_some_and(|m| m.contains("behind the end")));
     }

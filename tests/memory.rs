@@ -27,7 +27,7 @@ fn sd_turbo() -> Survey {
         "vae": ["diffusers", "AutoencoderKL"], "text_encoder": ["transformers", "CLIPTextModel"],
         "tokenizer": ["transformers", "CLIPTokenizer"], "scheduler": ["diffusers", "EulerDiscreteScheduler"]}"#;
     let index = ModelIndex::from_json(index.as_bytes(), "model_index.json").unwrap();
-    block_on(Survey::of(&DiskFolder::new(here("tests/plans/configs/sd-turbo")), &index)).unwrap()
+    block_on(Survey::read(&DiskFolder::new(here("tests/plans/configs/sd-turbo")), &index)).unwrap()
 }
 
 fn options(weights: &str, mega: u64, firm: bool) -> LoadOptions {

@@ -14,7 +14,7 @@ mod scale;
 mod step;
 mod watch;
 
-use tintype::ops::Activation;
+use tintype::plan::ops::Activation;
 
 pub const ACTIVATIONS: [Activation; 8] = [
     Activation::None,

@@ -5,11 +5,13 @@ mod published;
 use std::collections::BTreeMap;
 
 use pollster::block_on;
+use tintype::device::program;
+use tintype::gpu::{Binding, Program, Summary};
 use tintype::model::clip::{HiddenState, TextEncoder};
 use tintype::model::config::{ClipTextConfig, UnetConfig, VaeConfig};
 use tintype::model::unet::Unet;
 use tintype::pipeline::{self, Job, Network, Networks, denoise_plan, read_json, text_plan, vae_plan};
-use tintype::plan::{Binding, Plan, Target};
+use tintype::plan::{Plan, Target};
 use tintype::quant::Format;
 use tintype::shape::Elem;
 use tintype::weights::{Declarations, DiskFolder};
@@ -66,6 +68,10 @@ fn plans(model: &std::path::Path, wish: Wish) -> Plans {
     }
 }
 
+fn costs(plan: &Plan) -> Summary {
+    program(plan).summary()
+}
+
 /// What a loaded model would do (`force_upcast`) is what its plan says.
 #[test]
 fn an_autoencoder_that_computes_in_f32_is_planned_so() {
@@ -102,7 +108,7 @@ fn golden_text() {
         let all = block_on(pipeline::plans(&folder, Format::F16, &Target::new(Elem::F32), [64; 2])).unwrap();
         for part in parts {
             let planned = all.networks.iter().find(|p| p.name == *part).expect(part);
-            wrong.extend(accept(&format!("{model}.{part}.txt"), &planned.plan.to_string()));
+            wrong.extend(accept(&format!("{model}.{part}.txt"), &program(&planned.plan).to_string()));
         }
     }
     assert!(wrong.is_empty(), "plans changed (BLESS=1 accepts them):\n{}", wrong.join("\n"));
@@ -141,7 +147,7 @@ fn differences_are_shown_alone() {
     assert_eq!(difference("a\nb\n", "a\n"), "from line 2:\n- b\n");
 }
 
-/// The first and last step that use each tensor, and the sections in which it is used. Written without a
+/// The first and last dispatch that use each tensor, and the sections in which it is used. Written without a
 /// look at plan/memory.rs: it is that file that is tested.
 struct Life {
     first: usize,
@@ -149,12 +155,13 @@ struct Life {
     sections: Vec<&'static str>,
 }
 
-fn lives(plan: &Plan) -> BTreeMap<u32, Life> {
+fn lives(program: &Program) -> BTreeMap<u32, Life> {
     let mut lives: BTreeMap<u32, Life> = BTreeMap::new();
-    for (i, step) in plan.steps.iter().enumerate() {
-        let section =
-            plan.sections.iter().find(|s| s.steps.contains(&i)).expect("a section for each step").name;
-        for binding in &step.bindings {
+    for (i, dispatch) in program.dispatches.iter().enumerate() {
+        let mut sections = program.plan.sections.iter();
+        let section = sections.find(|s| program.of(s.steps.clone()).contains(&i));
+        let section = section.expect("a section for each dispatch").name;
+        for binding in &dispatch.bindings {
             let Binding::Tensor(id) = binding else { continue };
             let life = lives.entry(id.0).or_insert(Life { first: i, last: i, sections: vec![] });
             life.last = i;
@@ -166,14 +173,15 @@ fn lives(plan: &Plan) -> BTreeMap<u32, Life> {
     lives
 }
 
-fn shares_rightly(what: &str, plan: &Plan) {
-    let lives = lives(plan);
+fn shares_rightly(what: &str, program: &Program) {
+    let (plan, lives) = (&program.plan, lives(program));
+    let (sizes, assignment) = (&program.buffers.sizes, &program.buffers.assignment);
     let kept: Vec<u32> = plan.inputs.values().chain(plan.outputs.values()).map(|t| t.id.0).collect();
     let alone = |t: u32| kept.contains(&t) || lives.get(&t).is_none_or(|l| l.sections.len() > 1);
     let mut tenants: BTreeMap<usize, Vec<u32>> = BTreeMap::new();
-    assert_eq!(plan.assignment.len(), plan.tensors.len());
-    for (t, &buffer) in plan.assignment.iter().enumerate() {
-        assert!(plan.tensors[t].bytes() <= plan.buffers[buffer], "{what}: tensor {t} does not fit");
+    assert_eq!(assignment.len(), program.tensors.len());
+    for (t, &buffer) in assignment.iter().enumerate() {
+        assert!(program.tensors[t].bytes() <= sizes[buffer], "{what}: tensor {t} does not fit");
         tenants.entry(buffer).or_default().push(t as u32);
     }
     for (buffer, tenants) in &tenants {
@@ -188,7 +196,7 @@ fn shares_rightly(what: &str, plan: &Plan) {
             }
         }
     }
-    assert_eq!(tenants.len(), plan.buffers.len(), "{what}: a buffer without a tensor");
+    assert_eq!(tenants.len(), sizes.len(), "{what}: a buffer without a tensor");
 }
 
 #[test]
@@ -198,11 +206,12 @@ fn tensors_that_live_together_share_nothing() {
             let wish = Wish { taps, guided, images: 2, size: [88, 56], elem: Elem::Pack16 };
             let p = plans(&golden(model), wish);
             for (part, (_, plan)) in [("text", p.text_encoder), ("unet", p.unet), ("decoder", p.decoder)] {
-                shares_rightly(&format!("{model} {part}, taps {taps}, guided {guided}"), &plan);
+                let program = program(&plan);
+                shares_rightly(&format!("{model} {part}, taps {taps}, guided {guided}"), &program);
                 // That something is shared at all.
                 if !taps {
-                    let used: u64 = plan.tensors.iter().map(|t| t.bytes()).sum();
-                    assert!(plan.buffers.iter().sum::<u64>() < used / 2, "{model} {part}");
+                    let used: u64 = program.tensors.iter().map(|t| t.bytes()).sum();
+                    assert!(program.summary().peak_bytes < used / 2, "{model} {part}");
                 }
             }
         }
@@ -221,7 +230,7 @@ fn sections_follow_each_other() {
         end = section.steps.end;
     }
     assert_eq!(end, plan.steps.len());
-    let across = lives(&plan).into_values().filter(|l| l.sections.len() > 1).count();
+    let across = lives(&program(&plan)).into_values().filter(|l| l.sections.len() > 1).count();
     // 16 contexts, the time projections, the latents, the model's output.
     assert!(across >= 4, "{across} tensors are used across sections");
 }
@@ -230,8 +239,8 @@ fn sections_follow_each_other() {
 #[test]
 fn the_full_size() {
     let p = plans(&here("tests/plans/configs/sd-turbo"), Wish { elem: Elem::F16, size: [512, 512], ..PLAIN });
-    let [unet, decoder] = [&p.unet.1, &p.decoder.1].map(Plan::summary);
-    println!("text encoder {:?}\nU-Net {unet:?}\ndecoder {decoder:?}", p.text_encoder.1.summary());
+    let [unet, decoder] = [&p.unet.1, &p.decoder.1].map(costs);
+    println!("text encoder {:?}\nU-Net {unet:?}\ndecoder {decoder:?}", costs(&p.text_encoder.1));
     assert!(unet.dispatches <= 500, "{unet:?}");
     assert!(unet.peak_bytes <= 160_000_000, "{unet:?}");
     assert!(decoder.peak_bytes <= 420_000_000, "{decoder:?}");
@@ -246,7 +255,7 @@ fn the_full_size() {
 fn costs_scale() {
     let of = |wish| {
         let p = plans(&golden("sdxs-like"), wish);
-        [p.text_encoder.1, p.unet.1, p.decoder.1].map(|plan| plan.summary())
+        [p.text_encoder.1, p.unet.1, p.decoder.1].map(|plan| costs(&plan))
     };
     let one = of(PLAIN);
     let two = of(Wish { images: 2, ..PLAIN });

@@ -225,7 +225,7 @@ fn f32_without_room_is_an_error_of_its_own() {
         // What halves take, and a little.
         let index =
             ModelIndex::from_json(&std::fs::read(model.path("model_index.json")).unwrap(), "").unwrap();
-        let survey = block_on(Survey::of(&DiskFolder::new(model.0.clone()), &index)).unwrap();
+        let survey = block_on(Survey::read(&DiskFolder::new(model.0.clone()), &index)).unwrap();
         let needs = |savings| {
             let target = Target::new(Elem::F16);
             survey.needs(Format::F16, Format::F16, false, savings, (true, &target), Some([64, 64])).unwrap()
@@ -264,7 +264,7 @@ fn f32_of_any_network_without_room_is_an_error() {
         {
             let index =
                 ModelIndex::from_json(&std::fs::read(model.path("model_index.json")).unwrap(), "").unwrap();
-            let survey = block_on(Survey::of(&DiskFolder::new(model.0.clone()), &index)).unwrap();
+            let survey = block_on(Survey::read(&DiskFolder::new(model.0.clone()), &index)).unwrap();
             let (encodes, target) = (image.is_some(), Target::new(Elem::F16));
             let needs = survey.needs(
                 Format::F16,
@@ -299,7 +299,7 @@ fn sdxl(force_upcast: bool) -> Survey {
         folder.insert(path, config.to_string().into_bytes());
     }
     let index = ModelIndex::from_json(&std::fs::read(golden.join("model_index.json")).unwrap(), "").unwrap();
-    block_on(Survey::of(&folder, &index)).unwrap()
+    block_on(Survey::read(&folder, &index)).unwrap()
 }
 
 #[test]

@@ -6,12 +6,11 @@ use std::rc::Rc;
 
 use crate::harness::{Bench, Ready, on_gpu};
 use tintype::error::Code;
-use tintype::gpu::Gpu;
+use tintype::gpu::{Gpu, Program, Tuning, lower};
 use tintype::host::Cancel;
 use tintype::kernels::VARIANTS;
 use tintype::nn::{Attention, Conv, GroupNorm, Heads, LayerNorm, Linear, Projections};
-use tintype::ops::{self, Activation, Epilogue};
-use tintype::plan::{Block, Plan};
+use tintype::plan::ops::{self, Activation, Epilogue};
 use tintype::quant::Format;
 use tintype::shape::{Elem, Shape};
 
@@ -22,19 +21,19 @@ const OUTPUTS: [&str; 3] = ["sample", "predictions", "picture"];
 const FAST: f64 = 1e15;
 const SLOW: f64 = 1.0;
 
-type Kind = (Elem, Block);
+type Kind = (Elem, Tuning);
 
 /// What is run: two storages, since a few kernels have no halves. Large blocks run on SwiftShader alone, which they
 /// are for: others take long to compile them.
 fn kinds(gpu: &Gpu) -> [Kind; 2] {
-    [(Elem::Pack16, Block::Small), (Elem::F32, gpu.block(Elem::F32))]
+    [(Elem::Pack16, Tuning::BASE), (Elem::F32, gpu.tuning)]
 }
 
 /// Every kernel of the target once at least, with more rows than one workgroup has.
-fn chain(taps: bool, (elem, block): Kind) -> Bench {
+fn chain(taps: bool, (elem, tuning): Kind) -> Bench {
     let mut b = Bench::new(elem, Format::Q8);
     b.r.target.taps = taps;
-    b.r.target.block = block;
+    b.tuning = tuning;
     let d = &mut b.d;
     let conv_in = Conv::declare(d, "conv_in", 4, 20, 3, true);
     let norm = GroupNorm::declare(d, "norm", 20, 2, 1e-5);
@@ -89,6 +88,10 @@ fn chain(taps: bool, (elem, block): Kind) -> Bench {
     b
 }
 
+fn program(taps: bool, target: Kind) -> Program {
+    lower(chain(taps, target).r.finish(), &target.1)
+}
+
 fn outputs(ready: &Ready) -> [Vec<u8>; 3] {
     let [sample, predictions] = ["sample", "predictions"].map(|name| ready.values(name));
     assert!(sample.iter().chain(&predictions).all(|v| v.is_finite()), "not a number");
@@ -109,14 +112,14 @@ fn run(gpu: &Rc<Gpu>, target: Kind, taps: bool, rate: f64) -> ([Vec<u8>; 3], Vec
 
 #[test]
 fn the_chains_have_every_kernel_and_enough_rows() {
-    let plans =
-        [(Elem::Pack16, Block::Small), (Elem::F32, Block::Large)].map(|kind| chain(false, kind).r.finish());
-    let steps = || plans.iter().flat_map(|plan: &Plan| &plan.steps);
-    let used: BTreeSet<&str> = steps().map(|s| s.variant.get().kernel).collect();
+    let programs =
+        [(Elem::Pack16, Tuning::BASE), (Elem::F32, Tuning::LANES)].map(|kind| program(false, kind));
+    let dispatches = || programs.iter().flat_map(|program| &program.dispatches);
+    let used: BTreeSet<&str> = dispatches().map(|d| d.variant.get().kernel).collect();
     assert_eq!(used, VARIANTS.iter().map(|v| v.kernel).collect());
-    for step in steps() {
-        let v = step.variant.get();
-        assert!(step.threads[1] > v.workgroup[1], "{} has {} rows of threads", v.kernel, step.threads[1]);
+    for dispatch in dispatches() {
+        let (v, rows) = (dispatch.variant.get(), dispatch.threads[1]);
+        assert!(rows > v.workgroup[1], "{} has {rows} rows of threads", v.kernel);
     }
 }
 
@@ -139,7 +142,7 @@ fn bands_give_the_same_bits() {
 fn shared_buffers_give_the_same_bits() {
     on_gpu(|gpu| {
         for target in kinds(gpu) {
-            let buffers = |taps| chain(taps, target).r.finish().buffers.len();
+            let buffers = |taps| program(taps, target).buffers.sizes.len();
             assert!(buffers(false) < buffers(true), "nothing is shared");
             let (shared, _) = run(gpu, target, false, FAST);
             let (kept, _) = run(gpu, target, true, FAST);

@@ -18,21 +18,19 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("host", &[]),
     ("quant", &["shape"]),
     ("weights", &["quant", "host", "json"]),
-    ("plan", &["shape", "kernels", "weights"]),
-    ("ops", &["plan", "kernels", "weights", "shape"]),
-    ("nn", &["ops", "plan", "weights", "shape"]),
-    ("model", &["nn", "ops", "plan", "weights", "quant", "shape", "json"]),
+    ("plan", &["shape", "weights"]),
+    ("nn", &["plan", "weights", "shape"]),
+    ("model", &["nn", "plan", "weights", "quant", "shape", "json"]),
     ("schedule", &["json"]),
     ("tokenizer", &["json"]),
     ("prompt", &["tokenizer"]),
     ("gpu", &["plan", "kernels", "weights", "shape", "host"]),
-    ("cpu", &["plan", "kernels", "weights", "shape", "host", "ops", "quant"]),
+    ("cpu", &["plan", "weights", "shape", "host", "quant"]),
     ("device", &["gpu", "cpu", "plan", "weights", "shape", "host"]),
     (
         "pipeline",
         &[
             "model",
-            "ops",
             "plan",
             "quant",
             "schedule",
@@ -46,7 +44,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "host",
         ],
     ),
-    ("bench", &["pipeline", "device", "ops", "plan", "kernels", "quant", "weights", "shape", "host"]),
+    ("bench", &["pipeline", "device", "plan", "quant", "weights", "shape", "host"]),
     (
         "web",
         &[
@@ -182,7 +180,7 @@ fn names_of_platforms_stay_in_their_rooms() {
 #[test]
 fn recording_returns_no_result() {
     let mut found = vec![];
-    for file in files().iter().filter(|f| ["src/nn", "src/ops"].iter().any(|room| f.under(room))) {
+    for file in files().iter().filter(|f| ["src/nn", "src/plan/ops"].iter().any(|room| f.under(room))) {
         for (at, code) in file.code().filter(|(_, code)| code.contains("Result<")) {
             found.push(format!("{}:{at}: {}", file.path, code.trim()));
         }
@@ -209,25 +207,25 @@ fn every_kernel_has_its_four_places() {
         if name.starts_with("lib/") {
             continue;
         }
-        // An operation may be made of several kernels, as group norm is.
         let quoted = format!("\"{name}\"");
-        let users = files.iter().filter(|f| f.under("src/ops/") && f.text.contains(&quoted));
-        let operations: Vec<&str> = users.filter_map(|f| f.path.strip_prefix("src/ops/")).collect();
-        if operations.is_empty() {
-            found.push(format!("{name} has no operation in src/ops"));
+        if !files.iter().any(|f| f.under("src/gpu/lower/") && f.text.contains(&quoted)) {
+            found.push(format!("{name} is used nowhere in src/gpu/lower"));
         }
         // Two kernels of one formula have one twin, which they name.
-        let twin =
-            file.text.lines().find_map(|l| l.strip_prefix("// Twin: ")).unwrap_or("no twin").to_owned();
-        let tests = operations.iter().map(|operation| format!("tests/ops/{operation}"));
-        for place in tests.chain([twin]).filter(|place| files.iter().all(|f| f.path != *place)) {
-            found.push(format!("{name} has no {place}"));
+        let twin = file.text.lines().find_map(|l| l.strip_prefix("// Twin: ")).unwrap_or("no twin");
+        if files.iter().all(|f| f.path != twin) {
+            found.push(format!("{name} has no {twin}"));
         }
         if !file.text.contains(&format!("fn {name}(")) {
             found.push(format!("{}: the entry point has another name", file.path));
         }
     }
-    none("kernels/x.wgsl, src/ops, tests/twin/x.rs and tests/ops/x.rs go together", found);
+    for operation in files.iter().filter_map(|f| f.path.strip_prefix("src/plan/ops/")) {
+        if files.iter().all(|f| f.path != format!("tests/ops/{operation}")) {
+            found.push(format!("src/plan/ops/{operation} has no tests/ops/{operation}"));
+        }
+    }
+    none("kernels/x.wgsl, src/gpu/lower, tests/twin/x.rs; src/plan/ops/x.rs, tests/ops/x.rs", found);
 }
 
 #[test]

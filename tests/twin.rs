@@ -1,6 +1,6 @@
 //! The formula of every kernel in f64, on unpadded arrays: obviously right, and as slow as it likes.
 
-use tintype::ops::Activation;
+use tintype::plan::ops::Activation;
 
 mod activation;
 mod add;
@@ -15,6 +15,7 @@ mod multiply_add;
 mod norm_apply;
 mod norm_scale;
 mod norm_stats;
+mod plan;
 mod scale;
 mod step;
 

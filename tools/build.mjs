@@ -6,12 +6,13 @@
 //   node tools/build.mjs [--force]
 
 import { createHash } from "node:crypto";
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { homedir, tmpdir } from "node:os";
+import { copyFileSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { homedir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { setFlagsFromString } from "node:v8";
 import { gzipSync } from "node:zlib";
+import { pack } from "./builtin.mjs";
 import * as find from "./find.mjs";
 import { notices } from "./notices.mjs";
 import { BUILD, setup } from "./setup.mjs";
@@ -55,7 +56,7 @@ declare const builtin: {
 };
 export default builtin;
 `;
-const MODEL_INPUTS = ["models/builtin", "src/weights/pack", "crates/quant", "tools/build.mjs"];
+const MODEL_INPUTS = ["models/builtin", "src/weights/pack", "crates/quant", "tools/build.mjs", "tools/builtin.mjs"];
 const SCRIPT_INPUTS = ["www", "models/clip/merges.bin", "package-lock.json", "tools/build.mjs"];
 const INPUTS = ["src", "crates", "kernels", "build.rs", "Cargo.toml", "Cargo.lock", "tools/build.mjs", "tools/find.mjs", "tools/notices.mjs", "LICENSE-MIT", "LICENSE-APACHE", "models/clip/LICENSE"];
 
@@ -86,6 +87,7 @@ async function modules({ force, strict }) {
     await bindgen(await cargo(own, strict), out);
     return own;
   });
+  oneGlue();
   const sizes = await each("wasm-opt", (name) => optimise(join(PKG, name, "tintype_bg.wasm")));
   for (const [at, name] of Object.keys(MODULES).entries()) {
     const { raw, gzip } = sizes[at];
@@ -96,6 +98,15 @@ async function modules({ force, strict }) {
   writeFileSync(NOTICES, await step("notices", () => notices(made[0])));
   // Hashed before the build: an edit made while it ran is built the next time.
   writeFileSync(STAMP, inputs);
+}
+
+/** What wasm-bindgen writes beside a module is the same for both, and stays once: www/runtime.ts says which module it loads. */
+function oneGlue() {
+  for (const name of ["tintype.js", "tintype.d.ts"]) {
+    const [base, other] = Object.keys(MODULES).map((module) => join(PKG, module, name));
+    if (!readFileSync(base).equals(readFileSync(other))) throw new UserError(`The modules differ in more than instructions: ${name} is not the same for both.`);
+    rmSync(other);
+  }
 }
 
 async function cargo({ program, args, env }, strict) {
@@ -131,25 +142,16 @@ async function bindgen(wasm, out) {
   await must("wasm-bindgen", await find.wasmBindgen(), ["--target", "web", "--out-dir", out, wasm]);
 }
 
-/** The built-in model in bytes of a weight, as `tintype pack` writes it: all files one after the other, and a module that says where. */
+/** The built-in model as a pack: all files one after the other, and a module that says where. */
 async function bundle() {
   const stamp = join(DIST, "builtin.inputs");
   const inputs = hash(MODEL_INPUTS);
   if (existsSync(stamp) && readFileSync(stamp, "utf8") === inputs) return;
-  mkdirSync(DIST, { recursive: true });
-  const pack = mkdtempSync(join(tmpdir(), "tintype-pack-"));
-  await step("built-in model: the native command", () => must("The native build", "cargo", ["build", "-q", "--locked", "--release"]));
-  const command = join(TARGET, "release/tintype");
-  // By its path in the repository, where it is run: the pack says of what it was made.
-  await step("built-in model: tintype pack", () => must("Packing", command, ["pack", "--model", "models/builtin", "--weights", "q8", "--image-input", "--out", pack]));
-  const paths = readdirSync(pack, { recursive: true }).filter((path) => statSync(join(pack, path)).isFile()).sort();
-  const bytes = paths.map((path) => readFileSync(join(pack, path)));
-  rmSync(pack, { recursive: true });
+  const files = await step("built-in model", () => pack(join(PKG, "base")));
   let end = 0;
-  const places = paths.map((path, i) => `  ${JSON.stringify(path.replaceAll("\\", "/"))}: [${[end, (end += bytes[i].length) && bytes[i].length]}],\n`);
-  writeFileSync(join(DIST, "builtin.bin"), Buffer.concat(bytes));
-  const files = `{\n${places.join("")}}`;
-  writeFileSync(join(DIST, "builtin.js"), `// Made by tools/build.mjs: the built-in model, of which nothing is fetched before it is loaded.\n\nexport default { name: "builtin", url: new URL("./builtin.bin", import.meta.url), files: ${files} };\n`);
+  const places = files.map(([path, { length }]) => `  ${JSON.stringify(path)}: [${[end, (end += length) && length]}],\n`);
+  writeFileSync(join(DIST, "builtin.bin"), Buffer.concat(files.map(([, bytes]) => bytes)));
+  writeFileSync(join(DIST, "builtin.js"), `// Made by tools/build.mjs: the built-in model, of which nothing is fetched before it is loaded.\n\nexport default { name: "builtin", url: new URL("./builtin.bin", import.meta.url), files: {\n${places.join("")}} };\n`);
   writeFileSync(join(DIST, "builtin.d.ts"), BUILTIN_TYPES);
   writeFileSync(stamp, inputs);
 }

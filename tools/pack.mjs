@@ -15,7 +15,7 @@ const NEEDED = ["package.json", "README.md", "LICENSE-APACHE", "LICENSE-MIT"];
 /** What tools/build.mjs makes, beside what tsc makes of www/. */
 const MADE = [
   ...["builtin.js", "builtin.d.ts", "builtin.bin", "clip.bin", "THIRD-PARTY-NOTICES.txt", "build.json"].map((name) => `dist/${name}`),
-  ...["base", "relaxed"].flatMap((name) => ["tintype.js", "tintype.d.ts", "tintype_bg.wasm"].map((file) => `dist/pkg/${name}/${file}`)),
+  ...["base/tintype.js", "base/tintype.d.ts", "base/tintype_bg.wasm", "relaxed/tintype_bg.wasm"].map((file) => `dist/pkg/${file}`),
 ];
 
 /** Packs, and resolves to the files: [{ path, size }]. */

@@ -1,12 +1,11 @@
 // The module in a worker: the build that the browser can run, memory that threads can share, the threads. A
 // thread runs the same file as the worker that starts it, which imports this one.
 
-import initBase, * as base from "./pkg/base/tintype.js";
-import initRelaxed, * as relaxed from "./pkg/relaxed/tintype.js";
+import init, * as runtime from "./pkg/base/tintype.js";
 import { trusted } from "./trusted.js";
 
 /** The module's own types are in its folder; those who use it know what they pass. */
-export type Module = typeof base;
+export type Module = typeof runtime;
 export type { Generator } from "./pkg/base/tintype.js";
 
 const THREAD = "tintype thread";
@@ -29,8 +28,6 @@ export const internal = (message: string) => `an internal error, please report i
 export const isThread = inWorker && self.name === THREAD;
 if (isThread) onmessage = beThread;
 
-/** The build that runs here: the same in a worker and its threads. */
-let runtime: Module = base;
 /** The module, once for all who want it here, and who is told when it breaks. */
 let loaded: Promise<Module> | null = null;
 const listeners = new Set<(message: string) => void>();
@@ -53,11 +50,10 @@ export function release(fatal: (message: string) => void): void {
 }
 
 async function start(urls?: { base: string; relaxed?: string }): Promise<Module> {
-  const useRelaxed = RELAXED && (!urls || urls.relaxed !== undefined);
-  runtime = choose(useRelaxed);
+  // Both builds have the same exports, and the same glue.
+  const relaxed = RELAXED && (urls ? urls.relaxed : new URL("./pkg/relaxed/tintype_bg.wasm", import.meta.url));
   const memory = reserve();
-  copyShared();
-  await (useRelaxed ? initRelaxed : initBase)({ module_or_path: useRelaxed ? urls?.relaxed : urls?.base, memory }).catch((error) => {
+  await init({ module_or_path: relaxed || urls?.base, memory }).catch((error) => {
     throw { code: "network", message: `the module could not be loaded: ${error.message}` };
   });
   runtime.onPanic(broke);
@@ -68,26 +64,8 @@ async function start(urls?: { base: string; relaxed?: string }): Promise<Module>
   return runtime;
 }
 
-const choose = (useRelaxed: boolean) => (useRelaxed ? (relaxed as Module) : base);
-
 function broke(message: string): void {
   for (const fatal of listeners) fatal(message);
-}
-
-/**
- * The module's memory is shared, and not every browser has taken views of such memory here: it gets a copy, always in
- * the same place, because garbage of such a size is not collected in time.
- */
-function copyShared(): void {
-  if (!navigator.gpu) return;
-  const { writeBuffer } = GPUQueue.prototype;
-  let copy = new Uint8Array();
-  GPUQueue.prototype.writeBuffer = function (buffer, offset, data, ...range) {
-    if (!(data instanceof Uint8Array) || data.buffer instanceof ArrayBuffer) return writeBuffer.call(this, buffer, offset, data, ...range);
-    if (copy.length < data.length) copy = new Uint8Array(data.length);
-    copy.set(data);
-    return writeBuffer.call(this, buffer, offset, copy.subarray(0, data.length), ...range);
-  };
 }
 
 /** Browsers tell only in broad words what GPU there is, and whether it is software. */
@@ -125,7 +103,7 @@ function thread(module: WebAssembly.Module, memory: WebAssembly.Memory): Promise
       event.preventDefault();
       done(null);
     };
-    worker.postMessage({ module, memory, port: port2, useRelaxed: runtime !== base }, [port2]);
+    worker.postMessage({ module, memory, port: port2 }, [port2]);
   });
 }
 
@@ -153,8 +131,7 @@ function reserve(): WebAssembly.Memory {
 }
 
 /** What a thread does: get ready, say so, then run what the module tells it to, for good. */
-function beThread({ data: { module, memory, port, useRelaxed } }: MessageEvent) {
-  runtime = choose(useRelaxed);
+function beThread({ data: { module, memory, port } }: MessageEvent) {
   const fatal = (message: string) => port.postMessage({ fatal: internal(message) });
   runtime.initSync({ module, memory });
   runtime.onPanic(fatal);

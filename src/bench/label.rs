@@ -1,21 +1,19 @@
-//! A step's name: its kernel, variant and shapes.
+//! A step's name: its operation and shapes.
 
-use crate::kernels::Access;
-use crate::plan::{Binding, Plan};
+use crate::plan::ops::Op;
+use crate::plan::{Step, Tensor};
 
 /// "conv 3 [1, 64, 64, 320] [1, 64, 64, 320] > [1, 64, 64, 320]": what it reads of activations, and what it writes.
 /// The storage is left out, so that the same step under two settings has one name.
-pub fn of(plan: &Plan, index: usize) -> String {
-    let step = &plan.steps[index];
-    let v = step.variant.get();
-    let shapes = |access: Access| {
-        let tensors = step.bindings.iter().zip(v.bindings).filter(move |(_, a)| **a == access);
-        let names = tensors.filter_map(|(b, _)| match b {
-            Binding::Tensor(id) => Some(plan.tensors[id.0 as usize].shape.to_string()),
-            Binding::Weight(..) | Binding::Unused => None,
-        });
-        names.collect::<Vec<_>>().join(" ")
+pub fn of(step: &Step) -> String {
+    let shapes = |tensors: &[Tensor]| {
+        let names: Vec<String> = tensors.iter().map(|t| t.shape.to_string()).collect();
+        names.join(" ")
     };
-    let constant: String = v.constants().iter().map(|(_, value)| format!(" {value}")).collect();
-    format!("{}{constant} {} > {}", v.kernel, shapes(Access::Read), shapes(Access::ReadWrite))
+    let kind = match &step.op {
+        Op::Conv(conv) => format!(" {}", conv.kernel()),
+        Op::Attention(attention) => format!(" {}", attention.padded / 4),
+        _ => String::new(),
+    };
+    format!("{}{kind} {} > {}", step.op.name(), shapes(&step.op.reads()), step.y.shape)
 }

@@ -3,10 +3,10 @@
 use serde::Serialize;
 
 use super::measure::{Effort, in_turns};
-use crate::device::{Device, Session, Weights};
+use crate::device::{Device, Session, Weights, program};
 use crate::error::Result;
 use crate::host::now;
-use crate::ops;
+use crate::plan::ops;
 use crate::plan::{Plan, Recorder, Target, Tensor};
 use crate::quant::Format;
 use crate::shape::{Elem, Shape};
@@ -39,12 +39,12 @@ pub async fn peaks(device: &Device, effort: &Effort) -> Result<Peaks> {
     let memory = Shape::new(1, 1 << 12, 1 << if software { 10 } else { 12 }, 4);
     let flops = async |elem| -> Result<f64> {
         let (plan, seconds) = time(device, arithmetic, elem, ops::multiply_add, effort).await?;
-        Ok(plan.summary().executed_flops as f64 / seconds)
+        Ok(program(&plan).summary().executed_flops as f64 / seconds)
     };
     let f32_flops = flops(Elem::F32).await?;
     let f16_flops = if f16 { Some(flops(Elem::F16).await?) } else { None };
     let (plan, seconds) = time(device, memory, Elem::F32, ops::copy, effort).await?;
-    Ok(Peaks { f32_flops, f16_flops, bytes: plan.summary().bytes_moved as f64 / seconds })
+    Ok(Peaks { f32_flops, f16_flops, bytes: program(&plan).summary().bytes_moved as f64 / seconds })
 }
 
 async fn time(

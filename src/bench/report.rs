@@ -67,11 +67,11 @@ impl Row {
         };
         for (subject, timing) in subjects.iter().zip(timings) {
             let plan = subject.session.plan();
-            let sum = |figure: &dyn Fn(&Step) -> u64| -> f64 {
+            let sum = |figure: fn(&Step) -> u64| -> f64 {
                 plan.steps[steps.clone()].iter().map(|s| figure(s) as f64).sum()
             };
-            let flops = sum(&|s| s.cost.model_flops);
-            let bytes = sum(&|s| plan.bytes_moved(s));
+            let flops = sum(|s| s.cost().model_flops);
+            let bytes = sum(Step::bytes_moved);
             row.gflops.push(flops / timing.best() / 1e9);
             row.gigabytes.push(bytes / timing.best() / 1e9);
             let least = (flops / subject.peaks.f32_flops).max(bytes / subject.peaks.bytes);

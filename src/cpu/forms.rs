@@ -7,7 +7,7 @@ use tintype_cpu::Form;
 use tintype_cpu::conv::{Shape, Way};
 use tintype_cpu::winograd::Kind;
 
-use super::lower::convolution;
+use super::lower::convolutions;
 use crate::plan::Plan;
 use crate::quant::Format;
 use crate::weights::{Declarations, Handle, Layout};
@@ -28,7 +28,7 @@ pub fn usual(declarations: &Declarations) -> u64 {
 /// transform weighs most.
 pub fn keep(declarations: &mut Declarations, plan: &Plan, spare: u64) -> u64 {
     let mut shapes: HashMap<Handle, Shape> = HashMap::new();
-    for (handle, shape) in plan.steps.iter().filter_map(convolution) {
+    for (handle, shape) in convolutions(plan) {
         let found = shapes.entry(handle).or_insert(shape);
         if shape.tiles(Kind::F4) > found.tiles(Kind::F4) {
             *found = shape;
@@ -64,7 +64,7 @@ pub fn keep(declarations: &mut Declarations, plan: &Plan, spare: u64) -> u64 {
 /// Bytes that the steps of a plan share beside its buffers.
 pub fn scratch(declarations: &Declarations, plan: &Plan) -> u64 {
     let of = |(handle, shape): (Handle, Shape)| shape.scratch(declarations.specs[handle.0 as usize].form);
-    plan.steps.iter().filter_map(convolution).map(of).max().unwrap_or(0)
+    convolutions(plan).map(of).max().unwrap_or(0)
 }
 
 /// What transformed weights take more than `bytes` of weights.

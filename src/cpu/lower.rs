@@ -1,4 +1,4 @@
-//! What computes a plan's step: the parameters of its kernel as the loops want them.
+//! From the operations of a plan to the loops of `tintype-cpu`.
 
 use tintype_cpu::attention::{Attention, Rows};
 use tintype_cpu::conv::{Conv, Shape};
@@ -7,222 +7,219 @@ use tintype_cpu::norm::{self, Groups, Inputs};
 use tintype_cpu::{Dense, Epilogue, Scratch, elementwise};
 
 use super::Weights;
-use crate::kernels::{
-    AddParams, AttentionParams, ConvParams, CopyParams, ImageParams, LayerNormParams, MatmulParams,
-    MeanParams, NormApplyParams, NormScaleParams, NormStatsParams, ScaleParams, StepParams,
-};
-use crate::ops::{ADD, CAUSAL, CHAINS, GEGLU, GUIDED, RESIDUAL, ROUNDS};
-use crate::plan::{Binding, Step};
-use crate::weights::Handle;
+use crate::plan::ops::{self, CHAINS, Op, ROUNDS};
+use crate::plan::{Buffers, Plan, Step, Tensor};
+use crate::weights::{Handle, Weight};
 
-/// What a step reads, by the numbers of its bindings.
+/// What a step reads.
 pub struct Operands<'a> {
-    /// A tensor's buffer; of a binding without one nothing.
-    pub read: &'a dyn Fn(usize) -> &'a [f32],
-    pub weight: &'a dyn Fn(usize) -> Handle,
+    pub buffers: &'a [Vec<f32>],
+    pub shared: &'a Buffers,
     pub weights: &'a Weights,
+}
+
+impl<'a> Operands<'a> {
+    fn read(&self, t: Tensor) -> &'a [f32] {
+        &self.buffers[self.shared.at(t.id)]
+    }
+
+    /// Two inputs side by side; nothing where there is no second one.
+    fn two(&self, x: Tensor, x2: Option<Tensor>) -> [&'a [f32]; 2] {
+        [self.read(x), x2.map_or(&[], |t| self.read(t))]
+    }
+
+    fn epilogue<'b>(&self, e: &ops::Epilogue, weight: &'b Dense, y: Tensor) -> Epilogue<'b>
+    where
+        'a: 'b,
+    {
+        Epilogue {
+            bias: &weight.bias,
+            add: e.add.map(|(t, at)| (self.read(t), at as usize, channels(t))),
+            rows_per_image: y.shape.pixels() as usize,
+            residual: e.residual.map(|t| self.read(t)),
+            width: channels(y),
+            activation: e.activation as u32,
+        }
+    }
+}
+
+/// How a step went.
+pub struct Lowered {
+    pub pieces: usize,
+    /// Whether the values that it looks at may hold some that are not finite.
+    pub suspect: bool,
 }
 
 const _: () = assert!(CHAINS as usize == elementwise::CHAINS);
 
-/// Channels of so many vec4s.
-fn channels_of(count: u32) -> usize {
-    count as usize * 4
+/// Channels as they are stored.
+fn channels(t: Tensor) -> usize {
+    t.shape.c4() as usize * 4
 }
 
-/// Reads a kernel's `Params` from a step.
-fn params<T: bytemuck::Pod>(bytes: &[u8]) -> T {
-    bytemuck::pod_read_unaligned(bytes)
+fn values(t: Tensor) -> usize {
+    t.shape.vec4s() as usize * 4
 }
 
-/// One piece of a step, into `y`; returns how many pieces it has.
-pub fn run(step: &Step, piece: usize, operands: &Operands, y: &mut [f32], scratch: &mut Scratch) -> usize {
-    let (p, read) = (&step.params[..], operands.read);
-    let two = || [read(0), read(1)];
-    match step.variant.get().kernel {
-        "matmul" => {
-            let weight = operands.weights.matrix((operands.weight)(2));
-            let matmul = matmul(p, two(), &weight, read(3), read(4));
+/// One piece of a step, into `y`, and into what is changed in place.
+pub fn run(
+    step: &Step,
+    piece: usize,
+    operands: &Operands,
+    (y, changed): (&mut [f32], &mut [f32]),
+    scratch: &mut Scratch,
+) -> Lowered {
+    let read = |t: Tensor| operands.read(t);
+    let mut lowered = Lowered { pieces: 1, suspect: false };
+    match &step.op {
+        Op::Matmul(op) => {
+            let weight = operands.weights.matrix(op.weight.handle);
+            let matmul = matmul(op, operands, &weight, step.y);
             matmul.run(piece, y, scratch);
-            return matmul.pieces();
+            lowered.pieces = matmul.pieces();
         }
-        "conv" => {
-            let weight = operands.weights.matrix((operands.weight)(2));
-            let conv = conv(kernel_size(step), p, two(), &weight, read(3), read(4));
+        Op::Conv(op) => {
+            let weight = operands.weights.matrix(op.weight.handle);
+            let epilogue = operands.epilogue(&op.epilogue, &weight, step.y);
+            let (shape, x) = (shape(op, step.y), operands.two(op.x, op.x2));
+            let conv = Conv { shape, x, weight: &weight, epilogue, way: None };
             conv.run(piece, y, scratch);
-            return conv.pieces();
+            lowered.pieces = conv.pieces();
         }
-        "attention" => {
-            let attention = attention(p, [read(0), read(1), read(2)]);
+        Op::Attention(op) => {
+            let attention = attention(op, operands);
             attention.run(piece, y, scratch);
-            return attention.pieces();
+            lowered.pieces = attention.pieces();
         }
-        "norm_stats" => {
-            let p: NormStatsParams = params(p);
-            let inputs = inputs(two(), [p.channels1, p.channels2], p.pixels);
-            norm::stats(&inputs, p.slabs as usize, p.slab as usize, y);
+        Op::GroupNorm(op) => lowered.suspect = group_norm(op, operands, y),
+        Op::LayerNorm(op) => {
+            let weight = operands.weights.vectors(op.weight);
+            norm::layer(op.x.shape.c as usize, op.epsilon, read(op.x), &weight, y);
         }
-        "norm_scale" => {
-            let p: NormScaleParams = params(p);
-            let [group, pixels, slabs, slab] = [p.group, p.pixels, p.slabs, p.slab].map(|n| n as usize);
-            let groups =
-                Groups { channels: channels_of(p.channels), group, pixels, slabs, slab, epsilon: p.epsilon };
-            norm::scale(&groups, read(0), &operands.weights.vectors((operands.weight)(1)), y);
+        Op::Add(op) => {
+            let (scales, slots) = (read(op.scales), op.scales.shape.w as usize);
+            let k = |image: usize| scales[(image * slots + op.slot as usize) * 4];
+            let image = values(step.y) / step.y.shape.n as usize;
+            elementwise::add(image, values(op.b), k, read(op.a), read(op.b), y);
         }
-        "norm_apply" => {
-            let p: NormApplyParams = params(p);
-            norm::apply(&inputs(two(), [p.channels1, p.channels2], p.pixels), p.activation, read(2), y);
+        Op::Scale(op) => scale(op, read(op.x), read(op.coefficients), y),
+        Op::Image(op) => {
+            let pixels = op.x.shape.rows() as usize;
+            elementwise::image(read(op.x), &mut bytemuck::cast_slice_mut(y)[..pixels]);
+            lowered.suspect = true;
         }
-        "layer_norm" => {
-            let p: LayerNormParams = params(p);
-            norm::layer(
-                p.width as usize,
-                p.epsilon,
-                read(0),
-                &operands.weights.vectors((operands.weight)(1)),
-                y,
-            );
+        Op::CopyTensor(op) => elementwise::copy([values(op.x), 0, values(op.x)], read(op.x), y),
+        Op::Join(op) => {
+            let image = |t: Tensor| values(t) / t.shape.n as usize;
+            let stride = image(step.y);
+            elementwise::copy([image(op.a), 0, stride], read(op.a), y);
+            elementwise::copy([image(op.b), image(op.a), stride], read(op.b), y);
         }
-        "add" => {
-            let p: AddParams = params(p);
-            let scales = read(0);
-            let k = |image: usize| scales[(image * p.slots as usize + p.slot as usize) * 4];
-            elementwise::add(channels_of(p.image), channels_of(p.count), k, read(1), read(2), y);
+        Op::Mean(op) => {
+            let size = [op.x.shape.h as usize, op.x.shape.w as usize];
+            elementwise::mean(size, channels(op.x), read(op.x), y);
         }
-        "scale" => scale(p, read(0), read(1), y),
-        "image" => {
-            let p: ImageParams = params(p);
-            elementwise::image(read(0), &mut bytemuck::cast_slice_mut(y)[..p.pixels as usize]);
+        Op::MultiplyAdd(op) => elementwise::multiply_add(ROUNDS, read(op.x), y),
+        Op::Step(op) => {
+            let sample = &mut changed[..values(op.sample)];
+            let [k, model, noise] = [op.coefficients, op.model, op.noise].map(read);
+            elementwise::step(k, op.guided(), model, noise, sample, y);
+            lowered.suspect = true;
         }
-        "copy" => {
-            let p: CopyParams = params(p);
-            elementwise::copy([p.values, p.at, p.stride].map(channels_of), read(0), y);
-        }
-        "mean" => {
-            let p: MeanParams = params(p);
-            elementwise::mean([p.in_h as usize, p.in_w as usize], channels_of(p.channels), read(0), y);
-        }
-        "multiply_add" => elementwise::multiply_add(ROUNDS, read(0), y),
-        other => panic!("the kernel {other} has no CPU form"),
     }
-    1
+    lowered
 }
 
-/// A schedule's step: coefficients, what the model made, noise; the sample and the predictions change.
-pub fn step(p: &[u8], [k, model, noise]: [&[f32]; 3], sample: &mut [f32], predictions: &mut [f32]) {
-    let p: StepParams = params(p);
-    let sample = &mut sample[..channels_of(p.count)];
-    elementwise::step(k, p.flags & GUIDED != 0, model, noise, sample, predictions);
-}
-
-/// The epilogue that `Params` of products and of convolutions tell by the same names.
-macro_rules! epilogue {
-    ($p:ident, $weight:ident, $add:ident, $residual:ident, $rows_per_image:expr) => {
-        Epilogue {
-            bias: &$weight.bias,
-            add: ($p.flags & ADD != 0).then_some(($add, channels_of($p.add_at), channels_of($p.add_stride))),
-            rows_per_image: ($rows_per_image) as usize,
-            residual: ($p.flags & RESIDUAL != 0).then_some($residual),
-            width: channels_of($p.outputs),
-            activation: $p.activation,
-        }
-    };
-}
-
-fn matmul<'a>(
-    p: &[u8],
-    x: [&'a [f32]; 2],
-    weight: &'a Dense,
-    add: &'a [f32],
-    residual: &'a [f32],
-) -> Matmul<'a> {
-    let p: MatmulParams = params(p);
-    let epilogue = epilogue!(p, weight, add, residual, p.rows_per_image);
+fn matmul<'a>(op: &ops::Matmul, operands: &Operands<'a>, weight: &'a Dense, y: Tensor) -> Matmul<'a> {
+    // Values and gates are twice as wide as the output, and go through the epilogue.
+    let wide = Tensor { shape: y.shape.with_c(op.weight.matrix.outputs), ..y };
     Matmul {
-        rows: p.rows as usize,
-        x,
-        inputs: [channels_of(p.inputs1), channels_of(p.inputs2)],
+        rows: y.shape.rows() as usize,
+        x: operands.two(op.x, op.x2),
+        inputs: [channels(op.x), op.x2.map_or(0, channels)],
         weight,
-        epilogue,
-        gated: p.flags & GEGLU != 0,
+        epilogue: operands.epilogue(&op.epilogue, weight, wide),
+        gated: op.geglu,
     }
 }
 
-fn conv<'a>(
-    kernel: usize,
-    p: &[u8],
-    x: [&'a [f32]; 2],
-    weight: &'a Dense,
-    add: &'a [f32],
-    residual: &'a [f32],
-) -> Conv<'a> {
-    let p: ConvParams = params(p);
-    let epilogue = epilogue!(p, weight, add, residual, p.out_h * p.out_w);
-    Conv { shape: shape(kernel, &p), x, weight, epilogue, way: None }
-}
-
-fn shape(kernel: usize, p: &ConvParams) -> Shape {
+fn shape(op: &ops::Conv, y: Tensor) -> Shape {
     let size = |h: u32, w: u32| [h as usize, w as usize];
+    let [h, w] = op.size();
     Shape {
-        images: p.images as usize,
-        inputs: [channels_of(p.inputs1), channels_of(p.inputs2)],
-        outputs: channels_of(p.outputs),
-        stored: size(p.in_h, p.in_w),
-        size: size(p.virtual_h, p.virtual_w),
-        out: size(p.out_h, p.out_w),
-        kernel,
-        stride: p.stride as usize,
-        pad: p.pad as usize,
+        images: y.shape.n as usize,
+        inputs: [channels(op.x), op.x2.map_or(0, channels)],
+        outputs: op.weight.matrix.outputs as usize,
+        stored: size(op.x.shape.h, op.x.shape.w),
+        size: size(h, w),
+        out: size(y.shape.h, y.shape.w),
+        kernel: op.kernel() as usize,
+        stride: op.stride as usize,
+        pad: op.pad.0 as usize,
     }
 }
 
-/// The weight of a step that is a convolution, and its shape.
-pub fn convolution(step: &Step) -> Option<(Handle, Shape)> {
-    let variant = step.variant.get();
-    match step.bindings[2..] {
-        [Binding::Weight(handle, _), ..] if variant.kernel == "conv" => {
-            Some((handle, shape(kernel_size(step), &params(&step.params))))
+/// The convolutions of a plan: weights, and shapes.
+pub fn convolutions(plan: &Plan) -> impl Iterator<Item = (Handle, Shape)> {
+    plan.steps.iter().filter_map(|step| match &step.op {
+        Op::Conv(op) => {
+            let Weight { handle, .. } = op.weight;
+            Some((handle, shape(op, step.y)))
         }
         _ => None,
-    }
+    })
 }
 
-fn kernel_size(step: &Step) -> usize {
-    if step.variant.get().name.ends_with('3') { 3 } else { 1 }
-}
-
-fn attention<'a>(p: &[u8], [q, k, v]: [&'a [f32]; 3]) -> Attention<'a> {
-    let p: AttentionParams = params(p);
-    let rows = |values, stride, at| Rows { values, stride: channels_of(stride), at: channels_of(at) };
+fn attention<'a>(op: &ops::Attention, operands: &Operands<'a>) -> Attention<'a> {
+    let rows =
+        |(t, at): (Tensor, u32)| Rows { values: operands.read(t), stride: channels(t), at: at as usize };
+    let (q, k) = (op.q.0.shape, op.k.0.shape);
     Attention {
-        images: p.images as usize,
-        heads: p.heads as usize,
-        size: channels_of(p.head),
-        queries: p.queries as usize,
-        keys: p.keys as usize,
-        causal: p.flags & CAUSAL != 0,
-        scale: p.scale,
-        q: rows(q, p.q_stride, p.q_at),
-        k: rows(k, p.k_stride, p.k_at),
-        v: rows(v, p.v_stride, p.v_at),
+        images: q.n as usize,
+        heads: op.heads as usize,
+        size: op.padded as usize,
+        queries: q.pixels() as usize,
+        keys: k.pixels() as usize,
+        causal: op.causal,
+        scale: 1.0 / (op.size as f32).sqrt(),
+        q: rows(op.q),
+        k: rows(op.k),
+        v: rows(op.v),
     }
 }
 
-fn inputs<'a>(x: [&'a [f32]; 2], channels: [u32; 2], pixels: u32) -> Inputs<'a> {
-    Inputs { x, channels: channels.map(channels_of), pixels: pixels as usize }
+/// Whether its statistics are not finite, as they are where one value is not.
+fn group_norm(op: &ops::GroupNorm, operands: &Operands, y: &mut [f32]) -> bool {
+    let shape = op.shape();
+    let pixels = shape.pixels() as usize;
+    let inputs = Inputs {
+        x: operands.two(op.x, op.x2),
+        channels: [channels(op.x), op.x2.map_or(0, channels)],
+        pixels,
+    };
+    let [slab, slabs] = op.slabs().map(|n| n as usize);
+    let (images, channels) = (shape.n as usize, shape.c as usize);
+    let mut stats = vec![0.0; images * slabs * channels * 2];
+    norm::stats(&inputs, slabs, slab, &mut stats);
+    let group = channels / op.groups as usize;
+    let groups = Groups { channels, group, pixels, slabs, slab, epsilon: op.epsilon };
+    let mut affine = vec![0.0; images * channels * 2];
+    norm::scale(&groups, &stats, &operands.weights.vectors(op.weight), &mut affine);
+    norm::apply(&inputs, op.activation as u32, &affine, y);
+    !stats.iter().all(|v| v.is_finite())
 }
 
-fn scale(p: &[u8], x: &[f32], coefficients: &[f32], y: &mut [f32]) {
-    let p: ScaleParams = params(p);
-    let (count, channels) = (p.count as usize, p.channels as usize);
+fn scale(op: &ops::Scale, x: &[f32], coefficients: &[f32], y: &mut [f32]) {
+    let (count, channels) = (op.x.shape.vec4s() as usize, op.x.shape.c4() as usize);
+    let last = op.x.shape.c as usize - 4 * (channels - 1);
     let (a, b) = (coefficients[0], coefficients[1]);
-    for (i, four) in y.chunks_exact_mut(4).take(p.total as usize).enumerate() {
+    for (i, four) in y.chunks_exact_mut(4).enumerate() {
         let at = i % count * 4;
         four.iter_mut().zip(&x[at..at + 4]).for_each(|(y, x)| *y = a * x + b);
-        elementwise::activate_all(p.activation, four);
+        elementwise::activate_all(op.activation as u32, four);
         if i % channels == channels - 1 {
             // Padding stays zero.
-            four[p.last as usize..].fill(0.0);
+            four[last..].fill(0.0);
         }
     }
 }

@@ -7,17 +7,19 @@ use std::rc::Rc;
 use tintype_cpu::Scratch;
 
 use super::Weights;
-use super::lower::{self, Operands};
+use super::lower::{Lowered, Operands, run};
 use crate::error::Result;
 use crate::host::{Cancel, breathe, now};
-use crate::plan::{Binding, Faults, Plan, Step, Tensor, WATCH};
+use crate::plan::ops::Op;
+use crate::plan::{Buffers, Faults, Plan, Step, Tensor, WATCH};
 
 /// Seconds between two looks at what has come in: a cancel, for one.
 const BREATH: f64 = 0.02;
 
 pub struct Session {
     pub plan: Plan,
-    /// Four floats for every 16 bytes of the plan's buffers.
+    shared: Buffers,
+    /// Four floats for every 16 bytes of them.
     buffers: RefCell<Vec<Vec<f32>>>,
     weights: Rc<Weights>,
     scratch: RefCell<Scratch>,
@@ -26,8 +28,9 @@ pub struct Session {
 impl Session {
     /// The plan must be recorded for f32 activations.
     pub fn new(plan: Plan, weights: Rc<Weights>) -> Session {
-        let buffers = plan.buffers.iter().map(|bytes| vec![0.0; bytes.div_ceil(4) as usize]).collect();
-        Session { plan, buffers: RefCell::new(buffers), weights, scratch: RefCell::default() }
+        let shared = Buffers::of(&plan);
+        let buffers = shared.sizes.iter().map(|bytes| vec![0.0; bytes.div_ceil(4) as usize]).collect();
+        Session { plan, shared, buffers: RefCell::new(buffers), weights, scratch: RefCell::default() }
     }
 
     /// Writes `[N, H, W, C]` values to an input, or over an output.
@@ -72,7 +75,7 @@ impl Session {
     /// Runs a section. `progress` gets the fraction of its work that is done, from 0 to 1.
     pub async fn run(&self, section: &str, cancel: &Cancel, progress: &dyn Fn(f64)) -> Result<()> {
         let steps = &self.plan.steps[self.plan.section(section)];
-        let work = |s: &Step| (s.cost.executed_flops + self.plan.bytes_moved(s)) as f64;
+        let work = |s: &Step| (s.cost().executed_flops + s.bytes_moved()) as f64;
         let total: f64 = steps.iter().map(work).sum();
         let (mut done, mut last) = (0.0, f64::NEG_INFINITY);
         for step in steps {
@@ -109,69 +112,36 @@ impl Session {
     /// Computes one piece of a step; returns how many it has.
     fn step(&self, step: &Step, piece: usize) -> usize {
         let mut buffers = self.buffers.borrow_mut();
-        let at = |i: usize| match step.bindings[i] {
-            Binding::Tensor(id) => Some(self.plan.assignment[id.0 as usize]),
-            _ => None,
-        };
-        let last = step.bindings.len() - 1;
-        // Nothing is read and written in one step, so what is written can be taken out meanwhile; but for the sample of
-        // a schedule's step.
-        let written = at(last).expect("every kernel's last binding is a tensor that it writes");
-        let mut y = std::mem::take(&mut buffers[written]);
-        let kernel = step.variant.get().kernel;
-        if kernel == "step" {
-            let sample = at(4).expect("a sample");
-            let mut x = std::mem::take(&mut buffers[sample]);
-            let read = [0, 1, 2].map(|i| &buffers[at(i).expect("a tensor")][..]);
-            lower::step(&step.params, read, &mut x, &mut y);
-            buffers[sample] = x;
-            buffers[written] = y;
-            self.watch(step, &mut buffers);
-            return 1;
+        // Nothing is read and written in one step, so what is written can be taken out meanwhile.
+        let mut take = |t: &Tensor| std::mem::take(&mut buffers[self.buffer(t)]);
+        let mut y = take(&step.y);
+        let mut changed = step.op.changes().as_ref().map(take);
+        let operands = Operands { buffers: &buffers, shared: &self.shared, weights: &self.weights };
+        // Pixels of an image are counted by four.
+        let length = step.y.shape.vec4s() as usize * 4;
+        let out = (&mut y[..length], changed.as_deref_mut().unwrap_or_default());
+        let Lowered { pieces, suspect } = run(step, piece, &operands, out, &mut self.scratch.borrow_mut());
+        buffers[self.buffer(&step.y)] = y;
+        if let Some((t, values)) = step.op.changes().zip(changed) {
+            buffers[self.buffer(&t)] = values;
         }
-        let tensor = |i: usize| match step.bindings[i] {
-            Binding::Tensor(id) => &self.plan.tensors[id.0 as usize],
-            _ => panic!("binding {i} of {kernel} is no tensor"),
-        };
-        let out = &mut y[..tensor(last).shape.vec4s() as usize * 4];
-        let operands = Operands {
-            read: &|i| at(i).map_or(&[][..], |b| &buffers[b][..]),
-            weight: &|i| match step.bindings[i] {
-                Binding::Weight(handle, _) => handle,
-                _ => panic!("binding {i} of {kernel} is no weight"),
-            },
-            weights: &self.weights,
-        };
-        let pieces = lower::run(step, piece, &operands, out, &mut self.scratch.borrow_mut());
-        // Statistics are finite where every value is.
-        let suspect = kernel == "image" || kernel == "norm_stats" && !out.iter().all(|v| v.is_finite());
-        buffers[written] = y;
         if suspect {
-            self.watch(step, &mut buffers);
+            self.watch(&step.op, &mut buffers);
         }
         pieces
     }
 
-    /// Counts what is wrong with the values that a step has read.
-    fn watch(&self, step: &Step, buffers: &mut [Vec<f32>]) {
-        let (inputs, watch): (&[usize], usize) = match step.variant.get().kernel {
-            "norm_stats" => (&[0, 1], 2),
-            "image" => (&[0], 1),
-            "step" => (&[1], 3),
-            other => panic!("the kernel {other} watches nothing"),
-        };
-        let tensor = |i: usize| match step.bindings[i] {
-            Binding::Tensor(id) => Some(&self.plan.tensors[id.0 as usize]),
-            _ => None,
-        };
+    /// Counts what is wrong with the values that an operation looks at.
+    fn watch(&self, op: &Op, buffers: &mut [Vec<f32>]) {
+        let Some((counters, seen)) = op.watch() else { return };
         let values = |t: &Tensor| &buffers[self.buffer(t)][..t.shape.vec4s() as usize * 4];
-        let faults = inputs.iter().filter_map(|&i| tensor(i)).map(|t| Faults::of(values(t), false));
+        let faults = seen.iter().map(|t| Faults::of(values(t), false));
         let found = faults.fold(Faults::default(), Faults::and).not_finite;
-        let counter = &mut buffers[self.buffer(tensor(watch).expect("counters"))][0];
+        let counter = &mut buffers[self.buffer(&counters)][0];
         *counter = f32::from_bits(counter.to_bits().saturating_add(found));
     }
 
     fn buffer(&self, tensor: &Tensor) -> usize {
-        self.plan.assignment[tensor.id.0 as usize]
+        self.shared.at(tensor.id)
     }
 }

@@ -28,6 +28,15 @@ impl Gpu {
             wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation: false };
         Buffer(self.device.create_buffer(&descriptor))
     }
+
+    /// Writes bytes to a buffer, before what is submitted next.
+    pub(super) fn write(&self, buffer: &wgpu::Buffer, at: u64, bytes: &[u8]) {
+        #[cfg(target_arch = "wasm32")]
+        if let Some((queue, buffer)) = self.queue.as_webgpu().zip(buffer.as_webgpu()) {
+            return crate::host::write_buffer(queue.as_ref(), buffer.as_ref(), at, bytes);
+        }
+        self.queue.write_buffer(buffer, at, bytes);
+    }
 }
 
 impl Drop for Gpu {

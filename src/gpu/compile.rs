@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::Gpu;
+use super::{Gpu, lower};
 use crate::error::{Code, Error, Result};
 use crate::host::breathe;
 use crate::kernels::{Access, VariantId};
@@ -20,7 +20,8 @@ impl Gpu {
     pub fn uncompiled(&self, plans: &[&Plan]) -> Vec<VariantId> {
         let compiled = self.kernels.borrow();
         let mut seen: HashSet<VariantId> = compiled.keys().copied().collect();
-        let all = plans.iter().flat_map(|plan| &plan.steps).map(|step| step.variant);
+        let programs = plans.iter().map(|&plan| lower(plan.clone(), &self.tuning));
+        let all = programs.flat_map(|program| program.dispatches).map(|dispatch| dispatch.variant);
         all.filter(|variant| seen.insert(*variant)).collect()
     }
 

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use super::compile::Compiled;
 use super::failure::Failure;
+use super::tuning::{Tier, Tuning};
 use crate::error::{Code, Error, Result};
 use crate::kernels::VariantId;
-use crate::plan::{Block, Limits};
+use crate::plan::Limits;
 use crate::shape::Elem;
 
 /// What was found out about the adapter.
@@ -24,20 +25,14 @@ pub struct AdapterInfo {
     pub limits: Limits,
 }
 
-impl AdapterInfo {
-    /// Takes what was found out elsewhere: wgpu learns no name from most browsers.
-    pub fn learn(&mut self, name: String, software: bool) {
-        self.software |= software || is_software(&name);
-        self.name = name;
-    }
-}
-
 fn is_software(name: &str) -> bool {
     ["swiftshader", "llvmpipe", "basic render"].iter().any(|s| name.to_lowercase().contains(s))
 }
 
 pub struct Gpu {
     pub info: AdapterInfo,
+    /// Which kernels compute what.
+    pub tuning: Tuning,
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
     pub(super) kernels: RefCell<HashMap<VariantId, Compiled>>,
@@ -47,6 +42,13 @@ pub struct Gpu {
 }
 
 impl Gpu {
+    /// Takes what was found out elsewhere: wgpu learns no name from most browsers.
+    pub fn learn(&mut self, name: String, software: bool) {
+        self.info.software |= software || is_software(&name);
+        self.tuning = Tier::of(&name, self.info.f16).tuning();
+        self.info.name = name;
+    }
+
     /// Takes the first adapter whose name contains `name` (case-insensitive), or the platform's choice.
     pub async fn new(name: Option<&str>) -> Result<Gpu> {
         let adapter = adapter(name).await?;
@@ -85,11 +87,13 @@ impl Gpu {
         let software = info.device_type == wgpu::DeviceType::Cpu || is_software(&info.name);
         let name = if info.name.is_empty() { "unnamed adapter".to_owned() } else { info.name };
         let limits = device.limits();
+        let f16 = features.contains(wgpu::Features::SHADER_F16);
         Ok(Gpu {
+            tuning: Tier::of(&name, f16).tuning(),
             info: AdapterInfo {
                 name,
                 software,
-                f16: features.contains(wgpu::Features::SHADER_F16),
+                f16,
                 timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
                 limits: Limits {
                     binding: limits.max_storage_buffer_binding_size,
@@ -122,14 +126,6 @@ impl Gpu {
                 Err(Error::option(format!("activations: wanted auto, f32, f16 or pack16, found {other:?}")))
             }
         }
-    }
-
-    /// How much of a product a thread makes.
-    pub fn block(&self, elem: Elem) -> Block {
-        // SwiftShader loads lane by lane, and hardly optimises what it compiles. lavapipe loads whole vectors, and
-        // takes ten seconds to compile a large block.
-        let large = elem == Elem::F32 && self.info.name.to_lowercase().contains("swiftshader");
-        if large { Block::Large } else { Block::Small }
     }
 
     /// Presumes a rate, in units of work a second, until it is measured again: a low one cuts new sessions

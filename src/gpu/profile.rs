@@ -36,7 +36,8 @@ impl Session {
 
     /// Seconds that encoding one dispatch of these steps takes the CPU.
     pub fn encode_seconds(&self, steps: Range<usize>) -> f64 {
-        let dispatches: usize = self.steps[steps.clone()].iter().map(|s| s.bands.len()).sum();
+        let dispatches: usize =
+            self.dispatches[self.program.of(steps.clone())].iter().map(|d| d.bands.len()).sum();
         let repeats = 2000 / dispatches.max(1) + 1;
         let begin = now();
         let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
@@ -61,8 +62,8 @@ impl Session {
         let descriptor = wgpu::ComputePassDescriptor { label: None, timestamp_writes };
         let mut pass = encoder.begin_compute_pass(&descriptor);
         for _ in 0..repeats {
-            for step in &self.steps[steps.clone()] {
-                step.bands.iter().for_each(|band| step.dispatch(&mut pass, band));
+            for dispatch in &self.dispatches[self.program.of(steps.clone())] {
+                dispatch.bands.iter().for_each(|band| dispatch.encode(&mut pass, band));
             }
         }
     }

@@ -5,12 +5,12 @@ use std::rc::Rc;
 
 use super::buffer::Buffer;
 use super::compile::Compiled;
+use super::program::{Binding, Program};
 use super::wait::{Signal, signal};
-use super::{Gpu, GpuWeights, readback};
+use super::{Gpu, GpuWeights, lower, readback};
 use crate::error::Result;
 use crate::host::{Cancel, now};
-use crate::kernels::Access;
-use crate::plan::{Binding, Faults, Plan, Tensor, WATCH};
+use crate::plan::{Faults, Plan, Tensor, WATCH};
 
 /// A dispatch longer than this is cut into bands, so that no watchdog and no user waits for it.
 const BAND_SECONDS: f64 = 0.05;
@@ -24,21 +24,21 @@ const MAX_WORKGROUPS: u32 = 65535;
 
 pub struct Session {
     pub gpu: Rc<Gpu>,
-    pub plan: Plan,
+    pub program: Program,
     buffers: Vec<Buffer>,
     /// What else the bind groups have, which do not keep it from being freed.
     _held: (Vec<Rc<Buffer>>, [Buffer; 2]),
-    pub(super) steps: Vec<Ready>,
+    pub(super) dispatches: Vec<Ready>,
 }
 
-/// A step with everything that its dispatches need.
+/// A dispatch with everything that it needs.
 pub(super) struct Ready {
     kernel: Compiled,
     bind_group: wgpu::BindGroup,
     pub bands: Vec<Band>,
 }
 
-/// Part of a step: a range of its threads in y.
+/// Part of a dispatch: a range of its threads in y.
 pub(super) struct Band {
     params_offset: u32,
     workgroups: [u32; 2],
@@ -56,29 +56,35 @@ struct Flight {
 impl Session {
     /// On the GPU of the weights.
     pub async fn new(plan: Plan, weights: &GpuWeights) -> Result<Session> {
+        let tuning = weights.gpu.tuning;
+        Session::of(lower(plan, &tuning), weights).await
+    }
+
+    pub async fn of(program: Program, weights: &GpuWeights) -> Result<Session> {
         let gpu = &weights.gpu;
         gpu.check()?;
         let storage =
             wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
         let mut params: Vec<u8> = vec![];
         let bands: Vec<Vec<Band>> =
-            (0..plan.steps.len()).map(|i| bands(gpu, &plan, i, &mut params)).collect();
+            (0..program.dispatches.len()).map(|i| bands(gpu, &program, i, &mut params)).collect();
         let uniforms = params.len().max(PARAMS_ALIGN) as u64;
         let (buffers, unused, uniform) = gpu
             .allocate(|| {
+                let sizes = &program.buffers.sizes;
                 let buffers: Vec<Buffer> =
-                    plan.buffers.iter().map(|&size| gpu.buffer("activations", size, storage)).collect();
+                    sizes.iter().map(|&size| gpu.buffer("activations", size, storage)).collect();
                 let uniform = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
                 (buffers, gpu.buffer("unused", 16, storage), gpu.buffer("params", uniforms, uniform))
             })
             .await?;
-        gpu.queue.write_buffer(&uniform, 0, &params);
+        gpu.write(&uniform, 0, &params);
 
         let mut held = vec![];
-        let mut steps = Vec::with_capacity(plan.steps.len());
-        for (step, bands) in plan.steps.iter().zip(bands) {
-            let kernel = gpu.kernel(step.variant).await?;
-            let params_size = std::num::NonZeroU64::new(step.params.len() as u64);
+        let mut dispatches = Vec::with_capacity(program.dispatches.len());
+        for (dispatch, bands) in program.dispatches.iter().zip(bands) {
+            let kernel = gpu.kernel(dispatch.variant).await?;
+            let params_size = std::num::NonZeroU64::new(dispatch.params.len() as u64);
             let mut entries = vec![wgpu::BindGroupEntry {
                 binding: 0,
                 resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
@@ -87,17 +93,14 @@ impl Session {
                     size: params_size,
                 }),
             }];
-            for (i, binding) in step.bindings.iter().enumerate() {
+            for (i, binding) in dispatch.bindings.iter().enumerate() {
                 let buffer = match binding {
-                    Binding::Tensor(id) => &buffers[plan.assignment[id.0 as usize]],
+                    Binding::Tensor(id) => &buffers[program.buffers.at(*id)],
                     Binding::Weight(handle, _) => {
                         held.push(weights.blob(*handle).clone());
                         &**weights.blob(*handle)
                     }
-                    Binding::Unused => {
-                        assert!(step.variant.get().bindings[i] == Access::Read, "an unused output");
-                        &unused
-                    }
+                    Binding::Unused => &unused,
                 };
                 entries.push(wgpu::BindGroupEntry {
                     binding: i as u32 + 1,
@@ -109,34 +112,38 @@ impl Session {
                 layout: &kernel.layout,
                 entries: &entries,
             });
-            steps.push(Ready { kernel, bind_group, bands });
+            dispatches.push(Ready { kernel, bind_group, bands });
         }
         gpu.check()?;
-        Ok(Session { gpu: gpu.clone(), plan, buffers, _held: (held, [unused, uniform]), steps })
+        Ok(Session { gpu: gpu.clone(), program, buffers, _held: (held, [unused, uniform]), dispatches })
+    }
+
+    pub fn plan(&self) -> &Plan {
+        &self.program.plan
     }
 
     /// Writes `[N, H, W, C]` values to an input, or over an output.
     pub fn write(&self, name: &str, values: &[f32]) {
-        let tensor = self.plan.inputs.get(name).unwrap_or_else(|| self.plan.named(name));
-        self.gpu.queue.write_buffer(self.buffer(tensor), 0, &readback::encode(tensor, values));
+        let tensor = self.plan().inputs.get(name).unwrap_or_else(|| self.plan().named(name));
+        self.gpu.write(self.buffer(tensor), 0, &readback::encode(tensor, values));
     }
 
     /// Reads an output, or what has become of an input, as `[N, H, W, C]` values.
     pub async fn read(&self, name: &str) -> Result<Vec<f32>> {
-        let tensor = self.plan.named(name);
+        let tensor = self.plan().named(name);
         Ok(readback::decode(tensor, &self.gpu.read(self.buffer(tensor), tensor.bytes()).await?))
     }
 
     /// Reads the stored bytes of an output.
     pub async fn read_bytes(&self, name: &str) -> Result<Vec<u8>> {
-        let tensor = self.plan.named(name);
+        let tensor = self.plan().named(name);
         self.gpu.read(self.buffer(tensor), tensor.bytes()).await
     }
 
     /// The stored bytes of an output, and what was wrong with the values since the counters were set to zero.
     pub async fn read_watched(&self, name: &str) -> Result<(Vec<u8>, Faults)> {
-        let tensor = self.plan.named(name);
-        let Some(watch) = self.plan.inputs.get(WATCH) else {
+        let tensor = self.plan().named(name);
+        let Some(watch) = self.plan().inputs.get(WATCH) else {
             return Ok((self.read_bytes(name).await?, Faults::default()));
         };
         let parts = [tensor, watch].map(|t| (self.buffer(t), t.bytes()));
@@ -149,27 +156,27 @@ impl Session {
     /// Fills every buffer with NaN, so that a test sees what is read before it was written.
     pub fn poison(&self) {
         for buffer in &self.buffers {
-            self.gpu.queue.write_buffer(buffer, 0, &vec![0xff; buffer.size() as usize]);
+            self.gpu.write(buffer, 0, &vec![0xff; buffer.size() as usize]);
         }
     }
 
     /// Runs a section. `progress` gets the fraction of its work that is done, from 0 to 1.
     pub async fn run(&self, section: &str, cancel: &Cancel, progress: &dyn Fn(f64)) -> Result<()> {
-        let steps = &self.steps[self.plan.section(section)];
-        let total: f64 = steps.iter().flat_map(|s| &s.bands).map(|b| b.work).sum();
+        let dispatches = &self.dispatches[self.program.of(self.plan().section(section))];
+        let total: f64 = dispatches.iter().flat_map(|d| &d.bands).map(|b| b.work).sum();
         let mut done = 0.0;
         let mut flights: VecDeque<Flight> = VecDeque::new();
-        let mut queue = steps.iter().flat_map(|s| s.bands.iter().map(move |b| (s, b))).peekable();
+        let mut queue = dispatches.iter().flat_map(|d| d.bands.iter().map(move |b| (d, b))).peekable();
         let mut result = Ok(());
         while queue.peek().is_some() && result.is_ok() {
             let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
             let mut pass = encoder.begin_compute_pass(&Default::default());
             let mut work = 0.0;
             // The first band goes whatever it costs.
-            while let Some((step, band)) =
+            while let Some((dispatch, band)) =
                 queue.next_if(|(_, b)| work == 0.0 || work + b.work <= self.gpu.rate.get() * SUBMIT_SECONDS)
             {
-                step.dispatch(&mut pass, band);
+                dispatch.encode(&mut pass, band);
                 work += band.work;
             }
             drop(pass);
@@ -188,31 +195,31 @@ impl Session {
     }
 
     fn buffer(&self, tensor: &Tensor) -> &wgpu::Buffer {
-        &self.buffers[self.plan.assignment[tensor.id.0 as usize]]
+        &self.buffers[self.program.buffers.at(tensor.id)]
     }
 }
 
 impl Ready {
-    pub fn dispatch(&self, pass: &mut wgpu::ComputePass, band: &Band) {
+    pub fn encode(&self, pass: &mut wgpu::ComputePass, band: &Band) {
         pass.set_pipeline(&self.kernel.pipeline);
         pass.set_bind_group(0, &self.bind_group, &[band.params_offset]);
         pass.dispatch_workgroups(band.workgroups[0], band.workgroups[1], 1);
     }
 }
 
-/// Cuts a step into bands, and appends the parameters of each to `params`.
-fn bands(gpu: &Gpu, plan: &Plan, index: usize, params: &mut Vec<u8>) -> Vec<Band> {
-    let step = &plan.steps[index];
-    let [across, down, _] = step.variant.get().workgroup;
-    let [x, y] = [step.threads[0].div_ceil(across), step.threads[1].div_ceil(down)];
-    let work = (step.cost.executed_flops + plan.bytes_moved(step)) as f64;
+/// Cuts a dispatch into bands, and appends the parameters of each to `params`.
+fn bands(gpu: &Gpu, program: &Program, index: usize, params: &mut Vec<u8>) -> Vec<Band> {
+    let dispatch = &program.dispatches[index];
+    let [across, down, _] = dispatch.variant.get().workgroup;
+    let [x, y] = [dispatch.threads[0].div_ceil(across), dispatch.threads[1].div_ceil(down)];
+    let work = (dispatch.cost.executed_flops + program.bytes_moved(dispatch)) as f64;
     let pieces = (work / (gpu.rate.get() * BAND_SECONDS)).ceil().clamp(1.0, f64::from(y)) as u32;
     let size = y.div_ceil(pieces).min(MAX_WORKGROUPS);
     (0..y)
         .step_by(size as usize)
         .map(|start| {
             let offset = params.len();
-            params.extend(&step.params);
+            params.extend(&dispatch.params);
             params[offset..offset + 4].copy_from_slice(&(start * down).to_le_bytes());
             params.resize(params.len().next_multiple_of(PARAMS_ALIGN), 0);
             let rows = size.min(y - start);

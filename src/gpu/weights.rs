@@ -150,7 +150,7 @@ impl GpuWeights {
 
 impl Upload<'_> {
     fn write(&mut self, buffer: &wgpu::Buffer, at: usize, bytes: &[u8]) {
-        self.gpu.queue.write_buffer(buffer, at as u64, bytes);
+        self.gpu.write(buffer, at as u64, bytes);
         self.pending += bytes.len() as u64;
         if self.pending > FLUSH_BYTES {
             self.gpu.queue.submit([]);

@@ -3,7 +3,7 @@
 
 use super::config::{self, ClipTextConfig};
 use crate::nn::{Attention, Heads, LayerNorm, Linear, Projections};
-use crate::ops::{Activation, Epilogue, Matmul};
+use crate::plan::ops::{Activation, Epilogue, Matmul};
 use crate::plan::{Recorder, Tensor};
 use crate::shape::Shape;
 use crate::weights::{Declarations, Handle};

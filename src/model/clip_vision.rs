@@ -4,7 +4,7 @@
 use super::clip::{Layer, Sizes};
 use super::config::ClipVisionConfig;
 use crate::nn::{LayerNorm, Linear};
-use crate::ops::{Epilogue, Matmul};
+use crate::plan::ops::{Epilogue, Matmul};
 use crate::plan::{Recorder, Tensor};
 use crate::shape::Shape;
 use crate::weights::{Columns, Declarations, Handle, Rows, weight_and_bias};

@@ -4,7 +4,7 @@
 use super::config::ControlNetConfig;
 use super::unet::{Encoder, Extras, Inputs, Residuals};
 use crate::nn::Conv;
-use crate::ops::{self, Activation::Silu, Epilogue};
+use crate::plan::ops::{self, Activation::Silu, Epilogue};
 use crate::plan::{Recorder, Tensor};
 use crate::shape::Shape;
 use crate::weights::Declarations;
@@ -103,20 +103,20 @@ impl ControlNet {
 impl ImageEncoder {
     fn declare(d: &mut Declarations, config: &ControlNetConfig, outputs: u32) -> ImageEncoder {
         let widths: Vec<u32> = config.conditioning_embedding_out_channels.iter().map(|&c| c as u32).collect();
-        let mut conv = |name: &str, inputs, outputs| {
+        let conv = |d: &mut Declarations, name: &str, inputs, outputs| {
             Conv::declare(d, &format!("controlnet_cond_embedding.{name}"), inputs, outputs, 3, true)
         };
         ImageEncoder {
-            conv_in: conv("conv_in", config.conditioning_channels as u32, widths[0]),
+            conv_in: d.sensitive(|d| conv(d, "conv_in", config.conditioning_channels as u32, widths[0])),
             blocks: widths
                 .windows(2)
                 .enumerate()
                 .map(|(i, w)| {
-                    let same = conv(&format!("blocks.{}", 2 * i), w[0], w[0]);
-                    [same, conv(&format!("blocks.{}", 2 * i + 1), w[0], w[1])]
+                    let same = conv(d, &format!("blocks.{}", 2 * i), w[0], w[0]);
+                    [same, conv(d, &format!("blocks.{}", 2 * i + 1), w[0], w[1])]
                 })
                 .collect(),
-            conv_out: conv("conv_out", widths[widths.len() - 1], outputs),
+            conv_out: d.sensitive(|d| conv(d, "conv_out", widths[widths.len() - 1], outputs)),
         }
     }
 

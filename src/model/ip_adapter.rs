@@ -45,7 +45,7 @@ impl IpAdapter {
     }
 
     /// The part that depends on the picture alone. `seen` and `latents` are what [`ImageProjection::record`] takes, of
-    /// each picture that the U-Net sees; `scales` and `slot` say how much it counts, as in [`crate::ops::add`].
+    /// each picture that the U-Net sees; `scales` and `slot` say how much it counts, as in [`crate::plan::ops::add`].
     pub fn record(
         &self,
         r: &mut Recorder,

@@ -1,7 +1,7 @@
 //! The residual block of U-Nets and autoencoders (diffusers' ResnetBlock2D).
 
 use crate::nn::{Conv, GroupNorm};
-use crate::ops::{Activation::Silu, Epilogue};
+use crate::plan::ops::{Activation::Silu, Epilogue};
 use crate::plan::{Recorder, Tensor};
 use crate::weights::Declarations;
 
@@ -31,8 +31,9 @@ impl Resnet {
             conv1: Conv::declare(d, &format!("{path}.conv1"), inputs, outputs, 3, true),
             norm2: GroupNorm::declare(d, &format!("{path}.norm2"), outputs, groups, eps),
             conv2: Conv::declare(d, &format!("{path}.conv2"), outputs, outputs, 3, true),
-            conv_shortcut: (inputs != outputs)
-                .then(|| Conv::declare(d, &format!("{path}.conv_shortcut"), inputs, outputs, 1, true)),
+            conv_shortcut: (inputs != outputs).then(|| {
+                d.sensitive(|d| Conv::declare(d, &format!("{path}.conv_shortcut"), inputs, outputs, 1, true))
+            }),
         }
     }
 

@@ -3,7 +3,7 @@
 
 use super::config::{AdapterType, T2iAdapterConfig};
 use crate::nn::Conv;
-use crate::ops::{self, Activation::Relu, Epilogue};
+use crate::plan::ops::{self, Activation::Relu, Epilogue};
 use crate::plan::{Recorder, Tensor};
 use crate::shape::Shape;
 use crate::weights::Declarations;
@@ -37,7 +37,8 @@ impl T2iAdapter {
         let inputs = config.unshuffled() as u32;
         let resnets = config.num_res_blocks;
         let light = config.adapter_type == AdapterType::Light;
-        let conv_in = (!light).then(|| Conv::declare(d, "adapter.conv_in", inputs, widths[0], 3, true));
+        let conv_in = (!light)
+            .then(|| d.sensitive(|d| Conv::declare(d, "adapter.conv_in", inputs, widths[0], 3, true)));
         let mut width = if light { inputs } else { widths[0] };
         // A light adapter ends with one more block of the same width.
         let more = if light { widths.last() } else { None };

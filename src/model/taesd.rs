@@ -2,7 +2,7 @@
 
 use super::config::TinyConfig;
 use crate::nn::Conv;
-use crate::ops::{Activation, Activation::Relu, Epilogue};
+use crate::plan::ops::{Activation, Activation::Relu, Epilogue};
 use crate::plan::{Recorder, Tensor};
 use crate::weights::Declarations;
 

@@ -19,7 +19,7 @@ pub use time::{TimeEmbedding, guidance_embedding, timestep_embedding};
 
 use super::config::UnetConfig;
 use crate::nn::{Conv, GroupNorm, Heads};
-use crate::ops::{Activation::Silu, Epilogue};
+use crate::plan::ops::{Activation::Silu, Epilogue};
 use crate::plan::{Recorder, Tensor};
 use crate::weights::Declarations;
 
@@ -49,7 +49,8 @@ impl Unet {
             encoder,
             up_blocks,
             conv_norm_out: GroupNorm::declare(d, "conv_norm_out", width, groups, config.norm_eps),
-            conv_out: Conv::declare(d, "conv_out", width, config.out_channels as u32, 3, true),
+            conv_out: d
+                .sensitive(|d| Conv::declare(d, "conv_out", width, config.out_channels as u32, 3, true)),
         }
     }
 

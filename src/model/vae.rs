@@ -3,7 +3,7 @@
 use super::config::KlConfig;
 use super::resnet::Resnet;
 use crate::nn::{Attention, Conv, GroupNorm, Heads, Projections};
-use crate::ops::{Activation, Activation::Silu, Epilogue};
+use crate::plan::ops::{Activation, Activation::Silu, Epilogue};
 use crate::plan::{Recorder, Tensor};
 use crate::weights::Declarations;
 

@@ -1,7 +1,7 @@
 //! Multi-head attention: fused projections, heads padded to vec4s, the output projection with its residual.
 
 use super::Linear;
-use crate::ops::{self, Epilogue};
+use crate::plan::ops::{self, Epilogue};
 use crate::plan::{Recorder, Tensor};
 use crate::weights::{Columns, Declarations, Part, Role, Rows};
 

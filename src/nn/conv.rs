@@ -1,6 +1,6 @@
 //! Convolutions.
 
-use crate::ops::{self, Epilogue, Matmul};
+use crate::plan::ops::{self, Epilogue, Matmul};
 use crate::plan::{Recorder, Tensor};
 use crate::weights::{Columns, Declarations, Rows, Weight, weight_and_bias};
 

@@ -1,7 +1,7 @@
 //! Linear layers, also several of them fused into one matrix.
 
-use crate::ops::{Epilogue, Matmul};
 use crate::plan::Tensor;
+use crate::plan::ops::{Epilogue, Matmul};
 use crate::weights::{Columns, Declarations, Part, Rows, Weight, weight_and_bias};
 
 #[derive(Clone, Copy, Debug)]

@@ -1,6 +1,6 @@
 //! Group norm and layer norm.
 
-use crate::ops::{self, Activation};
+use crate::plan::ops::{self, Activation};
 use crate::plan::{Recorder, Tensor};
 use crate::weights::{Declarations, Handle};
 
@@ -18,7 +18,7 @@ impl GroupNorm {
 
     /// Normalises `x`, or `x` and `x2` side by side, and joins them.
     pub fn record(&self, r: &mut Recorder, x: Tensor, x2: Option<Tensor>, activation: Activation) -> Tensor {
-        ops::group_norm(r, self.weight, self.groups, self.epsilon, x, x2, activation)
+        ops::group_norm(r, (self.weight, self.groups, self.epsilon), x, x2, activation)
     }
 }
 

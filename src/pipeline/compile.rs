@@ -34,10 +34,10 @@ impl Pipeline {
         let pixels = [height as u32, width as u32];
         let size = pixels.map(|side| side / factor as u32);
         let guided = self.guides(self.usual_guidance(&self.scheduler) as f32);
-        let job = Job { images: 1, guided, size, tokens: self.text.tokenizer.length() as u32 };
+        let job = Job { images: 1, guided, size, tokens: self.prompt_length() as u32 };
         let state = self.hidden_state(0)?;
         let mut plans = vec![];
-        for text in self.texts().filter(|_| self.text_target.is_none()) {
+        for text in self.texts.iter().filter(|_| self.text_target.is_none()) {
             plans.push(text_plan(&text.network.encoder, target(Part::Text), job.rows() as usize, state));
         }
         plans.push(denoise_plan(&self.unet.networks, target(Part::Denoiser), job));

@@ -29,12 +29,10 @@ impl Pipeline {
         guided: bool,
         warnings: &mut Vec<Warning>,
     ) -> Vec<Vec<Vec<Chunk>>> {
-        let mut encoders = vec![(&self.text, None, None)];
-        if let Some(text_2) = &self.text_2 {
-            encoders.push((text_2, request.prompt_2.as_deref(), request.negative_prompt_2.as_deref()));
-        }
+        // The first one reads the prompt, a second one its own, if there is one.
+        let own = [(None, None), (request.prompt_2.as_deref(), request.negative_prompt_2.as_deref())];
         let mut all = vec![];
-        for (text, prompt, negative) in encoders {
+        for (text, (prompt, negative)) in self.texts.iter().zip(own) {
             let mut chunks = |prompt: &str| text.chunks(prompt, request.weighted, warnings);
             let mut rows = vec![];
             if guided {
@@ -45,7 +43,7 @@ impl Pipeline {
             all.push(rows);
         }
         let longest = all.iter().flatten().map(Vec::len).max().unwrap_or(1);
-        for (rows, text) in all.iter_mut().zip(self.texts()) {
+        for (rows, text) in all.iter_mut().zip(self.texts.iter()) {
             prompt::level(&text.tokenizer, rows, longest);
         }
         all
@@ -62,7 +60,7 @@ impl Pipeline {
         let target = self.text_target();
         let negatives = if task.job.guided && state != usual { task.job.images as usize } else { 0 };
         let mut all = vec![];
-        for (text, rows) in self.texts().zip(&task.prompts) {
+        for (text, rows) in self.texts.iter().zip(&task.prompts) {
             let (negative, rows) = rows.split_at(negatives);
             let mut batches = vec![];
             for (rows, state) in [(negative, usual), (rows, state)].into_iter().filter(|(r, _)| !r.is_empty())
@@ -99,16 +97,12 @@ impl Pipeline {
             }
             encoders.push(all.expect("at least one prompt"));
         }
-        let second = if encoders.len() > 1 { encoders.pop() } else { None };
-        let mut encoded = encoders.pop().expect("a text encoder");
-        if let Some(other) = second {
-            encoded = encoded.beside(other);
-            let no_negative = request.negative_prompt.is_empty() && request.negative_prompt_2.is_none();
-            if task.job.guided && no_negative && self.zeros_for_empty_prompt {
-                let (states, pooled) = (encoded.states.len() / 2, encoded.pooled.len() / 2);
-                encoded.states[..states].fill(0.0);
-                encoded.pooled[..pooled].fill(0.0);
-            }
+        let mut encoded = encoders.into_iter().reduce(Encoded::beside).expect("a text encoder");
+        let no_negative = request.negative_prompt.is_empty() && request.negative_prompt_2.is_none();
+        if task.job.guided && no_negative && self.zeros_for_empty_prompt {
+            let (states, pooled) = (encoded.states.len() / 2, encoded.pooled.len() / 2);
+            encoded.states[..states].fill(0.0);
+            encoded.pooled[..pooled].fill(0.0);
         }
         let looked_at = encoded.states.len() as u64;
         if self.precision.again(Part::Text, elem, encoded.faults, looked_at)? {
@@ -123,9 +117,9 @@ impl Pipeline {
     }
 
     pub(super) fn hidden_state(&self, clip_skip: usize) -> Result<HiddenState> {
-        let usual = if self.text_2.is_some() { HiddenState::PENULTIMATE } else { HiddenState::LAST };
+        let usual = self.family.hidden_state;
         let state = HiddenState { skip: usual.skip + clip_skip, ..usual };
-        let layers = self.texts().map(|t| t.network.encoder.config.num_hidden_layers).min().unwrap_or(0);
+        let layers = self.texts.iter().map(|t| t.network.encoder.config.num_hidden_layers).min().unwrap_or(0);
         if state.skip >= layers {
             let most = layers.saturating_sub(usual.skip + 1);
             return Err(Error::option(format!("clip_skip: wanted 0 to {most}, found {clip_skip}")));

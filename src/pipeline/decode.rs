@@ -11,7 +11,7 @@ use crate::host::Cancel;
 use crate::model::config::VaeConfig;
 use crate::model::vae::Posterior;
 use crate::model::{taesd, vae};
-use crate::ops::{self, Activation};
+use crate::plan::ops::{self, Activation};
 use crate::plan::{Faults, Plan, Recorder, Target};
 use crate::quant::Format;
 use crate::shape::{Elem, Shape};

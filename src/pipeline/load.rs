@@ -3,6 +3,7 @@
 use std::cell::{OnceCell, RefCell};
 
 use super::denoise::DenoiserWeights;
+use super::family::{Encoder, Family};
 use super::load_progress::{LoadProgress, expected};
 use super::origin::{Origin, Single};
 use super::precision::{Precision, halves_after_all};
@@ -39,19 +40,7 @@ impl Pipeline {
     ) -> Result<Pipeline> {
         let index = read_json(folder, "model_index.json").await?;
         let index = ModelIndex::from_json(&index, "model_index.json")?;
-        if index.class("transformer").is_some() {
-            return Err(Error::unsupported(format!(
-                "model_index.json: _class_name is {}, supported are StableDiffusionPipeline, \
-                 StableDiffusionXLPipeline and LatentConsistencyModelPipeline",
-                index.class_name
-            )));
-        }
-        if index.class_name.contains("XL") && index.class("text_encoder_2").is_none() {
-            return Err(Error::unsupported(format!(
-                "model_index.json: _class_name is {}, supported only with a text_encoder_2, found none",
-                index.class_name
-            )));
-        }
+        let family = Family::of(&index)?;
         let target = device.target(&options.activations)?;
         let scheduler = read_json(folder, "scheduler/scheduler_config.json").await?;
         let scheduler = schedule::Config::from_json(&scheduler, "scheduler/scheduler_config.json")?;
@@ -62,7 +51,7 @@ impl Pipeline {
         if let Some(pack) = &pack {
             pack.check_small(folder).await?;
         }
-        let survey = Survey::of(folder, &index).await?;
+        let survey = Survey::read(folder, &index).await?;
         // What is stored already decides how the model's own networks are stored.
         let stored = pack.as_ref().map(|pack| LoadOptions {
             auto: false,
@@ -112,29 +101,23 @@ impl Pipeline {
                 "the text encoder runs on the CPU, where prompts take longer: the device has too little memory for it",
             ));
         }
-        let two = index.class("text_encoder_2").is_some();
-        let loras = read_loras(additions, two, hooks).await?;
+        let loras = read_loras(additions, family, hooks).await?;
         let scales: Vec<f32> = additions.loras.iter().map(|(_, scale)| *scale).collect();
         check_scales(&scales)?;
         let origin = Origin::new(folder, single, pack.as_ref(), &loras, &scales);
-        let mut text =
-            TextPart::load(text_device, &origin, "tokenizer", "text_encoder", format, hooks).await?;
-        let mut text_2 = match two {
-            true => Some(
-                TextPart::load(text_device, &origin, "tokenizer_2", "text_encoder_2", format, hooks).await?,
-            ),
-            false => None,
-        };
+        let mut texts = vec![];
+        for Encoder { component, tokenizer } in family.encoders {
+            texts.push(TextPart::load(text_device, &origin, tokenizer, component, format, hooks).await?);
+        }
         for file in &additions.embeddings {
-            let mut encoders: Vec<_> = [Some(&mut text), text_2.as_mut()].into_iter().flatten().collect();
-            let widths: Vec<usize> = encoders.iter().map(|t| t.network.encoder.config.hidden_size).collect();
+            let widths: Vec<usize> = texts.iter().map(|t| t.network.encoder.config.hidden_size).collect();
             for embedding in Embedding::read(file.folder, file.path, &widths, hooks).await? {
-                for (encoder, vectors) in encoders.iter_mut().zip(&embedding.vectors) {
+                for (encoder, vectors) in texts.iter_mut().zip(&embedding.vectors) {
                     encoder.learn(&embedding, vectors)?;
                 }
             }
         }
-        [Some(&mut text), text_2.as_mut()].into_iter().flatten().for_each(TextPart::add_stems);
+        texts.iter_mut().for_each(TextPart::add_stems);
         let vision = match additions.ip_adapter {
             Some(FileIn { folder, .. }) => Some(
                 VisionPart::load(device, folder, "image_encoder", "feature_extractor", format, hooks).await?,
@@ -144,7 +127,8 @@ impl Pipeline {
         let encoder = vision.as_ref().map(|v| &v.encoder.config);
         let spare = fitting.map(|needs| needs.transformed);
         let weights = DenoiserWeights { format, size: survey.latents(options.size)?, spare };
-        let unet = UnetPart::load_with(device, &origin, "unet", additions, encoder, weights, hooks).await?;
+        let unet =
+            UnetPart::load_with(device, &origin, family.denoiser, additions, encoder, weights, hooks).await?;
         let halves: &[Half] = match options.encoder || unet.networks.is_inpainting() {
             true => &[Half::Decoder, Half::Encoder],
             false => &[Half::Decoder],
@@ -159,8 +143,8 @@ impl Pipeline {
         meter.finish(tell);
         let pipeline = Pipeline {
             device: device.clone(),
-            text,
-            text_2,
+            family,
+            texts,
             unet,
             vae,
             vision,
@@ -168,8 +152,8 @@ impl Pipeline {
             loras,
             lora_scales: Some(scales).into(),
             scheduler,
-            latent_consistency: index.class_name.starts_with("LatentConsistencyModel"),
-            zeros_for_empty_prompt: index.flag("force_zeros_for_empty_prompt", true),
+            zeros_for_empty_prompt: family.zeros_for_empty_prompt
+                && index.flag("force_zeros_for_empty_prompt", true),
             guidance_rescale: index.guidance_rescale,
             precision,
             small_tiles: savings.tiles,
@@ -187,14 +171,15 @@ impl Pipeline {
     /// Whether the parts fit each other.
     fn check(&self) -> Result<()> {
         let unet = &self.unet.networks.config;
-        let width: usize = self.texts().map(|t| t.network.encoder.config.hidden_size).sum();
+        let width: usize = self.texts.iter().map(|t| t.network.encoder.config.hidden_size).sum();
         if width != unet.cross_attention_dim {
             let wanted = unet.cross_attention_dim;
             return Err(Error::model(format!(
                 "unet/config.json: cross_attention_dim is {wanted}, but the text encoder's hidden_size is {width}"
             )));
         }
-        let projections: usize = self.texts().filter_map(|t| t.network.encoder.config.projection_dim).sum();
+        let projections: usize =
+            self.texts.iter().filter_map(|t| t.network.encoder.config.projection_dim).sum();
         if let Some(text_time) = unet.text_time.filter(|t| t.pooled() != projections) {
             return Err(Error::model(format!(
                 "unet/config.json: projection_class_embeddings_input_dim wants {} numbers of pooled text, but the \
@@ -249,7 +234,7 @@ impl Pipeline {
         };
         let origin = Origin::new(folder, single, None, &self.loras, scales);
         let mut touched = vec![];
-        let texts = self.texts().map(|text| &text.network.merged);
+        let texts = self.texts.iter().map(|text| &text.network.merged);
         for merged in texts.chain([&self.unet.merged]) {
             if !merged.touched(&origin)?.is_empty() {
                 touched.push(merged);
@@ -276,15 +261,15 @@ impl Pipeline {
 /// The LoRAs, which are for networks that the model has.
 async fn read_loras<F: Folder>(
     additions: &Additions<'_, F>,
-    two_encoders: bool,
+    family: &Family,
     hooks: Hooks<'_>,
 ) -> Result<Vec<Lora>> {
-    let present = ["unet", "text_encoder", "text_encoder_2"];
-    let present = if two_encoders { &present[..] } else { &present[..2] };
+    let text_encoders = family.encoders.iter().map(|encoder| encoder.component);
+    let present: Vec<&str> = [family.denoiser].into_iter().chain(text_encoders).collect();
     let mut loras = vec![];
     for (file, _) in &additions.loras {
         let lora = Lora::read(file.folder, file.path, hooks).await?;
-        lora.check_components(present)?;
+        lora.check_components(&present)?;
         loras.push(lora);
     }
     Ok(loras)

@@ -1,23 +1,17 @@
 //! What a model needs of a device's memory, known from its configurations before any weights are read; and the
 //! weights that fit.
 
+use super::family::Family;
 use super::plans::{read, record, upcasts};
 use super::tiles::Tiles;
 use super::{LoadOptions, Planned, read_json};
-use crate::device::{Device, on_cpu};
+use crate::device::{Device, activation_bytes, on_cpu};
 use crate::error::{Code, Error, Result};
+use crate::model::component::{Component, Role};
 use crate::model::config::{ModelIndex, NetworkConfig};
 use crate::plan::Target;
 use crate::quant::Format;
 use crate::weights::{Folder, Layout, join};
-
-/// The networks of a model that are loaded, and the usual class of each.
-const NETWORKS: [(&str, &str); 4] = [
-    ("text_encoder", "CLIPTextModel"),
-    ("text_encoder_2", "CLIPTextModelWithProjection"),
-    ("unet", "UNet2DConditionModel"),
-    ("vae", "AutoencoderKL"),
-];
 
 /// Memory that may be used, in bytes.
 #[derive(Clone, Copy, Debug)]
@@ -87,32 +81,32 @@ impl Needs {
         }
         if !beside {
             let scratch = if gpu { 0 } else { on_cpu::scratch(&planned.declarations, &planned.plan) };
-            self.activations += planned.plan.summary().peak_bytes + scratch;
+            self.activations += activation_bytes(&planned.plan) + scratch;
         }
     }
 }
 
 /// The configurations of a model's networks.
 pub struct Survey {
-    configs: Vec<(&'static str, Vec<u8>)>,
+    configs: Vec<(&'static Component, Vec<u8>)>,
+    pub(super) family: &'static Family,
     /// The class of diffusers' pipeline.
     pipeline: String,
 }
 
 impl Survey {
-    pub async fn of<F: Folder>(folder: &F, index: &ModelIndex) -> Result<Survey> {
+    pub async fn read<F: Folder>(folder: &F, index: &ModelIndex) -> Result<Survey> {
+        let family = Family::of(index)?;
         let mut configs = vec![];
-        for (component, _) in NETWORKS {
-            if index.class(component).is_some() {
-                configs.push((component, read_json(folder, &join(component, "config.json")).await?));
-            }
+        for component in family.components().filter(|component| index.class(component.folder).is_some()) {
+            configs.push((component, read_json(folder, &join(component.folder, "config.json")).await?));
         }
-        Ok(Survey { configs, pipeline: index.class_name.clone() })
+        Ok(Survey { configs, family, pipeline: index.class_name.clone() })
     }
 
     /// Whether the autoencoder computes in f32 where the rest is in halves.
     pub fn upcasts(&self, target: &Target) -> Result<bool> {
-        Ok(upcasts(&self.pipeline, &self.autoencoder()?, target))
+        Ok(upcasts(self.family, &self.pipeline, &self.autoencoder()?, target))
     }
 
     /// With networks stored as `format` and the autoencoder as `decoder`, at `size` (width, height) or the model's own.
@@ -132,10 +126,9 @@ impl Survey {
         let mut needs =
             Needs { format, savings, weights: 0, beside: 0, activations: 0, transformed: 0, size };
         for planned in record(self.networks()?, format, target, false, size)? {
-            if planned.component.starts_with("text_encoder") {
-                needs.add(&planned, gpu, savings.text);
-            } else if planned.component != "vae" {
-                needs.add(&planned, gpu, false);
+            match Component::of(planned.component).role {
+                Role::Autoencoder => {}
+                role => needs.add(&planned, gpu, savings.text && role == Role::Text),
             }
         }
         let upcast = self.upcasts(target)? && !savings.halves;
@@ -153,7 +146,7 @@ impl Survey {
 
     /// What the transformed weights of the denoiser take more on a CPU: of all that is left, or of what is usual.
     fn transformed(&self, needs: &Needs, target: &Target, left: u64, all: bool) -> Result<u64> {
-        let denoiser = self.networks()?.into_iter().filter(|(component, _)| *component == "unet").collect();
+        let denoiser = self.of(Role::Denoiser)?;
         let planned = record(denoiser, needs.format, target, false, needs.size)?;
         let keep = |mut unet: Planned| {
             let spare = if all { left } else { on_cpu::usual(&unet.declarations).min(left) };
@@ -216,7 +209,12 @@ impl Survey {
     }
 
     fn autoencoder(&self) -> Result<Vec<(&'static str, NetworkConfig)>> {
-        Ok(self.networks()?.into_iter().filter(|(component, _)| *component == "vae").collect())
+        self.of(Role::Autoencoder)
+    }
+
+    fn of(&self, role: Role) -> Result<Vec<(&'static str, NetworkConfig)>> {
+        let is = |(component, _): &(&str, NetworkConfig)| Component::of(component).role == role;
+        Ok(self.networks()?.into_iter().filter(is).collect())
     }
 
     /// Pixels of a latent along one side.
@@ -247,11 +245,10 @@ impl Survey {
     pub(super) fn networks(&self) -> Result<Vec<(&'static str, NetworkConfig)>> {
         let mut found = vec![];
         for (component, json) in &self.configs {
-            let path = join(component, "config.json");
-            let usual = NETWORKS.iter().find(|(name, _)| name == component).map(|(_, class)| *class);
+            let path = join(component.folder, "config.json");
             // What is not built is refused by the loading, in its own words.
-            if let Ok(config) = read(json, &path, usual)? {
-                found.push((*component, config));
+            if let Ok(config) = read(json, &path, Some(component.class))? {
+                found.push((component.folder, config));
             }
         }
         Ok(found)

@@ -6,7 +6,7 @@ use crate::model::controlnet::ControlNet;
 use crate::model::ip_adapter::IpAdapter;
 use crate::model::t2i_adapter::T2iAdapter;
 use crate::model::unet::{Adapter, Control, Extras, Unet};
-use crate::ops::{self, Activation};
+use crate::plan::ops::{self, Activation};
 use crate::plan::{Plan, Recorder, Target, Tensor};
 use crate::shape::{Elem, Shape};
 

@@ -1,10 +1,12 @@
 //! The plans of a model, from its configurations alone: what `tintype plan` prints and bench measures.
 
+use super::family::Family;
 use super::vision::{safety_checker, vision_plan};
 use super::{Job, Network, Networks, Request, denoise_plan, read_json, text_plan, vae_plan};
 use crate::error::{Code, Error, Result};
 use crate::model::clip::{HiddenState, TextEncoder};
 use crate::model::clip_vision::ImageEncoder;
+use crate::model::component::{COMPONENTS, Component};
 use crate::model::config::{ModelIndex, NetworkConfig, VaeConfig};
 use crate::model::controlnet::ControlNet;
 use crate::model::t2i_adapter::T2iAdapter;
@@ -13,20 +15,6 @@ use crate::plan::{Plan, Recorder, Target};
 use crate::quant::Format;
 use crate::shape::{Elem, Shape};
 use crate::weights::{Declarations, Folder, join};
-
-/// The folders of a model, and the class of what lies there when its file names none.
-const FOLDERS: [(&str, &str); 10] = [
-    ("text_encoder", "CLIPTextModel"),
-    ("text_encoder_2", "CLIPTextModelWithProjection"),
-    ("text_encoder_3", "T5EncoderModel"),
-    ("image_encoder", "CLIPVisionModelWithProjection"),
-    ("unet", "UNet2DConditionModel"),
-    ("transformer", "Transformer2DModel"),
-    ("controlnet", "ControlNetModel"),
-    ("adapter", "T2IAdapter"),
-    ("vae", "AutoencoderKL"),
-    ("safety_checker", "StableDiffusionSafetyChecker"),
-];
 
 /// Of a prompt, when no text encoder says otherwise.
 const CLIP_TOKENS: u32 = 77;
@@ -58,7 +46,7 @@ pub async fn plans<F: Folder>(
     size: [usize; 2],
 ) -> Result<Plans> {
     let (mut found, mut left_out) = (vec![], vec![]);
-    for (component, usual) in FOLDERS {
+    for Component { folder: component, class: usual, .. } in &COMPONENTS {
         let path = join(component, "config.json");
         let json = match folder.read(&path).await {
             // What a single file lacks is told by its description.
@@ -67,7 +55,7 @@ pub async fn plans<F: Folder>(
         };
         let Some(json) = json else { continue };
         match read(&json, &path, Some(usual))? {
-            Ok(config) => found.push((component, config)),
+            Ok(config) => found.push((*component, config)),
             Err(class) => left_out.push(format!("{path}: the class is {class}, which is not built")),
         }
     }
@@ -76,16 +64,26 @@ pub async fn plans<F: Folder>(
     }
     let index = folder.read("model_index.json").await?;
     let index = index.map(|json| ModelIndex::from_json(&json, "model_index.json")).transpose()?;
-    let upcast = index.is_some_and(|index| upcasts(&index.class_name, &found, target));
+    let upcast = match &index {
+        Some(index) => {
+            Family::of(index).is_ok_and(|family| upcasts(family, &index.class_name, &found, target))
+        }
+        None => false,
+    };
     Ok(Plans { networks: record(found, format, target, upcast, size)?, left_out })
 }
 
 /// Whether a model's autoencoder computes in f32 where the rest is in halves: where its configuration wants it
 /// (`force_upcast`) and diffusers' pipeline obeys, as those of SDXL do.
-pub(super) fn upcasts(pipeline: &str, networks: &[(&str, NetworkConfig)], target: &Target) -> bool {
+pub(super) fn upcasts(
+    family: &Family,
+    pipeline: &str,
+    networks: &[(&str, NetworkConfig)],
+    target: &Target,
+) -> bool {
     let wants =
         |config: &NetworkConfig| matches!(config, NetworkConfig::Vae(VaeConfig::Kl(c)) if c.force_upcast);
-    target.elem != Elem::F32 && pipeline.contains("XL") && networks.iter().any(|(_, config)| wants(config))
+    target.elem != Elem::F32 && (family.upcasts)(pipeline) && networks.iter().any(|(_, config)| wants(config))
 }
 
 /// The one network that a file describes.

@@ -3,7 +3,7 @@
 
 use std::cell::RefCell;
 
-use crate::device::Device;
+use crate::device::{Device, activation_bytes};
 use crate::error::{Code, Error, Result};
 use crate::plan::{Faults, Plan, Target};
 use crate::shape::Elem;
@@ -126,7 +126,7 @@ impl Precision {
     /// That f32 where halves did not suffice has room beside the other plans.
     pub fn check(&self, part: Part, plan: &Plan, others: &[&Plan]) -> Result<()> {
         let Some(room) = self.room.filter(|_| self.spoiled(part).is_some()) else { return Ok(()) };
-        let bytes: u64 = others.iter().chain([&plan]).map(|plan| plan.summary().peak_bytes).sum();
+        let bytes: u64 = others.iter().chain([&plan]).map(|plan| activation_bytes(plan)).sum();
         if bytes <= room {
             return Ok(());
         }

@@ -47,7 +47,7 @@ impl Pipeline {
             scheduler = scheduler.with_key("eta", eta);
         }
         let steps = request.steps.unwrap_or(scheduler.default_steps());
-        let begin = if self.latent_consistency && request.image.is_some() {
+        let begin = if self.family.steps_from_the_end && request.image.is_some() {
             // These pipelines of diffusers draw all steps from the end of the schedule.
             scheduler = scheduler.with_key("strength", strength);
             0
@@ -74,7 +74,7 @@ impl Pipeline {
             images,
             guided,
             size: [(height / factor) as u32, (width / factor) as u32],
-            tokens: (chunks * self.text.tokenizer.length()) as u32,
+            tokens: (chunks * self.prompt_length()) as u32,
         };
         let channels = self.vae.config.latent_channels();
         Ok(Task {
@@ -93,10 +93,12 @@ impl Pipeline {
 
     /// A warning for every learned token that is in no prompt which a text encoder reads.
     fn unused_tokens(&self, prompts: &[Vec<Vec<Chunk>>]) -> Vec<Warning> {
-        let mut used: Vec<(&[String], bool)> = self.text.learned(&prompts[0]).collect();
-        if let Some(text_2) = &self.text_2 {
-            used.iter_mut().zip(text_2.learned(&prompts[1])).for_each(|(used, (_, second))| used.1 |= second);
-        }
+        let of_each = self.texts.iter().zip(prompts).map(|(text, prompts)| text.learned(prompts).collect());
+        let used = of_each.reduce(|mut used: Vec<(&[String], bool)>, other| {
+            used.iter_mut().zip(other).for_each(|(used, (_, other))| used.1 |= other);
+            used
+        });
+        let used = used.unwrap_or_default();
         let unused = used.iter().filter(|(_, used)| !used).map(|(names, _)| {
             let names: Vec<String> = names.iter().map(|name| format!("{name:?}")).collect();
             let message = format!("an embedding is not used: wanted {} in a prompt", names.join(" or "));
@@ -110,8 +112,7 @@ impl Pipeline {
         match self.unet.networks.config.time_cond_proj_dim {
             Some(_) => 8.5,
             None if scheduler.distilled() => 1.0,
-            None if self.text_2.is_some() => 5.0,
-            None => 7.5,
+            None => self.family.guidance,
         }
     }
 

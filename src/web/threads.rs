@@ -7,13 +7,7 @@ use js_sys::{Array, Function, Promise};
 use rayon::{ThreadBuilder, ThreadPoolBuilder};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
-
-#[wasm_bindgen]
-extern "C" {
-    type Thread;
-    #[wasm_bindgen(method, js_name = postMessage)]
-    fn post_message(this: &Thread, message: &JsValue);
-}
+use web_sys::Worker;
 
 /// Makes the loops of the CPU ready, once: with threads where `gather` starts some, and run in by the engine.
 pub async fn start(gather: Option<Function>) {
@@ -41,8 +35,9 @@ async fn make_pool(gather: &Function) {
         .num_threads(workers.length() as usize + 1)
         .use_current_thread()
         .spawn_handler(|thread: ThreadBuilder| {
-            let worker: Thread = workers.pop().unchecked_into();
-            worker.post_message(&JsValue::from(Box::into_raw(Box::new(thread)) as usize as f64));
+            let worker: Worker = workers.pop().unchecked_into();
+            let thread = JsValue::from(Box::into_raw(Box::new(thread)) as usize as f64);
+            worker.post_message(&thread).expect("a number can be sent");
             Ok(())
         })
         .build();

@@ -157,12 +157,23 @@ pub struct Declarations {
     pub specs: Vec<Spec>,
     /// The format that is asked for; a matrix may have another ([`Format::of`]).
     pub format: Format,
+    /// Of what is declared next: see [`Declarations::sensitive`].
+    pub is_sensitive: bool,
     source: usize,
 }
 
 impl Declarations {
     pub fn new(format: Format) -> Declarations {
-        Declarations { specs: vec![], format, source: 0 }
+        Declarations { specs: vec![], format, is_sensitive: false, source: 0 }
+    }
+
+    /// What `declare` declares stays at 8 bits in q4: layers whose errors show most, such as first and last convolutions, time
+    /// embeddings, shortcuts and self-attention.
+    pub fn sensitive<T>(&mut self, declare: impl FnOnce(&mut Declarations) -> T) -> T {
+        let outer = std::mem::replace(&mut self.is_sensitive, true);
+        let made = declare(self);
+        self.is_sensitive = outer;
+        made
     }
 
     /// What is declared from here on lies in another checkpoint than what was before: a U-Net and its
@@ -230,7 +241,7 @@ impl Declarations {
     pub fn matrix(&mut self, outputs: u32, inputs: u32, taps: u32, parts: Vec<Part>) -> Weight {
         let (outputs, inputs) = (outputs.next_multiple_of(4), inputs.next_multiple_of(4));
         let mut matrix = Matrix { format: self.format, outputs, inputs, taps };
-        matrix.format = self.format.of(matrix, parts.iter().map(|part| part.names[0].as_str()));
+        matrix.format = self.format.of(matrix, self.is_sensitive);
         Weight { handle: self.add(Layout::Matrix(matrix), parts), matrix }
     }
 

@@ -4,7 +4,7 @@ use crate::harness::{Bench, ELEMS, F32_LIMIT, FORMATS, HALVES, compare};
 use crate::twin;
 use tintype::nn;
 use tintype::nn::{Heads, Projections};
-use tintype::ops::Attention;
+use tintype::plan::ops::Attention;
 use tintype::quant::Format;
 use tintype::shape::{Elem, Shape};
 

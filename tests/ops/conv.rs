@@ -3,8 +3,9 @@
 use super::ACTIVATIONS;
 use crate::harness::{Bench, ELEMS, F32_LIMIT, FORMATS, HALF_MAX, HALVES};
 use crate::twin;
+use tintype::gpu::{Block, Rule, Tuning, lower};
 use tintype::nn::Conv;
-use tintype::ops::{Activation, Epilogue};
+use tintype::plan::ops::{Activation, Epilogue};
 use tintype::quant::Format;
 use tintype::shape::{Elem, Shape};
 
@@ -195,4 +196,36 @@ fn halves_stop_at_the_largest() {
             );
         }
     }
+}
+
+/// A kernel is chosen for each operation by its shape, and computes the same.
+#[test]
+fn blocks_are_chosen_by_shape() {
+    let rule = Rule { elem: Elem::F32, rows: 64, outputs: 16, block: Block::Large };
+    let tuning = Tuning { name: "by shape", conv: Vec::leak(vec![rule]), ..Tuning::BASE };
+    let mut b = Bench::new(Elem::F32, Format::F32);
+    b.tuning = tuning;
+    let [many, few] =
+        [("many", 20), ("few", 8)].map(|(path, outputs)| Conv::declare(&mut b.d, path, 8, outputs, 3, true));
+    let w = b.fill();
+    let (large, seen) = b.input(Shape::new(1, 9, 11, 8));
+    let (small, _) = b.input(Shape::new(1, 5, 7, 8));
+    let y = many.record(&mut b.r, large, None, Epilogue::default());
+    for (conv, x) in [(many, small), (few, large), (few, small)] {
+        conv.record(&mut b.r, x, None, Epilogue::default());
+    }
+    let program = lower(b.r.clone().finish(), &tuning);
+    let variants: Vec<&str> = program.dispatches.iter().map(|d| d.variant.get().name).collect();
+    assert_eq!(variants, ["f32.f32.16x16.3", "f32.f32.4x8.3", "f32.f32.4x8.3", "f32.f32.4x8.3"]);
+    let want = twin::conv(&twin::Conv {
+        x: &seen,
+        size: [1, 9, 11],
+        weight: &w["many.weight"],
+        bias: &w["many.bias"],
+        kernel: 3,
+        stride: 1,
+        pad: (1, 1),
+        upsample: None,
+    });
+    b.check("large blocks", y, &want, F32_LIMIT);
 }

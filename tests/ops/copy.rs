@@ -2,7 +2,7 @@
 
 use crate::harness::{Bench, ELEMS};
 use crate::twin;
-use tintype::ops;
+use tintype::plan::ops;
 use tintype::quant::Format;
 use tintype::shape::{Elem, Shape};
 

@@ -3,9 +3,10 @@
 use super::ACTIVATIONS;
 use crate::harness::{Bench, ELEMS, F32_LIMIT, compare, lanes, on_gpu};
 use crate::twin;
+use tintype::gpu::{Binding, Program};
 use tintype::nn::GroupNorm;
-use tintype::ops::Activation;
-use tintype::plan::{Binding, Plan};
+use tintype::plan::ops::Activation;
+
 use tintype::quant::Format;
 use tintype::shape::{Elem, Shape};
 
@@ -83,10 +84,12 @@ impl Case {
 }
 
 /// Makes the tensors between the kernels readable; each has a buffer of its own, as their lives overlap.
-fn keep_all(plan: &mut Plan) {
-    for (step, name) in [(0, "stats"), (1, "affine")] {
-        let Some(Binding::Tensor(id)) = plan.steps[step].bindings.last() else { unreachable!("an output") };
-        plan.outputs.insert(name.to_owned(), plan.tensors[id.0 as usize]);
+fn keep_all(program: &mut Program) {
+    for (at, name) in [(0, "stats"), (1, "affine")] {
+        let Some(Binding::Tensor(id)) = program.dispatches[at].bindings.last() else {
+            unreachable!("an output")
+        };
+        program.plan.outputs.insert(name.to_owned(), program.tensors[id.0 as usize]);
     }
 }
 

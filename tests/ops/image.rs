@@ -2,7 +2,7 @@
 
 use crate::harness::{Bench, ELEMS, on_gpu};
 use crate::twin;
-use tintype::ops;
+use tintype::plan::ops;
 use tintype::quant::Format;
 use tintype::shape::{Elem, Shape};
 

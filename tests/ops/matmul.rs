@@ -4,7 +4,7 @@ use super::ACTIVATIONS;
 use crate::harness::{Bench, ELEMS, F32_LIMIT, FORMATS, HALF_MAX, HALVES, compare, on_gpu};
 use crate::twin;
 use tintype::nn::{Conv, Linear};
-use tintype::ops::{Activation, Epilogue, Matmul};
+use tintype::plan::ops::{Activation, Epilogue, Matmul};
 use tintype::quant::{Format, Scales};
 use tintype::shape::{Elem, Shape};
 

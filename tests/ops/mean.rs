@@ -2,8 +2,8 @@
 
 use crate::harness::{Bench, ELEMS, F32_LIMIT, compare};
 use crate::twin;
-use tintype::ops;
 use tintype::plan::Tensor;
+use tintype::plan::ops;
 use tintype::quant::Format;
 use tintype::shape::{Elem, Shape};
 

@@ -3,8 +3,8 @@
 use super::ACTIVATIONS;
 use crate::harness::{Bench, ELEMS, F32_LIMIT, HALF_MAX, HALVES, lanes, on_gpu};
 use crate::twin;
-use tintype::ops::{self, Activation};
 use tintype::plan::Tensor;
+use tintype::plan::ops::{self, Activation};
 use tintype::quant::Format;
 use tintype::shape::{Elem, Shape};
 

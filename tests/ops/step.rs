@@ -2,7 +2,7 @@
 
 use crate::harness::{Bench, ELEMS, F32_LIMIT, compare, on_gpu};
 use crate::twin::{self, Coefficients};
-use tintype::ops;
+use tintype::plan::ops;
 use tintype::quant::Format;
 use tintype::shape::{Elem, Shape};
 

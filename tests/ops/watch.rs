@@ -1,7 +1,7 @@
 //! What is wrong with a network's values is counted, and nothing hides it on the way.
 
 use tintype::nn::GroupNorm;
-use tintype::ops::{self, Activation, Attention};
+use tintype::plan::ops::{self, Activation, Attention};
 use tintype::plan::{Faults, Tensor};
 use tintype::quant::Format;
 use tintype::shape::{Elem, Shape};
@@ -12,9 +12,9 @@ use crate::harness::{Bench, ELEMS, on_gpu};
 fn count(mut b: Bench) -> Faults {
     b.inputs.push(("watch".to_owned(), vec![0.0; 4]));
     on_gpu(move |gpu| {
-        let ready = b.ready(gpu, |plan| {
-            let watch = plan.inputs["watch"];
-            plan.outputs.insert("counters".to_owned(), watch);
+        let ready = b.ready(gpu, |program| {
+            let watch = program.plan.inputs["watch"];
+            program.plan.outputs.insert("counters".to_owned(), watch);
         });
         ready.run();
         let bytes = ready.bytes("counters");

@@ -34,7 +34,7 @@ test("what a visitor loads without weights is small", () => {
   // What a page asks for later is not counted as its own.
   const page = pulled(dist, "index.js");
   assert.ok(page.includes("remote.js") && !page.includes("builtin.js") && !page.includes("runtime.js"), page.join(" "));
-  assert.ok(pulled(dist, "worker.js").includes("pkg/relaxed/tintype.js"));
+  assert.ok(pulled(dist, "worker.js").includes("pkg/base/tintype.js"));
 });
 
 test("the relaxed module multiplies and adds in one instruction, the other one has none of its kind", () => {

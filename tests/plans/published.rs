@@ -103,7 +103,7 @@ fn parameters_and_flops_are_those_of_the_published_networks() {
         }
         for &(name, side, giga) in flops {
             let networks = planned(path, side);
-            let s = networks.iter().find(|p| p.name == name).expect(name).plan.summary();
+            let s = super::costs(&networks.iter().find(|p| p.name == name).expect(name).plan);
             // torch's count is rounded to a tenth, and does not see a text encoder's attention, which is 1.4 % of it.
             let limit = if name == "text_encoder" { 0.02 } else { 0.05 / giga + 1e-4 };
             let error = (s.model_flops as f64 / 1e9 / giga - 1.0).abs();
@@ -172,7 +172,7 @@ fn golden_costs() {
         let side = flops.iter().map(|f| f.1).max().unwrap_or(512);
         let networks = planned(path, side);
         for Planned { name, plan, .. } in &networks {
-            let s = plan.summary();
+            let s = super::costs(plan);
             let name = if networks.len() == 1 { path.to_owned() } else { format!("{path}/{name}") };
             text += &format!(
                 "{name:<32} {side:>4} px, {:>4} dispatches, {:>7.1} GFLOP, weights {:>7.2} MB, peak {:>6.2} MB, moved \
@@ -206,7 +206,7 @@ fn a_folder_has_whatever_it_has() {
     assert_eq!(names(&whole), wanted);
     // A part alone costs what it costs in the model, but SDXL does not run the last layer of its first text encoder.
     for (i, part) in ["sdxl-turbo/text_encoder", "sdxl-turbo/unet"].into_iter().enumerate() {
-        let [alone, within] = [&planned(part, 512)[0], &whole[2 * i]].map(|p| p.plan.summary());
+        let [alone, within] = [&planned(part, 512)[0], &whole[2 * i]].map(|p| super::costs(&p.plan));
         assert_eq!(alone.model_flops > within.model_flops, i == 0, "{part}");
         assert!(alone.model_flops >= within.model_flops, "{part}");
     }

@@ -1,6 +1,6 @@
 use std::f64::consts::PI;
 
-use tintype::ops::Activation;
+use tintype::plan::ops::Activation;
 
 pub fn activate(kind: Activation, v: f64) -> f64 {
     match kind {

@@ -1,5 +1,5 @@
 use super::activate;
-use tintype::ops::Activation;
+use tintype::plan::ops::Activation;
 
 /// `x` is `[rows, inputs]`, `weight` is `[outputs, inputs]`.
 pub fn matmul(x: &[f64], weight: &[f64], bias: &[f64]) -> Vec<f64> {

@@ -1,5 +1,5 @@
 use super::activate;
-use tintype::ops::Activation;
+use tintype::plan::ops::Activation;
 
 /// `x` is `[images, pixels, channels]`, `scale` and `shift` are `[images, channels]`.
 pub fn norm_apply(

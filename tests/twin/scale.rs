@@ -1,5 +1,5 @@
 use super::activate;
-use tintype::ops::Activation;
+use tintype::plan::ops::Activation;
 
 /// `act(a x + b)`, repeated.
 pub fn scale(x: &[f64], a: f64, b: f64, times: usize, activation: Activation) -> Vec<f64> {

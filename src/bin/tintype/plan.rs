@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::{Map, Value, json};
+use tintype::device::program;
 use tintype::error::{Error, Result, shown};
 use tintype::pipeline::{Described, LoadOptions, Planned, Plans, network_plans, plans};
 use tintype::plan::Target;
@@ -87,7 +88,7 @@ fn show(
     table(networks);
     if options.steps {
         for Planned { name, plan, .. } in networks {
-            crate::say(format_args!("\n{name}\n{plan}"));
+            crate::say(format_args!("\n{name}\n{}", program(plan)));
         }
     }
     Ok(true)
@@ -136,7 +137,7 @@ fn as_json(networks: &[Planned]) -> Value {
         if let Some((component, parameters)) = whole(networks, planned) {
             all.insert(component.to_owned(), json!({"parameters": parameters}));
         }
-        let mut figures = json!(planned.plan.summary());
+        let mut figures = json!(program(&planned.plan).summary());
         figures["parameters"] = json!(planned.declarations.parameters());
         all.insert(planned.name.to_owned(), figures);
     }
@@ -153,7 +154,7 @@ fn table(networks: &[Planned]) {
         if let Some((component, parameters)) = whole(networks, planned) {
             crate::say(format_args!("{component:<15}{:>14}", grouped(parameters)));
         }
-        let s = planned.plan.summary();
+        let s = program(&planned.plan).summary();
         let (giga, mega) = (|v: u64| v as f64 / 1e9, |v: u64| v as f64 / 1e6);
         crate::say(format_args!(
             "{:<15}{:>14}{:>9.1} GFL{:>9.1} GFL{:>12}{:>9.1} MB{:>9.1} MB{:>10.1} MB",

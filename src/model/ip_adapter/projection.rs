@@ -3,7 +3,7 @@
 use super::resampler::Resampler;
 use crate::model::config::{ClipVisionConfig, IpAdapterConfig};
 use crate::nn::{LayerNorm, Linear};
-use crate::ops::{Activation::Gelu, Epilogue, Matmul};
+use crate::plan::ops::{Activation::Gelu, Epilogue, Matmul};
 use crate::plan::{Recorder, Tensor};
 use crate::shape::Shape;
 use crate::weights::{Declarations, Handle};

@@ -3,7 +3,7 @@
 use super::projection::LAYER_NORM_EPS;
 use crate::model::config::IpAdapterConfig;
 use crate::nn::{LayerNorm, Linear};
-use crate::ops::{self, Activation::Gelu, Epilogue, Matmul};
+use crate::plan::ops::{self, Activation::Gelu, Epilogue, Matmul};
 use crate::plan::{Recorder, Tensor};
 use crate::quant::Format;
 use crate::shape::Shape;
@@ -49,9 +49,9 @@ impl Resampler {
         Resampler {
             latents,
             shape: Shape::tokens(1, queries as u32, width),
-            proj_in: Linear::declare(d, "image_proj.proj_in", states, width, true),
+            proj_in: d.sensitive(|d| Linear::declare(d, "image_proj.proj_in", states, width, true)),
             layers: (0..depth).map(|i| Layer::declare(d, i, width, heads, inner)).collect(),
-            proj_out: Linear::declare(d, "image_proj.proj_out", width, outputs, true),
+            proj_out: d.sensitive(|d| Linear::declare(d, "image_proj.proj_out", width, outputs, true)),
             norm_out: LayerNorm::declare(d, "image_proj.norm_out", outputs, LAYER_NORM_EPS),
         }
     }

@@ -5,7 +5,7 @@ use super::extras::Block;
 use super::time::TimeEmbedding;
 use crate::model::config::UnetConfig;
 use crate::nn::{Attention, Conv, Heads, Linear, Projections};
-use crate::ops::Epilogue;
+use crate::plan::ops::Epilogue;
 use crate::plan::{Recorder, Tensor};
 use crate::weights::{Columns, Declarations, Part, Rows, weight_and_bias};
 
@@ -51,6 +51,14 @@ impl Parts<'_> {
         at
     }
 
+    /// See [`Declarations::sensitive`].
+    pub fn sensitive<T>(&mut self, declare: impl FnOnce(&mut Self) -> T) -> T {
+        let outer = std::mem::replace(&mut self.d.is_sensitive, true);
+        let made = declare(self);
+        self.d.is_sensitive = outer;
+        made
+    }
+
     /// Attention over the text, and the number of its keys and values.
     pub fn cross(&mut self, path: &str, width: u32, heads: Heads) -> (Attention, usize) {
         let (attention, context) =
@@ -77,8 +85,8 @@ impl Encoder {
         let first = config.block_out_channels[0] as u32;
         let blocks = config.block_out_channels.len();
         let time_width = config.time_embed_dim() as u32;
-        let conv_in = Conv::declare(d, "conv_in", config.in_channels as u32, first, 3, true);
-        let time_embedding = TimeEmbedding::declare(d, config);
+        let conv_in = d.sensitive(|d| Conv::declare(d, "conv_in", config.in_channels as u32, first, 3, true));
+        let time_embedding = d.sensitive(|d| TimeEmbedding::declare(d, config));
         let mut p = Parts {
             d,
             groups: config.norm_num_groups as u32,
@@ -107,7 +115,7 @@ impl Encoder {
         Encoder {
             conv_in,
             time_embedding,
-            time_projections: Linear::fused(d, time_width, time_outputs, time_projections),
+            time_projections: d.sensitive(|d| Linear::fused(d, time_width, time_outputs, time_projections)),
             contexts,
             text_attentions,
             down_blocks,

@@ -1,7 +1,7 @@
 //! What comes into a U-Net beside the latents, and what other networks add inside it.
 
 use crate::nn::Second;
-use crate::ops;
+use crate::plan::ops;
 use crate::plan::{Recorder, Tensor};
 
 /// Each network's results are added one after the other. Nothing at all adds no step to a plan.

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::blocks::Inputs;
 use super::kinds::{PostResnet, PostResnetKind};
 use crate::nn::{Attention, GroupNorm, Heads, Projections};
-use crate::ops::Activation;
+use crate::plan::ops::Activation;
 use crate::plan::{Recorder, Tensor};
 
 pub const POST_RESNET: PostResnetKind = PostResnetKind {

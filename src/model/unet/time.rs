@@ -3,7 +3,7 @@
 use super::exp::exp;
 use crate::model::config::{TextTime, UnetConfig};
 use crate::nn::Linear;
-use crate::ops::{Activation::Silu, Epilogue, Matmul};
+use crate::plan::ops::{Activation::Silu, Epilogue, Matmul};
 use crate::plan::{Recorder, Tensor};
 use crate::shape::Shape;
 use crate::weights::Declarations;

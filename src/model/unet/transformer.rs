@@ -6,7 +6,7 @@ use super::Parts;
 use super::blocks::{Inputs, Level};
 use super::kinds::{PostResnet, PostResnetKind};
 use crate::nn::{Attention, GroupNorm, Heads, LayerNorm, Linear, Projections};
-use crate::ops::{Activation, Epilogue, Matmul};
+use crate::plan::ops::{Activation, Epilogue, Matmul};
 use crate::plan::{Recorder, Tensor};
 
 /// Both are what diffusers' classes have, whatever the configuration says.
@@ -38,13 +38,13 @@ impl Transformer {
         Transformer {
             path: path.to_owned(),
             norm: GroupNorm::declare(p.d, &format!("{path}.norm"), width, p.groups, GROUP_NORM_EPS),
-            proj_in: Linear::declare(p.d, &format!("{path}.proj_in"), width, width, true),
+            proj_in: p.d.sensitive(|d| Linear::declare(d, &format!("{path}.proj_in"), width, width, true)),
             blocks: (0..level.transformer_layers)
                 .map(|i| {
                     Block::declare(p, &format!("{path}.transformer_blocks.{i}"), width, heads, only_cross)
                 })
                 .collect(),
-            proj_out: Linear::declare(p.d, &format!("{path}.proj_out"), width, width, true),
+            proj_out: p.d.sensitive(|d| Linear::declare(d, &format!("{path}.proj_out"), width, width, true)),
         }
     }
 }
@@ -84,12 +84,14 @@ impl Block {
     fn declare(p: &mut Parts, path: &str, width: u32, heads: Heads, only_cross: bool) -> Block {
         let norm =
             |p: &mut Parts, i| LayerNorm::declare(p.d, &format!("{path}.norm{i}"), width, LAYER_NORM_EPS);
-        let (attn1, attn1_context) = if only_cross {
-            let (attention, context) = p.cross(&format!("{path}.attn1"), width, heads);
+        let (attn1, attn1_context) = p.sensitive(|p| {
+            let path = format!("{path}.attn1");
+            if !only_cross {
+                return (Attention::declare(p.d, &path, width, heads, Projections::UNET), None);
+            }
+            let (attention, context) = p.cross(&path, width, heads);
             (attention, Some(context))
-        } else {
-            (Attention::declare(p.d, &format!("{path}.attn1"), width, heads, Projections::UNET), None)
-        };
+        });
         let (attn2, attn2_context) = p.cross(&format!("{path}.attn2"), width, heads);
         Block {
             path: path.to_owned(),

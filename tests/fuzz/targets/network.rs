@@ -1,6 +1,7 @@
 //! Configurations: of networks, up to their recorded plans, of schedulers and of what prepares pictures.
 
 use pollster::block_on;
+use tintype::device::program;
 use tintype::error::{Code, Error, Result};
 use tintype::model::config::ClipImageConfig;
 use tintype::pipeline::network_plans;
@@ -40,7 +41,7 @@ pub fn plan(files: &Files) -> Result<()> {
             return Err(Error::new(Code::Internal, format!("{} is too large", spec.parts[0].names[0])));
         }
         planned.declarations.parameters();
-        planned.plan.summary();
+        program(&planned.plan).summary();
         planned.plan.check(planned.name, &Limits { binding: 1 << 31, buffer: 1 << 31 })?;
     }
     Ok(())

@@ -6,7 +6,7 @@ use tintype::device::{Session, Weights};
 use tintype::error::{Error, Result};
 use tintype::host::Cancel;
 use tintype::nn::{Conv, GroupNorm, LayerNorm, Linear};
-use tintype::ops::{self, Activation, Attention, Epilogue};
+use tintype::plan::ops::{self, Activation, Attention, Epilogue};
 use tintype::plan::{Recorder, Tensor};
 use tintype::quant::{Format, Scales};
 use tintype::shape::{Elem, Shape};

@@ -1,0 +1,22 @@
+//! Stable Diffusion XL and its distillations: StableDiffusionXLPipeline and its variants (Podell et al. 2023).
+
+use super::{Encoder, Family};
+use crate::model::clip::HiddenState;
+
+pub(super) const FAMILY: Family = Family {
+    matches: |index| is_xl(&index.class_name) || index.class("text_encoder_2").is_some(),
+    encoders: &[
+        Encoder { component: "text_encoder", tokenizer: "tokenizer" },
+        Encoder { component: "text_encoder_2", tokenizer: "tokenizer_2" },
+    ],
+    denoiser: "unet",
+    hidden_state: HiddenState::PENULTIMATE,
+    guidance: 5.0,
+    zeros_for_empty_prompt: true,
+    steps_from_the_end: false,
+    upcasts: is_xl,
+};
+
+fn is_xl(class: &str) -> bool {
+    class.contains("XL")
+}

@@ -1,0 +1,273 @@
+//! A whole plan, its operations one after the other by their twins.
+
+use std::collections::HashMap;
+
+use tintype::plan::ops::{self, Op};
+use tintype::plan::{Plan, Step, Tensor, TensorId};
+use tintype::weights::{Declarations, Handle, Layout, Weight};
+
+use super::{
+    Coefficients, Conv, add, attention, beside, columns, conv, copy, epilogue, geglu, image, join,
+    layer_norm, matmul, mean, multiply_add, norm_apply, norm_scale, scale, step,
+};
+
+/// The values of every tensor, unpadded, and the blobs that operations read.
+pub struct Interpreter<'a> {
+    pub values: HashMap<TensorId, Vec<f64>>,
+    pub declarations: &'a Declarations,
+    pub blobs: &'a HashMap<Handle, Vec<u8>>,
+}
+
+impl Interpreter<'_> {
+    /// Every section of the plan, in order, from inputs that are among the values.
+    pub fn run(&mut self, plan: &Plan) {
+        for Step { op, y } in &plan.steps {
+            let values = self.compute(op, *y);
+            let count = match op {
+                // RGBA of every pixel.
+                Op::Image(_) => y.shape.c * 4,
+                _ => y.shape.rows() * y.shape.c,
+            };
+            assert_eq!(values.len(), count as usize, "{} to {}", op.name(), y.shape);
+            self.values.insert(y.id, values);
+        }
+    }
+
+    fn of(&self, t: Tensor) -> &[f64] {
+        &self.values[&t.id]
+    }
+
+    fn two(&self, x: Tensor, x2: Option<Tensor>) -> Vec<f64> {
+        let first = self.of(x);
+        x2.map_or(first.to_vec(), |x2| beside(first, x.shape.c as usize, self.of(x2), x2.shape.c as usize))
+    }
+
+    fn compute(&mut self, op: &Op, y: Tensor) -> Vec<f64> {
+        let images = y.shape.n as usize;
+        match op {
+            Op::Add(op) => {
+                let slots = op.scales.shape.w as usize;
+                let scales = self.of(op.scales);
+                let k: Vec<f64> = (0..images).map(|n| scales[(n * slots + op.slot as usize) * 4]).collect();
+                add(&k, self.of(op.a), self.of(op.b))
+            }
+            Op::Attention(op) => {
+                // Heads are padded with zeros, which change no product; the scale is of the size without them.
+                let width = (op.heads * op.padded) as usize;
+                let head =
+                    |(t, at): (Tensor, u32)| columns(self.of(t), t.shape.c as usize, at as usize, width);
+                let q: Vec<f64> = head(op.q)
+                    .iter()
+                    .map(|v| v * (f64::from(op.padded) / f64::from(op.size)).sqrt())
+                    .collect();
+                attention(
+                    [&q, &head(op.k), &head(op.v)],
+                    images,
+                    op.heads as usize,
+                    op.padded as usize,
+                    op.causal,
+                )
+            }
+            Op::Conv(op) => {
+                let (weight, bias) = self.matrix(op.weight, op.inputs as usize, op.outputs as usize);
+                let x = self.two(op.x, op.x2);
+                let (h, w) = (op.x.shape.h as usize, op.x.shape.w as usize);
+                let made = conv(&Conv {
+                    x: &x,
+                    size: [images, h, w],
+                    weight: &weight,
+                    bias: &bias,
+                    kernel: op.kernel() as usize,
+                    stride: op.stride as usize,
+                    pad: (op.pad.0 as usize, op.pad.1 as usize),
+                    upsample: op.upsample.map(|(h, w)| (h as usize, w as usize)),
+                });
+                self.finish(&op.epilogue, made, y)
+            }
+            Op::CopyTensor(op) => copy(self.of(op.x)),
+            Op::GroupNorm(op) => {
+                let x = self.two(op.x, op.x2);
+                let (weight, bias) = self.vectors(op.weight, y.shape.c as usize);
+                let groups = op.groups as usize;
+                let (scale, shift) = norm_scale(&x, images, groups, &weight, &bias, f64::from(op.epsilon));
+                norm_apply(&x, images, &scale, &shift, op.activation)
+            }
+            Op::Image(op) => image(self.of(op.x)).into_iter().map(f64::from).collect(),
+            Op::Join(op) => join(images, self.of(op.a), self.of(op.b)),
+            Op::LayerNorm(op) => {
+                let (weight, bias) = self.vectors(op.weight, y.shape.c as usize);
+                layer_norm(self.of(op.x), &weight, &bias, f64::from(op.epsilon))
+            }
+            Op::Matmul(op) => {
+                let (x, inputs) = (self.two(op.x, op.x2), op.x.shape.c + op.x2.map_or(0, |t| t.shape.c));
+                let outputs = op.outputs as usize;
+                let (weight, bias) = self.matrix(op.weight, inputs as usize, outputs);
+                if op.geglu {
+                    // Values and gates alternate by four in the blob.
+                    let apart = |from: &[f64], each: usize| -> Vec<f64> {
+                        let rows: Vec<&[f64]> = from.chunks(each).collect();
+                        let half =
+                            |at: usize| rows.chunks(8).flat_map(move |eight| eight[at..at + 4].concat());
+                        half(0).chain(half(4)).collect()
+                    };
+                    let made = matmul(&x, &apart(&weight, inputs as usize), &apart(&bias, 1));
+                    return geglu(&made, outputs / 2);
+                }
+                let made = matmul(&x, &weight, &bias);
+                self.finish(&op.epilogue, made, y)
+            }
+            Op::Mean(op) => {
+                let s = op.x.shape;
+                mean(self.of(op.x), [s.n, s.h, s.w, s.c].map(|n| n as usize))
+            }
+            Op::MultiplyAdd(op) => multiply_add(self.of(op.x)),
+            Op::Scale(op) => {
+                let k = self.of(op.coefficients);
+                scale(self.of(op.x), k[0], k[1], images / op.x.shape.n as usize, op.activation)
+            }
+            Op::Step(op) => {
+                let k = self.of(op.coefficients);
+                let k = Coefficients {
+                    a: k[0],
+                    b: k[1],
+                    clip: k[2],
+                    guidance: k[3],
+                    c: k[4],
+                    d: k[5],
+                    e: k[6],
+                    f: k[7],
+                    before: [k[8], k[9], k[10]],
+                    remembers: k[11] != 0.0,
+                };
+                let [model, noise, sample] = [op.model, op.noise, op.sample].map(|t| self.of(t));
+                let (next, predictions) = step(k, model, noise, sample, self.of(y));
+                self.values.insert(op.sample.id, next);
+                predictions
+            }
+        }
+    }
+
+    fn finish(&self, e: &ops::Epilogue, made: Vec<f64>, y: Tensor) -> Vec<f64> {
+        let (images, channels) = (y.shape.n as usize, y.shape.c as usize);
+        let added = e.add.map(|(t, at)| columns(self.of(t), t.shape.c as usize, at as usize, channels));
+        let residual = e.residual.map(|t| self.of(t));
+        epilogue(&made, images, channels, added.as_deref(), residual, e.activation)
+    }
+
+    /// `[outputs, inputs, taps]` and the bias, without what pads them.
+    fn matrix(&self, weight: Weight, inputs: usize, outputs: usize) -> (Vec<f64>, Vec<f64>) {
+        let (m, blob) = (weight.matrix, &self.blobs[&weight.handle]);
+        let (held, taps, padded) = (m.dequantise(blob), m.taps as usize, m.inputs as usize);
+        let at = |o: usize, i: usize, t: usize| f64::from(held[(o * taps + t) * padded + i]);
+        let values =
+            (0..outputs).flat_map(|o| (0..inputs).flat_map(move |i| (0..taps).map(move |t| (o, i, t))));
+        let bias = m.bias(blob)[..outputs].iter().map(|&v| f64::from(v)).collect();
+        (values.map(|(o, i, t)| at(o, i, t)).collect(), bias)
+    }
+
+    /// Weight and bias of a norm.
+    fn vectors(&self, handle: Handle, channels: usize) -> (Vec<f64>, Vec<f64>) {
+        let Layout::Vectors { .. } = self.declarations.specs[handle.0 as usize].layout else {
+            panic!("{handle:?} is no norm's");
+        };
+        let values: Vec<f64> =
+            self.blobs[&handle].as_chunks().0.iter().map(|b| f64::from(f32::from_le_bytes(*b))).collect();
+        (values[..channels].to_vec(), values[values.len() / 2..][..channels].to_vec())
+    }
+}
+
+/// Networks as a whole on the CPU against their twins: operations with the shapes, the padding and the epilogues that models
+/// give them, and the buffers that they share.
+mod networks {
+    use std::rc::Rc;
+
+    use pollster::block_on;
+    use tintype::cpu;
+    use tintype::host::Cancel;
+    use tintype::model::clip::{HiddenState, TextEncoder};
+    use tintype::model::config::{ClipTextConfig, UnetConfig, VaeConfig};
+    use tintype::model::unet::Unet;
+    use tintype::pipeline::{Job, Network, Networks, denoise_plan, read_json, text_plan, vae_plan};
+    use tintype::plan::Target;
+    use tintype::quant::Format;
+    use tintype::shape::Elem;
+    use tintype::weights::DiskFolder;
+
+    use super::*;
+    use crate::harness::{Bench, compare};
+    use crate::models::folder::golden;
+
+    /// Sums of some hundred steps, one after the other.
+    const LIMIT: f64 = 1e-4;
+
+    fn json(model: &str, file: &str) -> Vec<u8> {
+        block_on(read_json(&DiskFolder::new(golden(model)), file)).unwrap()
+    }
+
+    fn check(what: &str, mut bench: Bench, plan: Plan) {
+        bench.fill();
+        let blobs: HashMap<Handle, Vec<u8>> = bench.blobs.iter().cloned().collect();
+        let weights = Rc::new(cpu::Weights::from_blobs(&bench.d, bench.blobs));
+        let mut twin = Interpreter { values: HashMap::new(), declarations: &bench.d, blobs: &blobs };
+        let session = cpu::Session::new(plan.clone(), weights);
+        for (name, t) in &plan.inputs {
+            let count = (t.shape.rows() * t.shape.c) as usize;
+            let values = match name.as_str() {
+                "watch" => vec![0.0; count],
+                // A clip is positive.
+                name if name.ends_with("coefficients") => {
+                    bench.random.values(count).into_iter().map(f32::abs).collect()
+                }
+                _ => bench.random.values(count),
+            };
+            session.write(name, &values);
+            twin.values.insert(t.id, values.into_iter().map(f64::from).collect());
+        }
+        for section in &plan.sections {
+            block_on(session.run(section.name, &Cancel::default(), &|_| {})).unwrap();
+        }
+        twin.run(&plan);
+        assert!(!plan.outputs.is_empty());
+        // An image is bytes.
+        let is_image = |t: &Tensor| plan.steps.iter().any(|s| s.y.id == t.id && matches!(s.op, Op::Image(_)));
+        for (name, t) in plan.outputs.iter().filter(|(_, t)| !is_image(t)) {
+            if let Err(e) = compare(Elem::F32, &session.read(name), &twin.values[&t.id], LIMIT) {
+                panic!("{what}, {name}: {e}");
+            }
+        }
+    }
+
+    fn target() -> Target {
+        Target { taps: true, ..Target::new(Elem::F32) }
+    }
+
+    #[test]
+    fn denoisers() {
+        for model in ["sd-turbo-like", "sdxl-like"] {
+            let config = UnetConfig::from_json(&json(model, "unet/config.json"), "unet").unwrap();
+            let mut bench = Bench::new(Elem::F32, Format::F32);
+            let networks = Networks::of(Unet::declare(&mut bench.d, &config), config);
+            let job = Job { images: 1, guided: true, size: [8, 8], tokens: 77 };
+            check(model, bench, denoise_plan(&networks, &target(), job));
+        }
+    }
+
+    #[test]
+    fn text_encoders() {
+        let config =
+            ClipTextConfig::from_json(&json("sd-turbo-like", "text_encoder/config.json"), "text").unwrap();
+        let mut bench = Bench::new(Elem::F32, Format::F32);
+        let encoder = TextEncoder::declare(&mut bench.d, &config);
+        check("text encoder", bench, text_plan(&encoder, &target(), 1, HiddenState::LAST));
+    }
+
+    #[test]
+    fn decoders() {
+        for model in ["sd-turbo-like", "sdxs-like"] {
+            let config = VaeConfig::from_json(&json(model, "vae/config.json"), "vae").unwrap();
+            let mut bench = Bench::new(Elem::F32, Format::Q8);
+            let decoder = Network::decoder(&mut bench.d, &config);
+            check(model, bench, vae_plan(&decoder, &config, &target(), 1, [6, 5]));
+        }
+    }
+}
