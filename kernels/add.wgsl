@@ -1,5 +1,5 @@
 // add: y[n, i] = a[n, i] + k[n] * b[n, i], with k[n] the first number of scales[n, slot]: what another
-// network adds inside a U-Net, scaled for each picture. One b may do for all of them.
+// network adds inside a U-Net, scaled for each image. One b may do for all of them.
 // Grid: x = 1, y = elements of y.
 // Twin: tests/twin/add.rs
 //# use elem

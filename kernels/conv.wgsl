@@ -41,7 +41,7 @@ struct Params {
 @group(0) @binding(5) var<storage, read> residual: array<Elem>;        // [images, out_h, out_w, outputs]
 @group(0) @binding(6) var<storage, read_write> y: array<Elem>;         // [images, out_h, out_w, outputs]
 
-// Stored pixels that a tap of a quad sees, and 1 or 0 where it is inside the picture or not.
+// Stored pixels that a tap of a quad sees, and 1 or 0 where it is inside the image or not.
 struct Place {
     source: vec4<u32>,
     inside: vec4<f32>,
@@ -81,7 +81,7 @@ fn place(quad: u32, u: u32, v: u32) -> Place {
     let image = min(quad / (quads * p.out_h), p.images - 1u);
     let i = quad / quads % p.out_h;
     let j = quad % quads * 4u;
-    // Unsigned on purpose: an index left of or above the picture wraps to a huge number.
+    // Unsigned on purpose: an index left of or above the image wraps to a huge number.
     let row = i * p.stride + u - p.pad;
     let column = vec4<u32>(j, j + 1u, j + 2u, j + 3u) * p.stride + v - p.pad;
     let inside = column < vec4<u32>(select(0u, p.virtual_w, row < p.virtual_h));

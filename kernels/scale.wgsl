@@ -1,4 +1,4 @@
-// scale: y[i] = act(a * x[i mod count] + b): latents and pictures on their way into a network. The input
+// scale: y[i] = act(a * x[i mod count] + b): latents and images on their way into a network. The input
 // is always f32; a batch is repeated when y is longer (both halves of classifier-free guidance).
 // Grid: x = 1, y = elements of y. a and b come in a buffer, as they change from step to step.
 // Twin: tests/twin/scale.rs

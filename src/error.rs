@@ -28,7 +28,7 @@ macro_rules! codes {
 codes! {
     /// An argument of the caller's is out of its range.
     InvalidOption = "invalid-option",
-    /// What was given as a picture cannot be decoded.
+    /// What was given as an image cannot be decoded.
     InvalidImage = "invalid-image",
     /// A file of the model is damaged or contradicts its configuration.
     InvalidModel = "invalid-model",

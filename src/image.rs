@@ -1,4 +1,4 @@
-//! Pictures of 8-bit RGB, cut and resized as Pillow does it, bit for bit: a network that was trained behind
+//! Images of 8-bit RGB, cut and resized as Pillow does it, bit for bit: a network that was trained behind
 //! Pillow sees the same pixels here.
 
 use crate::error::{Error, Result};
@@ -26,7 +26,7 @@ impl Picture {
         let wanted = width.checked_mul(height).and_then(|pixels| pixels.checked_mul(channels));
         if wanted != Some(bytes.len()) || bytes.is_empty() {
             return Err(Error::option(format!(
-                "picture: wanted {width} x {height} pixels of {channels} bytes, at least one, found {} bytes",
+                "image: wanted {width} x {height} pixels of {channels} bytes, at least one, found {} bytes",
                 bytes.len()
             )));
         }
@@ -34,9 +34,9 @@ impl Picture {
         Ok(Picture { width, height, rgb })
     }
 
-    /// Of another size, with the whole picture in it.
+    /// Of another size, with the whole image in it.
     pub fn resized(&self, width: usize, height: usize, filter: Filter) -> Picture {
-        assert!(width > 0 && height > 0, "a picture of {width} x {height}");
+        assert!(width > 0 && height > 0, "an image of {width} x {height}");
         match filter {
             Filter::Nearest => self.nearest(width, height),
             Filter::Bicubic => self.resampled(width, height, 2.0, bicubic),
@@ -44,7 +44,7 @@ impl Picture {
         }
     }
 
-    /// The middle of the picture, which must be as large.
+    /// The middle of the image, which must be as large.
     pub fn centre_crop(&self, width: usize, height: usize) -> Picture {
         assert!(
             width <= self.width && height <= self.height,

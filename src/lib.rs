@@ -1,4 +1,4 @@
-//! Tintype makes pictures from words on the user's own GPU: distilled latent diffusion models, in the
+//! Tintype makes images from words on the user's own GPU: distilled latent diffusion models, in the
 //! Hugging Face diffusers layout, by hand-written WGSL kernels through WebGPU; or on the CPU, where there is no
 //! GPU.
 //!
@@ -62,6 +62,8 @@
 //!   `SCHEDULERS`.
 //! - A task is a file in `src/pipeline/start`, which makes what denoising begins with, and a line in
 //!   `Pipeline::start`.
+//! - A family of models is a file in `src/pipeline/family` and a row in `FAMILIES`; its components are rows of
+//!   [`model::component::COMPONENTS`].
 //! - A kind of U-Net block is a file in `src/model/unet`, the module after its resnets, and a line in `KINDS`.
 //!
 //! Each wants its case in `tests/golden` (`later.py`).

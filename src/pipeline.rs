@@ -1,4 +1,4 @@
-//! Text and images to images: load a model folder, then turn requests into pictures.
+//! Text and images to images: load a model folder, then turn requests into images.
 
 mod beside;
 mod compile;
@@ -83,14 +83,14 @@ pub struct Pipeline {
     /// What the index says of it, for requests that say nothing.
     guidance_rescale: f64,
     precision: Precision,
-    /// Whether pictures are decoded in small tiles, since the device has too little memory.
+    /// Whether images are decoded in small tiles, since the device has too little memory.
     small_tiles: bool,
     /// What the plans of the text encoders are recorded for, where they are on the CPU beside the device.
     text_target: Option<Target>,
     warnings: Vec<Warning>,
     /// How the networks and the autoencoder are stored.
     pub formats: [Format; 2],
-    /// The sessions of the last size, kept because people draw many pictures of one size.
+    /// The sessions of the last size, kept because people draw many images of one size.
     denoiser: RefCell<Option<Denoiser>>,
     decoder: RefCell<Option<Decoder>>,
     /// Of previews, once there was one.
@@ -123,7 +123,7 @@ impl Pipeline {
         self.scheduler = scheduler;
     }
 
-    /// The picture's size when the request names none: what the U-Net was trained for.
+    /// The image's size when the request names none: what the U-Net was trained for.
     pub fn default_size(&self) -> usize {
         self.unet.networks.config.sample_size.unwrap_or(64) * self.vae.config.spatial_factor()
     }
@@ -194,7 +194,7 @@ impl Pipeline {
         report
     }
 
-    /// The plan of the decoder of one picture; in small tiles where f32, which halves made necessary, has no room in one piece
+    /// The plan of the decoder of one image; in small tiles where f32, which halves made necessary, has no room in one piece
     /// beside the denoiser.
     fn decoding(&self, size: [u32; 2], denoiser: &Plan) -> Result<(Tiles, Plan)> {
         let precision = &self.precision;
@@ -208,7 +208,7 @@ impl Pipeline {
         decoding.map_err(|error| precision.explain(Part::Decoder, error))
     }
 
-    /// The decoder of one picture; in halves where f32 that its configuration wants has no room.
+    /// The decoder of one image; in halves where f32 that its configuration wants has no room.
     async fn decoder(&self, size: [u32; 2], decoding: (Tiles, Plan)) -> Result<Decoder> {
         let precision = &self.precision;
         match self.vae.decoder(precision.target(Part::Decoder), decoding).await {
@@ -271,7 +271,7 @@ impl Pipeline {
             let tiles = tiles.count();
             warnings.push(Warning::new(
                 Topic::Memory,
-                format!("the picture was decoded in {tiles} tiles of {width}x{height}: one piece takes more than the device can hold"),
+                format!("the image was decoded in {tiles} tiles of {width}x{height}: one piece takes more than the device can hold"),
             ));
         }
         Ok(Some(Report { images, warnings, steps: task.schedule.steps.len(), timings, unsafe_images }))
@@ -326,7 +326,7 @@ impl Pipeline {
         Ok((!self.precision.again(Part::Denoiser, elem, faults, halves)?).then_some(latents))
     }
 
-    /// One picture after the other, so that a batch takes the memory of one; all of them again, by another decoder, if they
+    /// One image after the other, so that a batch takes the memory of one; all of them again, by another decoder, if they
     /// have to be decoded in f32.
     async fn decode(
         &self,

@@ -47,7 +47,7 @@ pub struct Chunk {
     pub weights: Vec<f32>,
 }
 
-/// The largest weight: beyond it numbers would grow out of range, not into better pictures.
+/// The largest weight: beyond it numbers would grow out of range, not into better images.
 pub const LIMIT: f32 = 100.0;
 
 /// The word that begins a new chunk.
@@ -120,7 +120,7 @@ pub fn chunks(tokenizer: &Tokenizer, pieces: &[Piece]) -> Vec<Chunk> {
     chunks
 }
 
-/// Gives all prompts of one picture the same number of chunks, at least `least`: the missing ones are empty.
+/// Gives all prompts of one image the same number of chunks, at least `least`: the missing ones are empty.
 pub fn level(tokenizer: &Tokenizer, prompts: &mut [Vec<Chunk>], least: usize) {
     let most = prompts.iter().map(Vec::len).fold(least, usize::max);
     for chunks in prompts {

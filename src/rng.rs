@@ -1,9 +1,9 @@
-//! The random numbers of torch's CPU generator, so that a seed gives the picture it gives in diffusers.
+//! The random numbers of torch's CPU generator, so that a seed gives the image it gives in diffusers.
 //!
 //! Source: PyTorch 2.15, `aten/src/ATen/core/{MT19937RNGEngine,DistributionsHelper}.h` and
 //! `aten/src/ATen/native/cpu/DistributionTemplates.h`. Uniforms are bit-exact, so are normals under 16 elements; float32
 //! normals from 16 elements on differ from torch's vectorised logarithm and sines by at most about 1e-6 (torch's own
-//! builds differ from each other by as much). A seed's float32 numbers, which pictures are drawn from, are the same in
+//! builds differ from each other by as much). A seed's float32 numbers, which images are drawn from, are the same in
 //! every torch; its halves are not ([`Halves`]).
 
 use half::{bf16, f16};

@@ -51,7 +51,7 @@ const SCHEDULERS: &[Scheduler] = &[
 /// p        = clamp(p_sample * x + p_model * m)                clamped to +-clip if there is one
 /// x'       = prev_p * p + prev_sample * x + prev_model * m + prev_noise * noise
 ///            + prev_before[0] * b1 + prev_before[1] * b2 + prev_before[2] * b3
-/// denoised = denoised_p * p + denoised_sample * x             for previews: the picture so far
+/// denoised = denoised_p * p + denoised_sample * x             for previews: the image so far
 /// ```
 ///
 /// where `x` is the sample `[N, h, w, C]`, `m` the model's output for `input_scale * x` at `timestep`,
@@ -76,7 +76,7 @@ pub struct Step {
     pub remembers: bool,
     pub denoised_p: f32,
     pub denoised_sample: f32,
-    /// A picture enters here as `noised_picture * picture + noised_noise * noise`.
+    /// An image enters here as `noised_picture * picture + noised_noise * noise`.
     pub noised_picture: f32,
     pub noised_noise: f32,
     /// Whether noise is drawn from the generator after the model ran. Not the same as a `prev_noise`
@@ -86,7 +86,7 @@ pub struct Step {
 }
 
 impl Step {
-    /// A step whose prediction is the picture, where a picture has these factors; the rest is still 0.
+    /// A step whose prediction is the image, where an image has these factors; the rest is still 0.
     fn at(timestep: f32, noised_picture: f64, noised_noise: f64) -> Step {
         Step {
             timestep,
@@ -144,7 +144,7 @@ impl Step {
         self.denoised_p * p + self.denoised_sample * x
     }
 
-    /// A picture with noise, as it enters at this step.
+    /// An image with noise, as it enters at this step.
     pub fn noised(&self, picture: &[f32], noise: &[f32]) -> Vec<f32> {
         picture.iter().zip(noise).map(|(p, n)| self.noised_picture * p + self.noised_noise * n).collect()
     }
@@ -162,7 +162,7 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// The schedule of `steps` denoising steps without the first `begin`, which a picture that comes in later
+    /// The schedule of `steps` denoising steps without the first `begin`, which an image that comes in later
     /// leaves out.
     ///
     /// # Errors
@@ -181,7 +181,7 @@ impl Schedule {
             Some(i) => {
                 let (keys, what) = (config.keys(), "is not made of finite numbers");
                 let message = format!("with these settings step {i} of {class} {what}");
-                // A last timestep of noise alone has no picture that a prediction of the noise could give.
+                // A last timestep of noise alone has no image that a prediction of the noise could give.
                 let key = if keys.flag(alphas::ZERO_SNR, false)? { alphas::ZERO_SNR } else { "_class_name" };
                 Err(Error::model(keys.place(key, &message)))
             }
@@ -215,7 +215,7 @@ enum Prediction {
     Epsilon,
     /// The velocity of Salimans and Ho, arXiv:2202.00512.
     Velocity,
-    /// The picture itself.
+    /// The image itself.
     Sample,
 }
 
@@ -229,7 +229,7 @@ impl Prediction {
         keys.choice("prediction_type", "epsilon", &choices)
     }
 
-    /// The factors of the sample and of the model's output in the picture, where the picture has `alpha` of the
+    /// The factors of the sample and of the model's output in the image, where the image has `alpha` of the
     /// variance.
     fn picture(self, alpha: f64) -> (f64, f64) {
         let (signal, noise) = (alpha.sqrt(), (1.0 - alpha).sqrt());

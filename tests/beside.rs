@@ -34,7 +34,7 @@ enum Kind {
     Ip,
 }
 
-/// The picture that a model draws with this network, which sees a picture.
+/// The image that a model draws with this network, which sees an image.
 fn drawn(kind: Kind, model: &str, file: FileIn<'_, DiskFolder>) -> Result<Vec<u8>> {
     let rgb: Vec<u8> = (0..64 * 64 * 3).map(|i| (i * 37 % 251) as u8).collect();
     let picture = Picture::new(64, 64, 3, &rgb)?;
@@ -82,7 +82,7 @@ fn renamed(tensors: &[Tensor], name: impl Fn(&str) -> String) -> Vec<Tensor> {
     tensors.iter().map(|t| Tensor { name: name(&t.name), ..t.clone() }).collect()
 }
 
-/// The original ControlNet numbers the picture's convolutions with the activations between them.
+/// The original ControlNet numbers the image's convolutions with the activations between them.
 fn control_name(config: &ControlNetConfig, name: &str) -> String {
     let last = 4 * config.conditioning_embedding_out_channels.len() - 2;
     let parts: Vec<&str> = name.split('.').collect();
@@ -202,7 +202,7 @@ fn what_is_no_controlnet_for_the_model_is_named() {
     refused(&|file| *file = Tensors::parse(&lora).0, Code::InvalidModel, &["a ControlNet", "lora_unet_"]);
 }
 
-/// Its picture would be half as large.
+/// Its image would be half as large.
 #[test]
 fn a_controlnet_for_another_autoencoder_is_refused() {
     let json = fs::read(golden("extras/controlnet/config.json")).unwrap();

@@ -71,7 +71,7 @@ fn relative_l2(got: &[f32], want: &[f32]) -> f64 {
     (sum(&|g, w| g - w) / sum(&|_, w| w)).sqrt()
 }
 
-/// A case of tests/golden drawn by the command: picture, dump and report against the reference.
+/// A case of tests/golden drawn by the command: image, dump and report against the reference.
 fn drawn_as_the_reference(case: &str, device: &str, more: &[&str]) {
     let case = &manifest()["cases"][case];
     let (out, model) = (Temp::new(), golden("sdxs-like"));
@@ -117,7 +117,7 @@ fn drawn_as_the_reference(case: &str, device: &str, more: &[&str]) {
         assert!(error <= limit, "{}: {error:.1e}, limit {limit:.1e}", want.name);
     }
 
-    // The picture, and that it is the dumped one.
+    // The image, and that it is the dumped one.
     let (width, height, levels) = read_png(&png);
     assert_eq!((width, height), (64, 64));
     let reference = here("tests/golden").join(case["png"][0].as_str().unwrap());
@@ -127,7 +127,7 @@ fn drawn_as_the_reference(case: &str, device: &str, more: &[&str]) {
     let floats = got.get("image").values();
     let rounded =
         floats.iter().zip(&levels).filter(|(f, l)| (*f * 255.0 - f32::from(**l)).abs() > 0.51).count();
-    assert_eq!(rounded, 0, "the picture is not the rounded dump");
+    assert_eq!(rounded, 0, "the image is not the rounded dump");
 }
 
 #[test]
@@ -143,7 +143,7 @@ fn four_steps_of_lcm() {
     drawn_as_the_reference("pipe/sdxs_lcm_4step", "cpu", &["--scheduler", "lcm"]);
 }
 
-/// Draws with the given arguments into a fresh folder; returns the picture's bytes and stderr.
+/// Draws with the given arguments into a fresh folder; returns the image's bytes and stderr.
 fn draw(more: &[&str]) -> (Vec<u8>, String) {
     let (out, model) = (Temp::new(), golden("sdxs-like"));
     let args = [&["generate", "a paper boat", "--model", model.to_str().unwrap()], more].concat();
@@ -161,13 +161,13 @@ fn seeds() {
     let (one, said) = draw(&["--seed", "7"]);
     assert!(said.contains("out.png: 64x64, seed 7, 1 steps on "), "{said}");
     assert!(["load ", "text ", "denoise ", "decode "].iter().all(|w| said.contains(w)), "{said}");
-    assert!(draw(&["--seed", "7"]).0 == one, "the same seed, another picture");
-    assert!(draw(&["--seed", "8"]).0 != one, "another seed, the same picture");
+    assert!(draw(&["--seed", "7"]).0 == one, "the same seed, another image");
+    assert!(draw(&["--seed", "8"]).0 != one, "another seed, the same image");
 
-    // Without a seed one is chosen, and told, so that the picture can be had again.
+    // Without a seed one is chosen, and told, so that the image can be had again.
     let (random, said) = draw(&[]);
     let seed = said.split("seed ").nth(1).and_then(|s| s.split(',').next()).expect("a seed on stderr");
-    assert!(draw(&["--seed", seed]).0 == random, "seed {seed} does not give the picture again");
+    assert!(draw(&["--seed", seed]).0 == random, "seed {seed} does not give the image again");
 }
 
 #[test]

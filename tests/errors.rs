@@ -21,7 +21,7 @@ use crate::models::folder::Temp;
 
 const PROMPT: &str = "a red fox";
 
-/// Loads a model and draws one picture, in f32.
+/// Loads a model and draws one image, in f32.
 fn draw(gpu: &Device, model: &Path, request: &Request) -> Result<Report> {
     let load = LoadOptions::parse("f32", "f32")?;
     let pipeline = block_on(Pipeline::load(gpu, &DiskFolder::new(model), &load, Hooks::NONE))?;
@@ -35,7 +35,7 @@ fn generate(pipeline: &Pipeline, request: &Request) -> Result<Report> {
 
 /// The error that was wanted: this code, and a sentence with these words.
 fn wanted(what: &str, result: Result<Report>, code: Code, words: &[&str]) -> Error {
-    let Err(e) = result else { panic!("{what}: a picture came out") };
+    let Err(e) = result else { panic!("{what}: an image came out") };
     assert_eq!(e.code, code, "{what}: {e}");
     for word in words {
         assert!(e.message.contains(word), "{what}: {word} is missing: {e}");

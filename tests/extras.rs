@@ -22,7 +22,7 @@ const FILE: &str = "unet/diffusion_pytorch_model.fp16.safetensors";
 const LATENTS: Shape = Shape { n: 1, h: 8, w: 8, c: 4 };
 
 /// A U-Net and a ControlNet that is its copy, which begins like the published ones before their training:
-/// it makes nothing of the picture. Its last convolutions pass on what they get.
+/// it makes nothing of the image. Its last convolutions pass on what they get.
 struct Pair {
     config: UnetConfig,
     unet: Unet,

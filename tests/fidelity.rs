@@ -1,4 +1,4 @@
-//! What fewer bits cost where weights are not random: pictures of the built-in model for captions that it was not trained
+//! What fewer bits cost where weights are not random: images of the built-in model for captions that it was not trained
 //! on. `tintype fidelity` draws all of them; here are the first few.
 
 use std::fs;
@@ -15,7 +15,7 @@ use crate::models::folder::here;
 
 const CAPTIONS: usize = 6;
 
-/// How the networks and the decoder are stored, and the least PSNR of the pictures against f32, in dB.
+/// How the networks and the decoder are stored, and the least PSNR of the images against f32, in dB.
 const LEAST: [(Format, Format, f64); 3] =
     [(Format::Q8, Format::Q8, 35.0), (Format::Q4, Format::Q8, 24.0), (Format::F32, Format::Q8, 40.0)];
 

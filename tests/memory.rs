@@ -59,7 +59,7 @@ fn the_best_weights_that_fit() {
     let e = fit_as(&options("f16", 1200, true)).unwrap_err();
     assert!(e.message.contains("weights of f16"), "{e}");
     assert_eq!(fit_as(&options("q8", 10, false)).unwrap().unwrap().format, Format::Q8);
-    // A larger picture leaves less for weights.
+    // A larger image leaves less for weights.
     assert_eq!(fit(2500, true).unwrap().format, Format::Q8);
     let large = LoadOptions { size: Some([1024, 1024]), ..options("auto", 2500, true) };
     assert_eq!(fit_as(&large).unwrap().unwrap().format, Format::Q4);
@@ -78,7 +78,7 @@ fn what_is_given_up_when_the_smallest_weights_are_too_large() {
     assert!(text.weights + 150 * MEGA < q4.weights && text.activations < q4.activations);
     let all = fit(800, true).unwrap();
     assert_eq!((all.format, all.savings), (Format::Q4, Savings::ALL));
-    // A quarter of the picture at a time, most of what it takes.
+    // A quarter of the image at a time, most of what it takes.
     assert!(all.weights == text.weights && 3 * all.activations < text.activations, "{all:?} {text:?}");
     assert_eq!(fit(700, true).unwrap_err().code, Code::LimitTooLow);
     // A CPU has nothing beside it.
@@ -117,7 +117,7 @@ fn the_needs_are_those_of_what_is_loaded() {
     }
 }
 
-/// A picture, the latents that were decoded, `[h, w, C]`, and what was made of them, `[H, W, 3]` in [0, 1].
+/// An image, the latents that were decoded, `[h, w, C]`, and what was made of them, `[H, W, 3]` in [0, 1].
 fn draw(pipeline: &Pipeline, request: &Request) -> (Report, Vec<f32>, Vec<f32>) {
     let dumped = RefCell::new(vec![]);
     let dump =

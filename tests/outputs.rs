@@ -15,7 +15,7 @@ use crate::models::folder::{Temp, golden};
 
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
 
-/// The command, not yet run, that draws a small picture in this folder.
+/// The command, not yet run, that draws a small image in this folder.
 fn draw(folder: &Temp, more: &[&str]) -> Command {
     let model = golden("sdxs-like");
     let common = ["generate", "a boat", "--seed", "1", "--size", "16x16", "--device", "cpu", "--model"];

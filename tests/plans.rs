@@ -31,7 +31,7 @@ struct Wish {
     taps: bool,
     images: u32,
     guided: bool,
-    /// Height and width of the picture.
+    /// Height and width of the image.
     size: [u32; 2],
 }
 
@@ -250,7 +250,7 @@ fn the_full_size() {
     assert!((weights..weights / 1000 * 1002).contains(&unet.weight_bytes), "{unet:?}");
 }
 
-/// The costs of a picture of another size, batch or storage are what they must be.
+/// The costs of an image of another size, batch or storage are what they must be.
 #[test]
 fn costs_scale() {
     let of = |wish| {

@@ -132,7 +132,7 @@ fn a_decoder_that_halves_spoil_is_computed_again_in_f32() {
     }
 }
 
-/// Colours of previews are fitted once, before the picture tells that halves do not suffice.
+/// Colours of previews are fitted once, before the image tells that halves do not suffice.
 #[test]
 fn a_decoder_that_halves_spoil_makes_no_colours_of_previews() {
     let shown = |device: &Device, activations: &str| {

@@ -1,4 +1,4 @@
-//! Pictures on the way: they resemble the picture, and change nothing.
+//! Images on the way: they resemble the image, and change nothing.
 
 use std::cell::RefCell;
 
@@ -49,7 +49,7 @@ fn a_tiny_decoder_shows_the_picture_on_its_way() {
         let request = Request { steps: Some(4), scheduler, ..Request::new(prompt, 3) };
         let wanted = plain(&pipeline, &request);
         let (report, previews) = draw(&pipeline, &request, None);
-        assert!(report.unwrap().images[0].rgba == wanted, "previews change the picture");
+        assert!(report.unwrap().images[0].rgba == wanted, "previews change the image");
         assert_eq!(previews.iter().map(|p| (p.1, p.2)).collect::<Vec<_>>(), [(1, 4), (2, 4), (3, 4)]);
         assert!(previews.iter().all(|(image, ..)| image.rgba.len() == wanted.len()));
         let psnr = previews.iter().map(|(image, ..)| psnr(&wanted, &image.rgba)).collect::<Vec<_>>();
@@ -57,11 +57,11 @@ fn a_tiny_decoder_shows_the_picture_on_its_way() {
         psnr[2]
     });
     let mean = close.iter().sum::<f64>() / close.len() as f64;
-    // Measured: 33.9 dB, and 4.8 dB between pictures of different prompts.
+    // Measured: 33.9 dB, and 4.8 dB between images of different prompts.
     assert!(mean > 30.0, "{close:.1?}");
 }
 
-/// A scheduler whose prediction is the picture, and one whose prediction is the noise.
+/// A scheduler whose prediction is the image, and one whose prediction is the noise.
 #[test]
 fn any_other_decoder_shows_it_at_the_size_of_the_latents() {
     on_device(|gpu| {
@@ -74,7 +74,7 @@ fn any_other_decoder_shows_it_at_the_size_of_the_latents() {
             let wanted = plain(&pipeline, &request);
             let (report, previews) = draw(&pipeline, &request, None);
             let report = report.unwrap();
-            assert!(report.images[0].rgba == wanted, "{model}: previews change the picture");
+            assert!(report.images[0].rgba == wanted, "{model}: previews change the image");
             assert_eq!(previews.len(), report.steps - 1, "{model}");
             for (image, ..) in &previews {
                 assert_eq!(image.rgba.len(), image.width * image.height * 4);
@@ -107,7 +107,7 @@ fn a_preview_may_cancel() {
             let (report, previews) = draw(&pipeline, &request, Some(1));
             assert_eq!(report.unwrap_err().code, Code::Cancelled, "{model}");
             assert_eq!(previews.len(), 1, "{model}: work went on after the cancel");
-            assert!(plain(&pipeline, &request) == wanted, "{model}: the next picture is another");
+            assert!(plain(&pipeline, &request) == wanted, "{model}: the next image is another");
         }
     });
 }

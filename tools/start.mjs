@@ -107,7 +107,7 @@ async function finished(page) {
     if (state === "done") break;
     await new Promise((wake) => setTimeout(wake, 200));
   }
-  // The picture's own pixels, not a screenshot: the page draws it on a 2D canvas without scaling.
+  // The image's own pixels, not a screenshot: the page draws it on a 2D canvas without scaling.
   return page.evaluate(() => ({
     png: document.querySelector("#picture").toDataURL("image/png").split(",")[1],
     report: [...document.querySelectorAll("#report dt")].map((dt) => `${dt.textContent} ${dt.nextSibling.textContent}`).join(", "),

@@ -35,9 +35,9 @@ export type TintypeProviderOptions = Pick<GenerateOptions, (typeof OPTIONS)[numb
 export type TintypeImageModel = ImageModelV4 & AsyncDisposable & { dispose(): Promise<void> };
 
 /**
- * Draws with a generator, or with one that is created with these options for the first picture. `files`: the first one is
- * what the picture is made from; of `mask`, what is white is made anew. They need a generator with `imageInput`.
- * Results say each picture's seed in `providerMetadata.tintype.images`, and in `calls[0].providerMetadata.tintype` the
+ * Draws with a generator, or with one that is created with these options for the first image. `files`: the first one is
+ * what the image is made from; of `mask`, what is white is made anew. They need a generator with `imageInput`.
+ * Results say each image's seed in `providerMetadata.tintype.images`, and in `calls[0].providerMetadata.tintype` the
  * times and the device too.
  */
 export function tintype(source: CreateOptions | ImageGenerator | Promise<ImageGenerator> = {}): TintypeImageModel {
@@ -60,7 +60,7 @@ export function tintype(source: CreateOptions | ImageGenerator | Promise<ImageGe
     specificationVersion: "v4",
     provider: "tintype",
     modelId,
-    // All pictures of one call: the SDK gives the same seed to each of several calls, which would draw the same picture.
+    // All images of one call: the SDK gives the same seed to each of several calls, which would draw the same image.
     maxImagesPerCall: Number.MAX_SAFE_INTEGER,
     ...takesImages,
     async doGenerate(options) {
@@ -81,7 +81,7 @@ async function requestOf({ n, size, aspectRatio, seed, files = [], mask, provide
   const warnings: SharedV4Warning[] = [];
   const unsupported = (feature: string, details: string) => warnings.push({ type: "unsupported", feature, details });
   if (aspectRatio !== undefined) unsupported("aspectRatio", "The size decides: say `size`.");
-  if (files.length > 1) unsupported("files", "Only the first picture is used.");
+  if (files.length > 1) unsupported("files", "Only the first image is used.");
   const request: GenerateOptions = { count: n, ...(seed !== undefined && { seed }), ...(signal && { signal }), ...sizeOf(size) };
   for (const [key, value] of Object.entries(providerOptions.tintype ?? {})) {
     if ((OPTIONS as readonly string[]).includes(key)) Object.assign(request, { [key]: value });

@@ -1,4 +1,4 @@
-// <tintype-image prompt="a red circle on blue" seed="5">: a picture where it stands. Importing this defines the element.
+// <tintype-image prompt="a red circle on blue" seed="5">: an image where it stands. Importing this defines the element.
 
 import { unlessAborted } from "./abort.js";
 import { TintypeError } from "./errors.js";
@@ -15,14 +15,14 @@ const REQUEST: readonly string[] = [...TEXTS, ...NUMBERS];
 /** Attributes that only affect presentation. */
 const SHOWN = ["alt", "loading", "preview"] as const;
 
-/** The sides of pictures, for the room that they get before they are there: of the built-in model, and where it is not known. */
+/** The sides of images, for the room that they get before they are there: of the built-in model, and where it is not known. */
 const BUILTIN_SIDE = 128;
 const SIDE = 512;
 /** More than any device draws. */
 const MOST_SIDE = 8192;
 
 const LABELS: Partial<Record<Progress["stage"], string>> = { download: "Downloading the model", verify: "Reading the model", compile: "Preparing the model" };
-/** How far ahead of the visible part of the page pictures are begun that are `loading="lazy"`. */
+/** How far ahead of the visible part of the page images are begun that are `loading="lazy"`. */
 const AHEAD = "200px";
 
 /** "idle" without a prompt, or before it comes near with `loading="lazy"`; then "loading", "drawing", "ready" or "error". */
@@ -30,7 +30,7 @@ export type TintypeImageState = "idle" | "loading" | "drawing" | "ready" | "erro
 
 /** They do not bubble, as those of `<img>`. */
 export interface TintypeImageEventMap {
-  /** The picture is there. */
+  /** The image is there. */
   load: CustomEvent<Generated>;
   /** There is none, and the element says why. */
   error: CustomEvent<TintypeError>;
@@ -46,7 +46,7 @@ const Base = (globalThis.HTMLElement ?? class {}) as typeof HTMLElement;
 /**
  * Draws what its attribute `prompt` says. `model`, `weights`, `device`, and `seed`, `steps`, `width`, `height`, `guidance`
  * and `negative-prompt` are the options of `create` and `generate` of these names, `alt` is the text for those who do not
- * see the picture (by default the prompt), `loading="lazy"` waits until it comes near the visible part of the page, and
+ * see the image (by default the prompt), `loading="lazy"` waits until it comes near the visible part of the page, and
  * `preview` shows it while it is drawn. Elements of the same model, weights and device share a generator.
  *
  * For styles: the attribute `state`, the same as `:state()`, and the parts "image", "news", "label", "progress" and "error".
@@ -118,7 +118,7 @@ export class TintypeImage extends Base {
     return this.#picture;
   }
 
-  /** Draws again, another picture if there is no `seed`. What goes on is ended. */
+  /** Draws again, another image if there is no `seed`. What goes on is ended. */
   redraw(): void {
     this.#request = null;
     this.#schedule();
@@ -126,7 +126,7 @@ export class TintypeImage extends Base {
 
   /** What is shown as a file, as `toBlob` of a result makes it. Rejects with InvalidStateError where nothing is. */
   async toBlob(...settings: Parameters<Picture["toBlob"]>): Promise<Blob> {
-    if (!this.#picture) throw new DOMException("there is no picture yet", "InvalidStateError");
+    if (!this.#picture) throw new DOMException("there is no image yet", "InvalidStateError");
     return this.#picture.toBlob(...settings);
   }
 
@@ -176,7 +176,7 @@ export class TintypeImage extends Base {
     void this.#draw((this.#call = new AbortController()));
   }
 
-  /** Out of the page: a picture stays, and what it took is let go. */
+  /** Out of the page: an image stays, and what it took is let go. */
   #leave(): void {
     this.#lease?.release();
     this.#lease = null;

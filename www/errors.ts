@@ -4,7 +4,7 @@
 export type ErrorCode =
   /** An option is out of its range, contradicts another one, or is none that there is. */
   | "invalid-option"
-  /** What was given as a picture cannot be decoded or drawn. */
+  /** What was given as an image cannot be decoded or drawn. */
   | "invalid-image"
   /** A file of the model is damaged or contradicts its configuration. */
   | "invalid-model"

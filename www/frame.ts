@@ -1,6 +1,6 @@
 // What an element shows: a canvas with a text for those who do not see it, how far the work is, and what went wrong.
 // Everything is built by calls and styled by a sheet of its own, so that a strict Content-Security-Policy has nothing to
-// refuse: no markup is parsed, no style is written into an attribute, and the picture has no address.
+// refuse: no markup is parsed, no style is written into an attribute, and the image has no address.
 
 const STYLE = `
   :host { display: inline-block; position: relative; max-inline-size: 100%; }
@@ -42,14 +42,14 @@ export class Frame {
     this.name(null);
   }
 
-  /** What the picture is called. An empty text says that it is decoration, as with `<img>`. */
+  /** What the image is called. An empty text says that it is decoration, as with `<img>`. */
   name(alt: string | null): void {
     this.#canvas.setAttribute("role", alt === "" ? "presentation" : "img");
     if (alt) this.#canvas.setAttribute("aria-label", alt);
     else this.#canvas.removeAttribute("aria-label");
   }
 
-  /** The size of a picture that is to come, for which there is room from now on. One that is there keeps its own. */
+  /** The size of an image that is to come, for which there is room from now on. One that is there keeps its own. */
   reserve(width: number, height: number): void {
     if (this.#isEmpty) this.#resize(width, height);
   }
@@ -67,7 +67,7 @@ export class Frame {
     this.#progress.value = fraction;
   }
 
-  /** A small picture of what is to come. */
+  /** A small image of what is to come. */
   preview(image: ImageBitmap, width: number, height: number): void {
     this.#resize(width, height);
     this.#draw(image);
@@ -77,7 +77,7 @@ export class Frame {
     this.#canvas.classList.toggle("first", this.#isEmpty);
     this.#resize(image.width, image.height);
     this.#draw(image);
-    this.#rest("The picture is drawn.");
+    this.#rest("The image is drawn.");
   }
 
   /** Nothing is shown, or why there is nothing. */

@@ -197,7 +197,7 @@ export class ImageGenerator implements AsyncDisposable {
     for (const { message } of warnings) this.#log.warn(message);
   }
 
-  /** Draws the pictures of a request, after loading the model if it was lost. */
+  /** Draws the images of a request, after loading the model if it was lost. */
   async #draw(request: Record<string, unknown>, options: GenerateOptions, signal: AbortSignal, listen: Listener): Promise<Generated> {
     const lost = !this.#remote || this.#remote.ended;
     if (lost) {
@@ -223,7 +223,7 @@ export class ImageGenerator implements AsyncDisposable {
       pictures.push(await this.#picture(String(request.prompt), drawn, options));
     }
     const [{ steps }] = all as [Drawn];
-    // Most pictures of a call have the same ones.
+    // Most images of a call have the same ones.
     const warnings = [...new Map(all.flatMap(({ warnings }) => warnings).map((warning) => [warning.message, warning])).values()];
     for (const { message } of warnings) this.#log.warn(message);
     const sum = (stage: keyof Generated["timings"]) => all.reduce((sum, { timings }) => sum + timings[stage], 0);

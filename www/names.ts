@@ -118,7 +118,7 @@ function checkOptions(call: string, options: object, known: Fields, elsewhere: R
   }
 }
 
-/** Whether it is an object as it is written in braces. Addresses and pictures are others, and are judged by their kind. */
+/** Whether it is an object as it is written in braces. Addresses and images are others, and are judged by their kind. */
 function isPlain(value: unknown): value is object {
   if (typeof value !== "object" || value === null) return false;
   const kind = Object.getPrototypeOf(value);

@@ -1,11 +1,11 @@
-// Pixels of a page's pictures on the way in, and pictures of the generator's pixels on the way out.
+// Pixels of a page's images on the way in, and images of the generator's pixels on the way out.
 
 import { TintypeError, describe } from "./errors.js";
 import { withTexts } from "./png.js";
 import type { Pixels } from "./remote.js";
 import type { GenerateOptions, Picture, PictureSource } from "./types.js";
 
-/** The options with the pixels of their pictures as they are now: they may change while the call waits. */
+/** The options with the pixels of their images as they are now: they may change while the call waits. */
 export async function withPixels({ image, mask, control, adapter, imagePrompt, ...rest }: Partial<GenerateOptions>) {
   const one = (key: string, value: PictureSource | undefined) => (value === undefined ? undefined : pixelsOf(key, value));
   const scaled = async (key: string, value: { image: PictureSource }) => ({ ...value, image: await pixelsOf(`${key}.image`, value?.image) });
@@ -35,15 +35,15 @@ async function pixelsOf(key: string, source: PictureSource): Promise<Pixels> {
     const { width, height, data } = context.getImageData(0, 0, context.canvas.width, context.canvas.height);
     return { width, height, data: data as Pixels["data"] };
   } catch (error) {
-    throw new TintypeError("invalid-image", `${key}: wanted a picture, found ${describe(source)} (${(error as Error).message})`, { cause: error });
+    throw new TintypeError("invalid-image", `${key}: wanted an image, found ${describe(source)} (${(error as Error).message})`, { cause: error });
   }
 }
 
-/** As it is: no conversion between colour spaces, and the pictures are opaque. */
+/** As it is: no conversion between colour spaces, and the images are opaque. */
 export const bitmapOf = ({ width, height, data }: Pixels): Promise<ImageBitmap> =>
   createImageBitmap(new ImageData(data, width, height), { colorSpaceConversion: "none", premultiplyAlpha: "none" });
 
-/** A picture of pixels; `texts` are what its PNG says. */
+/** An image of pixels; `texts` are what its PNG says. */
 export async function pictureOf(pixels: Pixels, facts: Pick<Picture, "seed" | "unsafe">, texts: Record<string, string>): Promise<Picture> {
   const { width, height, data } = pixels;
   const toImageData = () => new ImageData(data.slice(), width, height);
@@ -63,7 +63,7 @@ export async function pictureOf(pixels: Pixels, facts: Pick<Picture, "seed" | "u
 }
 
 /**
- * What a PNG says: a line that programs for such pictures read, and all settings as JSON. `options` are those of the
+ * What a PNG says: a line that programs for such images read, and all settings as JSON. `options` are those of the
  * request, `about` tells of the model and the device.
  */
 export function textsOf(prompt: string, seed: number, size: [number, number], options: Partial<GenerateOptions>, about: Record<string, unknown>): Record<string, string> {

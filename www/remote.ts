@@ -65,7 +65,7 @@ export class Remote {
   /** Where `worker` says. */
   static async start(worker: CreateOptions["worker"] = true): Promise<Remote> {
     if (typeof window === "undefined" && typeof WorkerGlobalScope === "undefined") {
-      throw new TintypeError("no-browser", "pictures need a browser, and this is not one");
+      throw new TintypeError("no-browser", "images need a browser, and this is not one");
     }
     if (worker === false) {
       const { serve } = await import("./service.js");

@@ -93,12 +93,12 @@ export interface CreateOptions {
   weights?: "auto" | "f32" | "f16" | "q8" | "q4";
   /**
    * Bytes that weights and activations may take on the device. Where the smallest `weights` need more, text encoders run
-   * on the CPU, and if that is not enough, pictures are decoded in tiles, whose seams may show, and at last in 16-bit floats
+   * on the CPU, and if that is not enough, images are decoded in tiles, whose seams may show, and at last in 16-bit floats
    * by an autoencoder whose configuration wants f32; warnings say so. What needs more still is refused with code "limit-too-low". By default it is guessed from what the browser tells of the device,
    * only weights are chosen by it, and nothing is refused.
    */
   memory?: number;
-  /** The size of the pictures that `memory` is for; by default what the model was trained for. */
+  /** The size of the images that `memory` is for; by default what the model was trained for. */
   width?: number;
   height?: number;
   /** Weight format of the autoencoder. Defaults to `weights`, or "q8" for "q4". */
@@ -150,11 +150,11 @@ export type LoraSource = Address | { source: Address; /** By default 1. */ scale
 
 export interface GenerateOptions {
   /**
-   * A whole number from 0 to 2^53 - 1; random if left out. The same seed on the same device gives the same picture: it draws
+   * A whole number from 0 to 2^53 - 1; random if left out. The same seed on the same device gives the same image: it draws
    * what torch's CPU generator draws in float32, which every version of torch does alike.
    */
   seed?: number;
-  /** How many pictures are drawn, one after another: of `seed`, `seed + 1` and so on. By default 1. */
+  /** How many images are drawn, one after another: of `seed`, `seed + 1` and so on. By default 1. */
   count?: number;
   /**
    * What to do while another call of this generator goes on: "queue" (the default) waits for it, "replace" ends it and all
@@ -162,8 +162,8 @@ export interface GenerateOptions {
    */
   busy?: "queue" | "replace" | "reject";
   /**
-   * Whether `onProgress` gets a small picture of what is to be seen after every step but the last. It takes a little time,
-   * and does not change the picture.
+   * Whether `onProgress` gets a small image of what is to be seen after every step but the last. It takes a little time,
+   * and does not change the image.
    */
   preview?: boolean;
   /** Whether PNGs say what they were made of: prompt, seed, model, settings and device. By default they do. */
@@ -200,7 +200,7 @@ export interface GenerateOptions {
   targetSize?: [number, number];
   /** How strongly each LoRA counts from now on; merging them anew takes a part of the loading time. */
   loraScales?: number[];
-  /** Image to image: what the picture is made from. The generator was created with `imageInput`. */
+  /** Image to image: what the image is made from. The generator was created with `imageInput`. */
   image?: PictureSource;
   /** Inpainting: what is white in it is made anew. As large as the image. */
   mask?: PictureSource;
@@ -208,13 +208,13 @@ export interface GenerateOptions {
   strength?: number;
   /** One for each ControlNet. `start` and `end` are shares of the steps. */
   control?: ControlInput | ControlInput[];
-  /** The ControlNets guess what the picture is, even without a prompt. */
+  /** The ControlNets guess what the image is, even without a prompt. */
   guessMode?: boolean;
   /** One for each T2I-Adapter. */
   adapter?: ScaledPicture | ScaledPicture[];
   /** For the IP-Adapter. */
   imagePrompt?: ScaledPicture;
-  /** Off by default. "flag" says whether the picture is `unsafe`, "block" makes it black too. */
+  /** Off by default. "flag" says whether the image is `unsafe`, "block" makes it black too. */
   safety?: "off" | "flag" | "block";
   /** Ends the work; the promise rejects with the signal's reason and the generator stays usable. */
   signal?: AbortSignal;
@@ -234,7 +234,7 @@ export interface ControlInput extends ScaledPicture {
   end?: number;
 }
 
-/** One picture that was drawn. */
+/** One image that was drawn. */
 export interface Picture {
   readonly image: ImageBitmap;
   readonly width: number;
@@ -244,18 +244,18 @@ export interface Picture {
   readonly unsafe: boolean;
   /** The exact pixels. */
   toImageData(): ImageData;
-  /** An encoded picture. PNGs are exact and say what they were made of, unless `metadata` was false; `quality` is from 0 to 1. */
+  /** An encoded image. PNGs are exact and say what they were made of, unless `metadata` was false; `quality` is from 0 to 1. */
   toBlob(type?: "image/png" | "image/webp" | "image/jpeg", quality?: number): Promise<Blob>;
 }
 
-/** What `generate` has drawn: the first picture, and all of them. */
+/** What `generate` has drawn: the first image, and all of them. */
 export interface Generated extends Picture {
   readonly pictures: readonly Picture[];
-  /** How often the U-Net was asked for a picture. */
+  /** How often the U-Net was asked for an image. */
   readonly steps: number;
   /** What was left out, such as the end of an overlong prompt. */
   readonly warnings: readonly Warning[];
-  /** Milliseconds, of all pictures together. */
+  /** Milliseconds, of all images together. */
   readonly timings: Readonly<Record<"text" | "denoise" | "decode", number>>;
   readonly device: "gpu" | "cpu";
   /** The name of what drew it. */
@@ -283,11 +283,11 @@ export type EstimateOptions = Pick<
   "model" | "revision" | "hub" | "baseUrl" | "headers" | "fetch" | "wasmUrl" | "worker" | "device" | "decoderWeights" | "imageInput" | "memory" | "width" | "height"
 >;
 
-/** Bytes, for one picture without guidance. */
+/** Bytes, for one image without guidance. */
 export interface Need {
   /** On the device. */
   weights: number;
-  /** On the device, for the networks of one picture. */
+  /** On the device, for the networks of one image. */
   activations: number;
   /** Rows of tokens, in the page's own memory. */
   rows: number;
@@ -295,7 +295,7 @@ export interface Need {
 
 /**
  * By how weights are stored; which of them "auto" takes; and what else is given up for `memory`: "text", that the text
- * encoders are on the device, "tiles", that a picture is decoded in one piece, "halves", that an autoencoder whose
+ * encoders are on the device, "tiles", that an image is decoded in one piece, "halves", that an autoencoder whose
  * configuration wants f32 has it.
  */
 export type Estimate = Record<"f32" | "f16" | "q8" | "q4", Need> & { fitting: "f16" | "q8" | "q4"; savings: ("text" | "tiles" | "halves")[] };
@@ -332,7 +332,7 @@ export interface NamedModel {
   readonly commercial: boolean;
   /** What is fetched, about. */
   readonly bytes: number;
-  /** What it was made for: steps, guidance, and the side of a picture in pixels. */
+  /** What it was made for: steps, guidance, and the side of an image in pixels. */
   readonly steps: number;
   readonly guidance: number;
   readonly size: number;

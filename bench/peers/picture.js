@@ -1,4 +1,4 @@
-// The picture's one step with single networks, as picture.py's graph has it: from tokens to the decoder's output.
+// The image's one step with single networks, as picture.py's graph has it: from tokens to the decoder's output.
 
 /** The networks, in their order. */
 export const PARTS = ["text_encoder", "unet", "vae"];

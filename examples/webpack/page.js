@@ -1,4 +1,4 @@
-// Draws what the form says: shows how much is done, then the picture or what went wrong. document.body.dataset.state is
+// Draws what the form says: shows how much is done, then the image or what went wrong. document.body.dataset.state is
 // "idle", "working", "done" or "failed", and `result` what was drawn: for whoever drives the page.
 
 import { ImageGenerator } from "tintype";
@@ -14,7 +14,7 @@ form.addEventListener("submit", async (event) => {
   const [prompt, seed] = [form.elements.prompt.value, Number(form.elements.seed.value)];
   state("working");
   try {
-    // The first time the model is loaded; afterwards the same generator draws every picture.
+    // The first time the model is loaded; afterwards the same generator draws every image.
     generator ??= await ImageGenerator.create({ device, onProgress });
     const result = await generator.generate(prompt, { seed, onProgress });
     [canvas.width, canvas.height] = [result.width, result.height];

@@ -25,7 +25,7 @@ const FILES: &[(&str, &str)] = files![
 /// Names of models: Stable Diffusion Turbo and 1.5, what SDXL has that they do not have, and the tiny autoencoder.
 pub const MODELS: [&str; 4] = ["sd-turbo", "sd15", "sdxl", "taesd"];
 
-/// The plans of a model of this name for a picture of `size` (width, height), or nothing.
+/// The plans of a model of this name for an image of `size` (width, height), or nothing.
 pub async fn plans(model: &str, setting: &Setting, size: [usize; 2]) -> Result<Option<Plans>> {
     let target = setting.device.target(&setting.load.activations)?;
     let format = setting.load.weights;

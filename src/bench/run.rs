@@ -46,7 +46,7 @@ impl Run<'_> {
                 if planned.is_empty() {
                     left_out.iter().for_each(|sentence| (self.tell)(sentence));
                 }
-                // Words become a picture without it.
+                // Words become an image without it.
                 networks.retain(|network| network.name != "encoder");
                 planned.push(networks);
             }

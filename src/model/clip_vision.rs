@@ -22,14 +22,14 @@ pub struct ImageEncoder {
     visual_projection: Linear,
 }
 
-/// What an encoder makes of pictures, each with its class token and its patches.
+/// What an encoder makes of images, each with its class token and its patches.
 #[derive(Clone, Copy, Debug)]
 pub struct States {
     /// `[N, tokens, width]`, without a norm behind the last layer.
     pub last_hidden_state: Tensor,
     /// `[N, tokens, width]`, before the last layer.
     pub penultimate: Tensor,
-    /// `[N, tokens, projection_dim]`; the class token's is the picture's.
+    /// `[N, tokens, projection_dim]`; the class token's is the image's.
     pub image_embeds: Tensor,
 }
 
@@ -78,7 +78,7 @@ impl ImageEncoder {
         [self.class_embedding, self.position_embedding]
     }
 
-    /// The shapes of the patches and of the embeddings of `images` pictures.
+    /// The shapes of the patches and of the embeddings of `images` images.
     pub fn shapes(&self, images: u32) -> [Shape; 2] {
         [self.config.patch_values(), self.config.hidden_size]
             .map(|width| Shape::tokens(images, self.config.tokens() as u32, width as u32))
@@ -142,7 +142,7 @@ mod tests {
         ImageEncoder::declare(&mut Declarations::new(Format::F32), "vision_model", &config)
     }
 
-    /// A pixel's values are 100 times its picture, 10 times its row, its column, and a thousand a colour.
+    /// A pixel's values are 100 times its image, 10 times its row, its column, and a thousand a colour.
     #[test]
     fn patches_are_colour_by_colour_behind_an_empty_row() {
         let value = |n: usize, y: usize, x: usize, c: usize| (c * 1000 + n * 100 + y * 10 + x) as f32;

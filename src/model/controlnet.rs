@@ -1,4 +1,4 @@
-//! A ControlNet (diffusers' ControlNetModel): a copy of a U-Net's down path that sees a picture as well, and
+//! A ControlNet (diffusers' ControlNetModel): a copy of a U-Net's down path that sees an image as well, and
 //! whose results the U-Net adds to its skip connections.
 
 use super::config::ControlNetConfig;
@@ -45,7 +45,7 @@ impl ControlNet {
         ControlNet { config: config.clone(), encoder, image, controlnet_down_blocks, controlnet_mid_block }
     }
 
-    /// The part that depends on the picture alone, `[N, H, W, conditioning_channels]` in [0, 1]: its
+    /// The part that depends on the image alone, `[N, H, W, conditioning_channels]` in [0, 1]: its
     /// features at the latents' size, `[N, h, w, c0]`.
     pub fn record_image(&self, r: &mut Recorder, image: Tensor) -> Tensor {
         self.image.record(r, image)
@@ -80,7 +80,7 @@ impl ControlNet {
         Residuals { down, mid: record(&self.controlnet_mid_block, mid) }
     }
 
-    /// The shape of the picture for `images` latents of this height and width.
+    /// The shape of the image for `images` latents of this height and width.
     pub fn image_shape(&self, images: u32, [h, w]: [u32; 2]) -> Shape {
         let factor = self.config.spatial_factor() as u32;
         Shape::new(images, h * factor, w * factor, self.config.conditioning_channels as u32)

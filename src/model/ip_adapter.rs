@@ -1,5 +1,5 @@
-//! IP-Adapter: a picture as a further prompt of a U-Net. A checkpoint of its own, without a configuration,
-//! gives every attention over the text keys and values of the picture.
+//! IP-Adapter: an image as a further prompt of a U-Net. A checkpoint of its own, without a configuration,
+//! gives every attention over the text keys and values of the image.
 
 mod projection;
 mod resampler;
@@ -21,7 +21,7 @@ pub struct IpAdapter {
 }
 
 impl IpAdapter {
-    /// For `unet`, whose context is `width` wide, and what `encoder` makes of a picture. Its tensors lie in a
+    /// For `unet`, whose context is `width` wide, and what `encoder` makes of an image. Its tensors lie in a
     /// checkpoint of their own ([`Declarations::next_source`]).
     pub fn declare(
         d: &mut Declarations,
@@ -44,8 +44,8 @@ impl IpAdapter {
         IpAdapter { config, image_proj, contexts: contexts.into_iter().map(|(_, linear)| linear).collect() }
     }
 
-    /// The part that depends on the picture alone. `seen` and `latents` are what [`ImageProjection::record`] takes, of
-    /// each picture that the U-Net sees; `scales` and `slot` say how much it counts, as in [`crate::plan::ops::add`].
+    /// The part that depends on the image alone. `seen` and `latents` are what [`ImageProjection::record`] takes, of
+    /// each image that the U-Net sees; `scales` and `slot` say how much it counts, as in [`crate::plan::ops::add`].
     pub fn record(
         &self,
         r: &mut Recorder,

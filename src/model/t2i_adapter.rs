@@ -1,4 +1,4 @@
-//! A T2I-Adapter (diffusers' T2IAdapter): features of a picture for a U-Net's down blocks. They depend on
+//! A T2I-Adapter (diffusers' T2IAdapter): features of an image for a U-Net's down blocks. They depend on
 //! nothing else: one run serves all steps.
 
 use super::config::{AdapterType, T2iAdapterConfig};
@@ -8,7 +8,7 @@ use crate::plan::{Recorder, Tensor};
 use crate::shape::Shape;
 use crate::weights::Declarations;
 
-/// Pixels of the picture for each latent, along one side.
+/// Pixels of the image for each latent, along one side.
 const PIXELS: u32 = 8;
 
 #[derive(Clone, Debug)]
@@ -60,19 +60,19 @@ impl T2iAdapter {
         T2iAdapter { config: config.clone(), conv_in, body }
     }
 
-    /// The shape of the input for latents of this height and width: one picture, whatever the batch.
+    /// The shape of the input for latents of this height and width: one image, whatever the batch.
     pub fn image_shape(&self, size: [u32; 2]) -> Shape {
         let [h, w] = size.map(|s| (s * PIXELS).div_ceil(self.config.downscale_factor as u32));
         Shape::new(1, h, w, self.config.unshuffled() as u32)
     }
 
-    /// A picture `[H, W, in_channels]` as the input for latents of this height and width.
+    /// An image `[H, W, in_channels]` as the input for latents of this height and width.
     pub fn unshuffle(&self, picture: &[f32], size: [u32; 2]) -> Vec<f32> {
         let size = size.map(|s| (s * PIXELS) as usize);
         unshuffle(picture, size, self.config.in_channels, self.config.downscale_factor)
     }
 
-    /// `x` is a picture in [0, 1] with its pixels as channels (`unshuffle`), `[N, h, w, C f f]`. Returns a
+    /// `x` is an image in [0, 1] with its pixels as channels (`unshuffle`), `[N, h, w, C f f]`. Returns a
     /// feature for each block, for the U-Net's `Extras`.
     pub fn record(&self, r: &mut Recorder, mut x: Tensor) -> Vec<Tensor> {
         if let Some(conv) = &self.conv_in {
@@ -142,7 +142,7 @@ fn resnets(d: &mut Declarations, path: &str, width: u32, count: usize, kernel: u
     (0..count).map(|i| [conv(i, "block1", 3), conv(i, "block2", kernel)]).collect()
 }
 
-/// A picture `[H, W, channels]` with every square of `factor` x `factor` pixels as channels of one,
+/// An image `[H, W, channels]` with every square of `factor` x `factor` pixels as channels of one,
 /// `[H / factor, W / factor, channels * factor * factor]`: channel by channel, each row after row (torch's
 /// PixelUnshuffle). Height and width are multiples of the factor.
 pub fn unshuffle(image: &[f32], [h, w]: [usize; 2], channels: usize, factor: usize) -> Vec<f32> {

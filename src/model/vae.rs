@@ -1,4 +1,4 @@
-//! The autoencoder (diffusers' AutoencoderKL): latents to pictures and back.
+//! The autoencoder (diffusers' AutoencoderKL): latents to images and back.
 
 use super::config::KlConfig;
 use super::resnet::Resnet;

@@ -1,4 +1,4 @@
-//! Compiling ahead, so that the first picture does not pause.
+//! Compiling ahead, so that the first image does not pause.
 
 use super::networks::{Job, denoise_plan};
 use super::precision::Part;
@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::plan::Plan;
 
 impl Pipeline {
-    /// Compiles the kernels of a picture of the model's own size, and of every network that was loaded. `progress` gets
+    /// Compiles the kernels of an image of the model's own size, and of every network that was loaded. `progress` gets
     /// how many are compiled, from 0 on, and their number; between two of them `cancelled` is asked. On a CPU there is
     /// nothing to compile, and `progress` hears nothing. No activations are allocated.
     pub async fn compile(&self, progress: &dyn Fn(usize, usize), cancelled: &dyn Fn() -> bool) -> Result<()> {
@@ -41,7 +41,7 @@ impl Pipeline {
             plans.push(text_plan(&text.network.encoder, target(Part::Text), job.rows() as usize, state));
         }
         plans.push(denoise_plan(&self.unet.networks, target(Part::Denoiser), job));
-        // What no device of this kind can hold is refused by the first picture.
+        // What no device of this kind can hold is refused by the first image.
         let decoding = self.vae.decoding(target(Part::Decoder), size, self.small_tiles);
         plans.extend(decoding.map(|(_, plan)| plan));
         if self.vae.has(Half::Encoder) {

@@ -1,4 +1,4 @@
-//! Latents to pictures, and pictures to latents.
+//! Latents to images, and images to latents.
 
 use std::cell::RefCell;
 
@@ -99,7 +99,7 @@ impl VaePart {
         vae_plan(self.network(half), &self.config, target, images, size)
     }
 
-    /// The plan of the decoder for one picture of this latent size, in one piece if the device can hold it, and if
+    /// The plan of the decoder for one image of this latent size, in one piece if the device can hold it, and if
     /// memory is not `short`; otherwise in tiles.
     pub fn decoding(&self, target: &Target, size: [u32; 2], short: bool) -> Result<(Tiles, Plan)> {
         let mut refused = None;
@@ -112,7 +112,7 @@ impl VaePart {
         Err(refused.expect("at least one choice"))
     }
 
-    /// The decoder of one picture, from [`Self::decoding`]; of smaller tiles if the device's memory is full.
+    /// The decoder of one image, from [`Self::decoding`]; of smaller tiles if the device's memory is full.
     pub async fn decoder(&self, target: &Target, (tiles, plan): (Tiles, Plan)) -> Result<Decoder> {
         let coefficients = coefficients(&self.config, self.network(Half::Decoder));
         let session = Session::new(plan, &self.weights).await;
@@ -147,13 +147,13 @@ impl VaePart {
         Ok(session)
     }
 
-    /// Whether an encoded picture is a distribution, from which latents are drawn.
+    /// Whether an encoded image is a distribution, from which latents are drawn.
     pub fn draws(&self) -> bool {
         matches!(self.config, VaeConfig::Kl(_))
     }
 
     /// What the U-Net knows as latents, from an encoder's output. `noise` is asked for one or several times as many
-    /// values as a picture has latents, if they are drawn.
+    /// values as an image has latents, if they are drawn.
     pub fn latents(&self, sample: &[f32], noise: impl FnOnce() -> Vec<f32>) -> Vec<f32> {
         match &self.config {
             VaeConfig::Tiny(c) => sample.iter().map(|v| v * c.scaling_factor).collect(),
@@ -175,12 +175,12 @@ pub struct Decoder {
     coefficients: [f32; 4],
     /// Pixels for each cell along one side.
     factor: usize,
-    /// The last picture, if it came in tiles.
+    /// The last image, if it came in tiles.
     blended: RefCell<Vec<f32>>,
 }
 
 impl Decoder {
-    /// Executed FLOPs of a picture.
+    /// Executed FLOPs of an image.
     pub fn work(&self) -> f64 {
         decoding_work(&self.tiles, self.session.plan())
     }
@@ -221,7 +221,7 @@ impl Decoder {
         Ok((rgba, faults))
     }
 
-    /// Halves of a picture that the network's kernels look at for what is wrong with them.
+    /// Halves of an image that the network's kernels look at for what is wrong with them.
     pub fn watched_halves(&self) -> u64 {
         self.tiles.count() as u64 * self.session.plan().watched_halves("vae")
     }
@@ -232,7 +232,7 @@ impl Decoder {
         self.session.run("vae", cancel, progress).await
     }
 
-    /// The last picture as the network made it, `[H, W, 3]` in about [-1, 1].
+    /// The last image as the network made it, `[H, W, 3]` in about [-1, 1].
     pub async fn sample(&self) -> Result<Vec<f32>> {
         match self.tiles.count() {
             1 => self.session.read("sample").await,
@@ -241,7 +241,7 @@ impl Decoder {
     }
 }
 
-/// Executed FLOPs of a picture whose tiles are decoded by one plan.
+/// Executed FLOPs of an image whose tiles are decoded by one plan.
 pub(super) fn decoding_work(tiles: &Tiles, plan: &Plan) -> f64 {
     tiles.count() as f64 * plan.work("vae")
 }

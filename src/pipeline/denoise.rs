@@ -180,8 +180,8 @@ impl Denoiser {
         self.session.run("context", cancel, &|_| {}).await
     }
 
-    /// What other networks see of a request: pictures `[H, W, 3]` in [0, 1] for ControlNets and T2I-Adapters (black where
-    /// there is none), and what an IP-Adapter sees of a picture, for each row.
+    /// What other networks see of a request: images `[H, W, 3]` in [0, 1] for ControlNets and T2I-Adapters (black where
+    /// there is none), and what an IP-Adapter sees of an image, for each row.
     pub async fn set_pictures(
         &self,
         controls: &[Vec<f32>],
@@ -247,7 +247,7 @@ impl Denoiser {
         self.session.run("unet", cancel, progress).await
     }
 
-    /// Gives `share` of each picture's guided prediction the spread of the prompt's own (section 3.4 of Lin et al.,
+    /// Gives `share` of each image's guided prediction the spread of the prompt's own (section 3.4 of Lin et al.,
     /// arXiv:2305.08891, as diffusers' `rescale_noise_cfg`). The sums are of thousands of numbers once a step, so they
     /// are taken here: kernels stay as they are for everybody else.
     pub async fn rescale(&self, guidance: f32, share: f64) -> Result<()> {

@@ -209,7 +209,7 @@ impl Pipeline {
 
     /// Merges the LoRAs anew with other scales, one for each: what a LoRA touches is read again from the folder and the
     /// additions that the pipeline was loaded from, nothing else. `hooks` sees bytes as for [`Self::load`]. After an error
-    /// there are no pictures until a call has succeeded.
+    /// there are no images until a call has succeeded.
     pub async fn set_lora_scales<F: Folder>(
         &self,
         folder: &F,

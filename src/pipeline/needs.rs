@@ -26,7 +26,7 @@ pub struct Budget {
 pub struct Savings {
     /// The text encoders are on the CPU: prompts take longer.
     pub text: bool,
-    /// Pictures are decoded in small tiles: seams may show.
+    /// Images are decoded in small tiles: seams may show.
     pub tiles: bool,
     /// An autoencoder whose configuration wants f32 is in halves: its values may not fit.
     pub halves: bool,
@@ -46,7 +46,7 @@ impl Savings {
     }
 }
 
-/// Bytes that one picture takes, without guidance.
+/// Bytes that one image takes, without guidance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Needs {
     pub format: Format,
@@ -57,7 +57,7 @@ pub struct Needs {
     pub beside: u64,
     /// Of all networks together, each of which keeps its own.
     pub activations: u64,
-    /// What a CPU takes more to keep weights of convolutions transformed, of what a budget leaves. Without it a picture
+    /// What a CPU takes more to keep weights of convolutions transformed, of what a budget leaves. Without it an image
     /// takes longer.
     pub transformed: u64,
     pub size: [usize; 2],
@@ -225,7 +225,7 @@ impl Survey {
         })
     }
 
-    /// Height and width of the latents of a picture of this width and height.
+    /// Height and width of the latents of an image of this width and height.
     pub(super) fn latents(&self, size: Option<[usize; 2]>) -> Result<Option<[u32; 2]>> {
         /// Smaller ones are refused where they are drawn.
         const LEAST: usize = 8;
@@ -234,7 +234,7 @@ impl Survey {
         Ok(Some([height, width]))
     }
 
-    /// The pixels of a small tile, width and height, of a picture.
+    /// The pixels of a small tile, width and height, of an image.
     fn tile(&self, [width, height]: [usize; 2]) -> Result<[usize; 2]> {
         let Some(factor) = self.factor()? else { return Ok([width, height]) };
         let cells = [height, width].map(|side| (side / factor) as u32);

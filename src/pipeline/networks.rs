@@ -14,7 +14,7 @@ use crate::shape::{Elem, Shape};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Job {
     pub images: u32,
-    /// Classifier-free guidance: the U-Net sees every picture twice.
+    /// Classifier-free guidance: the U-Net sees every image twice.
     pub guided: bool,
     /// Of the latents: height, width.
     pub size: [u32; 2],
@@ -23,7 +23,7 @@ pub struct Job {
 }
 
 impl Job {
-    /// Pictures that the U-Net sees.
+    /// Images that the U-Net sees.
     pub fn rows(self) -> u32 {
         if self.guided { 2 * self.images } else { self.images }
     }
@@ -179,7 +179,7 @@ pub fn denoise_plan(networks: &Networks, target: &Target, job: Job) -> Plan {
     r.finish()
 }
 
-/// Everything that depends on pictures alone; returns the ControlNets' part.
+/// Everything that depends on images alone; returns the ControlNets' part.
 fn record_pictures(
     r: &mut Recorder,
     networks: &Networks,

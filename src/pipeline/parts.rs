@@ -13,7 +13,7 @@ pub struct LoadOptions {
     pub auto: bool,
     /// Of the device's memory; by default there is no limit that is known.
     pub budget: Option<Budget>,
-    /// Width and height of the pictures that the budget is for; by default the model's own.
+    /// Width and height of the images that the budget is for; by default the model's own.
     pub size: Option<[usize; 2]>,
     /// Weight format of the autoencoder; by default what [`Format::of_autoencoder`] makes of `weights`. Never q4.
     pub decoder: Option<Format>,

@@ -1,4 +1,4 @@
-//! Pictures that other networks see: ControlNets, T2I-Adapters, an IP-Adapter, the safety checker.
+//! Images that other networks see: ControlNets, T2I-Adapters, an IP-Adapter, the safety checker.
 
 use super::networks::Job;
 use super::precision::Part;
@@ -10,7 +10,7 @@ use crate::host::Cancel;
 use crate::image::{Filter, Picture};
 
 impl Pipeline {
-    /// Shows the networks beside the U-Net the pictures of a request.
+    /// Shows the networks beside the U-Net the images of a request.
     pub(super) async fn show_pictures(&self, run: &Run<'_>, sessions: (&Denoiser, &Decoder)) -> Result<()> {
         let Run { request, task, watch, .. } = run;
         let (denoiser, _) = sessions;
@@ -51,7 +51,7 @@ impl Pipeline {
         denoiser.set_pictures(&controls, &adapters, &prompt, &watch.cancel).await
     }
 
-    /// What an image encoder makes of pictures: again in f32 where halves do not suffice. The sessions keep their memory.
+    /// What an image encoder makes of images: again in f32 where halves do not suffice. The sessions keep their memory.
     async fn encode_pictures(
         &self,
         (part, vision): (Part, &VisionPart),

@@ -28,7 +28,7 @@ pub struct Plans {
     pub left_out: Vec<String>,
 }
 
-/// A network of a model, recorded for one picture.
+/// A network of a model, recorded for one image.
 pub struct Planned {
     /// Its folder in the model. Both halves of an autoencoder have one.
     pub component: &'static str,
@@ -38,7 +38,7 @@ pub struct Planned {
 }
 
 /// The networks of a folder in the diffusers layout, as far as it has them, or the only one of a folder that has a
-/// config.json itself, for one picture of `size` (width, height) without guidance.
+/// config.json itself, for one image of `size` (width, height) without guidance.
 pub async fn plans<F: Folder>(
     folder: &F,
     format: Format,

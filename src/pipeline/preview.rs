@@ -1,6 +1,6 @@
-//! Pictures on the way: what a step predicts of the picture, without the noise that it still has.
+//! Images on the way: what a step predicts of the image, without the noise that it still has.
 //!
-//! A tiny autoencoder decodes them as it decodes the picture. For any other decoder they are as large as the latents,
+//! A tiny autoencoder decodes them as it decodes the image. For any other decoder they are as large as the latents,
 //! and every colour is a linear function of a cell's channels. The factors are not a table of known models: they are
 //! fitted, once for each loaded model and not before the first preview, to what its own decoder makes of a little noise.
 
@@ -34,7 +34,7 @@ impl Pipeline {
         }
     }
 
-    /// Shows a step's prediction, `[N, h, w, C]`, of the first picture.
+    /// Shows a step's prediction, `[N, h, w, C]`, of the first image.
     pub(super) async fn preview(
         &self,
         run: &Run<'_>,
@@ -48,7 +48,7 @@ impl Pipeline {
         let coefficients = &task.schedule.steps[step];
         let mut latents = denoiser.predictions().await?;
         latents.truncate(task.channels * task.pixels());
-        // Of some schedulers the prediction is the noise: the picture follows from it and the sample.
+        // Of some schedulers the prediction is the noise: the image follows from it and the sample.
         for (i, latent) in latents.iter_mut().enumerate() {
             *latent = coefficients.denoised(*latent, sample.as_ref().map_or(0.0, |sample| sample[i]));
         }
@@ -77,7 +77,7 @@ impl Pipeline {
         let latents = noise(0, channels, COARSE);
         let cells = async |target: &Target| decoded(&self.vae, target, &latents, cancel).await;
         let (cells, _) = match cells(self.precision.target(Part::Decoder)).await? {
-            // The fit is kept for good; that halves do not suffice is learned, and said, by the picture itself.
+            // The fit is kept for good; that halves do not suffice is learned, and said, by the image itself.
             (_, true) => cells(self.precision.exact()).await?,
             fine => fine,
         };
@@ -157,7 +157,7 @@ fn noise(seed: u64, channels: usize, coarse: usize) -> Vec<f32> {
     own.iter().enumerate().map(|(i, own)| share * common[at(i)] + own_share * own).collect()
 }
 
-/// The means of `factor` x `factor` pixels, from 0 to 1, of a square picture `[H, W, 3]` in [-1, 1].
+/// The means of `factor` x `factor` pixels, from 0 to 1, of a square image `[H, W, 3]` in [-1, 1].
 fn averages(sample: &[f32], factor: usize) -> Vec<[f64; 3]> {
     let width = CELLS * factor;
     let mut cells = vec![[0.0; 3]; CELLS * CELLS];

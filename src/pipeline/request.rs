@@ -7,12 +7,12 @@ use crate::host::Cancel;
 use crate::image::Picture;
 use crate::warning::Warning;
 
-/// The longest side of a picture, in pixels; the GPU's limits come earlier on most devices.
+/// The longest side of an image, in pixels; the GPU's limits come earlier on most devices.
 const MAX_SIDE: usize = 8192;
 
 #[derive(Clone, Debug, Default)]
 pub struct Request {
-    /// One picture each.
+    /// One image each.
     pub prompts: Vec<String>,
     /// Whether prompts are read as [`crate::prompt`] says: brackets weigh words, and what is longer than the text encoder
     /// takes becomes several chunks. Otherwise every character is text, and what is too long is cut, as in diffusers. Syntax of other tools that is
@@ -42,24 +42,24 @@ pub struct Request {
     pub clip_skip: usize,
     /// What SDXL is told of sizes.
     pub sizes: Sizes,
-    /// Image to image: what the picture is made from.
+    /// Image to image: what the image is made from.
     pub image: Option<Picture>,
     /// Inpainting: what is white in it is made anew, in halves of grey.
     pub mask: Option<Picture>,
     /// How much noise `image` gets, above 0 to 1: by default 0.8, and 1 (all of it) for inpainting.
     pub strength: Option<f64>,
-    /// A picture for each ControlNet that was loaded, in their order.
+    /// An image for each ControlNet that was loaded, in their order.
     pub controls: Vec<ControlInput>,
-    /// The ControlNets guess the picture, even without a prompt (diffusers' `guess_mode`).
+    /// The ControlNets guess the image, even without a prompt (diffusers' `guess_mode`).
     pub guess_mode: bool,
-    /// A picture and a scale for each T2I-Adapter that was loaded.
+    /// An image and a scale for each T2I-Adapter that was loaded.
     pub adapters: Vec<(Picture, f32)>,
-    /// A picture and a scale for the IP-Adapter.
+    /// An image and a scale for the IP-Adapter.
     pub image_prompt: Option<(Picture, f32)>,
     pub safety: Safety,
 }
 
-/// What SDXL is told of sizes, in pixels; by default the picture's own, not cropped.
+/// What SDXL is told of sizes, in pixels; by default the image's own, not cropped.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sizes {
     /// Height and width.
@@ -71,7 +71,7 @@ pub struct Sizes {
 }
 
 impl Sizes {
-    /// In the order of the U-Net's input, for a picture of this size.
+    /// In the order of the U-Net's input, for an image of this size.
     pub fn numbers(&self, height: usize, width: usize) -> [f32; 6] {
         let own = [height as u32, width as u32];
         let ([a, b], [c, d], [e, f]) = (self.original.unwrap_or(own), self.crop, self.target.unwrap_or(own));
@@ -97,7 +97,7 @@ impl ControlInput {
     }
 }
 
-/// What the safety checker does with pictures that it finds unsafe.
+/// What the safety checker does with images that it finds unsafe.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Safety {
     /// It is not asked.
@@ -125,7 +125,7 @@ impl Safety {
 pub enum Seeds {
     /// One generator draws for the whole batch.
     One(u64),
-    /// Each picture has its own.
+    /// Each image has its own.
     Each(Vec<u64>),
 }
 
@@ -145,7 +145,7 @@ impl Seeds {
 }
 
 impl Request {
-    /// One picture, everything else by default.
+    /// One image, everything else by default.
     pub fn new(prompt: &str, seed: u64) -> Request {
         Request { prompts: vec![prompt.to_owned()], seeds: Seeds::One(seed), ..Default::default() }
     }
@@ -188,7 +188,7 @@ impl Request {
         Ok(guidance as f32)
     }
 
-    /// The numbers beside pictures, and a mask that belongs to its image.
+    /// The numbers beside images, and a mask that belongs to its image.
     pub fn check_inputs(&self) -> Result<()> {
         let wrong = |name: &str, wanted: &str, found: &dyn std::fmt::Display| {
             Err(Error::option(format!("{name}: wanted {wanted}, found {found}")))
@@ -219,7 +219,7 @@ impl Request {
         }
     }
 
-    /// How much noise the picture gets; 1 if there is none.
+    /// How much noise the image gets; 1 if there is none.
     pub fn strength(&self) -> Result<f64> {
         let default = if self.image.is_some() && self.mask.is_none() { 0.8 } else { 1.0 };
         let strength = self.strength.unwrap_or(default);
@@ -243,20 +243,20 @@ pub struct Watch<'a> {
     pub cancel: Cancel,
     /// The stage, and how far the whole call is: from 0 to 1, never back.
     pub progress: &'a dyn Fn(Stage, f64),
-    /// Gets a picture of what each step but the last predicts of the first picture, the step (from 1) and their number.
+    /// Gets an image of what each step but the last predicts of the first image, the step (from 1) and their number.
     pub preview: Option<&'a Preview<'a>>,
-    /// Gets the latents after each step ("latents.0", [N, C, h, w]) and the pictures ("image", [N, H, W, 3]
+    /// Gets the latents after each step ("latents.0", [N, C, h, w]) and the images ("image", [N, H, W, 3]
     /// in 0..1), in the order of the reference's files.
     pub dump: Option<&'a Dump<'a>>,
 }
 
-/// Takes a picture, which may be smaller than the one that is drawn.
+/// Takes an image, which may be smaller than the one that is drawn.
 pub type Preview<'a> = dyn Fn(&Image, usize, usize) + 'a;
 
 /// Takes a name, a shape and its values.
 pub type Dump<'a> = dyn Fn(&str, [usize; 4], Vec<f32>) + 'a;
 
-/// A picture.
+/// An image.
 #[derive(Clone, Debug)]
 pub struct Image {
     pub width: usize,
@@ -273,7 +273,7 @@ pub struct Report {
     pub warnings: Vec<Warning>,
     pub steps: usize,
     pub timings: Timings,
-    /// For each picture, whether the safety checker found it unsafe; empty if it was not asked.
+    /// For each image, whether the safety checker found it unsafe; empty if it was not asked.
     pub unsafe_images: Vec<bool>,
 }
 

@@ -22,7 +22,7 @@ pub use inpaint::InpaintBlend;
 pub struct Start {
     /// `[N, h, w, C]`
     pub latents: Vec<f32>,
-    /// Extra input channels of an inpainting U-Net: mask and latents of the masked picture, `[N, h, w, 1 + C]`.
+    /// Extra input channels of an inpainting U-Net: mask and latents of the masked image, `[N, h, w, 1 + C]`.
     pub channels: Option<Vec<f32>>,
     /// For any other U-Net: the known latents, put back around the mask after every step.
     pub blend: Option<InpaintBlend>,
@@ -54,7 +54,7 @@ impl Pipeline {
 }
 
 impl Source<'_> {
-    /// A picture at the size that is asked for.
+    /// An image at the size that is asked for.
     fn fit(&self, picture: &Picture) -> Picture {
         picture.resized(self.run.task.width, self.run.task.height, Filter::Lanczos)
     }
@@ -69,12 +69,12 @@ impl Source<'_> {
         noise.iter().map(|v| v * self.run.task.schedule.init_noise_sigma).collect()
     }
 
-    /// A picture's latents under noise, as the first step expects them.
+    /// An image's latents under noise, as the first step expects them.
     fn under_noise(&self, latents: &[f32], noise: &[f32]) -> Vec<f32> {
         self.run.task.schedule.steps.first().expect("at least one step").noised(latents, noise)
     }
 
-    /// The latents of a picture, `[H, W, 3]` in [-1, 1], for all pictures.
+    /// The latents of an image, `[H, W, 3]` in [-1, 1], for all images.
     async fn encoded(&self, pixels: &[f32], draws: &mut Draws) -> Result<Vec<f32>> {
         let Source { pipeline, run, .. } = self;
         let precision = &pipeline.precision;
@@ -98,7 +98,7 @@ impl Source<'_> {
         }
     }
 
-    /// The encoder of one picture.
+    /// The encoder of one image.
     async fn encoder(&self, target: &Target) -> Result<Session> {
         let Source { pipeline: Pipeline { vae, precision, .. }, run, .. } = self;
         let size = [run.task.height as u32, run.task.width as u32];
@@ -108,12 +108,12 @@ impl Source<'_> {
     }
 }
 
-/// Random draws in diffusers' order: of a generator for all pictures, or of one for each.
+/// Random draws in diffusers' order: of a generator for all images, or of one for each.
 pub struct Draws {
     generators: Vec<Generator>,
     images: usize,
     channels: usize,
-    /// Of one picture's latents.
+    /// Of one image's latents.
     pixels: usize,
 }
 
@@ -127,12 +127,12 @@ impl Draws {
         }
     }
 
-    /// Noise for all pictures, `[N, h, w, C]`.
+    /// Noise for all images, `[N, h, w, C]`.
     pub fn noise(&mut self) -> Vec<f32> {
         self.draw(self.images / self.generators.len())
     }
 
-    /// Noise for one picture from each generator, `[generators, h, w, C]`.
+    /// Noise for one image from each generator, `[generators, h, w, C]`.
     fn each(&mut self) -> Vec<f32> {
         self.draw(1)
     }
@@ -143,7 +143,7 @@ impl Draws {
         nhwc(&noise, self.channels, self.pixels)
     }
 
-    /// Latents of one picture, or one for each generator, for all pictures.
+    /// Latents of one image, or one for each generator, for all images.
     fn spread(&self, latents: Vec<f32>) -> Vec<f32> {
         let pictures = latents.len() / (self.channels * self.pixels);
         latents.repeat(self.images / pictures)

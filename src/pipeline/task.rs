@@ -16,7 +16,7 @@ pub struct Task {
     /// How much of the guided prediction gets the spread of the prompt's own.
     pub guidance_rescale: f64,
     pub strength: f64,
-    /// Of the picture, in pixels.
+    /// Of the image, in pixels.
     pub width: usize,
     pub height: usize,
     /// Of the latents.
@@ -28,7 +28,7 @@ pub struct Task {
 }
 
 impl Task {
-    /// Of one picture's latents.
+    /// Of one image's latents.
     pub fn pixels(&self) -> usize {
         self.job.size.map(|s| s as usize).iter().product()
     }
@@ -116,12 +116,12 @@ impl Pipeline {
         }
     }
 
-    /// Whether the U-Net sees every picture twice.
+    /// Whether the U-Net sees every image twice.
     pub(super) fn guides(&self, guidance: f32) -> bool {
         guidance > 1.0 && self.unet.networks.config.time_cond_proj_dim.is_none()
     }
 
-    /// Every picture of the request has a network that sees it.
+    /// Every image of the request has a network that sees it.
     fn check_pictures(&self, request: &Request) -> Result<()> {
         let networks = &self.unet.networks;
         let missing =
@@ -134,8 +134,8 @@ impl Pipeline {
                 "{name}: wanted one for each of the {loaded} networks that were loaded, found {found}"
             ))),
         };
-        count("control pictures", "a ControlNet", request.controls.len(), networks.controls.len())?;
-        count("adapter pictures", "a T2I-Adapter", request.adapters.len(), networks.adapters.len())?;
+        count("control images", "a ControlNet", request.controls.len(), networks.controls.len())?;
+        count("adapter images", "a T2I-Adapter", request.adapters.len(), networks.adapters.len())?;
         if request.image_prompt.is_some() && self.vision.is_none() {
             return Err(missing("image prompt", "an IP-Adapter"));
         }

@@ -1,18 +1,18 @@
-//! A picture in tiles, for a device that cannot hold what a decoder makes of all of it at once. Neighbours overlap, and
+//! An image in tiles, for a device that cannot hold what a decoder makes of all of it at once. Neighbours overlap, and
 //! are blended where they do, as with `enable_vae_tiling` of diffusers; unlike there, all tiles are of one size, so that
 //! there is one plan, and are spread evenly, so that none is a sliver. Each tile has group norms of its own: where a
-//! decoder has them, a picture in tiles is not quite that in one piece.
+//! decoder has them, an image in tiles is not quite that in one piece.
 
 /// Sides of tiles in cells of the latents, the best first.
 const SIDES: [u32; 3] = [64, 32, 16];
 /// Tiles are at most this large where memory is short.
 const SMALL: u32 = 32;
-/// More tiles than these take longer than anybody waits, and the picture more memory than there may be.
+/// More tiles than these take longer than anybody waits, and the image more memory than there may be.
 const MOST: usize = 64;
 /// What neighbours have in common at least, of a side: diffusers' `tile_overlap_factor` is a quarter, too.
 const OVERLAP: u32 = 4;
 
-/// Where the tiles of a picture are, in cells.
+/// Where the tiles of an image are, in cells.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tiles {
     /// Height and width of the whole image.
@@ -62,7 +62,7 @@ fn begins(whole: u32, tile: u32) -> Vec<u32> {
     (0..=more).map(|i| (i * rest + more / 2).checked_div(more).unwrap_or(0)).collect()
 }
 
-/// The picture that decoded tiles are laid into.
+/// The image that decoded tiles are laid into.
 pub struct Mosaic<'a> {
     tiles: &'a Tiles,
     /// Pixels for each cell along one side.
@@ -104,7 +104,7 @@ impl Mosaic<'_> {
         (0..length).map(|i| from(i, first).min(from(length - 1 - i, last)).min(1.0)).collect()
     }
 
-    /// The picture, `[H, W, 3]`.
+    /// The image, `[H, W, 3]`.
     pub fn finish(mut self) -> Vec<f32> {
         for (pixel, weight) in self.sums.chunks_exact_mut(3).zip(&self.weights) {
             pixel.iter_mut().for_each(|v| *v /= weight);
@@ -113,7 +113,7 @@ impl Mosaic<'_> {
     }
 }
 
-/// Opaque rgba of a picture, `[n, 3]` in about [-1, 1], as kernels/image.wgsl makes it.
+/// Opaque rgba of an image, `[n, 3]` in about [-1, 1], as kernels/image.wgsl makes it.
 pub fn levels(picture: &[f32]) -> Vec<u8> {
     let level = |v: f32| ((v / 2.0 + 0.5).clamp(0.0, 1.0) * 255.0).round_ties_even() as u8;
     picture

@@ -1,4 +1,4 @@
-//! Pictures to image embeddings, and the safety checker's verdict on them.
+//! Images to image embeddings, and the safety checker's verdict on them.
 
 use super::read_json;
 use crate::device::{Device, Session, Weights};
@@ -12,14 +12,14 @@ use crate::quant::Format;
 use crate::shape::Elem;
 use crate::weights::{Checkpoint, Declarations, Folder, Handle, Hooks, join};
 
-/// An image encoder, and what it wants of a picture.
+/// An image encoder, and what it wants of an image.
 pub struct VisionPart {
     pub encoder: ImageEncoder,
     pub processor: ClipImageConfig,
     weights: Weights,
 }
 
-/// What an image encoder makes of N pictures.
+/// What an image encoder makes of N images.
 pub struct Encoded {
     /// `[N, tokens, hidden_size]`, the class token first.
     pub last_hidden_state: Vec<f32>,
@@ -53,7 +53,7 @@ impl VisionPart {
         Ok(VisionPart { encoder, processor, weights })
     }
 
-    /// What the encoder sees of a picture, `[image_size, image_size, 3]`.
+    /// What the encoder sees of an image, `[image_size, image_size, 3]`.
     pub fn pixels(&self, picture: &Picture) -> Vec<f32> {
         clip_pixels(picture, &self.processor)
     }
@@ -62,14 +62,14 @@ impl VisionPart {
         pixels.len() / (self.encoder.config.image_size.pow(2) * 3)
     }
 
-    /// The plan for pictures of [`Self::pixels`], one behind the other, which the device can hold.
+    /// The plan for images of [`Self::pixels`], one behind the other, which the device can hold.
     pub fn plan(&self, target: &Target, pixels: &[f32]) -> Result<Plan> {
         let plan = vision_plan(&self.encoder, target, self.count(pixels));
         plan.check("image encoder", &self.weights.device().limits())?;
         Ok(plan)
     }
 
-    /// Encodes pictures by their plan.
+    /// Encodes images by their plan.
     pub async fn encode(&self, plan: Plan, pixels: &[f32], cancel: &Cancel) -> Result<Encoded> {
         let encoder = &self.encoder;
         let session = Session::new(plan, &self.weights).await?;
@@ -111,8 +111,8 @@ pub struct ImagePrompt {
 }
 
 impl VisionPart {
-    /// What an adapter sees of a picture, which `encode` encodes. A negative prompt has an embedding of zeros, or else the
-    /// states of a picture that is zero everywhere, which is not black.
+    /// What an adapter sees of an image, which `encode` encodes. A negative prompt has an embedding of zeros, or else the
+    /// states of an image that is zero everywhere, which is not black.
     pub async fn prompt(
         &self,
         picture: &Picture,
@@ -204,14 +204,14 @@ pub(super) struct Concepts {
     thresholds: Handle,
 }
 
-/// What the safety checker says of one picture.
+/// What the safety checker says of one image.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Verdict {
     /// The cosine with each concept and how far it is above its threshold, in thousandths.
     pub concepts: Vec<Similarity>,
     /// Cosines with the special-care concepts, which only make the thresholds of the others stricter.
     pub special_care: Vec<Similarity>,
-    /// Whether any concept is above its threshold: diffusers shows a black picture then.
+    /// Whether any concept is above its threshold: diffusers shows a black image then.
     pub flagged: bool,
 }
 

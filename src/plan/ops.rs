@@ -130,7 +130,7 @@ pub enum Activation {
 /// `act(result + add[image] + residual)`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Epilogue {
-    /// A vector a picture, from this channel of the tensor on.
+    /// A vector an image, from this channel of the tensor on.
     pub add: Option<(Tensor, u32)>,
     pub residual: Option<Tensor>,
     pub activation: Activation,

@@ -56,7 +56,7 @@ pub(super) const ZERO_SNR: &str = "rescale_betas_zero_snr";
 pub(super) enum Terminal {
     /// It does not know the key.
     Unknown,
-    /// Nothing of the picture is left in the last timestep.
+    /// Nothing of the image is left in the last timestep.
     Zero,
     /// Next to nothing: levels of noise must be finite.
     Nearly,

@@ -98,7 +98,7 @@ struct Solver {
 
 impl Solver {
     fn step(&self, timestep: f32, prediction: Prediction) -> Step {
-        // The sample is `alpha` times the picture plus `deviation` times noise.
+        // The sample is `alpha` times the image plus `deviation` times noise.
         let split = |sigma: f64| {
             let alpha = 1.0 / (sigma * sigma + 1.0).sqrt();
             (alpha, sigma * alpha)

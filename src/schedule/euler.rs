@@ -73,7 +73,7 @@ impl Levels {
     }
 }
 
-/// A step's beginning at noise level `sigma`: the sample is a picture plus sigma times noise.
+/// A step's beginning at noise level `sigma`: the sample is an image plus sigma times noise.
 pub(super) fn predict(timestep: f32, sigma: f64, prediction: Prediction) -> Step {
     let norm = sigma * sigma + 1.0;
     let (p_sample, p_model) = match prediction {

@@ -33,7 +33,7 @@ pub(super) fn schedule(keys: &Keys, steps: usize, begin: usize) -> Result<Schedu
     let steps = sigmas.windows(2).skip(begin).map(|pair| {
         let (sigma, next) = (f64::from(pair[0]), f64::from(pair[1]));
         Step {
-            // The model gives the direction from the picture to the noise.
+            // The model gives the direction from the image to the noise.
             p_sample: 1.0,
             p_model: -pair[0],
             prev_p: (1.0 - next / sigma) as f32,

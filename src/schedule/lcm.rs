@@ -1,4 +1,4 @@
-//! Latent consistency models, Luo et al., arXiv:2310.04378: every step predicts the picture and noises it
+//! Latent consistency models, Luo et al., arXiv:2310.04378: every step predicts the image and noises it
 //! again. diffusers' `LCMScheduler`.
 
 use super::alphas::Terminal;
@@ -22,7 +22,7 @@ pub(super) fn schedule(keys: &Keys, steps: usize, begin: usize) -> Result<Schedu
         let scaled = t as f64 * scaling;
         let norm = scaled * scaled + SIGMA_DATA * SIGMA_DATA;
         let (skip, out) = (SIGMA_DATA * SIGMA_DATA / norm, scaled / norm.sqrt());
-        // The last step gives the picture itself: nothing is added, nothing is drawn.
+        // The last step gives the image itself: nothing is added, nothing is drawn.
         let next = timesteps.get(i + 1).map(|&next| alpha(next));
         let kept = next.map_or(1.0, f64::sqrt);
         let noise = next.map_or(0.0, |a| (1.0 - a).sqrt());

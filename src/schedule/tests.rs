@@ -117,7 +117,7 @@ fn euler_steps() {
             &[scaled, x0, prev],
         );
         assert_eq!(step.denoised(got, 3.0), got);
-        // The last step ends at the predicted picture.
+        // The last step ends at the predicted image.
         let last = schedule.steps[1];
         assert_eq!(last.prev(0.25, 3.0, 7.0, [7.0; 3], 7.0), 0.25);
         assert!(!last.draws_noise);

@@ -31,7 +31,7 @@ pub enum Names {
     Clip,
     /// OpenCLIP, as SD 2.x and SDXL's second encoder have it.
     OpenClip,
-    /// The original ControlNet, where the last convolution over the picture has this number.
+    /// The original ControlNet, where the last convolution over the image has this number.
     ControlNet { last: usize },
     /// The original T2I-Adapter.
     T2iAdapter { light: bool },

@@ -1,4 +1,4 @@
-//! A cancel in every stage ends the work there, and the next picture is the right one.
+//! A cancel in every stage ends the work there, and the next image is the right one.
 
 use std::cell::Cell;
 
@@ -55,7 +55,7 @@ fn in_every_stage() {
                 generate(&pipeline, &small).unwrap();
             }
             let again = generate(&pipeline, &request()).unwrap().images.remove(0).rgba;
-            assert!(again == wanted, "after a cancel in {stage:?} the picture is another");
+            assert!(again == wanted, "after a cancel in {stage:?} the image is another");
         }
     });
 }

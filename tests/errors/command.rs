@@ -136,7 +136,7 @@ fn a_reader_that_leaves() {
     assert!(!said.contains("panicked"), "{said}");
 }
 
-/// What loading warned of is told once, before the picture, and also where none comes of it: the error does not know whose
+/// What loading warned of is told once, before the image, and also where none comes of it: the error does not know whose
 /// value it was.
 #[test]
 fn warnings_of_loading_are_told_with_and_without_a_picture() {

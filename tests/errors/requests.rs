@@ -83,7 +83,7 @@ fn too_large_for_this_gpu() {
     let path = model.clone();
     let result = on_device(move |gpu| draw(gpu, &path, &request(|r| r.size = Some([8192, 8192]))));
     let limit = format!("{} MiB", binding >> 20);
-    let e = wanted("8192x8192", result, LimitTooLow, &["U-Net", &limit, "smaller picture"]);
+    let e = wanted("8192x8192", result, LimitTooLow, &["U-Net", &limit, "smaller image"]);
     refused_by_command("8192x8192", &model, &["--size", "8192x8192", "--device", "gpu"], &[&e.to_string()]);
 }
 

@@ -1,5 +1,5 @@
 // One model with one kind of weights: fetched from a hub by headless Chromium, drawn with, kept, and loaded again; beside
-// the native command's picture.
+// the native command's image.
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -21,7 +21,7 @@ const SMALL = 64;
  */
 export async function measure(group, tell) {
   const made = model(group.model, (done, all) => tell(`making the checkpoint: ${Math.floor((100 * done) / all)} %`));
-  tell("the native picture");
+  tell("the native image");
   const picture = group.size && (await native(made.folder, group));
   const ends = [];
   try {

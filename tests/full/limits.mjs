@@ -46,11 +46,11 @@ export function wrong(group, found) {
   }
   if (!group.size) return faults;
   const { sizes, within, worst, deviation, heap } = picture;
-  must(sizes.every((side) => side === group.size), `the pictures' sides: ${sizes}`);
-  must(within >= WITHIN, `${(100 * within).toFixed(2)} % within one level of the native picture, the worst off by ${worst}`);
-  must(deviation >= DEVIATION, `the native picture is nearly flat: its values differ by ${deviation.toFixed(1)} levels`);
+  must(sizes.every((side) => side === group.size), `the images' sides: ${sizes}`);
+  must(within >= WITHIN, `${(100 * within).toFixed(2)} % within one level of the native image, the worst off by ${worst}`);
+  must(deviation >= DEVIATION, `the native image is nearly flat: its values differ by ${deviation.toFixed(1)} levels`);
   must(heap < HEAP, `the worker's heap while it drew: ${megabytes(heap)}, wanted less than ${megabytes(HEAP)}`);
-  must(found.small === found.smallAgain, "what was kept draws another picture");
+  must(found.small === found.smallAgain, "what was kept draws another image");
   return faults;
 }
 

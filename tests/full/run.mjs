@@ -1,5 +1,5 @@
 // `npm run test:full`: models of the published sizes with weights of our own, from a server like the hub, in headless
-// Chromium: what they fetch, hold and take, and that their pictures are the native ones. Takes the most of an hour.
+// Chromium: what they fetch, hold and take, and that their images are the native ones. Takes the most of an hour.
 //
 //   npm run test:full                    everything
 //   npm run test:full -- sd-turbo q4     the groups whose names have all of these words

@@ -141,13 +141,13 @@ export async function judge({ weights, device, size, steps }, tell) {
   const faults = [];
   const pictures = [];
   for (const model of ["folder", "single.safetensors"]) {
-    tell(`the native picture of ${model}`);
+    tell(`the native image of ${model}`);
     const out = join(OUT, `${model}.png`);
     const how = ["--model", join(OUT, model), "--weights", weights, "--seed", SEED, "--steps", steps, "--size", `${size}x${size}`];
     await must("The native command", TINTYPE, ["generate", PROMPT, ...how.map(String), "--device", device, "--out", out]);
     pictures.push(readFileSync(out));
   }
-  if (!pictures[0].equals(pictures[1])) faults.push("natively the file draws another picture than its folder");
+  if (!pictures[0].equals(pictures[1])) faults.push("natively the file draws another image than its folder");
   const ends = [];
   try {
     const { page, served } = await open({ after: (end) => ends.push(end) }, undefined, { isolated: true });
@@ -166,7 +166,7 @@ export async function judge({ weights, device, size, steps }, tell) {
     if (warnings.length > 0) faults.push(`the load warns: ${JSON.stringify(warnings)}`);
     tell("drawing in Chromium");
     const { within, worst } = await page.evaluate(compare, { prompt: PROMPT, seed: SEED, steps, size });
-    if (within < WITHIN) faults.push(`${(100 * within).toFixed(2)} % within one level of the native picture, the worst off by ${worst}`);
+    if (within < WITHIN) faults.push(`${(100 * within).toFixed(2)} % within one level of the native image, the worst off by ${worst}`);
   } finally {
     for (const end of ends.reverse()) await end();
   }

@@ -1,4 +1,4 @@
-//! The scaled sum: a factor for each picture, chosen by slot.
+//! The scaled sum: a factor for each image, chosen by slot.
 
 use crate::harness::{Bench, ELEMS, F32_LIMIT, HALF_MAX, HALVES, compare};
 use crate::twin;
@@ -7,7 +7,7 @@ use tintype::plan::ops;
 use tintype::quant::Format;
 use tintype::shape::{Elem, Shape};
 
-/// Factors of `images` pictures, a thousand in each place that is not read.
+/// Factors of `images` images, a thousand in each place that is not read.
 fn scales(b: &mut Bench, images: u32, slots: u32, slot: u32) -> (Tensor, Vec<f64>) {
     let k: Vec<f32> = (0..images).map(|n| [0.75, -1.5, 0.0, 2.25][n as usize % 4]).collect();
     let mut values = vec![1e3; (images * slots * 4) as usize];

@@ -18,7 +18,7 @@ fn every_value() {
     }
 }
 
-/// One picture and several, a sequence that is longer than the other and one that is shorter, channels that are padded.
+/// One image and several, a sequence that is longer than the other and one that is shorter, channels that are padded.
 #[test]
 fn sequences_follow_one_another_in_each_picture() {
     for (n, s, t, c) in [(1, 1, 1, 4), (3, 5, 2, 8), (2, 3, 70, 6)] {

@@ -1,4 +1,4 @@
-//! Pictures as bytes.
+//! Images as bytes.
 
 use crate::harness::{Bench, ELEMS, on_gpu};
 use crate::twin;
@@ -18,8 +18,8 @@ fn bytes(elem: Elem, shape: Shape, values: Vec<f32>) -> (Vec<u8>, Vec<u8>) {
         ready.bytes("y")
     });
     let (picture, rest) = got.split_at(shape.rows() as usize * 4);
-    // Four pixels are one element; those past the picture are left alone.
-    assert!(rest.iter().all(|&b| b == 0xff), "behind the picture: {rest:?}");
+    // Four pixels are one element; those past the image are left alone.
+    assert!(rest.iter().all(|&b| b == 0xff), "behind the image: {rest:?}");
     (picture.to_vec(), twin::image(&seen))
 }
 

@@ -68,13 +68,13 @@ test("vite draws from its development server", { timeout: 120_000 }, async (t) =
 test("all of them draw the same, and what the native command draws", { timeout: 120_000 }, async (t) => {
   const { pixels: first, size } = drawn.get("plain");
   assert.ok(new Set(first).size > 20, "hardly any colours");
-  for (const [name, { pixels }] of drawn) assert.ok(pixels.equals(first), `${name} draws another picture: ${share(pixels, first)} of the values are the same to one level`);
+  for (const [name, { pixels }] of drawn) assert.ok(pixels.equals(first), `${name} draws another image: ${share(pixels, first)} of the values are the same to one level`);
   assert.equal(drawn.size, 2 * examples().length + 2);
   const native = await nativePicture(t);
   assert.deepEqual(native.size, size);
   const within = share(native.pixels, first);
-  t.diagnostic(`within one level of the native picture: ${(100 * within).toFixed(3)} %`);
-  assert.ok(within >= WITHIN, `within one level of the native picture: ${(100 * within).toFixed(3)} %`);
+  t.diagnostic(`within one level of the native image: ${(100 * within).toFixed(3)} %`);
+  assert.ok(within >= WITHIN, `within one level of the native image: ${(100 * within).toFixed(3)} %`);
 });
 
 test("a policy that forbids the module is noticed", { timeout: 60_000 }, async (t) => {

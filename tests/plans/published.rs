@@ -23,7 +23,7 @@ use crate::models::folder::here;
 const CONFIGS: &str = "tests/plans/configs";
 
 /// A network's folder, its parameters and tensors as the published checkpoint has them, and for plans by name and side
-/// of the picture the GFLOPs that torch counts for one picture (a multiply-add is two).
+/// of the image the GFLOPs that torch counts for one image (a multiply-add is two).
 type Network = (&'static str, u64, usize, &'static [(&'static str, usize, f64)]);
 
 const KL: &[(&str, usize, f64)] = &[("decoder", 512, 2514.5), ("encoder", 512, 1116.7)];

@@ -3,7 +3,7 @@ pub fn copy(x: &[f64]) -> Vec<f64> {
     x.to_vec()
 }
 
-/// The values of each of `images` pictures in `a`, and behind them those in `b`.
+/// The values of each of `images` images in `a`, and behind them those in `b`.
 pub fn join(images: usize, a: &[f64], b: &[f64]) -> Vec<f64> {
     let each = |x: &[f64], n: usize| x[n * x.len() / images..][..x.len() / images].to_vec();
     (0..images).flat_map(|n| [each(a, n), each(b, n)].concat()).collect()

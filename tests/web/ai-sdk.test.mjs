@@ -84,7 +84,7 @@ test("generateImage draws what a generator draws", { timeout: 120_000 }, async (
   assert.notEqual(found.wanted[0], found.wanted[1]);
   assert.match(found.text, /Negative prompt: fog/);
   assert.deepEqual([found.warnings, found.seeds], [[], [5, 6]]);
-  // One call for all of them: several would draw the same picture.
+  // One call for all of them: several would draw the same image.
   assert.equal(found.calls.length, 1);
   const [modelId, { images, steps, timings, device, adapter }] = found.calls[0];
   assert.deepEqual([modelId, steps, device], [MODEL, 2, "cpu"]);

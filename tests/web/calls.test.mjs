@@ -1,4 +1,4 @@
-// What callers of a generator can ask for: where the work is done, several pictures, which call goes first, previews, what
+// What callers of a generator can ask for: where the work is done, several images, which call goes first, previews, what
 // PNGs say, whether a model can be had; and what they are told.
 
 import assert from "node:assert/strict";
@@ -77,7 +77,7 @@ test("the work is done where the page wants it", { timeout: 300_000 }, async (t)
   assert.deepEqual(complaints.filter((line) => !line.includes("404")), []);
 });
 
-test("several pictures in a call are those of the seeds that follow", { timeout: 120_000 }, async (t) => {
+test("several images in a call are those of the seeds that follow", { timeout: 120_000 }, async (t) => {
   const { page } = await opened(t);
   const found = await page.evaluate(async () => {
     const fractions = [];

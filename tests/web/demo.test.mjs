@@ -14,7 +14,7 @@ const pixels = (page) =>
     return { width: canvas.width, height: canvas.height, values: [...canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data] };
   });
 
-test("a picture by keyboard alone", { timeout: 300_000 }, async (t) => {
+test("an image by keyboard alone", { timeout: 300_000 }, async (t) => {
   const { page, complaints } = await open(t, SMALL);
   // The prompt has the focus already; what stands in it is replaced.
   await page.keyboard.press("Control+A");
@@ -30,14 +30,14 @@ test("a picture by keyboard alone", { timeout: 300_000 }, async (t) => {
 
   const { width, height, values } = await pixels(page);
   assert.deepEqual([width, height], [64, 64]);
-  assert.ok(new Set(values).size > 20, "the picture is flat");
-  assert.ok(values.every((value, i) => i % 4 < 3 || value === 255), "the picture is not opaque");
+  assert.ok(new Set(values).size > 20, "the image is flat");
+  assert.ok(values.every((value, i) => i % 4 < 3 || value === 255), "the image is not opaque");
   assert.equal(await page.getAttribute("#picture", "aria-label"), "a paper boat, seed 7");
   const report = await text(page, "report");
   for (const word of ["seed7", "size64x64", "denoise", "decode", "deviceCPU, 1 thread"]) assert.match(report, new RegExp(word));
   assert.equal(await text(page, "status"), "Done");
 
-  // Enter in the prompt draws again; the same seed gives the same picture.
+  // Enter in the prompt draws again; the same seed gives the same image.
   await page.focus("#prompt");
   await page.evaluate(() => (document.body.dataset.state = "asked"));
   await page.keyboard.press("Enter");
@@ -116,17 +116,17 @@ const change = (values, original, where) => {
 const veil = (page, original) =>
   page.evaluate((original) => {
     const { data } = document.getElementById("mask").getContext("2d").getImageData(0, 0, 96, 96);
-    // Blue of 200 becomes 104 under the whole veil of 0.6 of 60 of blue, wherever the picture is blue.
+    // Blue of 200 becomes 104 under the whole veil of 0.6 of 60 of blue, wherever the image is blue.
     return original.flatMap((value, i) => (i % 4 === 2 ? [(value - data[i]) / ((value - 60) * 0.6)] : []));
   }, original);
 
-test("from a picture: a mask painted by pointer and by keyboard, with a soft edge", { timeout: 300_000 }, async (t) => {
+test("from an image: a mask painted by pointer and by keyboard, with a soft edge", { timeout: 300_000 }, async (t) => {
   const { page, complaints } = await open(t, "/demo/#seed=3&prompt=a+yellow+star+on+a+green+background");
   assert.ok(await page.isHidden("#mask"));
   const original = await upload(page);
   assert.deepEqual(await page.evaluate(() => [document.getElementById("mask").width, document.getElementById("mask").height]), [96, 96]);
 
-  // A picture alone: all of it is made anew, as far as strength says.
+  // An image alone: all of it is made anew, as far as strength says.
   await page.fill("[name=strength]", "0.5");
   await generate(page);
   const whole = change((await pixels(page)).values, original, () => true);
@@ -188,7 +188,7 @@ test("from a picture: a mask painted by pointer and by keyboard, with a soft edg
   await page.click("#undo");
   assert.doesNotMatch(await text(page, "painted"), /nothing is painted/);
 
-  // Without the picture it is as before.
+  // Without the image it is as before.
   await page.click("#remove");
   assert.ok(await page.isHidden("#mask"));
   await generate(page);
@@ -221,7 +221,7 @@ test("what is not masked comes out as the autoencoder makes it", { timeout: 120_
   assert.ok(Math.abs(outside.mean - error.mean) < 1, `outside it changed by ${outside.mean}, by the autoencoder alone ${error.mean}`);
 });
 
-test("a file that is no picture is said to be none", { timeout: 60_000 }, async (t) => {
+test("a file that is no image is said to be none", { timeout: 60_000 }, async (t) => {
   const { page } = await open(t, "/demo/");
   await page.setInputFiles("#file", { name: "notes.txt", mimeType: "text/plain", buffer: Buffer.from("notes") });
   await settled(page, "failed");

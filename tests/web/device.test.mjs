@@ -21,7 +21,7 @@ async function drawn(t, pageOptions, options, prepare = () => {}) {
   const { page, served, complaints } = await open(t, undefined, pageOptions);
   prepare(served);
   const { device, adapter, same, pixels } = await page.evaluate(draw, { model: MODEL, ...options });
-  assert.ok(same, "the generator and the picture name different devices");
+  assert.ok(same, "the generator and the image name different devices");
   return { device, adapter, pixels, complaints, cpu: await cpuName(page, pageOptions) };
 }
 

@@ -56,7 +56,7 @@ async function stage(t, pageOptions) {
         label: label.textContent,
         error: error.textContent,
         box: [width, height],
-        // Pictures are opaque, and a canvas is not.
+        // Images are opaque, and a canvas is not.
         painted: canvas.getContext("2d").getImageData(canvas.width / 2, canvas.height / 2, 1, 1).data[3] !== 0,
       };
     };
@@ -95,7 +95,7 @@ test("it draws what a generator draws, and says how far it is", { timeout: 120_0
     assert.ok(found.same, "other pixels than those of generate");
     assert.equal(found.seed, 5);
     for (const { role, name } of [begin, end]) assert.deepEqual([role, name], ["img", PROMPT]);
-    // The size is known, and nothing moves when the picture comes.
+    // The size is known, and nothing moves when the image comes.
     assert.deepEqual(begin.box, end.box);
 
     const news = heard.slice(0, -1);
@@ -118,14 +118,14 @@ test("what is read out", { timeout: 120_000 }, async (t) => {
     await Promise.all(all.map(({ end }) => end));
   }, [PROMPT, MODEL]);
   const images = await page.getByRole("img").evaluateAll((all) => all.map((image) => image.getAttribute("aria-label")));
-  assert.deepEqual(images, ["a sign", PROMPT], "a picture with an empty text is decoration");
+  assert.deepEqual(images, ["a sign", PROMPT], "an image with an empty text is decoration");
   assert.equal(await page.getByRole("img", { name: "a sign" }).count(), 1);
-  assert.deepEqual(await page.getByRole("status").allTextContents(), Array(3).fill("The picture is drawn."));
+  assert.deepEqual(await page.getByRole("status").allTextContents(), Array(3).fill("The image is drawn."));
   assert.equal(await page.getByRole("progressbar").count(), 0);
 
   await page.evaluate(([slow, prompt]) => window.add({ id: "slow", prompt, ...slow }), [SLOW, PROMPT]);
   await page.getByRole("progressbar", { name: "Drawing" }).waitFor();
-  // The text for those who do not see it can change without another picture.
+  // The text for those who do not see it can change without another image.
   await page.evaluate(() => (document.querySelector("tintype-image").alt = "another sign"));
   await page.getByRole("img", { name: "another sign" }).waitFor();
   assert.equal(await page.evaluate(() => document.querySelector("tintype-image").heard.filter(({ type }) => type === "load").length), 1);
@@ -153,7 +153,7 @@ test("what goes wrong is said, and can be put right", { timeout: 120_000 }, asyn
   assert.deepEqual([found.wrong.state, found.wrong.busy, found.wrong.bar, found.wrong.painted, found.noFile], ["error", "false", null, false, "InvalidStateError"]);
   assert.deepEqual([found.right.state, found.right.error, found.right.painted], ["ready", "", true]);
   assert.match(found.size.error, /width/);
-  assert.deepEqual([found.size.painted, found.picture], [false, null], "a picture of another request is still there");
+  assert.deepEqual([found.size.painted, found.picture], [false, null], "an image of another request is still there");
   assert.match(await page.getByRole("alert").textContent(), /width/);
 
   // A model that was not there is asked for again.
@@ -174,7 +174,7 @@ test("what goes wrong is said, and can be put right", { timeout: 120_000 }, asyn
   assert.equal(state, "ready");
 });
 
-test("another prompt draws another picture; the old call ends, and no other one", { timeout: 120_000 }, async (t) => {
+test("another prompt draws another image; the old call ends, and no other one", { timeout: 120_000 }, async (t) => {
   const { page } = await stage(t);
   const started = [];
   page.on("worker", (worker) => started.push(worker));
@@ -194,7 +194,7 @@ test("another prompt draws another picture; the old call ends, and no other one"
     // In time: they have not begun to load one of their own.
     changed.generator = other.generator = spy;
     await new Promise((resolve) => changed.addEventListener("progress", resolve, { once: true }));
-    // One picture is drawn of several changes, and of those that change nothing none.
+    // One image is drawn of several changes, and of those that change nothing none.
     changed.prompt = "a yellow";
     changed.prompt = "a yellow circle";
     for (const name of ["width", "height", "steps"]) changed.removeAttribute(name);
@@ -206,7 +206,7 @@ test("another prompt draws another picture; the old call ends, and no other one"
     const second = window.pixels(other) === (await window.wanted({}, "a green square", { seed: 6 }));
     const loads = changed.heard.filter(({ type }) => type !== "progress").map(({ type }) => type);
 
-    // Without a prompt there is no picture.
+    // Without a prompt there is no image.
     changed.prompt = "";
     await new Promise((wake) => setTimeout(wake, 50));
     const none = window.look(changed);
@@ -324,12 +324,12 @@ test("previews, where they are asked for", { timeout: 120_000 }, async (t) => {
   assert.deepEqual(sizes.slice(0, 2), [12, 12]);
   assert.ok(sizes.length > 2 && sizes.slice(2).every((size) => size === 128), String(sizes));
   assert.deepEqual(closed, [0], "the preview was not closed");
-  // It has the place of the picture, and does not change it.
+  // It has the place of the image, and does not change it.
   assert.equal(new Set(heard.flat().map(({ box }) => box.join())).size, 1);
   assert.ok(same);
 });
 
-test("a picture comes without motion for those who want none", { timeout: 120_000 }, async (t) => {
+test("an image comes without motion for those who want none", { timeout: 120_000 }, async (t) => {
   const { page } = await stage(t);
   const running = (reducedMotion) =>
     page.emulateMedia({ reducedMotion }).then(() =>

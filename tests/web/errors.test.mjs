@@ -1,5 +1,5 @@
 // Everything that goes wrong is a rejected promise with a stable code and a sentence, and a generator that
-// was there before goes on drawing the same pictures.
+// was there before goes on drawing the same images.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -209,7 +209,7 @@ test("a request that cannot be served", { timeout: 300_000 }, async (t) => {
         return { error: { ours: true, code: error.code, message: error.message }, same: (await window.picture()) === window.first };
       }, options);
       assertError(error, code, word);
-      assert.ok(same, "the next picture is another one");
+      assert.ok(same, "the next image is another one");
     });
   }
 });
@@ -238,13 +238,13 @@ test("syntax of other tools in a prompt", { timeout: 300_000 }, async (t) => {
  */
 const PICTURES = [
   ["plain", (p) => ({ image: p() }), "invalid-option", "image"],
-  ["image", () => ({ image: 5 }), "invalid-image", "image: wanted a picture, found 5"],
-  ["image", () => ({ image: null }), "invalid-image", "image: wanted a picture, found null"],
-  ["image", () => ({ image: "/golden/ref/inputs/init_40x48.png" }), "invalid-image", "image: wanted a picture"],
-  ["image", () => ({ image: {} }), "invalid-image", "image: wanted a picture, found Object"],
-  ["image", () => ({ image: new Blob(["<!doctype html>"]) }), "invalid-image", "image: wanted a picture, found Blob"],
-  ["image", () => ({ image: new OffscreenCanvas(0, 8) }), "invalid-image", "image: wanted a picture, found OffscreenCanvas"],
-  ["image", (p) => ({ image: p(), mask: "white" }), "invalid-image", "mask: wanted a picture"],
+  ["image", () => ({ image: 5 }), "invalid-image", "image: wanted an image, found 5"],
+  ["image", () => ({ image: null }), "invalid-image", "image: wanted an image, found null"],
+  ["image", () => ({ image: "/golden/ref/inputs/init_40x48.png" }), "invalid-image", "image: wanted an image"],
+  ["image", () => ({ image: {} }), "invalid-image", "image: wanted an image, found Object"],
+  ["image", () => ({ image: new Blob(["<!doctype html>"]) }), "invalid-image", "image: wanted an image, found Blob"],
+  ["image", () => ({ image: new OffscreenCanvas(0, 8) }), "invalid-image", "image: wanted an image, found OffscreenCanvas"],
+  ["image", (p) => ({ image: p(), mask: "white" }), "invalid-image", "mask: wanted an image"],
   ["image", (p) => ({ image: p(), mask: p(8, 8) }), "invalid-option", "mask: wanted the image's size, 40x48, found 8x8"],
   ["image", (p) => ({ mask: p() }), "invalid-option", "mask: wanted an image"],
   ["image", (p) => ({ image: p(), strength: 0 }), "invalid-option", "strength"],
@@ -270,7 +270,7 @@ const PICTURES = [
   ["plain", () => ({ targetSize: [64, NaN] }), "invalid-option", "targetSize"],
   ["plain", () => ({ cropTopLeft: "0,0" }), "invalid-option", "cropTopLeft"],
   ["plain", () => ({ loraScales: [1] }), "invalid-option", "LoRA"],
-  ["control", (p) => ({ control: p() }), "invalid-image", "control.image: wanted a picture, found undefined"],
+  ["control", (p) => ({ control: p() }), "invalid-image", "control.image: wanted an image, found undefined"],
   ["control", () => ({ control: null }), "invalid-image", "control.image"],
   ["control", (p) => ({ control: [{ image: p() }, { image: p() }] }), "invalid-option", "found 2"],
   ["control", (p) => ({ control: { image: p(), scale: NaN } }), "invalid-option", "control scale"],
@@ -289,7 +289,7 @@ const GENERATORS = {
   prompt: { ipAdapter: "/golden/models/extras/ip-adapter/" },
 };
 
-test("a request with pictures that cannot be served", { timeout: 300_000 }, async (t) => {
+test("a request with images that cannot be served", { timeout: 300_000 }, async (t) => {
   const { page } = await open(t, undefined, { isolated: true });
   await page.evaluate(async (generators) => {
     const { ImageGenerator } = await import("/index.js");
@@ -312,7 +312,7 @@ test("a request with pictures that cannot be served", { timeout: 300_000 }, asyn
         return { error: { ours: error instanceof TintypeError, code: error.code, message: error.message }, same };
       }, [name, String(options)]);
       assertError(error, code, word);
-      assert.ok(same, "the next picture is another one");
+      assert.ok(same, "the next image is another one");
     });
   }
 });
@@ -377,7 +377,7 @@ async function abortAtEachStage(t, page) {
     await t.test(`the drawing: ${stage}`, async () => {
       const { reason, answers, same } = await page.evaluate(abortDrawing, stage);
       assert.equal(reason, "mine");
-      assert.ok(same, "the next picture is another one");
+      assert.ok(same, "the next image is another one");
       // The work itself ended, not only the promise; the first two never reach the worker.
       assert.deepEqual(answers, stage === "before" || stage === "begin" ? [] : ["cancelled"]);
     });
@@ -492,6 +492,6 @@ async function abortDrawing(stage) {
   if (stage === "sent") setTimeout(() => abort.abort("mine"));
   const reason = await work.then(() => "accepted", (reason) => reason);
   const same = (await window.picture()) === window.first;
-  // The last answer is that of the picture just made.
+  // The last answer is that of the image just made.
   return { reason, answers: window.answers.slice(0, -1), same };
 }

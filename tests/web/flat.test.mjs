@@ -1,4 +1,4 @@
-// What a generator holds after hundreds of pictures, and after as many that were aborted at any moment.
+// What a generator holds after hundreds of images, and after as many that were aborted at any moment.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -72,7 +72,7 @@ test("a hundred calls that are aborted at any moment", { timeout: 600_000 }, asy
       t.diagnostic(JSON.stringify(found));
       assert.deepEqual(found.wrong, []);
       assert.equal(found.aborted, ABORTS, `${found.ended} calls ended before they were aborted`);
-      assert.ok(found.same, "the picture afterwards is another one");
+      assert.ok(found.same, "the image afterwards is another one");
       assert.deepEqual(found.unhandled, []);
       if (device === "cpu") return;
       assert.ok(found.held > 0);
@@ -82,7 +82,7 @@ test("a hundred calls that are aborted at any moment", { timeout: 600_000 }, asy
   }
 });
 
-test("hundreds of pictures in a row", { timeout: 600_000 }, async (t) => {
+test("hundreds of images in a row", { timeout: 600_000 }, async (t) => {
   for (const device of ["gpu", "cpu"]) {
     await t.test(device, async (t) => {
       const { page, served } = await open(t);

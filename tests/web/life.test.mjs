@@ -1,5 +1,5 @@
 // What happens to a generator in a stranger's page: the GPU goes, the worker goes, memory is short, others are there too.
-// The call that goes on fails with a code, and the next one draws the same picture as before.
+// The call that goes on fails with a code, and the next one draws the same image as before.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
@@ -36,7 +36,7 @@ async function opened(t, options) {
   return { page };
 }
 
-test("the device is lost while a picture is drawn", { timeout: 300_000 }, async (t) => {
+test("the device is lost while an image is drawn", { timeout: 300_000 }, async (t) => {
   const { page } = await opened(t);
   for (const stage of ["step", "decode"]) {
     await t.test(stage, async () => {
@@ -135,7 +135,7 @@ test("memory that is short ends in smaller weights or in an error", { timeout: 3
     const smaller = await limited({}, 500_000);
     const { weights, warnings } = smaller;
     await smaller.dispose();
-    // A picture that is too large, in a generator that goes on.
+    // An image that is too large, in a generator that goes on.
     const generator = await limited({ weights: "q8" }, 2 ** 30);
     const before = await draw(generator);
     await harm({ most: 1_000_000 });
@@ -165,7 +165,7 @@ test("what took the place of weights that were too large is kept, and found by t
       const generator = await loading.catch(({ code }) => ({ code }));
       if (generator.code) return generator.code;
       const { weights, warnings } = generator;
-      // A picture needs more in one piece.
+      // An image needs more in one piece.
       await harm({ most: 2 ** 30 });
       const picture = await draw(generator);
       await generator.dispose();

@@ -1,4 +1,4 @@
-// What bench/peers says of a run, and the arithmetic of its whole picture, without engines.
+// What bench/peers says of a run, and the arithmetic of its whole image, without engines.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -25,7 +25,7 @@ test("rows with quantised weights need not agree, others must", () => {
   assert.deepEqual(found("picture", off), []);
   assert.equal(found("text", off, false).length, 3);
   assert.match(table({ cases: { picture: cells(off) } }), /3e-1 ³ \|[^]*Tintype CPU 2e-2, ORT wasm 3e-1/);
-  // What is not a number is no picture.
+  // What is not a number is no image.
   assert.match(found("picture", { "ort-wasm": { error: NaN } })[0], /ORT wasm is off PyTorch by NaN/);
 });
 
@@ -44,7 +44,7 @@ test("the note says what native ONNX Runtime did", () => {
   assert.doesNotMatch(table({ cases: { unet: cells() } }), /³/);
 });
 
-test("the picture is one Euler step between three networks", async () => {
+test("the image is one Euler step between three networks", async () => {
   const seen = [];
   const network = (output) => ({ run: async (inputs) => (seen.push(Object.fromEntries(inputs.map((input) => [input.name, input]))), Float32Array.from(output)) });
   const networks = [network([1, 2, 3, 4, 5, 6]), network([0.5, -1]), network([7])];

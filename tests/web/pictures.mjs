@@ -1,4 +1,4 @@
-// A case of the manifest as a request to the module, and its picture beside the reference library's own.
+// A case of the manifest as a request to the module, and its image beside the reference library's own.
 
 /** Models that stand for a family: what is asked of one of them is asked of each. */
 export const FAMILIES = ["sd-turbo-like", "sdxs-like", "sd15-like", "lcm-like", "sdxl-like"];
@@ -8,7 +8,7 @@ export const TASKS = ["text", "image", "mask", "a hole that the U-Net sees", "Co
 
 /** Cases that this interface has no words for, and why. */
 export const LEFT_OUT = {
-  "pipe/sd-turbo_batch_one_generator": "several pictures of one generator: a page draws them one by one, each with its seed",
+  "pipe/sd-turbo_batch_one_generator": "several images of one generator: a page draws them one by one, each with its seed",
 };
 
 /** What diffusers calls them, and what they are called here. */
@@ -52,9 +52,9 @@ export function requests(name, entry) {
   if (unknown) return `the argument ${unknown}`;
   const prompts = [args.prompt].flat();
   const seeds = [entry.seed].flat();
-  // One case has its picture as floats alone.
+  // One case has its image as floats alone.
   const files = entry.png ?? prompts.map(() => entry.file);
-  if (files.length !== seeds.length || prompts.length !== seeds.length) return "pictures that share a seed";
+  if (files.length !== seeds.length || prompts.length !== seeds.length) return "images that share a seed";
 
   // "sd15-like with extras/unet-x", "sd15-like + extras/ip-adapter (scale 0.6)", "sd15-like + extras/ip-adapter/x.safetensors"
   const [, family, unet, addition, scale = "1"] = /^(\S+)(?: with (\S+))?(?: \+ (\S+)(?: \(scale (\S+)\))?)?$/.exec(model);

@@ -1,4 +1,4 @@
-// The pictures that the module makes in Chromium, against the reference library's own.
+// The images that the module makes in Chromium, against the reference library's own.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -22,7 +22,7 @@ const PLACES = {
 };
 
 for (const place of Object.keys(PLACES)) {
-  test(`pictures ${place} are within one level of the reference`, { timeout: 900_000 }, (t) => pictures(t, ...PLACES[place]));
+  test(`images ${place} are within one level of the reference`, { timeout: 900_000 }, (t) => pictures(t, ...PLACES[place]));
 }
 
 async function pictures(t, options, device, choose) {
@@ -58,7 +58,7 @@ test("every case of the reference is asked for, but those that are named", () =>
   assert.ok(plain(cases).length > 5, "hardly any case of words alone");
 });
 
-test("pictures come in every form, and are taken when they are given", { timeout: 120_000 }, async (t) => {
+test("images come in every form, and are taken when they are given", { timeout: 120_000 }, async (t) => {
   const { page } = await open(t, undefined, { isolated: true });
   const drawn = await page.evaluate(async () => {
     const { ImageGenerator } = await import("/index.js");
@@ -93,7 +93,7 @@ test("pictures come in every form, and are taken when they are given", { timeout
     return { same: Object.keys(pictures).filter((name) => pictures[name] === pictures.exact), all: Object.keys(pictures), other: other !== pictures.exact, eta: eta[0] !== eta[1] };
   });
   assert.deepEqual(drawn.same, drawn.all);
-  assert.ok(drawn.other, "another picture gives the same");
+  assert.ok(drawn.other, "another image gives the same");
   assert.ok(drawn.eta, "eta changes nothing");
 });
 
@@ -127,12 +127,12 @@ test("the safety checker is asked only where a request says so", { timeout: 120_
   assert.deepEqual(progress.filter(([fraction, loaded]) => fraction === 1 && loaded < all), [], "all seems loaded before it is");
   assert.ok(progress.every(([fraction], i) => i === 0 || fraction >= progress[i - 1][0]), "progress goes back");
   for (const { agree, kept, block } of drawn) assert.ok(agree && kept && block, JSON.stringify(drawn));
-  // Another set's checker may find all of its random pictures unsafe.
+  // Another set's checker may find all of its random images unsafe.
   const verdicts = new Set(drawn.map(({ unsafe }) => unsafe));
   assert.ok(verdicts.has(true) && (verdicts.has(false) || process.env.TINTYPE_GOLDEN), `all alike: ${JSON.stringify(drawn)}`);
 });
 
-test("pictures with other precisions stay near the reference", { timeout: 300_000 }, async (t) => {
+test("images with other precisions stay near the reference", { timeout: 300_000 }, async (t) => {
   const { page } = await open(t);
   const entry = manifest().cases["pipe/sdxs_1step"];
   const draw = (precision) => page.evaluate(compare, { ...requests("pipe/sdxs_1step", entry), device: "gpu", precision });

@@ -10,7 +10,7 @@ import { GOLDEN } from "./harness.mjs";
 const OUT = join(ROOT, "tests/out/start.png");
 const start = (...args) => run(process.execPath, ["tools/start.mjs", "--model", join(GOLDEN, "models/sdxs-like"), "--out", OUT, ...args]);
 
-test("writes a picture, and says its seed and times", { timeout: 300_000 }, async () => {
+test("writes an image, and says its seed and times", { timeout: 300_000 }, async () => {
   mkdirSync(join(ROOT, "tests/out"), { recursive: true });
   const draw = async (...args) => {
     rmSync(OUT, { force: true });
@@ -22,8 +22,8 @@ test("writes a picture, and says its seed and times", { timeout: 300_000 }, asyn
   assert.equal(png.toString("latin1", 1, 4), "PNG");
   assert.deepEqual([png.readUInt32BE(16), png.readUInt32BE(20)], [64, 32]);
   assert.match(output, /seed 7, size 64x32, .*denoise .* s, .*device CPU, /);
-  assert.ok((await draw("--seed", "7")).png.equals(png), "the same seed gave another picture");
-  assert.ok(!(await draw("--seed", "8")).png.equals(png), "another seed gave the same picture");
+  assert.ok((await draw("--seed", "7")).png.equals(png), "the same seed gave another image");
+  assert.ok(!(await draw("--seed", "8")).png.equals(png), "another seed gave the same image");
 });
 
 test("a mistake is one sentence and exit 1", { timeout: 300_000 }, async () => {
@@ -33,6 +33,6 @@ test("a mistake is one sentence and exit 1", { timeout: 300_000 }, async () => {
     assert.equal(code, 1, output);
     assert.match(output, word);
     assert.doesNotMatch(output, /\n +at /, "a stack");
-    assert.ok(!existsSync(OUT), "a picture was written all the same");
+    assert.ok(!existsSync(OUT), "an image was written all the same");
   }
 });

@@ -274,7 +274,7 @@ test("memory", { timeout: 120_000 }, async (t) => {
     assert.equal((await estimate({ ...model, memory: Math.ceil(q8.weights + q8.activations) })).fitting, "q8");
     assert.equal((await estimate({ ...model, memory: 1000 })).code, "limit-too-low");
   });
-  await t.test("is saved where the smallest weights are too large, and a picture is drawn all the same", async () => {
+  await t.test("is saved where the smallest weights are too large, and an image is drawn all the same", async () => {
     const { q4 } = await estimate({ ...model, device: "gpu" });
     const memory = q4.weights + q4.activations - 100_000;
     const { fitting, savings } = await estimate({ ...model, device: "gpu", memory });

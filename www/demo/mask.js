@@ -1,4 +1,4 @@
-// A mask that is painted over a picture, by pointer or by keyboard. The canvas shows both; it has the picture's own
+// A mask that is painted over an image, by pointer or by keyboard. The canvas shows both; it has the image's own
 // pixels, and only its box is scaled.
 
 import { maskImage, soften } from "./soft.js";

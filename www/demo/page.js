@@ -56,7 +56,7 @@ function explain(error) {
 async function load(common) {
   const settings = { model: fields.model.value };
   for (const name of ["device", "weights", "activations"]) settings[name] = chosen(name);
-  // A picture needs the autoencoder's encoder; once it is there it does no harm.
+  // An image needs the autoencoder's encoder; once it is there it does no harm.
   settings.imageInput = start.isOpen || (generator !== null && JSON.parse(made).imageInput);
   const wanted = JSON.stringify(settings);
   if (generator && made === wanted) return;

@@ -1,4 +1,4 @@
-// Masks and pictures as plain numbers. A mask has a value a pixel: 0 keeps the picture, 255 makes it anew, and what
+// Masks and images as plain numbers. A mask has a value a pixel: 0 keeps the image, 255 makes it anew, and what
 // lies between mixes the two.
 
 /** A mask whose edges are about `feather` pixels wide: the mean of a square, twice. */

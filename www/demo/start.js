@@ -1,4 +1,4 @@
-// What a drawing begins from: a picture that the visitor picks, drops or pastes, and a mask over it.
+// What a drawing begins from: an image that the visitor picks, drops or pastes, and a mask over it.
 
 import { MaskPainter } from "./mask.js";
 import { blend, fit, hole, maskImage, scaled } from "./soft.js";
@@ -24,7 +24,7 @@ export class Start {
     this.#fields = fields;
     const settings = () => ({ erase: fields.tool.value === "erase", size: Number(fields.brush.value), feather: Number(fields.feather.value) });
     this.#painter = new MaskPainter($("mask"), settings, (news) => this.#tell(news));
-    const open = (file) => file && this.open(file).catch(() => onError(new Error(`${file.name ?? "that"} is not a picture that this browser can read`)));
+    const open = (file) => file && this.open(file).catch(() => onError(new Error(`${file.name ?? "that"} is not an image that this browser can read`)));
     fields.picture.addEventListener("change", () => open(fields.picture.files[0]));
     const carriesFile = ({ dataTransfer }) => dataTransfer.types.includes("Files");
     document.addEventListener("dragover", (event) => carriesFile(event) && event.preventDefault());

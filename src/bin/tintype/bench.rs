@@ -18,7 +18,7 @@ pub struct Options {
     /// may be given again; by default all that have names
     #[arg(long, value_name = "NAME|DIR")]
     model: Vec<String>,
-    /// Of the picture, in pixels
+    /// Of the image, in pixels
     #[arg(long, default_value = "512x512", value_parser = crate::parse_size, allow_hyphen_values = true)]
     size: [usize; 2],
     /// Only rows whose name matches, such as "sd-turbo/unet/conv*"; * stands for anything

@@ -1,4 +1,4 @@
-//! `tintype fidelity`: what storing weights in fewer bits costs, layer by layer and picture by picture.
+//! `tintype fidelity`: what storing weights in fewer bits costs, layer by layer and image by image.
 
 mod layers;
 
@@ -23,7 +23,7 @@ pub struct Options {
     /// A model folder in the diffusers layout, or "builtin"
     #[arg(long, value_name = "DIR", default_value = "builtin")]
     model: String,
-    /// A JSON list of objects with "prompt" and "seed", a picture each
+    /// A JSON list of objects with "prompt" and "seed", an image each
     #[arg(long, value_name = "FILE", default_value = "training/heldout.json")]
     captions: PathBuf,
     /// How many of the captions are drawn
@@ -32,12 +32,12 @@ pub struct Options {
     /// Compare layers: the signal to noise of plain rounding beside that of the chosen scales
     #[arg(long)]
     layers: bool,
-    /// Also write the pictures, in a folder for each setting
+    /// Also write the images, in a folder for each setting
     #[arg(long, value_name = "DIR")]
     pictures: Option<PathBuf>,
 }
 
-/// Settings by name: how the networks and the decoder are stored. Pictures are compared with those of the first.
+/// Settings by name: how the networks and the decoder are stored. Images are compared with those of the first.
 const SETTINGS: [(&str, Format, Format); 5] = [
     ("f32", Format::F32, Format::F32),
     ("f16", Format::F16, Format::F16),
@@ -60,7 +60,7 @@ async fn run_on<F: Folder>(folder: &F, options: &Options) -> Result<bool> {
     }
     let requests = requests(options)?;
     let mut wanted: Vec<Image> = vec![];
-    crate::say("setting      pictures  PSNR mean  worst (dB)");
+    crate::say("setting      images    PSNR mean  worst (dB)");
     for (name, weights, decoder) in SETTINGS {
         let load = LoadOptions { weights, decoder: Some(decoder), ..LoadOptions::parse("f32", "auto")? };
         let pipeline = Pipeline::load(&Device::Cpu, folder, &load, Hooks::NONE).await?;

@@ -25,7 +25,7 @@ pub struct Options {
     model: String,
     #[command(flatten)]
     components: crate::model::Components,
-    /// The picture's file
+    /// The image's file
     #[arg(long, value_name = "FILE", default_value = "out.png")]
     out: PathBuf,
     /// Denoising steps; by default what the model's scheduler wants
@@ -34,7 +34,7 @@ pub struct Options {
     /// Seed of the noise, as torch's CPU generator takes it; random by default
     #[arg(long)]
     seed: Option<u64>,
-    /// Of the picture, in pixels; by default what the model was trained for
+    /// Of the image, in pixels; by default what the model was trained for
     #[arg(long, value_name = "WxH", value_parser = crate::parse_size, allow_hyphen_values = true)]
     size: Option<[usize; 2]>,
     /// euler, euler-ancestral, heun, lcm, tcd, ddim, pndm, dpm++ or flow-euler; by default the model's own
@@ -58,12 +58,12 @@ pub struct Options {
     weighted: bool,
     #[command(flatten)]
     inputs: crate::inputs::Inputs,
-    /// What the picture should not show (with guidance)
+    /// What the image should not show (with guidance)
     #[arg(long, default_value = "")]
     negative: String,
     #[command(flatten)]
     device: crate::DeviceOptions,
-    /// Also write the latents of every step and the picture as floats
+    /// Also write the latents of every step and the image as floats
     #[arg(long, value_name = "FILE.safetensors")]
     dump: Option<PathBuf>,
     /// Print the result as JSON on stdout
@@ -96,7 +96,7 @@ pub async fn run(options: &Options) -> Result<bool> {
     bar.clear();
     let pipeline = pipeline?;
     let loaded = now() - begun;
-    // At once: what is wrong with a file may be why no picture comes of it.
+    // At once: what is wrong with a file may be why no image comes of it.
     crate::warn(pipeline.warnings());
     let dumped = RefCell::new(vec![]);
     let dump = |name: &str, shape: [usize; 4], values: Vec<f32>| {
@@ -120,14 +120,14 @@ pub async fn run(options: &Options) -> Result<bool> {
     }
     crate::warn(&report.warnings);
     if report.unsafe_images.contains(&true) {
-        crate::tell("tintype: the safety checker found the picture unsafe");
+        crate::tell("tintype: the safety checker found the image unsafe");
     }
     let warnings: Vec<&Warning> = pipeline.warnings().iter().chain(&report.warnings).collect();
     tell(options, &device, &report, &warnings, seed, loaded);
     Ok(true)
 }
 
-/// Where the picture and the dump go: two places that can be written.
+/// Where the image and the dump go: two places that can be written.
 fn outputs(options: &Options) -> Result<(Output, Option<Output>)> {
     let out = Output::new("--out", &options.out)?;
     let dump = options.dump.as_deref().map(|path| Output::new("--dump", path)).transpose()?;

@@ -1,4 +1,4 @@
-//! What `tintype generate` takes beside a prompt and a model: pictures, the networks that see them, and what changes
+//! What `tintype generate` takes beside a prompt and a model: images, the networks that see them, and what changes
 //! the model.
 
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ pub struct Inputs {
     /// A PNG, JPEG or WebP to begin from (image to image)
     #[arg(long, value_name = "FILE")]
     image: Option<PathBuf>,
-    /// A picture whose white parts are made anew (inpainting)
+    /// An image whose white parts are made anew (inpainting)
     #[arg(long, value_name = "FILE", requires = "image")]
     mask: Option<PathBuf>,
     /// How much of the image is noise at first: above 0 to 1; by default 0.8, with a mask 1
@@ -37,7 +37,7 @@ pub struct Inputs {
     /// A ControlNet's folder, or its .safetensors; may be given several times
     #[arg(long, value_name = "PATH")]
     control: Vec<PathBuf>,
-    /// What the ControlNet sees, one picture for each
+    /// What the ControlNet sees, one image for each
     #[arg(long, value_name = "FILE")]
     control_image: Vec<PathBuf>,
     /// How much each ControlNet counts [default: 1]
@@ -49,13 +49,13 @@ pub struct Inputs {
     /// The share of the steps up to which ControlNets are active
     #[arg(long, value_name = "SHARE", default_value_t = 1.0, requires = "control")]
     control_end: f64,
-    /// Let the ControlNets guess what the picture is, even without a prompt
+    /// Let the ControlNets guess what the image is, even without a prompt
     #[arg(long, requires = "control")]
     guess_mode: bool,
     /// A T2I-Adapter's folder, or its .safetensors; may be given several times
     #[arg(long, value_name = "PATH")]
     t2i_adapter: Vec<PathBuf>,
-    /// What the T2I-Adapter sees, one picture for each
+    /// What the T2I-Adapter sees, one image for each
     #[arg(long, value_name = "FILE")]
     t2i_image: Vec<PathBuf>,
     /// How much each T2I-Adapter counts [default: 1]
@@ -64,7 +64,7 @@ pub struct Inputs {
     /// An IP-Adapter's .safetensors (plain, plus or full face) beside image_encoder, or a folder with ip-adapter.safetensors
     #[arg(long, value_name = "PATH", requires = "image_prompt")]
     ip_adapter: Option<PathBuf>,
-    /// A picture as a prompt, for the IP-Adapter
+    /// An image as a prompt, for the IP-Adapter
     #[arg(long, value_name = "FILE", requires = "ip_adapter")]
     image_prompt: Option<PathBuf>,
     /// How much the image prompt counts
@@ -73,7 +73,7 @@ pub struct Inputs {
     /// A safety checker's folder
     #[arg(long, value_name = "DIR")]
     safety_checker: Option<PathBuf>,
-    /// What is done about unsafe pictures: off, flag or block
+    /// What is done about unsafe images: off, flag or block
     #[arg(long, default_value = "off")]
     safety: String,
 }
@@ -164,7 +164,7 @@ impl Inputs {
         self.image.is_some()
     }
 
-    /// The request with its pictures.
+    /// The request with its images.
     pub fn add_to(&self, request: Request) -> Result<Request> {
         let read = |path: &Option<PathBuf>| path.as_deref().map(read_image).transpose();
         let controls = pairs("control", "control", &self.control, &self.control_image, &self.control_scale)?;
@@ -188,7 +188,7 @@ impl Inputs {
     }
 }
 
-/// A picture and a scale for each folder.
+/// An image and a scale for each folder.
 fn pairs<'a>(
     name: &str,
     short: &str,

@@ -28,7 +28,7 @@ use tintype::error::{Error, Result, plain, shown};
 use tintype::pipeline::{Budget, LoadOptions};
 use tintype::warning::Warning;
 
-/// Pictures from words, on your own GPU.
+/// Images from words, on your own GPU.
 #[derive(Parser)]
 #[command(version, about)]
 struct Cli {
@@ -38,7 +38,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Draw a picture of a prompt
+    /// Draw an image of a prompt
     Generate(Box<generate::Options>),
     /// Compare with a set of reference results
     Verify(verify::Options),
@@ -48,7 +48,7 @@ enum Command {
     Plan(plan::Options),
     /// Say what a .safetensors file is, and what of it would not be used
     Inspect(inspect::Options),
-    /// Measure what weights of fewer bits cost, in pictures and layer by layer
+    /// Measure what weights of fewer bits cost, in images and layer by layer
     Fidelity(fidelity::Options),
     /// Measure a device: its peaks, and every kernel at the shapes of models
     Bench(bench::Options),
@@ -62,7 +62,7 @@ struct DeviceOptions {
     #[arg(long)]
     weights: Option<String>,
     /// What weights and activations may take on the device, in MB: where the smallest weights need more, text encoders run
-    /// on the CPU, then pictures are decoded in tiles, then an autoencoder that asks for f32 computes in 16-bit floats;
+    /// on the CPU, then images are decoded in tiles, then an autoencoder that asks for f32 computes in 16-bit floats;
     /// what needs more still is refused
     #[arg(long, value_name = "MB")]
     memory: Option<u64>,

@@ -27,7 +27,7 @@ pub struct Options {
     /// How the autoencoder's weights are stored; by default as --weights, or q8 for q4
     #[arg(long, value_name = "WEIGHTS")]
     decoder_weights: Option<String>,
-    /// Pack the autoencoder's encoder too: for pictures as input
+    /// Pack the autoencoder's encoder too: for images as input
     #[arg(long)]
     image_input: bool,
     /// Where the model came from; by default --model

@@ -1,4 +1,4 @@
-//! Pictures in and out: PNG, JPEG and WebP files are read, PNG files are written.
+//! Images in and out: PNG, JPEG and WebP files are read, PNG files are written.
 
 use std::fmt::Display;
 use std::fs::File;
@@ -13,13 +13,13 @@ use tintype::pipeline::Image;
 
 use crate::output::Output;
 
-/// The most pixels of a picture that is read: those that Pillow refuses to go beyond.
+/// The most pixels of an image that is read: those that Pillow refuses to go beyond.
 const MOST_PIXELS: u64 = 178_956_970;
 
-/// The most bytes of a picture's file.
+/// The most bytes of an image's file.
 const MOST_BYTES: u64 = 1 << 30;
 
-/// A picture as viewers show it, upright, without its alpha, in eight bits. What the file is, its bytes tell, not its name.
+/// An image as viewers show it, upright, without its alpha, in eight bits. What the file is, its bytes tell, not its name.
 pub fn read_image(path: &Path) -> Result<Picture> {
     let failed = |e: &dyn Display| Error::new(Code::InvalidImage, format!("{}: {e}", path.display()));
     let file = File::open(path).map_err(|e| Error::not_found(format!("{}: {e}", path.display())))?;
@@ -32,9 +32,9 @@ pub fn read_image(path: &Path) -> Result<Picture> {
     Ok(Picture { width: image.width() as usize, height: image.height() as usize, rgb: image.into_raw() })
 }
 
-/// A file's bytes, if it is a picture of a known format.
+/// A file's bytes, if it is an image of a known format.
 fn read(mut file: File) -> std::result::Result<(ImageFormat, Vec<u8>), String> {
-    // What is no picture may have no end.
+    // What is no image may have no end.
     let mut bytes = vec![];
     let said = |e: io::Error| e.to_string();
     file.by_ref().take(64).read_to_end(&mut bytes).map_err(said)?;
@@ -134,6 +134,6 @@ pub fn write_png(output: &Output, image: &Image) -> Result<()> {
         writer.write_image_data(&rgb)?;
         writer.finish()
     });
-    encoded.map_err(|e| Error::new(Code::Internal, format!("cannot encode the picture: {e}")))?;
+    encoded.map_err(|e| Error::new(Code::Internal, format!("cannot encode the image: {e}")))?;
     output.write(&bytes)
 }

@@ -21,7 +21,7 @@ pub struct Options {
     model: PathBuf,
     #[command(flatten)]
     components: crate::model::Components,
-    /// Of the picture, in pixels
+    /// Of the image, in pixels
     #[arg(long, default_value = "512x512", value_parser = crate::parse_size, allow_hyphen_values = true)]
     size: [usize; 2],
     /// How activations are stored: f32, f16 or pack16

@@ -15,7 +15,7 @@ pub struct ClipVisionConfig {
     pub intermediate_size: usize,
     pub num_hidden_layers: usize,
     pub num_attention_heads: usize,
-    /// Height and width of the picture.
+    /// Height and width of the image.
     pub image_size: usize,
     pub patch_size: usize,
     pub hidden_act: Activation,
@@ -65,7 +65,7 @@ impl ClipVisionConfig {
         Ok(config)
     }
 
-    /// Patches along one side of the picture; what is left over at the end is not looked at.
+    /// Patches along one side of the image; what is left over at the end is not looked at.
     pub fn grid(&self) -> usize {
         self.image_size / self.patch_size
     }
@@ -81,7 +81,7 @@ impl ClipVisionConfig {
     }
 }
 
-/// The largest picture of an encoder; those of CLIP have 224 to 448 pixels.
+/// The largest image of an encoder; those of CLIP have 224 to 448 pixels.
 const MAX_SIDE: usize = 2048;
 
 /// transformers' `CLIPImageProcessor`: shortest edge, bicubic; centre crop; `(v / 255 - mean) / std`.

@@ -6,14 +6,14 @@ use super::fields::Fields;
 use super::{TextTime, UnetConfig};
 use crate::error::{Error, Result};
 
-/// A copy of a U-Net's down path and mid block, and a small network for a picture.
+/// A copy of a U-Net's down path and mid block, and a small network for an image.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ControlNetConfig {
     /// What it has in common with a U-Net: everything before the up blocks.
     pub encoder: UnetConfig,
-    /// Of the picture.
+    /// Of the image.
     pub conditioning_channels: usize,
-    /// Widths of the picture's network, 1 to 8, from the picture inwards.
+    /// Widths of the image's network, 1 to 8, from the image inwards.
     pub conditioning_embedding_out_channels: Vec<usize>,
 }
 
@@ -80,7 +80,7 @@ impl ControlNetConfig {
         })
     }
 
-    /// Pixels of the picture for each latent, along one side. It must be that of the model's autoencoder.
+    /// Pixels of the image for each latent, along one side. It must be that of the model's autoencoder.
     pub fn spatial_factor(&self) -> usize {
         1 << (self.conditioning_embedding_out_channels.len() - 1)
     }

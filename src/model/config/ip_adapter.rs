@@ -47,7 +47,7 @@ impl IpAdapterConfig {
         if let Some(name) = header.tensors.iter().map(|t| t.name.as_str()).find(face) {
             return Err(Error::unsupported(format!(
                 "{file}: {name} is a tensor of an IP-Adapter FaceID, which sees a face through a network for faces; \
-                 supported are IP-Adapter, plus, plus face and full face, which see a picture through CLIP"
+                 supported are IP-Adapter, plus, plus face and full face, which see an image through CLIP"
             )));
         }
         if has("proj.weight") {

@@ -3,11 +3,11 @@
 use super::fields::Fields;
 use crate::error::{Error, Result};
 
-/// What makes features for a U-Net's down blocks from a picture.
+/// What makes features for a U-Net's down blocks from an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct T2iAdapterConfig {
     pub adapter_type: AdapterType,
-    /// Of the picture.
+    /// Of the image.
     pub in_channels: usize,
     /// Widths, 1 to 8 levels from the highest resolution down. A light adapter has one block more, as wide
     /// as the last.

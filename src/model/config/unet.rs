@@ -14,7 +14,7 @@ use crate::model::unet::{KINDS, Kind};
 pub struct UnetConfig {
     pub in_channels: usize,
     pub out_channels: usize,
-    /// Side of the latent it was trained for, which only sets the default size of a picture.
+    /// Side of the latent it was trained for, which only sets the default size of an image.
     pub sample_size: Option<usize>,
     pub block_out_channels: Vec<usize>,
     pub down_blocks: Vec<&'static Kind>,

@@ -1,4 +1,4 @@
-//! What an image encoder says of a picture, made tokens like those of a text.
+//! What an image encoder says of an image, made tokens like those of a text.
 
 use super::resampler::Resampler;
 use crate::model::config::{ClipVisionConfig, IpAdapterConfig};
@@ -16,7 +16,7 @@ pub(super) const LAYER_NORM_EPS: f32 = 1e-5;
 /// diffusers' ImageProjection, IPAdapterFullImageProjection or IPAdapterPlusImageProjection.
 #[derive(Clone, Debug)]
 pub struct ImageProjection {
-    /// What it sees of one picture.
+    /// What it sees of one image.
     seen: Shape,
     kind: Kind,
 }
@@ -61,12 +61,12 @@ impl ImageProjection {
         ImageProjection { seen, kind }
     }
 
-    /// The shape of what it sees of `images` pictures: their embeddings, or the states before the encoder's last layer.
+    /// The shape of what it sees of `images` images: their embeddings, or the states before the encoder's last layer.
     pub fn shape(&self, images: u32) -> Shape {
         Shape { n: images, ..self.seen }
     }
 
-    /// The tokens that a resampler begins with, `[queries, width]` of each picture.
+    /// The tokens that a resampler begins with, `[queries, width]` of each image.
     pub fn latents(&self) -> Option<(Handle, Shape)> {
         match &self.kind {
             Kind::Plus(resampler) => Some(resampler.latents()),

@@ -1,4 +1,4 @@
-//! IP-Adapter plus: learned tokens look at all of a picture, layer after layer (a perceiver; facts: Alayrac et al. 2022).
+//! IP-Adapter plus: learned tokens look at all of an image, layer after layer (a perceiver; facts: Alayrac et al. 2022).
 
 use super::projection::LAYER_NORM_EPS;
 use crate::model::config::IpAdapterConfig;
@@ -22,7 +22,7 @@ pub struct Resampler {
 #[derive(Clone, Debug)]
 struct Layer {
     heads: u32,
-    /// Of the picture's states, and of the tokens.
+    /// Of the image's states, and of the tokens.
     norms: [LayerNorm; 2],
     to_q: Linear,
     to_kv: Linear,
@@ -88,7 +88,7 @@ impl Layer {
         }
     }
 
-    /// The tokens attend to the picture's states and to one another.
+    /// The tokens attend to the image's states and to one another.
     fn record(&self, r: &mut Recorder, states: Tensor, tokens: Tensor) -> Tensor {
         let [states_norm, tokens_norm] = &self.norms;
         let residual = |x| Epilogue { residual: Some(x), ..Default::default() };

@@ -16,7 +16,7 @@ pub struct Extras {
 
 /// A ControlNet's residuals. Each has a factor of its own, as diffusers' guess mode wants: that of `down[i]`
 /// is in slot `slot + i` of `scales`, and the mid block's in the slot behind them. A factor of 0 leaves a
-/// picture as it is.
+/// image as it is.
 #[derive(Clone, Debug)]
 pub struct Control {
     pub residuals: Residuals,
@@ -25,7 +25,7 @@ pub struct Control {
     pub slot: u32,
 }
 
-/// What a ControlNet makes, `[N, H, W, C]` each, or one picture for all N.
+/// What a ControlNet makes, `[N, H, W, C]` each, or one image for all N.
 #[derive(Clone, Debug)]
 pub struct Residuals {
     /// One for each skip connection, conv_in's first.
@@ -34,7 +34,7 @@ pub struct Residuals {
     pub mid: Tensor,
 }
 
-/// The features of a T2I-Adapter, `[N, H, W, C]` or one picture for all N, all with the factor in `slot`.
+/// The features of a T2I-Adapter, `[N, H, W, C]` or one image for all N, all with the factor in `slot`.
 #[derive(Clone, Debug)]
 pub struct Adapter {
     /// One for each down block, then possibly one for the mid block. Further ones are not used, as in
@@ -45,7 +45,7 @@ pub struct Adapter {
     pub slot: u32,
 }
 
-/// A picture as a further prompt (IP-Adapter): what every attention over the text also attends to.
+/// An image as a further prompt (IP-Adapter): what every attention over the text also attends to.
 #[derive(Clone, Debug)]
 pub struct ImagePrompt {
     /// Keys and values, `[N, tokens, 2 * width]` each, in the order of [`super::Unet::text_attentions`].

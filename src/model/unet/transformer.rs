@@ -73,7 +73,7 @@ struct Block {
     norm2: LayerNorm,
     attn2: Attention,
     attn2_context: usize,
-    /// Which keys and values of a picture attn2 takes, when there is one.
+    /// Which keys and values of an image attn2 takes, when there is one.
     attn2_image: usize,
     norm3: LayerNorm,
     ff_in: Linear,

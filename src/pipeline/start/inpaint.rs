@@ -27,7 +27,7 @@ impl InpaintBlend {
     }
 }
 
-/// Draws come in diffusers' order: the picture's posterior, the noise, the masked picture's posterior.
+/// Draws come in diffusers' order: the image's posterior, the noise, the masked image's posterior.
 pub async fn start(
     source: &Source<'_>,
     picture: &Picture,
@@ -46,7 +46,7 @@ pub async fn start(
     let start = if only_noise { source.only_noise(&noise) } else { source.under_noise(&latents, &noise) };
     let hole = nearest(&mask, task);
     if !networks.is_inpainting() {
-        // diffusers encodes the masked picture here as well and leaves it unused; its draw counts.
+        // diffusers encodes the masked image here as well and leaves it unused; its draw counts.
         if source.pipeline.vae.draws() {
             draws.each();
         }

@@ -85,7 +85,7 @@ fn tables_end_in_noise_alone() {
     }
 }
 
-/// Where nothing of the picture is left, no prediction of the noise leads back to it.
+/// Where nothing of the image is left, no prediction of the noise leads back to it.
 #[test]
 fn noise_alone_gives_no_picture_by_epsilon() {
     let keys = r#""rescale_betas_zero_snr": true, "clip_sample": false, "timestep_spacing": "trailing""#;

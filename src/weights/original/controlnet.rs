@@ -9,7 +9,7 @@ pub fn control_place(header: &Header) -> Option<Place> {
     if has("controlnet_cond_embedding.conv_in.weight") {
         return Some(Place::of_network("ControlNet", "", Names::Ours));
     }
-    // The picture's convolutions are numbered with the activations between them.
+    // The image's convolutions are numbered with the activations between them.
     let picture = |prefix: &str, i: usize| has(&format!("{prefix}input_hint_block.{i}.weight"));
     let prefix = ["control_model.", ""].into_iter().find(|prefix| picture(prefix, 0))?;
     let last = (0..).step_by(2).take_while(|&i| picture(prefix, i)).last()?;

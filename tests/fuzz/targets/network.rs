@@ -1,4 +1,4 @@
-//! Configurations: of networks, up to their recorded plans, of schedulers and of what prepares pictures.
+//! Configurations: of networks, up to their recorded plans, of schedulers and of what prepares images.
 
 use pollster::block_on;
 use tintype::device::program;

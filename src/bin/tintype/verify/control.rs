@@ -1,4 +1,4 @@
-//! ControlNet and T2I-Adapter: what they make of a picture, and what a U-Net makes of that. Both networks are
+//! ControlNet and T2I-Adapter: what they make of an image, and what a U-Net makes of that. Both networks are
 //! in one plan, which two checkpoints fill.
 
 use serde_json::Value;

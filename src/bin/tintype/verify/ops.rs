@@ -127,7 +127,7 @@ fn activation(op: &str) -> Option<Activation> {
     })
 }
 
-/// [N, C, H, W] pictures, [N, T, C] sequences, [n] values.
+/// [N, C, H, W] images, [N, T, C] sequences, [n] values.
 fn shape(reference: &Reference, name: &str) -> Result<Shape> {
     Ok(match *reference.shape(name)? {
         [n, c, h, w] => Shape::new(n as u32, h as u32, w as u32, c as u32),

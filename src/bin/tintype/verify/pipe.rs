@@ -1,4 +1,4 @@
-//! Whole pipelines: latents after every step, the picture as floats and as levels.
+//! Whole pipelines: latents after every step, the image as floats and as levels.
 
 use std::cell::RefCell;
 
@@ -164,10 +164,10 @@ pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
         return Err(Error::model(format!("{} tensors to compare, {} were made", wanted, checks.len())));
     }
     let share = case["limits"]["image_levels"]["f32"].as_f64().filter(|_| bench.target.elem == Elem::F32);
-    // One case has its picture as floats alone.
+    // One case has its image as floats alone.
     if let (Some(share), Some(pngs)) = (share, case["png"].as_array()) {
         if pngs.len() != report.images.len() {
-            return Err(Error::model(format!("{} pictures, {} to compare", report.images.len(), pngs.len())));
+            return Err(Error::model(format!("{} images, {} to compare", report.images.len(), pngs.len())));
         }
         for (image, png) in report.images.iter().zip(pngs) {
             let path = bench.root.join(png.as_str().unwrap_or_default());
@@ -184,9 +184,9 @@ pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
     Ok(checks)
 }
 
-/// A picture of the set, cut to the size that a note may ask for.
+/// An image of the set, cut to the size that a note may ask for.
 fn picture(bench: &Bench, path: &Value) -> Result<Picture> {
-    let path = path.as_str().ok_or_else(|| Error::model("manifest.json: a case without a picture"))?;
+    let path = path.as_str().ok_or_else(|| Error::model("manifest.json: a case without an image"))?;
     super::vision::picture(bench, path)
 }
 
@@ -200,7 +200,7 @@ fn control(bench: &Bench, case: &Value) -> Result<ControlInput> {
     })
 }
 
-/// The picture of a case of image to image. One case names it in its note alone, with the size that it was resized to:
+/// The image of a case of image to image. One case names it in its note alone, with the size that it was resized to:
 /// "input ref/inputs/init_80x100.png resized with PIL Lanczos to width 64, height 96 first".
 fn image(bench: &Bench, case: &Value) -> Result<Picture> {
     let named = &case["image_inputs"]["image"];

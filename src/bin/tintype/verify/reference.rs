@@ -51,7 +51,7 @@ impl Reference {
             .ok_or_else(|| Error::model(format!("the reference has no {name}")))
     }
 
-    /// In the stored order: [N, C, H, W] for pictures.
+    /// In the stored order: [N, C, H, W] for images.
     pub fn f32(&self, name: &str) -> Result<Vec<f32>> {
         Ok(self.f64(name)?.iter().map(|&v| v as f32).collect())
     }

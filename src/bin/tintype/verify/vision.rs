@@ -1,4 +1,4 @@
-//! Networks that look at pictures: CLIP's image encoder, IP-Adapter's projection, the safety checker.
+//! Networks that look at images: CLIP's image encoder, IP-Adapter's projection, the safety checker.
 
 use serde_json::Value;
 use tintype::device::{Session, Weights};
@@ -14,7 +14,7 @@ use tintype::weights::{Checkpoint, Declarations, DiskFolder, Hooks};
 use super::{Bench, Check};
 use crate::picture::read_image;
 
-/// Where the IP-Adapter and its encoder lie below the models, and the picture that they see: the case of the
+/// Where the IP-Adapter and its encoder lie below the models, and the image that they see: the case of the
 /// embeddings names neither.
 const IP_ADAPTER: &str = "extras/ip-adapter";
 const PICTURE: &str = "ref/inputs/clip_image.png";
@@ -90,7 +90,7 @@ pub async fn safety_checker(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
         Check::new("image_embeds", &encoded.image_embeds, &reference.f32("image_embeds")?),
         Check::new("special_cos", &special, &reference.f32("special_cos")?),
         Check::new("cos", &concepts, &reference.f32("cos")?),
-        Check::below("pictures with another verdict", (wrong + missing) as f64, 0.0),
+        Check::below("images with another verdict", (wrong + missing) as f64, 0.0),
     ])
 }
 
