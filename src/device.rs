@@ -86,6 +86,35 @@ impl Device {
         }
     }
 
+    /// The name of the table that chooses kernels by shape; a CPU has none.
+    pub fn tuning(&self) -> Option<&'static str> {
+        match self {
+            Device::Gpu(gpu) => Some(gpu.tuning.get().name),
+            Device::Cpu => None,
+        }
+    }
+
+    /// Takes the table of this name in place of the one that fits the device, so that the same seed gives the same bits
+    /// wherever that table is taken; "auto" leaves it.
+    ///
+    /// Errors: `invalid-option` for a name that no table has, `unsupported` on a CPU.
+    pub fn tune(&self, name: &str) -> Result<()> {
+        let tuning = gpu::Tuning::ALL.into_iter().find(|tuning| tuning.name == name);
+        match (self, tuning) {
+            _ if name == "auto" => Ok(()),
+            (_, None) => {
+                Err(Error::option(format!("tuning: wanted auto, {}, found {name:?}", gpu::Tuning::names())))
+            }
+            (Device::Gpu(gpu), Some(tuning)) => {
+                gpu.tuning.set(tuning);
+                Ok(())
+            }
+            (Device::Cpu, _) => {
+                Err(Error::unsupported(format!("tuning {name}: the CPU has no kernels to choose; use auto")))
+            }
+        }
+    }
+
     /// The storage that `activations` asks for: "auto", "f32", "f16" or "pack16".
     pub fn elem(&self, activations: &str) -> Result<Elem> {
         match (self, activations) {

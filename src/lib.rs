@@ -62,8 +62,7 @@
 //!   `SCHEDULERS`.
 //! - A task is a file in `src/pipeline/start`, which makes what denoising begins with, and a line in
 //!   `Pipeline::start`.
-//! - A family of models is a file in `src/pipeline/family` and a row in `FAMILIES`; its components are rows of
-//!   [`model::component::COMPONENTS`].
+//! - A family of models is a file in `src/pipeline/family` and a row in `FAMILIES`.
 //! - A kind of U-Net block is a file in `src/model/unet`, the module after its resnets, and a line in `KINDS`.
 //!
 //! Each wants its case in `tests/golden` (`later.py`).

@@ -2,7 +2,6 @@
 
 pub mod clip;
 pub mod clip_vision;
-pub mod component;
 pub mod config;
 pub mod controlnet;
 pub mod ip_adapter;

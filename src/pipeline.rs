@@ -2,6 +2,7 @@
 
 mod beside;
 mod compile;
+mod component;
 mod conditions;
 mod decode;
 mod denoise;
@@ -19,6 +20,7 @@ mod precision;
 mod preview;
 mod request;
 mod run;
+pub mod shares;
 mod single;
 mod start;
 mod task;

@@ -124,7 +124,7 @@ impl Plan {
             return Err(Error::new(
                 Code::LimitTooLow,
                 format!(
-                    "{what}: one tensor needs {} MiB, this device takes at most {} MiB; ask for a smaller picture \
+                    "{what}: one tensor needs {} MiB, this device takes at most {} MiB; ask for a smaller image \
                      or for 16-bit activations",
                     largest.div_ceil(1 << 20),
                     limit >> 20

@@ -26,23 +26,15 @@ use config::Keys;
 
 /// One line for each scheduler.
 const SCHEDULERS: &[Scheduler] = &[
-    Scheduler { name: "euler", class: "EulerDiscreteScheduler", schedule: euler::schedule },
-    Scheduler {
-        name: "euler-ancestral",
-        class: "EulerAncestralDiscreteScheduler",
-        schedule: euler_ancestral::schedule,
-    },
-    Scheduler { name: "lcm", class: "LCMScheduler", schedule: lcm::schedule },
-    Scheduler { name: "tcd", class: "TCDScheduler", schedule: tcd::schedule },
-    Scheduler { name: "ddim", class: "DDIMScheduler", schedule: ddim::schedule },
-    Scheduler { name: "pndm", class: "PNDMScheduler", schedule: pndm::schedule },
-    Scheduler { name: "heun", class: "HeunDiscreteScheduler", schedule: heun::schedule },
-    Scheduler { name: "dpm++", class: "DPMSolverMultistepScheduler", schedule: dpm_solver::schedule },
-    Scheduler {
-        name: "flow-euler",
-        class: "FlowMatchEulerDiscreteScheduler",
-        schedule: flow_match::schedule,
-    },
+    Scheduler::new("euler", "EulerDiscreteScheduler", euler::schedule),
+    Scheduler::new("euler-ancestral", "EulerAncestralDiscreteScheduler", euler_ancestral::schedule),
+    Scheduler::new("heun", "HeunDiscreteScheduler", heun::schedule).without_zero_snr(),
+    Scheduler::new("lcm", "LCMScheduler", lcm::schedule).consistency(),
+    Scheduler::new("tcd", "TCDScheduler", tcd::schedule).consistency(),
+    Scheduler::new("ddim", "DDIMScheduler", ddim::schedule),
+    Scheduler::new("pndm", "PNDMScheduler", pndm::schedule).without_zero_snr(),
+    Scheduler::new("dpm++", "DPMSolverMultistepScheduler", dpm_solver::schedule),
+    Scheduler::new("flow-euler", "FlowMatchEulerDiscreteScheduler", flow_match::schedule),
 ];
 
 /// One denoising step:
@@ -189,12 +181,37 @@ impl Schedule {
     }
 }
 
+type Make = fn(&Keys, usize, usize) -> Result<Schedule>;
+
 struct Scheduler {
     /// What a caller writes.
     name: &'static str,
     /// What `scheduler_config.json` says.
     class: &'static str,
-    schedule: fn(&Keys, usize, usize) -> Result<Schedule>,
+    schedule: Make,
+    /// Of consistency models, which take few steps and no guidance.
+    consistency: bool,
+    /// Whether it has a zero terminal signal-to-noise ratio where its file asks for that.
+    zero_snr: bool,
+}
+
+impl Scheduler {
+    const fn new(name: &'static str, class: &'static str, schedule: Make) -> Scheduler {
+        Scheduler { name, class, schedule, consistency: false, zero_snr: true }
+    }
+
+    const fn consistency(self) -> Scheduler {
+        Scheduler { consistency: true, ..self }
+    }
+
+    const fn without_zero_snr(self) -> Scheduler {
+        Scheduler { zero_snr: false, ..self }
+    }
+}
+
+/// The short names of all schedulers.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    SCHEDULERS.iter().map(|scheduler| scheduler.name)
 }
 
 /// By the short name or by the class.

@@ -2,6 +2,7 @@
 //! Files come from www/source.ts. Errors cross as `Error` objects with a `code`.
 
 mod bench;
+mod device;
 mod network;
 mod request;
 mod source;
@@ -14,11 +15,12 @@ use std::rc::Rc;
 use js_sys::{Array, Error as JsError, Function, Object, Reflect, Uint8ClampedArray};
 use wasm_bindgen::prelude::*;
 
-use crate::device::{Device, Known};
+use crate::device::Device;
 use crate::error::{Code, Error, Result, shown};
 use crate::host::Cancel;
 use crate::kernels::VARIANTS;
 use crate::model::config::ModelIndex;
+use crate::pipeline::shares::{COMPILING_OF_LOAD, MERGING_OF_CALL};
 use crate::pipeline::{
     Budget, Image, LoadOptions, Pipeline, Preview, Report, Savings, Stage, Survey, Watch, read_json,
 };
@@ -30,11 +32,6 @@ use crate::weights::{Folder, Hooks, INDEX, Keeping, Manifest};
 use request::Options;
 pub use source::Source;
 use source::{Keeper, Place, Sources};
-
-/// Of a `create` on a GPU; the rest compiles.
-const DOWNLOAD_SHARE: f64 = 0.9;
-/// Of a `generate` that merges LoRAs first: most of a model is read again.
-const MERGE_SHARE: f64 = 0.3;
 
 /// A loaded model on a device. It serves one `generate` at a time; `cancel` may come in between.
 #[wasm_bindgen]
@@ -83,6 +80,11 @@ impl Generator {
     /// "gpu" or "cpu".
     pub fn device(&self) -> String {
         self.pipeline.device().kind().to_owned()
+    }
+
+    /// Which table chooses its kernels; a CPU has none.
+    pub fn tuning(&self) -> Option<String> {
+        self.pipeline.device().tuning().map(str::to_owned)
     }
 
     /// What of the loading differs from what was asked for, as `{ code, message }`.
@@ -137,14 +139,14 @@ impl Generator {
         let keeping = keeper.map(|keeper| Rc::new(Keeping::new(keeper)));
         let model = source::model(source, options).await?;
         let sources = Sources::new(Place::new(model, keeping.clone()), options)?;
-        let device = device(options, &load).await?;
+        let device = device::open(options, &load).await?;
         let cancelled: Option<Function> = options.get("cancelled").map(JsCast::unchecked_into);
         // What asking throws is for its owner to see, as with progress.
         let cancelled = || {
             cancelled.as_ref().is_some_and(|f| f.call0(&JsValue::NULL).is_ok_and(|answer| answer.is_truthy()))
         };
         let progress = Progress::new(progress);
-        let download = if matches!(device, Device::Gpu(_)) { DOWNLOAD_SHARE } else { 1.0 };
+        let download = if matches!(device, Device::Gpu(_)) { 1.0 - COMPILING_OF_LOAD } else { 1.0 };
         let hooks = Hooks {
             progress: &|read, total| {
                 let total = total.unwrap_or(read);
@@ -194,8 +196,8 @@ impl Generator {
             let hooks = Hooks {
                 progress: &|read, total| {
                     let share = read as f64 / total.unwrap_or(read).max(1) as f64;
-                    merged.set(MERGE_SHARE);
-                    progress.tell("merge", MERGE_SHARE * share, [0.0; 2]);
+                    merged.set(MERGING_OF_CALL);
+                    progress.tell("merge", MERGING_OF_CALL * share, [0.0; 2]);
                 },
                 cancelled: &|| cancel.is_cancelled(),
                 keeping: None,
@@ -321,21 +323,6 @@ pub fn on_panic(callback: Function) {
             }
         });
     }));
-}
-
-/// The device that `options` ask for: device, adapter and software (what is known of it), gather (threads).
-async fn device(options: &Options, load: &LoadOptions) -> Result<Device> {
-    let choice = options.text("device")?;
-    // wgpu knows only the adapter's description, which browsers leave empty.
-    let software = options.get("software").is_some_and(|v| v.is_truthy());
-    let known = options.text("adapter")?.map(|name| Known { name, software });
-    let device = Device::open(choice.as_deref().unwrap_or("auto"), &load.activations, None, known).await?;
-    // Before anything is loaded: a refusal should not wait for a download.
-    device.elem(&load.activations)?;
-    if let Device::Cpu = device {
-        threads::start(options.get("gather").map(JsCast::unchecked_into)).await;
-    }
-    Ok(device)
 }
 
 /// What a caller is told of a call.

@@ -26,7 +26,7 @@ type Kind = (Elem, Tuning);
 /// What is run: two storages, since a few kernels have no halves. Large blocks run on SwiftShader alone, which they
 /// are for: others take long to compile them.
 fn kinds(gpu: &Gpu) -> [Kind; 2] {
-    [(Elem::Pack16, Tuning::BASE), (Elem::F32, gpu.tuning)]
+    [(Elem::Pack16, Tuning::BASE), (Elem::F32, gpu.tuning.get())]
 }
 
 /// Every kernel of the target once at least, with more rows than one workgroup has.

@@ -12,34 +12,14 @@ import { exposeFetch } from "./net.js";
 import { headersOf, nameOf, placeOf, settingsOf, type Settings } from "./options.js";
 import { pictureOf, textsOf, withPixels } from "./picture.js";
 import { Reporter, within } from "./progress.js";
-import { Remote, attend, type Listener, type Pixels } from "./remote.js";
+import type { Calls, Created, Draw, Drawn, Op } from "./protocol.js";
+import { Remote, attend, type Listener } from "./remote.js";
+import { LOADING } from "./shares.js";
 import type { Availability, Cache, CreateOptions, Estimate, EstimateOptions, GenerateOptions, Generated, Picture } from "./types.js";
-
-/** What a load has come to. */
-interface Facts {
-  device: "gpu" | "cpu";
-  adapter: string;
-  weights: "f32" | "f16" | "q8" | "q4";
-  warnings: Warning[];
-}
-
-/** What a service answers to a request. */
-interface Drawn {
-  width: number;
-  height: number;
-  rgba: Pixels["data"];
-  seed: number;
-  steps: number;
-  warnings: Warning[];
-  unsafe: boolean;
-  timings: Generated["timings"];
-}
 
 /** After these nothing more comes of a service. */
 const LOST = ["device-lost", "internal"];
 
-/** Of a call that has to load the model anew, the share that this takes. */
-const LOADING = 0.5;
 
 /** A loaded model on a device. Made by `ImageGenerator.create`. */
 export class ImageGenerator implements AsyncDisposable {
@@ -51,7 +31,7 @@ export class ImageGenerator implements AsyncDisposable {
   readonly #log: Log;
   /** Null when the service was lost. */
   #remote: Remote | null = null;
-  #facts!: Facts;
+  #facts!: Created;
   /** Closes the port on which the service uses the caller's fetch. */
   #closeFetch: () => void = () => {};
   /** Settles when the service is done with the last call, whatever came of it. */
@@ -87,7 +67,7 @@ export class ImageGenerator implements AsyncDisposable {
       checkCreate("availability", options);
       attend(options.worker);
       const settings = await settingsOf(options);
-      return await ask<Availability>(options, "availability", settings);
+      return await ask(options, "availability", settings);
     } catch (error) {
       if (!(error instanceof TintypeError)) throw error;
       return { state: "unavailable", code: error.code, reason: error.message };
@@ -104,7 +84,7 @@ export class ImageGenerator implements AsyncDisposable {
     const headers = headersOf(options);
     const exposed = fetch && exposeFetch(fetch);
     try {
-      return await ask<Estimate>(options, "estimate", { ...plain, ...place, headers, wasmUrl, fetch: exposed?.port }, exposed ? [exposed.port] : []);
+      return await ask(options, "estimate", { ...plain, ...place, headers, wasmUrl, fetch: exposed?.port }, exposed ? [exposed.port] : []);
     } finally {
       exposed?.close();
     }
@@ -116,18 +96,23 @@ export class ImageGenerator implements AsyncDisposable {
   }
 
   /** How the networks' weights are stored. */
-  get weights(): Facts["weights"] {
+  get weights(): Created["weights"] {
     return this.#facts.weights;
   }
 
   /** What draws. */
-  get device(): Facts["device"] {
+  get device(): Created["device"] {
     return this.#facts.device;
   }
 
   /** Its name, for people: of the GPU, or such as "CPU, 4 threads, relaxed SIMD". */
   get adapter(): string {
     return this.#facts.adapter;
+  }
+
+  /** The table by which a GPU's kernels are chosen; null on a CPU. */
+  get tuning(): string | null {
+    return this.#facts.tuning;
   }
 
   /** What a caller should know of the loading, such as why the model is not kept on this device. */
@@ -191,14 +176,14 @@ export class ImageGenerator implements AsyncDisposable {
     const exposed = fetch && exposeFetch(fetch);
     [this.#remote, this.#closeFetch] = [remote, () => exposed?.close()];
     const body = { ...this.#settings, fetch: exposed?.port };
-    this.#facts = await remote.call<Facts>("create", body, { listen, transfer: exposed ? [exposed.port] : [] }).catch((error) => this.#failed(error));
+    this.#facts = await remote.call("create", body, { listen, transfer: exposed ? [exposed.port] : [] }).catch((error) => this.#failed(error));
     const { weights, device, adapter, warnings } = this.#facts;
     this.#log.info(`loaded ${nameOf(this.#options.model)} as ${weights} on ${device} (${adapter}) in ${Math.round(performance.now() - begin)} ms`);
     for (const { message } of warnings) this.#log.warn(message);
   }
 
   /** Draws the images of a request, after loading the model if it was lost. */
-  async #draw(request: Record<string, unknown>, options: GenerateOptions, signal: AbortSignal, listen: Listener): Promise<Generated> {
+  async #draw(request: Draw, options: GenerateOptions, signal: AbortSignal, listen: Listener): Promise<Generated> {
     const lost = !this.#remote || this.#remote.ended;
     if (lost) {
       this.#log.info("loading the model again");
@@ -216,7 +201,7 @@ export class ImageGenerator implements AsyncDisposable {
       // What is wrong with a seed is said on the other side.
       const each = { ...request, seed: k === 0 ? seed : seed + k };
       const remote = this.#remote!;
-      const drawn = await remote.call<Drawn>("generate", each, { listen: within(listen, begin, share), signal }).catch((error) => this.#failed(error));
+      const drawn = await remote.call("generate", each, { listen: within(listen, begin, share), signal }).catch((error) => this.#failed(error));
       // One that was cancelled when it had ended.
       signal.throwIfAborted();
       all.push(drawn);
@@ -229,8 +214,8 @@ export class ImageGenerator implements AsyncDisposable {
     const sum = (stage: keyof Generated["timings"]) => all.reduce((sum, { timings }) => sum + timings[stage], 0);
     const timings = { text: sum("text"), denoise: sum("denoise"), decode: sum("decode") };
     this.#log.debug(`drew ${count} in ${JSON.stringify(timings)} ms`);
-    const { device, adapter } = this.#facts;
-    return { ...pictures[0]!, pictures, steps, warnings, timings, device, adapter };
+    const { device, adapter, tuning } = this.#facts;
+    return { ...pictures[0]!, pictures, steps, warnings, timings, device, adapter, tuning };
   }
 
   #picture(prompt: string, { width, height, rgba, seed, steps, unsafe }: Drawn, options: GenerateOptions): Promise<Picture> {
@@ -258,10 +243,10 @@ export class ImageGenerator implements AsyncDisposable {
 }
 
 /** One question to a service of its own. */
-async function ask<Answer>({ worker }: EstimateOptions, op: string, body: object, transfer: Transferable[] = []): Promise<Answer> {
+async function ask<Name extends Op>({ worker }: EstimateOptions, op: Name, body: Calls[Name]["body"], transfer: Transferable[] = []): Promise<Calls[Name]["answer"]> {
   const remote = await Remote.start(worker);
   try {
-    return await remote.call<Answer>(op, body, { transfer });
+    return await remote.call(op, body, { transfer });
   } finally {
     remote.end(new TintypeError("disposed", "the question was answered"));
   }

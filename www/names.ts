@@ -26,6 +26,7 @@ const CREATE = Object.keys({
   height: 1,
   decoderWeights: 1,
   activations: 1,
+  tuning: 1,
   singleFile: 1,
   loras: 1,
   embeddings: 1,

@@ -2,7 +2,7 @@
 
 import { TintypeError, describe } from "./errors.js";
 import { withTexts } from "./png.js";
-import type { Pixels } from "./remote.js";
+import type { Pixels } from "./protocol.js";
 import type { GenerateOptions, Picture, PictureSource } from "./types.js";
 
 /** The options with the pixels of their images as they are now: they may change while the call waits. */

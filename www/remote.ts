@@ -1,34 +1,18 @@
 // The service that does the work (service.ts) as seen from a page: calls with an answer, news on the way, an end.
 
-import { TintypeError, describe, invalid, type ErrorCode } from "./errors.js";
+import { TintypeError, describe, invalid } from "./errors.js";
 import { addressOf } from "./options.js";
+import type { Asked, Calls, Fault, News, Op, Told } from "./protocol.js";
 import { trusted, withTrust } from "./trusted.js";
 import type { CreateOptions } from "./types.js";
 
-/** What a service says on the way: a stage, the share of the whole call, and two numbers that the stage has. */
-export type News = { stage: string; fraction: number; a: number; b: number } | { preview: Pixels; step: number; steps: number };
 export type Listener = (news: News) => void;
-
-export interface Pixels {
-  width: number;
-  height: number;
-  data: Uint8ClampedArray<ArrayBuffer>;
-}
 
 interface Call {
   resolve(result: unknown): void;
   reject(error: unknown): void;
   listen?: Listener | undefined;
   done(): void;
-}
-
-interface Message {
-  id: number;
-  news?: News;
-  port?: MessagePort;
-  fatal?: string;
-  result?: unknown;
-  error?: { code: ErrorCode; message: string };
 }
 
 /** What messages go through; a worker, or a channel to the page's own thread. */
@@ -47,7 +31,7 @@ export class Remote {
   #calls = new Map<number, Call>();
   #ended: TintypeError | null = null;
   #heard: Record<string, EventListener> = {
-    message: ((event: MessageEvent<Message>) => this.#receive(event.data)) as unknown as EventListener,
+    message: ((event: MessageEvent<Told>) => this.#receive(event.data)) as unknown as EventListener,
     // Before the first answer this means that the script or what it imports could not be loaded.
     error: (event: Event) => {
       event.preventDefault();
@@ -85,7 +69,7 @@ export class Remote {
     return new Remote(own, () => own.terminate());
   }
 
-  call<Result>(op: string, body: object, { listen, signal, transfer = [] }: { listen?: Listener; signal?: AbortSignal | undefined; transfer?: Transferable[] } = {}): Promise<Result> {
+  call<Name extends Op>(op: Name, body: Calls[Name]["body"], { listen, signal, transfer = [] }: { listen?: Listener; signal?: AbortSignal | undefined; transfer?: Transferable[] } = {}): Promise<Calls[Name]["answer"]> {
     if (this.#ended) return Promise.reject(this.#ended);
     const id = next++;
     return new Promise<unknown>((resolve, reject) => {
@@ -93,17 +77,17 @@ export class Remote {
       const cancel = () => {
         // The caller's promise has ended; the work ends a little later.
         call.listen = undefined;
-        this.#channel.postMessage({ id, op: "cancel" });
+        this.#post({ id, op: "cancel" });
       };
       this.#calls.set(id, call);
       signal?.addEventListener("abort", cancel);
       try {
-        this.#channel.postMessage({ id, op, body }, transfer);
+        this.#post({ id, op, body } as Asked, transfer);
       } catch (error) {
         // A function or a symbol among the options cannot be sent.
         this.#settle(id, { error: { code: "invalid-option", message: (error as Error).message } });
       }
-    }) as Promise<Result>;
+    }) as Promise<Calls[Name]["answer"]>;
   }
 
   /** Frees everything at once. What goes on rejects with `error`, and so does what comes later. */
@@ -124,15 +108,19 @@ export class Remote {
     return this.#ended !== null;
   }
 
-  #receive({ id, news, port, fatal, ...answer }: Message): void {
-    // A thread of the service says there that it broke.
-    if (port) port.onmessage = ({ data }) => this.#receive(data);
-    else if (fatal) this.end(new TintypeError("internal", fatal));
-    else if (news) this.#calls.get(id)?.listen?.(news);
-    else this.#settle(id, answer);
+  #post(message: Asked, transfer: Transferable[] = []): void {
+    this.#channel.postMessage(message, transfer);
   }
 
-  #settle(id: number, { result, error }: Pick<Message, "result" | "error">): void {
+  #receive(message: Told): void {
+    // A thread of the service says there that it broke.
+    if ("port" in message) message.port.onmessage = ({ data }) => this.#receive(data);
+    else if ("fatal" in message) this.end(new TintypeError("internal", message.fatal));
+    else if ("news" in message) this.#calls.get(message.id)?.listen?.(message.news);
+    else this.#settle(message.id, message);
+  }
+
+  #settle(id: number, { result, error }: { result?: unknown; error?: Fault }): void {
     const call = this.#calls.get(id);
     if (!call) return;
     this.#calls.delete(id);

@@ -11,28 +11,22 @@ import type { ModelFolder, ModelKeeper } from "./folder.js";
 import { Hub } from "./hub.js";
 import { Net, remoteFetch, type Failure, type HeadersByOrigin } from "./net.js";
 import type { FileBeside, Settings } from "./options.js";
-import type { News, Pixels } from "./remote.js";
+import type { Asked, Calls, Created, Draw, Drawn, Load, News, Op, Told } from "./protocol.js";
 import { gather, internal, knownAdapter, load, release, type Generator } from "./runtime.js";
+import { FETCHING } from "./shares.js";
 import { Source } from "./source.js";
-import type { Availability } from "./types.js";
+import type { Availability, Estimate } from "./types.js";
 import { vocabulary } from "./vocabulary.js";
 
 /** No browser tells how much memory a GPU has: a quarter of what the device has, as far as that is told. */
 const memoryGuess = ((navigator as { deviceMemory?: number }).deviceMemory ?? 4) * 2 ** 28;
-/** Of a bundle's load, the share of fetching it. */
-const FETCHING = 0.8;
 
 type Tell = (stage: string, fraction: number, a: number, b: number) => void;
 type Port = Pick<MessagePort, "postMessage" | "addEventListener">;
 type Show = (news: News, transfer?: Transferable[]) => void;
-type Body = Settings & { fetch?: MessagePort; weights?: string; device?: string };
-
-/** What the page sends: `body` is what its `op` takes. */
-interface Asked {
-  id: number;
-  op: string;
-  body: never;
-}
+type Body = Load & { weights?: string; device?: string };
+/** What serves each call. */
+type Work = { [Name in Op]: (body: Calls[Name]["body"], news: Show) => Promise<Calls[Name]["answer"]> };
 
 /** Serves what comes through `port`, until its end, of which `ended` hears. */
 export function serve(port: Port, ended: () => void = () => {}): void {
@@ -53,33 +47,41 @@ class Service {
     [this.#port, this.#ended] = [port, ended];
   }
 
-  async receive({ id, op, body }: Asked): Promise<void> {
-    if (op === "end") return this.#end();
-    if (op === "cancel") {
-      if (this.#current === id) this.#generator?.cancel();
+  async receive(asked: Asked): Promise<void> {
+    if (asked.op === "end") return this.#end();
+    if (asked.op === "cancel") {
+      if (this.#current === asked.id) this.#generator?.cancel();
       return;
     }
+    const { id } = asked;
     this.#current = id;
-    const post = (message: object, transfer: Transferable[] = []) => this.#port.postMessage({ id, ...message }, transfer);
-    const news: Show = (news, transfer = []) => post({ news }, transfer);
+    const news: Show = (news, transfer = []) => this.#post({ id, news }, transfer);
     try {
-      const work = { create: this.#create, estimate: this.#estimate, generate: this.#generate, availability: this.#availability }[op]!;
-      const result: { rgba?: Pixels["data"] } = await work.call(this, body, news);
-      post({ result }, result.rgba ? [result.rgba.buffer] : []);
+      const result = await this.#answer(asked, news);
+      this.#post({ id, result }, "rgba" in result ? [result.rgba.buffer] : []);
     } catch (error) {
       const { code, message } = error as Partial<Failure>;
       // A DOMException has a number.
-      post({ error: { code: typeof code === "string" ? code : "internal", message: message ?? String(error) } });
+      this.#post({ id, error: { code: typeof code === "string" ? code : "internal", message: message ?? String(error) } });
     }
     this.#current = null;
   }
 
+  #answer<Name extends Op>({ op, body }: { op: Name; body: Calls[Name]["body"] }, news: Show): Promise<Calls[Name]["answer"]> {
+    const work: Work = { create: this.#create, estimate: this.#estimate, generate: this.#generate, availability: this.#availability };
+    return work[op].call(this, body, news);
+  }
+
+  #post(message: Told, transfer: Transferable[] = []): void {
+    this.#port.postMessage(message, transfer);
+  }
+
   /** After a panic or a trap the module's memory is not to be trusted: everything pending ends, for good. */
   fatal = (message: string): void => {
-    this.#port.postMessage({ fatal: internal(message) });
+    this.#post({ fatal: internal(message) });
   };
 
-  async #create(body: Body, news: Show): Promise<object> {
+  async #create(body: Body, news: Show): Promise<Created> {
     this.#free();
     const { signal } = (this.#abort = new AbortController());
     const net = this.#net(body.headers, body.fetch, signal);
@@ -112,7 +114,11 @@ class Service {
       }
     }
     signal.throwIfAborted();
-    return { device: this.#generator!.device(), adapter: this.#generator!.adapter(), weights: this.#generator!.weights(), warnings: warnings.map(({ code, message }) => ({ code, message: shown(message) })) };
+    const generator = this.#generator!;
+    // The module's own words are of these.
+    const [device, weights] = [generator.device() as Created["device"], generator.weights() as Created["weights"]];
+    const told = warnings.map(({ code, message }) => ({ code, message: shown(message) }));
+    return { device, adapter: generator.adapter(), tuning: generator.tuning() ?? null, weights, warnings: told };
   }
 
   async #loadAs({ base, single, repository, hashes, files, bundled, components, headers, fetch, cache, offline, wasmUrl, ...options }: Body, net: Net, tell: Tell, signal: AbortSignal, instead: boolean): Promise<Loaded> {
@@ -159,14 +165,14 @@ class Service {
     }
   }
 
-  async #generate({ preview, ...request }: { preview: boolean }, news: Show): Promise<object> {
+  async #generate({ preview, ...request }: Draw, news: Show): Promise<Drawn> {
     const show = (data: Uint8ClampedArray<ArrayBuffer>, width: number, height: number, step: number, steps: number) =>
       news({ preview: { width, height, data }, step, steps }, [data.buffer]);
     const tell = paced(news);
     return this.#generator!.generate({ ...request, preview: preview ? show : undefined }, tell);
   }
 
-  async #estimate({ base, single, repository, hashes, files, bundled, headers, fetch, wasmUrl, ...options }: Body): Promise<object> {
+  async #estimate({ base, single, repository, hashes, files, bundled, headers, fetch, wasmUrl, ...options }: Calls["estimate"]["body"]): Promise<Estimate> {
     const net = this.#net(headers, fetch, this.#abort.signal);
     const { estimate } = await load(this.fatal, wasmUrl);
     const source = bundled ? new Bundle(bundled, net) : files ? new Files(files) : new Source(base!, { net, hashes, hub: repository ? new Hub(repository, net) : null });

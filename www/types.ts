@@ -109,6 +109,12 @@ export interface CreateOptions {
    */
   activations?: "auto" | "f32" | "f16" | "pack16";
   /**
+   * Which kernels a GPU runs, by the name of a table: "auto" (the default) takes the one that fits it, as `tuning` of the
+   * generator and of its results says. Another name fixes it, so that the same seed gives the same bits: "base", what every
+   * GPU runs well, or "lanes", for software that loads lane by lane.
+   */
+  tuning?: "auto" | "base" | "lanes";
+  /**
    * A `.safetensors` file under the names of the original code (SD 1.x, 2.x, SDXL), whose weights take the place of
    * those in the model's folder; configurations, tokenizers and what the file lacks come from the folder.
    */
@@ -190,7 +196,7 @@ export interface GenerateOptions {
   weighted?: boolean;
   /** Layers that are left out at the end of the text encoders. */
   clipSkip?: number;
-  /** "euler", "euler-ancestral", "heun", "lcm", "tcd", "ddim", "pndm", "dpm++", or a class of diffusers. */
+  /** A short name, such as "euler", "lcm" or "dpm++", or a class of diffusers; the error for any other name lists them all. */
   scheduler?: string;
   /** How much fresh noise DDIM and TCD add, 0 to 1; by default 0, as in diffusers' pipelines. */
   eta?: number;
@@ -260,6 +266,8 @@ export interface Generated extends Picture {
   readonly device: "gpu" | "cpu";
   /** The name of what drew it. */
   readonly adapter: string;
+  /** The table by which its kernels were chosen; null on a CPU. */
+  readonly tuning: string | null;
 }
 
 /** Whether a model can be had here, and how. */

@@ -91,7 +91,7 @@ pub fn run(
             attention.run(piece, y, scratch);
             lowered.pieces = attention.pieces();
         }
-        Op::GroupNorm(op) => lowered.suspect = group_norm(op, operands, y),
+        Op::GroupNorm(op) => lowered.suspect = group_norm(op, operands, y, scratch),
         Op::LayerNorm(op) => {
             let weight = operands.weights.vectors(op.weight);
             norm::layer(op.x.shape.c as usize, op.epsilon, read(op.x), &weight, y);
@@ -189,7 +189,7 @@ fn attention<'a>(op: &ops::Attention, operands: &Operands<'a>) -> Attention<'a> 
 }
 
 /// Whether its statistics are not finite, as they are where one value is not.
-fn group_norm(op: &ops::GroupNorm, operands: &Operands, y: &mut [f32]) -> bool {
+fn group_norm(op: &ops::GroupNorm, operands: &Operands, y: &mut [f32], scratch: &mut Scratch) -> bool {
     let shape = op.shape();
     let pixels = shape.pixels() as usize;
     let inputs = Inputs {
@@ -198,15 +198,11 @@ fn group_norm(op: &ops::GroupNorm, operands: &Operands, y: &mut [f32]) -> bool {
         pixels,
     };
     let [slab, slabs] = op.slabs().map(|n| n as usize);
-    let (images, channels) = (shape.n as usize, shape.c as usize);
-    let mut stats = vec![0.0; images * slabs * channels * 2];
-    norm::stats(&inputs, slabs, slab, &mut stats);
+    let channels = shape.c as usize;
     let group = channels / op.groups as usize;
     let groups = Groups { channels, group, pixels, slabs, slab, epsilon: op.epsilon };
-    let mut affine = vec![0.0; images * channels * 2];
-    norm::scale(&groups, &stats, &operands.weights.vectors(op.weight), &mut affine);
-    norm::apply(&inputs, op.activation as u32, &affine, y);
-    !stats.iter().all(|v| v.is_finite())
+    let weight = operands.weights.vectors(op.weight);
+    !norm::group(&inputs, &groups, &weight, op.activation as u32, y, scratch)
 }
 
 fn scale(op: &ops::Scale, x: &[f32], coefficients: &[f32], y: &mut [f32]) {

@@ -20,7 +20,7 @@ impl Gpu {
     pub fn uncompiled(&self, plans: &[&Plan]) -> Vec<VariantId> {
         let compiled = self.kernels.borrow();
         let mut seen: HashSet<VariantId> = compiled.keys().copied().collect();
-        let programs = plans.iter().map(|&plan| lower(plan.clone(), &self.tuning));
+        let programs = plans.iter().map(|&plan| lower(plan.clone(), &self.tuning.get()));
         let all = programs.flat_map(|program| program.dispatches).map(|dispatch| dispatch.variant);
         all.filter(|variant| seen.insert(*variant)).collect()
     }

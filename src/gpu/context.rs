@@ -32,7 +32,7 @@ fn is_software(name: &str) -> bool {
 pub struct Gpu {
     pub info: AdapterInfo,
     /// Which kernels compute what.
-    pub tuning: Tuning,
+    pub tuning: Cell<Tuning>,
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
     pub(super) kernels: RefCell<HashMap<VariantId, Compiled>>,
@@ -45,7 +45,7 @@ impl Gpu {
     /// Takes what was found out elsewhere: wgpu learns no name from most browsers.
     pub fn learn(&mut self, name: String, software: bool) {
         self.info.software |= software || is_software(&name);
-        self.tuning = Tier::of(&name, self.info.f16).tuning();
+        self.tuning.set(Tier::of(&name, self.info.f16).tuning());
         self.info.name = name;
     }
 
@@ -89,7 +89,7 @@ impl Gpu {
         let limits = device.limits();
         let f16 = features.contains(wgpu::Features::SHADER_F16);
         Ok(Gpu {
-            tuning: Tier::of(&name, f16).tuning(),
+            tuning: Cell::new(Tier::of(&name, f16).tuning()),
             info: AdapterInfo {
                 name,
                 software,

@@ -56,8 +56,7 @@ struct Flight {
 impl Session {
     /// On the GPU of the weights.
     pub async fn new(plan: Plan, weights: &GpuWeights) -> Result<Session> {
-        let tuning = weights.gpu.tuning;
-        Session::of(lower(plan, &tuning), weights).await
+        Session::of(lower(plan, &weights.gpu.tuning.get()), weights).await
     }
 
     pub async fn of(program: Program, weights: &GpuWeights) -> Result<Session> {

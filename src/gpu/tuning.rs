@@ -68,6 +68,11 @@ impl Tuning {
 
     pub const ALL: [Tuning; 2] = [Tuning::BASE, Tuning::LANES];
 
+    /// The names of all tables, for people.
+    pub fn names() -> String {
+        Tuning::ALL.map(|tuning| tuning.name).join(" or ")
+    }
+
     pub fn matmul(&self, elem: Elem, rows: u32, outputs: u32) -> Block {
         choose(self.matmul, elem, rows, outputs)
     }

@@ -49,7 +49,7 @@ fn place_of_control(header: &Header, path: &str) -> Result<Place> {
     // The only ControlNet that pools what it adds is told by its name alone, in all tools.
     if path.contains("_shuffle") {
         return Err(Error::unsupported(format!(
-            "{path}: a ControlNet for shuffled pictures pools what it adds (global_pool_conditions), supported is one \
+            "{path}: a ControlNet for shuffled images pools what it adds (global_pool_conditions), supported is one \
              that does not"
         )));
     }

@@ -29,8 +29,9 @@ impl Pipeline {
         guided: bool,
         warnings: &mut Vec<Warning>,
     ) -> Vec<Vec<Vec<Chunk>>> {
-        // The first one reads the prompt, a second one its own, if there is one.
-        let own = [(None, None), (request.prompt_2.as_deref(), request.negative_prompt_2.as_deref())];
+        // A second one reads its own prompt, if there is one; the others read the prompt.
+        let second = (request.prompt_2.as_deref(), request.negative_prompt_2.as_deref());
+        let own = [(None, None), second].into_iter().chain(std::iter::repeat((None, None)));
         let mut all = vec![];
         for (text, (prompt, negative)) in self.texts.iter().zip(own) {
             let mut chunks = |prompt: &str| text.chunks(prompt, request.weighted, warnings);

@@ -3,9 +3,7 @@
 use std::cell::Cell;
 
 use super::request::{Stage, Watch};
-
-/// Of a call that compiles kernels: nobody knows beforehand how long a driver takes.
-const COMPILE_SHARE: f64 = 0.1;
+use super::shares::COMPILING_OF_CALL;
 
 /// Parts of a call one after the other, each with its share of the executed FLOPs. The fraction never goes back.
 pub(super) struct DrawProgress<'a> {
@@ -21,7 +19,7 @@ pub(super) struct DrawProgress<'a> {
 impl<'a> DrawProgress<'a> {
     /// `work` is that of all parts together.
     pub fn new(watch: &'a Watch<'a>, compiles: bool, work: f64, last: &'a Cell<f64>) -> DrawProgress<'a> {
-        let begin = if compiles { COMPILE_SHARE } else { 0.0 };
+        let begin = if compiles { COMPILING_OF_CALL } else { 0.0 };
         DrawProgress { watch, begin, work: work.max(1.0), done: Cell::new(0.0), last }
     }
 

@@ -5,14 +5,14 @@ mod latent_consistency;
 mod stable_diffusion;
 mod xl;
 
+use super::component::{AUTOENCODER, Component, Role};
 use crate::error::{Error, Result};
 use crate::model::clip::HiddenState;
-use crate::model::component::{COMPONENTS, Component, Role};
 use crate::model::config::ModelIndex;
 
-/// A text encoder and its tokenizer, by their folders.
+/// A text encoder, and the folder of its tokenizer.
 pub struct Encoder {
-    pub component: &'static str,
+    pub component: Component,
     pub tokenizer: &'static str,
 }
 
@@ -21,7 +21,7 @@ pub struct Family {
     pub matches: fn(&ModelIndex) -> bool,
     /// Their states are side by side for the denoiser, in this order.
     pub encoders: &'static [Encoder],
-    pub denoiser: &'static str,
+    pub denoiser: Component,
     /// What the denoiser reads of a text encoder.
     pub hidden_state: HiddenState,
     /// The guidance scale of a request that names none, where the scheduler is not one for few steps.
@@ -35,7 +35,8 @@ pub struct Family {
 }
 
 /// By diffusers' pipelines.
-static FAMILIES: [&Family; 3] = [&xl::FAMILY, &latent_consistency::FAMILY, &stable_diffusion::FAMILY];
+pub(super) static FAMILIES: [&Family; 3] =
+    [&xl::FAMILY, &latent_consistency::FAMILY, &stable_diffusion::FAMILY];
 
 impl Family {
     /// The family of a model.
@@ -46,29 +47,42 @@ impl Family {
         let refused = |why: &str| {
             Err(Error::unsupported(format!("model_index.json: _class_name is {}, {why}", index.class_name)))
         };
-        let found = FAMILIES.iter().find(|family| (family.matches)(index));
-        let strange = |family: &&&Family| {
-            let models = COMPONENTS.iter().filter(|c| matches!(c.role, Role::Text | Role::Denoiser));
-            let present = models.filter(|c| index.class(c.folder).is_some());
-            present.into_iter().all(|c| family.components().any(|own| own.folder == c.folder))
-        };
-        let Some(family) = found.filter(strange) else {
+        let Some(family) = FAMILIES.iter().find(|family| (family.matches)(index) && family.knows(index))
+        else {
             return refused(
                 "supported are StableDiffusionPipeline, StableDiffusionXLPipeline and LatentConsistencyModelPipeline",
             );
         };
-        let absent = family.encoders.iter().skip(1).find(|e| index.class(e.component).is_none());
+        // A first text encoder that is not there is told by its files.
+        let absent = family.encoders.iter().skip(1).find(|e| index.class(e.component.folder).is_none());
         match absent {
-            Some(Encoder { component, .. }) => {
-                refused(&format!("supported only with a {component}, found none"))
+            Some(Encoder { component: Component { folder, .. }, .. }) => {
+                refused(&format!("supported only with a {folder}, found none"))
             }
             None => Ok(family),
         }
     }
 
+    /// The family of fewest text encoders that has all of those in these folders.
+    pub fn with(folders: &[&str]) -> Option<&'static Family> {
+        let is_text = |folder: &&str| Component::of(folder).is_some_and(|c| c.role == Role::Text);
+        let has =
+            |family: &Family, folder: &str| family.encoders.iter().any(|e| e.component.folder == folder);
+        let families = FAMILIES.into_iter();
+        let all =
+            families.filter(|family| folders.iter().copied().filter(|f| is_text(f)).all(|f| has(family, f)));
+        all.min_by_key(|family| family.encoders.len())
+    }
+
+    /// Whether every text encoder and denoiser of a model is one of the family's.
+    fn knows(&'static self, index: &ModelIndex) -> bool {
+        let all = Component::all().into_iter().filter(|c| matches!(c.role, Role::Text | Role::Denoiser));
+        let own = |folder: &str| self.components().any(|own| own.folder == folder);
+        all.into_iter().all(|c| index.class(c.folder).is_none() || own(c.folder))
+    }
+
     /// The networks of such a model.
-    pub fn components(&self) -> impl Iterator<Item = &'static Component> {
-        let encoders = self.encoders.iter().map(|encoder| encoder.component);
-        encoders.chain([self.denoiser, "vae"]).map(Component::of)
+    pub fn components(&'static self) -> impl Iterator<Item = &'static Component> {
+        self.encoders.iter().map(|encoder| &encoder.component).chain([&self.denoiser, &AUTOENCODER])
     }
 }

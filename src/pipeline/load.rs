@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::model::config::ModelIndex;
 use crate::schedule;
 use crate::warning::{Topic, Warning};
-use crate::weights::{Embedding, Folder, Hooks, Lora, MANIFEST, MARK, Manifest};
+use crate::weights::{Embedding, Folder, Hooks, Lora, MANIFEST, MARK, Manifest, join};
 
 impl Pipeline {
     /// Loads a folder in the diffusers layout. `hooks` sees the bytes of all tensors that are read, and how many they
@@ -107,7 +107,9 @@ impl Pipeline {
         let origin = Origin::new(folder, single, pack.as_ref(), &loras, &scales);
         let mut texts = vec![];
         for Encoder { component, tokenizer } in family.encoders {
-            texts.push(TextPart::load(text_device, &origin, tokenizer, component, format, hooks).await?);
+            texts.push(
+                TextPart::load(text_device, &origin, tokenizer, component.folder, format, hooks).await?,
+            );
         }
         for file in &additions.embeddings {
             let widths: Vec<usize> = texts.iter().map(|t| t.network.encoder.config.hidden_size).collect();
@@ -128,7 +130,8 @@ impl Pipeline {
         let spare = fitting.map(|needs| needs.transformed);
         let weights = DenoiserWeights { format, size: survey.latents(options.size)?, spare };
         let unet =
-            UnetPart::load_with(device, &origin, family.denoiser, additions, encoder, weights, hooks).await?;
+            UnetPart::load_with(device, &origin, family.denoiser.folder, additions, encoder, weights, hooks)
+                .await?;
         let halves: &[Half] = match options.encoder || unet.networks.is_inpainting() {
             true => &[Half::Decoder, Half::Encoder],
             false => &[Half::Decoder],
@@ -171,18 +174,19 @@ impl Pipeline {
     /// Whether the parts fit each other.
     fn check(&self) -> Result<()> {
         let unet = &self.unet.networks.config;
+        let file = join(self.family.denoiser.folder, "config.json");
         let width: usize = self.texts.iter().map(|t| t.network.encoder.config.hidden_size).sum();
         if width != unet.cross_attention_dim {
             let wanted = unet.cross_attention_dim;
             return Err(Error::model(format!(
-                "unet/config.json: cross_attention_dim is {wanted}, but the text encoder's hidden_size is {width}"
+                "{file}: cross_attention_dim is {wanted}, but the text encoder's hidden_size is {width}"
             )));
         }
         let projections: usize =
             self.texts.iter().filter_map(|t| t.network.encoder.config.projection_dim).sum();
         if let Some(text_time) = unet.text_time.filter(|t| t.pooled() != projections) {
             return Err(Error::model(format!(
-                "unet/config.json: projection_class_embeddings_input_dim wants {} numbers of pooled text, but the \
+                "{file}: projection_class_embeddings_input_dim wants {} numbers of pooled text, but the \
                  text encoder's projection_dim is {projections}",
                 text_time.pooled()
             )));
@@ -199,7 +203,7 @@ impl Pipeline {
         let seen = if self.unet.networks.is_inpainting() { 2 * latent + 1 } else { latent };
         if unet.out_channels != latent || unet.in_channels != seen {
             return Err(Error::unsupported(format!(
-                "unet/config.json: in_channels is {} and out_channels {}, the autoencoder's latent_channels \
+                "{file}: in_channels is {} and out_channels {}, the autoencoder's latent_channels \
                  {latent}; they must be equal, or in_channels one more than twice as many",
                 unet.in_channels, unet.out_channels
             )));
@@ -264,8 +268,8 @@ async fn read_loras<F: Folder>(
     family: &Family,
     hooks: Hooks<'_>,
 ) -> Result<Vec<Lora>> {
-    let text_encoders = family.encoders.iter().map(|encoder| encoder.component);
-    let present: Vec<&str> = [family.denoiser].into_iter().chain(text_encoders).collect();
+    let text_encoders = family.encoders.iter().map(|encoder| encoder.component.folder);
+    let present: Vec<&str> = [family.denoiser.folder].into_iter().chain(text_encoders).collect();
     let mut loras = vec![];
     for (file, _) in &additions.loras {
         let lora = Lora::read(file.folder, file.path, hooks).await?;

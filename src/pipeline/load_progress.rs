@@ -119,7 +119,7 @@ pub(super) async fn expected<F: Folder>(
     };
     let beside = |config: Option<NetworkConfig>| Part::of_values(config.map_or(0, |c| parameters(&c)));
     let mut parts = vec![Part::of_values(0); additions.loras.len()];
-    parts.extend(survey.family.encoders.iter().filter_map(|encoder| own(encoder.component)));
+    parts.extend(survey.family.encoders.iter().filter_map(|encoder| own(encoder.component.folder)));
     parts.extend(additions.embeddings.iter().map(|_| Part::of_values(0)));
     let mut ip_adapter = None;
     if let Some(FileIn { folder, .. }) = additions.ip_adapter {
@@ -127,7 +127,7 @@ pub(super) async fn expected<F: Folder>(
         ip_adapter = configs.iter().find_map(|(_, unet)| of_ip_adapter(unet, encoder.as_ref()));
         parts.push(beside(encoder));
     }
-    parts.extend(own(survey.family.denoiser));
+    parts.extend(own(survey.family.denoiser.folder));
     for FileIn { folder, path } in &additions.controls {
         let copy = configs.iter().find_map(|(_, unet)| copy_of(unet));
         let config = if path.is_empty() { config(folder, "", "ControlNetModel").await } else { copy };

@@ -1,13 +1,13 @@
 //! What a model needs of a device's memory, known from its configurations before any weights are read; and the
 //! weights that fit.
 
+use super::component::{Component, Role};
 use super::family::Family;
-use super::plans::{read, record, upcasts};
+use super::plans::{Recording, read, record, upcasts};
 use super::tiles::Tiles;
 use super::{LoadOptions, Planned, read_json};
 use crate::device::{Device, activation_bytes, on_cpu};
 use crate::error::{Code, Error, Result};
-use crate::model::component::{Component, Role};
 use crate::model::config::{ModelIndex, NetworkConfig};
 use crate::plan::Target;
 use crate::quant::Format;
@@ -125,15 +125,15 @@ impl Survey {
         };
         let mut needs =
             Needs { format, savings, weights: 0, beside: 0, activations: 0, transformed: 0, size };
-        for planned in record(self.networks()?, format, target, false, size)? {
-            match Component::of(planned.component).role {
+        for planned in record(self.networks()?, self.recording(format, target, false, size))? {
+            match role(planned.component) {
                 Role::Autoencoder => {}
                 role => needs.add(&planned, gpu, savings.text && role == Role::Text),
             }
         }
         let upcast = self.upcasts(target)? && !savings.halves;
         let mut autoencoder = |name: &str, size| -> Result<()> {
-            let halves = record(self.autoencoder()?, decoder, target, upcast, size)?;
+            let halves = record(self.autoencoder()?, self.recording(decoder, target, upcast, size))?;
             halves.iter().filter(|half| half.name == name).for_each(|half| needs.add(half, gpu, false));
             Ok(())
         };
@@ -144,10 +144,20 @@ impl Survey {
         Ok(needs)
     }
 
+    fn recording<'a>(
+        &self,
+        format: Format,
+        target: &'a Target,
+        upcast: bool,
+        size: [usize; 2],
+    ) -> Recording<'a> {
+        Recording { format, target, upcast, state: self.family.hidden_state, size }
+    }
+
     /// What the transformed weights of the denoiser take more on a CPU: of all that is left, or of what is usual.
     fn transformed(&self, needs: &Needs, target: &Target, left: u64, all: bool) -> Result<u64> {
         let denoiser = self.of(Role::Denoiser)?;
-        let planned = record(denoiser, needs.format, target, false, needs.size)?;
+        let planned = record(denoiser, self.recording(needs.format, target, false, needs.size))?;
         let keep = |mut unet: Planned| {
             let spare = if all { left } else { on_cpu::usual(&unet.declarations).min(left) };
             on_cpu::keep(&mut unet.declarations, &unet.plan, spare)
@@ -201,7 +211,7 @@ impl Survey {
         Err(Error::new(
             Code::LimitTooLow,
             format!(
-                "the model needs {weights} MB for weights of {} and {activations} MB for a picture of {width}x{height}, \
+                "the model needs {weights} MB for weights of {} and {activations} MB for an image of {width}x{height}, \
                  memory allows {allowed} MB",
                 least.format.as_str()
             ),
@@ -213,7 +223,7 @@ impl Survey {
     }
 
     fn of(&self, role: Role) -> Result<Vec<(&'static str, NetworkConfig)>> {
-        let is = |(component, _): &(&str, NetworkConfig)| Component::of(component).role == role;
+        let is = |(folder, _): &(&str, NetworkConfig)| self::role(folder) == role;
         Ok(self.networks()?.into_iter().filter(is).collect())
     }
 
@@ -266,4 +276,9 @@ impl Survey {
         }
         Ok([cells * pixels; 2])
     }
+}
+
+/// What the component of a folder that was surveyed is for.
+fn role(folder: &str) -> Role {
+    Component::of(folder).expect("a component of a family").role
 }

@@ -1,12 +1,12 @@
 //! The plans of a model, from its configurations alone: what `tintype plan` prints and bench measures.
 
+use super::component::Component;
 use super::family::Family;
 use super::vision::{safety_checker, vision_plan};
 use super::{Job, Network, Networks, Request, denoise_plan, read_json, text_plan, vae_plan};
 use crate::error::{Code, Error, Result};
 use crate::model::clip::{HiddenState, TextEncoder};
 use crate::model::clip_vision::ImageEncoder;
-use crate::model::component::{COMPONENTS, Component};
 use crate::model::config::{ModelIndex, NetworkConfig, VaeConfig};
 use crate::model::controlnet::ControlNet;
 use crate::model::t2i_adapter::T2iAdapter;
@@ -46,7 +46,7 @@ pub async fn plans<F: Folder>(
     size: [usize; 2],
 ) -> Result<Plans> {
     let (mut found, mut left_out) = (vec![], vec![]);
-    for Component { folder: component, class: usual, .. } in &COMPONENTS {
+    for Component { folder: component, class: usual, .. } in Component::all() {
         let path = join(component, "config.json");
         let json = match folder.read(&path).await {
             // What a single file lacks is told by its description.
@@ -64,13 +64,14 @@ pub async fn plans<F: Folder>(
     }
     let index = folder.read("model_index.json").await?;
     let index = index.map(|json| ModelIndex::from_json(&json, "model_index.json")).transpose()?;
-    let upcast = match &index {
-        Some(index) => {
-            Family::of(index).is_ok_and(|family| upcasts(family, &index.class_name, &found, target))
-        }
-        None => false,
-    };
-    Ok(Plans { networks: record(found, format, target, upcast, size)?, left_out })
+    let family = index.as_ref().and_then(|index| Some((Family::of(index).ok()?, &index.class_name)));
+    let upcast = family.is_some_and(|(family, class)| upcasts(family, class, &found, target));
+    // A folder without an index is of the family that has what it has.
+    let folders: Vec<&str> = found.iter().map(|(folder, _)| *folder).collect();
+    let family = family.map(|(family, _)| family).or_else(|| Family::with(&folders));
+    let state = family.map_or(HiddenState::LAST, |family| family.hidden_state);
+    let networks = record(found, Recording { format, target, upcast, state, size })?;
+    Ok(Plans { networks, left_out })
 }
 
 /// Whether a model's autoencoder computes in f32 where the rest is in halves: where its configuration wants it
@@ -100,7 +101,8 @@ pub async fn network_plans<F: Folder>(
              AutoencoderKL, AutoencoderTiny, ControlNetModel, T2IAdapter and StableDiffusionSafetyChecker"
         ))
     })?;
-    let networks = record(vec![(config.folder(), config)], format, target, false, size)?;
+    let recording = Recording { format, target, upcast: false, state: HiddenState::LAST, size };
+    let networks = record(vec![(config.folder(), config)], recording)?;
     Ok(Plans { networks, left_out: vec![] })
 }
 
@@ -134,23 +136,29 @@ pub(super) fn parameters(config: &NetworkConfig) -> u64 {
     d.parameters()
 }
 
-/// Records networks for a device; an autoencoder in f32 where that is `upcast`.
+/// What networks are recorded for.
+#[derive(Clone, Copy)]
+pub(super) struct Recording<'a> {
+    pub format: Format,
+    pub target: &'a Target,
+    /// Whether an autoencoder computes in f32.
+    pub upcast: bool,
+    /// What the denoiser reads of text encoders.
+    pub state: HiddenState,
+    /// Width and height of the image.
+    pub size: [usize; 2],
+}
+
 pub(super) fn record(
     found: Vec<(&'static str, NetworkConfig)>,
-    format: Format,
-    target: &Target,
-    upcast: bool,
-    size: [usize; 2],
+    Recording { format, target, upcast, state, size }: Recording,
 ) -> Result<Vec<Planned>> {
-    let (mut tokens, mut factor, mut state) = (CLIP_TOKENS, PIXELS, HiddenState::LAST);
-    for (component, config) in &found {
+    let (mut tokens, mut factor) = (CLIP_TOKENS, PIXELS);
+    for (_, config) in &found {
         match config {
             NetworkConfig::Text(c) => tokens = c.max_position_embeddings as u32,
             NetworkConfig::Vae(c) => factor = c.spatial_factor(),
             _ => {}
-        }
-        if *component == "text_encoder_2" {
-            state = HiddenState::PENULTIMATE;
         }
     }
     let request = Request { size: Some(size), ..Request::new("", 0) };

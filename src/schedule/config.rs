@@ -1,7 +1,7 @@
 //! `scheduler_config.json`: explicit keys, read one by one with the defaults of the class that asks.
 
 use super::alphas::ZERO_SNR;
-use super::{find, supported};
+use super::{Scheduler, find, supported};
 use crate::error::{Error, Result};
 use crate::warning::{Topic, Warning};
 use serde_json::{Map, Value};
@@ -92,7 +92,11 @@ impl Config {
     }
 
     fn consistency(&self) -> bool {
-        matches!(self.class().unwrap_or_default(), "LCMScheduler" | "TCDScheduler")
+        self.row().is_some_and(|scheduler| scheduler.consistency)
+    }
+
+    fn row(&self) -> Option<&'static Scheduler> {
+        find(self.class().ok()?)
     }
 
     /// Whether a schedule can be made at all: to fail while loading and not later.
@@ -105,7 +109,7 @@ impl Config {
 
     /// Whether the class has no zero terminal signal-to-noise ratio, whatever its file says.
     fn ignores_zero_snr(&self) -> bool {
-        matches!(self.class(), Ok("PNDMScheduler" | "HeunDiscreteScheduler"))
+        self.row().is_some_and(|scheduler| !scheduler.zero_snr)
     }
 
     /// These settings for a model trained with zero terminal SNR, and what had to change for it, in words: the class, where

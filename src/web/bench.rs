@@ -48,7 +48,7 @@ async fn measure(wanted: Vec<JsValue>, request: &str, tell: &Function) -> Result
                 Ok::<String, Error>(options.text(key)?.unwrap_or_else(|| default.to_owned()))
             });
         let load = LoadOptions::parse(&weights?, &activations?)?;
-        settings.push(Setting { name: name?, device: device(&options, &load).await?, load });
+        settings.push(Setting { name: name?, device: device::open(&options, &load).await?, load });
     }
     let run = Run {
         settings: &settings,

@@ -61,7 +61,7 @@ impl Network {
         let [weights, activations] =
             ["weights", "activations"].map(|key| Ok(options.text(key)?.unwrap_or("f32".to_owned())));
         let load = LoadOptions::parse(&weights?, &activations?)?;
-        let device = device(options, &load).await?;
+        let device = device::open(options, &load).await?;
         let (d, format) = (&device, load.weights);
         let source = &place(source);
         let origin = Origin::of(source);

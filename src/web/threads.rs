@@ -6,8 +6,10 @@ use std::sync::Once;
 use js_sys::{Array, Function, Promise};
 use rayon::{ThreadBuilder, ThreadPoolBuilder};
 use wasm_bindgen::prelude::*;
-use wasm_bindgen_futures::JsFuture;
+use wasm_bindgen_futures::{JsFuture, spawn_local};
 use web_sys::Worker;
+
+use crate::host::pause;
 
 /// Makes the loops of the CPU ready, once: with threads where `gather` starts some, and run in by the engine.
 pub async fn start(gather: Option<Function>) {
@@ -17,7 +19,14 @@ pub async fn start(gather: Option<Function>) {
     {
         make_pool(&gather).await;
     }
-    WARM.call_once(tintype_cpu::warm_up);
+    // While the load waits for bytes.
+    WARM.call_once(|| {
+        spawn_local(async {
+            for () in tintype_cpu::warm_up() {
+                pause().await;
+            }
+        });
+    });
 }
 
 /// Makes this worker and the ones that `gather(module, memory)` resolves to rayon's threads. Blocking is

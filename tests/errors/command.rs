@@ -44,6 +44,17 @@ fn negative_numbers() {
 }
 
 #[test]
+fn tunings() {
+    let model = golden("sdxs-like");
+    let refused = |more: &[&str], words: &[&str]| refused_by_command("tuning", &model, more, words);
+    refused(
+        &["--device", "gpu", "--tuning", "fast"],
+        &["tuning: wanted auto, base or lanes, found \"fast\"", "(invalid-option)"],
+    );
+    refused(&["--device", "cpu", "--tuning", "base"], &["tuning base: the CPU", "(unsupported)"]);
+}
+
+#[test]
 fn adapters() {
     let model = golden("sdxs-like");
     refused_by_command(

@@ -1,4 +1,4 @@
-/// Of `x` `[images, pixels, channels]` the mean and the sum of squared deviations of each channel over each
+/// Of `x` `[images, pixels, channels]` (one kernel of three; a whole norm goes by norm_scale.rs) the mean and the sum of squared deviations of each channel over each
 /// slab of pixels: `[images, slabs, channels]` both.
 pub fn norm_stats(x: &[f64], images: usize, channels: usize, slab: usize) -> (Vec<f64>, Vec<f64>) {
     let (mut means, mut squares) = (vec![], vec![]);

@@ -225,7 +225,7 @@ test("a file that is no image is said to be none", { timeout: 60_000 }, async (t
   const { page } = await open(t, "/demo/");
   await page.setInputFiles("#file", { name: "notes.txt", mimeType: "text/plain", buffer: Buffer.from("notes") });
   await settled(page, "failed");
-  assert.match(await text(page, "error"), /notes.txt is not a picture/);
+  assert.match(await text(page, "error"), /notes.txt is not an image/);
   assert.ok(await page.isHidden("#mask"));
 });
 

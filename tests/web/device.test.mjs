@@ -46,6 +46,25 @@ test("gpu, or what only a GPU has, takes the one in software", async (t) => {
   }
 });
 
+test("kernels are those of a table that can be chosen, and the result names it", async (t) => {
+  const { page } = await open(t, undefined, { isolated: true });
+  const tuned = (options) =>
+    page.evaluate(async (options) => {
+      const { ImageGenerator } = await import("/index.js");
+      const generator = await ImageGenerator.create(options).catch((error) => ({ refused: `${error.code}: ${error.message}` }));
+      if (generator.refused) return generator.refused;
+      const { tuning } = await generator.generate("a boat", { seed: 1, width: 32, height: 32 });
+      const names = [generator.tuning, tuning];
+      generator.dispose();
+      return names;
+    }, { model: MODEL, ...options });
+  assert.deepEqual(await tuned({ device: "gpu" }), ["lanes", "lanes"]);
+  assert.deepEqual(await tuned({ device: "gpu", tuning: "base" }), ["base", "base"]);
+  assert.deepEqual(await tuned({ device: "cpu" }), [null, null]);
+  assert.match(await tuned({ device: "cpu", tuning: "base" }), /^unsupported: tuning base: the CPU/);
+  assert.match(await tuned({ device: "gpu", tuning: "fast" }), /^invalid-option: tuning: wanted auto, base or lanes, found "fast"/);
+});
+
 test("one thread and several, with and without relaxed SIMD, draw the same but for rounding", async (t) => {
   const pictures = [];
   for (const isolated of [true, false]) for (const relaxed of [true, false]) pictures.push((await drawn(t, { isolated, relaxed }, { device: "cpu" })).pixels.split(","));

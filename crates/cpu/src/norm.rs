@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use crate::Scratch;
 use crate::epilogue::activate;
 use crate::lanes::{Lanes, Loop, load, widest};
 use crate::tasks::rows;
@@ -124,6 +125,24 @@ pub fn scale(g: &Groups, stats: &[f32], w: &[f32], out: &mut [f32]) {
             }
         }
     });
+}
+
+/// `act(group_norm(x))` by the three functions around; whether the statistics are finite, as they are where every value is.
+pub fn group(
+    inputs: &Inputs,
+    g: &Groups,
+    w: &[f32],
+    activation: u32,
+    y: &mut [f32],
+    scratch: &mut Scratch,
+) -> bool {
+    let images = y.len() / (g.channels * g.pixels);
+    let (statistics, affine) = (images * g.slabs * g.channels * 2, images * g.channels * 2);
+    let (statistics, affine) = scratch.values.room(statistics + affine).split_at_mut(statistics);
+    stats(inputs, g.slabs, g.slab, statistics);
+    scale(g, statistics, w, affine);
+    apply(inputs, activation, affine, y);
+    statistics.iter().all(|v| v.is_finite())
 }
 
 /// Scale, shift and activation of every value; `affine` as [`scale`] makes it.

@@ -11,33 +11,22 @@ use crate::norm::{self, Inputs};
 use crate::winograd::Kind;
 use crate::{Dense, Epilogue, Form, Scratch};
 
-/// Inputs and outputs of what is run: several registers of every width.
+/// Inputs and outputs of products: several registers of every width.
 const DEPTH: usize = 256;
 const OUTPUTS: usize = 64;
-/// Height and width of what is convolved: 36 tiles of F(4x4).
-const SIDE: usize = 24;
+/// Channels of convolutions; height and width: 64 tiles of F(4x4).
+const CHANNELS: usize = 64;
+const SIDE: usize = 32;
 /// Rows of tokens.
 const TOKENS: usize = 96;
+/// Rounds of products: often enough for every number of rows.
+const ROUNDS: usize = 6;
 
-/// Runs each loop often enough, on zeros, within some 50 ms.
-pub fn warm_up() {
+/// Runs each loop often enough, on zeros: an item each few milliseconds, some 50 in all, between which whoever runs it may
+/// do what is more urgent.
+pub fn warm_up() -> impl Iterator<Item = ()> {
     let mut room = Room::new();
-    let weight = dense(Format::F32, 1, Form::Plain);
-    for _ in 0..6 {
-        // Every number of rows that a register tile can be left with.
-        (12..24).for_each(|rows| room.matmul(rows, false, &weight));
-        room.matmul(TOKENS, true, &weight);
-    }
-    for format in [Format::F16, Format::Q8, Format::Q4] {
-        let weight = dense(format, 1, Form::Plain);
-        (0..8).for_each(|_| room.matmul(12, false, &weight));
-    }
-    for form in [Form::Plain, Form::Winograd(Kind::F2), Form::Winograd(Kind::F4)] {
-        room.conv(form, 1);
-    }
-    room.conv(Form::Plain, 2);
-    room.attention();
-    room.norms();
+    (0..).map_while(move |at| room.run(at))
 }
 
 /// What the loops read and write.
@@ -49,8 +38,32 @@ struct Room {
 
 impl Room {
     fn new() -> Room {
-        let values = SIDE * SIDE * DEPTH;
+        let values = SIDE * SIDE * CHANNELS;
         Room { zeros: vec![0.0; values], y: vec![0.0; values], scratch: Scratch::default() }
+    }
+
+    /// One piece of all; nothing where there are no more.
+    fn run(&mut self, at: usize) -> Option<()> {
+        const FORMATS: [Format; 3] = [Format::F16, Format::Q8, Format::Q4];
+        const FORMS: [Form; 3] = [Form::Plain, Form::Winograd(Kind::F2), Form::Winograd(Kind::F4)];
+        match at {
+            0..ROUNDS => {
+                let weight = dense(Format::F32, DEPTH, 1, Form::Plain);
+                // Every number of rows that a register tile can be left with.
+                (12..24).for_each(|rows| self.matmul(rows, false, &weight));
+                self.matmul(TOKENS, true, &weight);
+            }
+            ROUNDS..9 => {
+                let weight = dense(FORMATS[at - ROUNDS], DEPTH, 1, Form::Plain);
+                (0..8).for_each(|_| self.matmul(12, false, &weight));
+            }
+            9..12 => self.conv(FORMS[at - 9], 1),
+            12 => self.conv(Form::Plain, 2),
+            13 => self.attention(),
+            14 => self.norms(),
+            _ => return None,
+        }
+        Some(())
     }
 
     fn matmul(&mut self, rows: usize, gated: bool, weight: &Dense) {
@@ -63,10 +76,10 @@ impl Room {
     }
 
     fn conv(&mut self, form: Form, stride: usize) {
-        let weight = dense(Format::F32, 9, form);
+        let weight = dense(Format::F32, CHANNELS, 9, form);
         let size = [SIDE; 2];
         let out = [SIDE / stride; 2];
-        let inputs = [DEPTH, 0];
+        let inputs = [CHANNELS, 0];
         let shape =
             Shape { images: 1, inputs, outputs: OUTPUTS, stored: size, size, out, kernel: 3, stride, pad: 1 };
         let epilogue = self::epilogue(&self.zeros, out[0] * out[1]);
@@ -98,8 +111,8 @@ impl Room {
 
     fn norms(&mut self) {
         let pixels = SIDE * SIDE;
-        let inputs = Inputs { x: [&self.zeros, &[]], channels: [DEPTH, 0], pixels };
-        norm::stats(&inputs, 1, pixels, &mut self.y[..2 * DEPTH]);
+        let inputs = Inputs { x: [&self.zeros, &[]], channels: [CHANNELS, 0], pixels };
+        norm::stats(&inputs, 1, pixels, &mut self.y[..2 * CHANNELS]);
         let affine = vec![1.0; 2 * DEPTH];
         for activation in [0, SILU] {
             norm::apply(&inputs, activation, &affine, &mut self.y);
@@ -111,9 +124,8 @@ impl Room {
 /// As kernels/lib/activation.wgsl numbers them.
 const SILU: u32 = 1;
 
-fn dense(format: Format, taps: usize, form: Form) -> Dense {
-    let inputs = DEPTH as u32;
-    let matrix = Matrix { format, outputs: OUTPUTS as u32, inputs, taps: taps as u32 };
+fn dense(format: Format, inputs: usize, taps: usize, form: Form) -> Dense {
+    let matrix = Matrix { format, outputs: OUTPUTS as u32, inputs: inputs as u32, taps: taps as u32 };
     let mut blob = vec![0; matrix.bytes()];
     matrix.store_row(&mut blob, 0, &vec![0.0; matrix.depth()], |c| c, Scales::Chosen);
     Dense::new(&matrix, blob, form)

@@ -101,9 +101,10 @@ fn changed(options: &crate::DeviceOptions, versus: &str) -> Result<crate::Device
             "activations" => options.activations = value.to_owned(),
             "device" => options.device = value.to_owned(),
             "adapter" => options.adapter = Some(value.to_owned()),
+            "tuning" => options.tuning = value.to_owned(),
             _ => {
                 return Err(Error::option(format!(
-                    "versus: wanted weights=, activations=, device= or adapter=, found {pair:?}"
+                    "versus: wanted weights=, activations=, device=, adapter= or tuning=, found {pair:?}"
                 )));
             }
         }

@@ -37,8 +37,7 @@ pub struct Options {
     /// Of the image, in pixels; by default what the model was trained for
     #[arg(long, value_name = "WxH", value_parser = crate::parse_size, allow_hyphen_values = true)]
     size: Option<[usize; 2]>,
-    /// euler, euler-ancestral, heun, lcm, tcd, ddim, pndm, dpm++ or flow-euler; by default the model's own
-    #[arg(long)]
+    #[arg(long, help = schedulers())]
     scheduler: Option<String>,
     /// Guidance scale; classifier-free guidance is on above 1; by default 1 for distilled models
     #[arg(long)]
@@ -167,7 +166,7 @@ fn tell(options: &Options, device: &Device, report: &Report, warnings: &[&Warnin
         let value = json!({
             "out": options.out.display().to_string(), "prompt": options.prompt, "seed": seed, "steps": report.steps,
             "width": image.width, "height": image.height,
-            "device": device.kind(), "adapter": device.name(),
+            "device": device.kind(), "adapter": device.name(), "tuning": device.tuning(),
             "timings": {"load": loaded, "text": t.text, "denoise": t.denoise, "decode": t.decode},
             "warnings": warnings, "unsafe": report.unsafe_images,
         });
@@ -246,4 +245,10 @@ fn safetensors(tensors: &[(String, [usize; 4], Vec<f32>)]) -> Vec<u8> {
         bytes.extend_from_slice(bytemuck::cast_slice(values));
     }
     bytes
+}
+
+/// The help of `--scheduler`.
+fn schedulers() -> String {
+    let names: Vec<&str> = tintype::schedule::names().collect();
+    format!("One of {}; by default the model's own", names.join(", "))
 }

@@ -79,6 +79,10 @@ struct DeviceOptions {
     /// Take the adapter that has this in its name
     #[arg(long, value_name = "SUBSTRING")]
     adapter: Option<String>,
+    /// Which kernels a GPU runs, by the name of a table: auto, what fits the adapter; base, what every GPU runs well; lanes,
+    /// for adapters that load lane by lane
+    #[arg(long, default_value = "auto")]
+    tuning: String,
 }
 
 impl DeviceOptions {
@@ -89,6 +93,7 @@ impl DeviceOptions {
         options.decoder = LoadOptions::decoder(self.decoder_weights.as_deref())?;
         let device = Device::open(&self.device, &self.activations, self.adapter.as_deref(), None).await?;
         device.elem(&options.activations)?;
+        device.tune(&self.tuning)?;
         Ok((device, options))
     }
 }

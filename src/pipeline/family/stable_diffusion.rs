@@ -2,11 +2,15 @@
 
 use super::{Encoder, Family};
 use crate::model::clip::HiddenState;
+use crate::pipeline::component::{Component, Role};
+
+pub(super) const TEXT_ENCODER: Component = Component::new("text_encoder", "CLIPTextModel", Role::Text);
+pub(super) const UNET: Component = Component::new("unet", "UNet2DConditionModel", Role::Denoiser);
 
 pub(super) const FAMILY: Family = Family {
     matches: |_| true,
-    encoders: &[Encoder { component: "text_encoder", tokenizer: "tokenizer" }],
-    denoiser: "unet",
+    encoders: &[Encoder { component: TEXT_ENCODER, tokenizer: "tokenizer" }],
+    denoiser: UNET,
     hidden_state: HiddenState::LAST,
     guidance: 7.5,
     zeros_for_empty_prompt: false,

@@ -1,15 +1,19 @@
 //! Stable Diffusion XL and its distillations: StableDiffusionXLPipeline and its variants (Podell et al. 2023).
 
+use super::stable_diffusion::{TEXT_ENCODER, UNET};
 use super::{Encoder, Family};
 use crate::model::clip::HiddenState;
+use crate::pipeline::component::{Component, Role};
+
+const TEXT_ENCODER_2: Component = Component::new("text_encoder_2", "CLIPTextModelWithProjection", Role::Text);
 
 pub(super) const FAMILY: Family = Family {
     matches: |index| is_xl(&index.class_name) || index.class("text_encoder_2").is_some(),
     encoders: &[
-        Encoder { component: "text_encoder", tokenizer: "tokenizer" },
-        Encoder { component: "text_encoder_2", tokenizer: "tokenizer_2" },
+        Encoder { component: TEXT_ENCODER, tokenizer: "tokenizer" },
+        Encoder { component: TEXT_ENCODER_2, tokenizer: "tokenizer_2" },
     ],
-    denoiser: "unet",
+    denoiser: UNET,
     hidden_state: HiddenState::PENULTIMATE,
     guidance: 5.0,
     zeros_for_empty_prompt: true,

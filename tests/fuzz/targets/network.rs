@@ -7,7 +7,7 @@ use tintype::model::config::ClipImageConfig;
 use tintype::pipeline::network_plans;
 use tintype::plan::{Limits, Target};
 use tintype::quant::Format;
-use tintype::schedule::{Config, Schedule};
+use tintype::schedule::{self, Config, Schedule};
 use tintype::shape::Elem;
 
 use super::{every, folder};
@@ -66,8 +66,7 @@ pub fn schedule(files: &Files) -> Result<()> {
     let absent = || Error::not_found("there is no such file");
     let json = files.get("scheduler_config.json").ok_or_else(absent)?;
     let own = Config::from_json(json, "scheduler_config.json")?;
-    let names = ["euler", "euler-ancestral", "lcm", "tcd", "ddim", "pndm", "heun", "dpm++", "flow-euler"];
-    let others = names.map(|name| own.with_class(name)).into_iter().collect::<Result<Vec<_>>>()?;
+    let others = schedule::names().map(|name| own.with_class(name)).collect::<Result<Vec<_>>>()?;
     for (config, steps, begin) in others.iter().flat_map(|c| [(c, 1, 0), (c, 4, 1), (c, 20, 19), (c, 4, 9)]) {
         if let Ok(schedule) = Schedule::new(config, steps, begin) {
             finite(&schedule)?;
