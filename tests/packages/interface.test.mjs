@@ -25,7 +25,7 @@ test("a member that is gone shows", () => {
 function listing(change = (text) => text) {
   const { exports } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8"));
   const entries = Object.entries(exports).filter(([, target]) => target.types);
-  const options = { module: ts.ModuleKind.NodeNext, target: ts.ScriptTarget.ESNext, lib: ["lib.esnext.d.ts", "lib.dom.d.ts"], types: ["@webgpu/types"], skipLibCheck: true };
+  const options = { module: ts.ModuleKind.NodeNext, target: ts.ScriptTarget.ESNext, lib: ["lib.esnext.d.ts", "lib.dom.d.ts"], types: ["@webgpu/types"], skipLibCheck: true, strict: true, exactOptionalPropertyTypes: true };
   const host = ts.createCompilerHost(options);
   const { readFile } = host;
   host.readFile = (path) => (path.includes("/dist/") ? change(readFile(path)) : readFile(path));
@@ -58,7 +58,9 @@ function listing(change = (text) => text) {
 
   function line(member) {
     const optional = member.flags & ts.SymbolFlags.Optional ? "?" : "";
-    return `${member.name}${optional}: ${shown(checker.getTypeOfSymbol(member))}`;
+    // Of a symbol the compiler's name has a number of its own.
+    const name = member.name.replace(/^__@(\w+)@\d+$/, "[Symbol.$1]");
+    return `${name}${optional}: ${shown(checker.getTypeOfSymbol(member))}`;
   }
 
   /** What the browser's own classes have, such as HTMLElement's, is not listed; nor is what is private. */
