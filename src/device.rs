@@ -95,10 +95,10 @@ impl Device {
     }
 
     /// Takes the table of this name in place of the one that fits the device, so that the same seed gives the same bits
-    /// wherever that table is taken; "auto" leaves it.
+    /// wherever that table is taken; "auto" leaves it. A CPU that stands in for a GPU has none, as [`Device::tuning`] says.
     ///
-    /// Errors: `invalid-option` for a name that no table has, `unsupported` on a CPU.
-    pub fn tune(&self, name: &str) -> Result<()> {
+    /// Errors: `invalid-option` for a name that no table has, `unsupported` where `choice` of the device is "cpu".
+    pub fn tune(&self, name: &str, choice: &str) -> Result<()> {
         let tuning = gpu::Tuning::ALL.into_iter().find(|tuning| tuning.name == name);
         match (self, tuning) {
             _ if name == "auto" => Ok(()),
@@ -109,6 +109,7 @@ impl Device {
                 gpu.tuning.set(tuning);
                 Ok(())
             }
+            (Device::Cpu, _) if choice != "cpu" => Ok(()),
             (Device::Cpu, _) => {
                 Err(Error::unsupported(format!("tuning {name}: the CPU has no kernels to choose; use auto")))
             }

@@ -26,7 +26,7 @@ impl Picture {
         let wanted = width.checked_mul(height).and_then(|pixels| pixels.checked_mul(channels));
         if wanted != Some(bytes.len()) || bytes.is_empty() {
             return Err(Error::option(format!(
-                "image: wanted {width} x {height} pixels of {channels} bytes, at least one, found {} bytes",
+                "wanted {width} x {height} pixels of {channels} bytes, at least one, found {} bytes",
                 bytes.len()
             )));
         }
@@ -257,7 +257,7 @@ mod tests {
         assert_eq!(picture.normalised([0.0; 3], [1.0; 3])[5], 6.0 / 255.0);
         for (width, bytes) in [(1, &[1, 2][..]), (0, &[]), (usize::MAX, &[1, 2, 3])] {
             let e = Picture::new(width, 2, 3, bytes).unwrap_err();
-            assert!(e.message.contains(&width.to_string()) && e.message.contains("picture"), "{e}");
+            assert!(e.message.contains(&width.to_string()) && e.message.contains("pixels"), "{e}");
         }
     }
 }

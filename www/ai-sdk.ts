@@ -127,13 +127,13 @@ async function fetched(url: string, signal: AbortSignal | undefined): Promise<Bl
 }
 
 async function resultOf(generated: Generated, { warnings, response }: Pick<ImageModelV4Result, "warnings" | "response">): Promise<ImageModelV4Result> {
-  const { pictures, timings, steps, device, adapter } = generated;
+  const { pictures, timings, steps, device, adapter, tuning } = generated;
   const images = await Promise.all(pictures.map(encoded));
   const about = pictures.map(({ seed, width, height, unsafe }) => ({ seed, width, height, unsafe }));
   return {
     images,
     warnings: [...warnings, ...generated.warnings.map(({ message }) => ({ type: "other" as const, message }))],
-    providerMetadata: { tintype: { images: about, steps, timings: { ...timings }, device, adapter } },
+    providerMetadata: { tintype: { images: about, steps, timings: { ...timings }, device, adapter, tuning } },
     response,
   };
 }

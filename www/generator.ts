@@ -20,7 +20,6 @@ import type { Availability, Cache, CreateOptions, Estimate, EstimateOptions, Gen
 /** After these nothing more comes of a service. */
 const LOST = ["device-lost", "internal"];
 
-
 /** A loaded model on a device. Made by `ImageGenerator.create`. */
 export class ImageGenerator implements AsyncDisposable {
   /** What is kept of models on this device. */
@@ -220,9 +219,9 @@ export class ImageGenerator implements AsyncDisposable {
 
   #picture(prompt: string, { width, height, rgba, seed, steps, unsafe }: Drawn, options: GenerateOptions): Promise<Picture> {
     const { revision } = this.#options;
-    const { weights, device, adapter } = this.#facts;
+    const { weights, device, adapter, tuning } = this.#facts;
     const { activations } = this.#settings;
-    const about = { model: this.model, revision, weights, activations, device, adapter };
+    const about = { model: this.model, revision, weights, activations, device, adapter, tuning };
     return pictureOf({ width, height, data: rgba }, { seed, unsafe }, textsOf(prompt, seed, [width, height], { steps, ...options }, about));
   }
 

@@ -10,7 +10,7 @@ import { Files } from "./files.js";
 import type { ModelFolder, ModelKeeper } from "./folder.js";
 import { Hub } from "./hub.js";
 import { Net, remoteFetch, type Failure, type HeadersByOrigin } from "./net.js";
-import type { FileBeside, Settings } from "./options.js";
+import type { FileBeside } from "./options.js";
 import type { Asked, Calls, Created, Draw, Drawn, Load, News, Op, Told } from "./protocol.js";
 import { gather, internal, knownAdapter, load, release, type Generator } from "./runtime.js";
 import { FETCHING } from "./shares.js";

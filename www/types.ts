@@ -111,7 +111,8 @@ export interface CreateOptions {
   /**
    * Which kernels a GPU runs, by the name of a table: "auto" (the default) takes the one that fits it, as `tuning` of the
    * generator and of its results says. Another name fixes it, so that the same seed gives the same bits: "base", what every
-   * GPU runs well, or "lanes", for software that loads lane by lane.
+   * GPU runs well, or "lanes", for software that loads lane by lane. Where `device` is "auto" and a CPU takes the place of a GPU,
+   * there is nothing to choose.
    */
   tuning?: "auto" | "base" | "lanes";
   /**

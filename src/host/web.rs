@@ -49,7 +49,7 @@ pub fn write_buffer(queue: &JsValue, buffer: &JsValue, at: u64, bytes: &[u8]) {
         }
         let copy = copy.subarray(0, length);
         copy.copy_from(bytes);
-        // What is wrong with a write, WebGPU tells elsewhere.
-        let _ = queue.unchecked_ref::<Queue>().write_buffer(buffer, at as f64, &copy);
+        let written = queue.unchecked_ref::<Queue>().write_buffer(buffer, at as f64, &copy);
+        written.expect("a write of whole words within a buffer");
     });
 }

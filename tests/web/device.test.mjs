@@ -61,6 +61,7 @@ test("kernels are those of a table that can be chosen, and the result names it",
   assert.deepEqual(await tuned({ device: "gpu" }), ["lanes", "lanes"]);
   assert.deepEqual(await tuned({ device: "gpu", tuning: "base" }), ["base", "base"]);
   assert.deepEqual(await tuned({ device: "cpu" }), [null, null]);
+  assert.deepEqual(await tuned({ tuning: "base" }), [null, null]);
   assert.match(await tuned({ device: "cpu", tuning: "base" }), /^unsupported: tuning base: the CPU/);
   assert.match(await tuned({ device: "gpu", tuning: "fast" }), /^invalid-option: tuning: wanted auto, base or lanes, found "fast"/);
 });

@@ -93,7 +93,7 @@ impl DeviceOptions {
         options.decoder = LoadOptions::decoder(self.decoder_weights.as_deref())?;
         let device = Device::open(&self.device, &self.activations, self.adapter.as_deref(), None).await?;
         device.elem(&options.activations)?;
-        device.tune(&self.tuning)?;
+        device.tune(&self.tuning, &self.device)?;
         Ok((device, options))
     }
 }
