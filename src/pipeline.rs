@@ -172,7 +172,9 @@ impl Pipeline {
         let work = self.work(task, &batches, denoise_plan, decoding_work(tiles, decode_plan), watch);
         let texts = batches.iter().flatten().map(|batch| &batch.plan);
         let texts = texts.filter(|_| self.text_target.is_none());
-        let plans: Vec<&Plan> = texts.chain([denoise_plan, decode_plan]).collect();
+        // The kernels of kept sessions are compiled.
+        let new = [plan.as_ref(), decoding.as_ref().map(|(_, plan)| plan)];
+        let plans: Vec<&Plan> = texts.chain(new.into_iter().flatten()).collect();
         let progress = DrawProgress::new(watch, self.device.uncompiled(&plans) > 0, work, told);
         let compiled = |done, count| progress.compile(done, count);
         self.device.compile(&plans, &compiled, &|| watch.cancel.is_cancelled()).await?;

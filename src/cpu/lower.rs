@@ -9,7 +9,7 @@ use tintype_cpu::{Dense, Epilogue, Scratch, elementwise};
 use super::Weights;
 use crate::plan::ops::{self, CHAINS, Op, ROUNDS};
 use crate::plan::{Buffers, Plan, Step, Tensor};
-use crate::weights::{Handle, Weight};
+use crate::weights::Handle;
 
 /// What a step reads.
 pub struct Operands<'a> {
@@ -162,10 +162,7 @@ fn shape(op: &ops::Conv, y: Tensor) -> Shape {
 /// The convolutions of a plan: weights, and shapes.
 pub fn convolutions(plan: &Plan) -> impl Iterator<Item = (Handle, Shape)> {
     plan.steps.iter().filter_map(|step| match &step.op {
-        Op::Conv(op) => {
-            let Weight { handle, .. } = op.weight;
-            Some((handle, shape(op, step.y)))
-        }
+        Op::Conv(op) => Some((op.weight.handle, shape(op, step.y))),
         _ => None,
     })
 }

@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 
-use super::{Gpu, lower};
+use super::Gpu;
+use super::lower::variants;
 use crate::error::{Code, Error, Result};
 use crate::host::breathe;
 use crate::kernels::{Access, VariantId};
@@ -20,8 +21,8 @@ impl Gpu {
     pub fn uncompiled(&self, plans: &[&Plan]) -> Vec<VariantId> {
         let compiled = self.kernels.borrow();
         let mut seen: HashSet<VariantId> = compiled.keys().copied().collect();
-        let programs = plans.iter().map(|&plan| lower(plan.clone(), &self.tuning.get()));
-        let all = programs.flat_map(|program| program.dispatches).map(|dispatch| dispatch.variant);
+        let tuning = self.tuning.get();
+        let all = plans.iter().flat_map(|plan| variants(plan, &tuning));
         all.filter(|variant| seen.insert(*variant)).collect()
     }
 

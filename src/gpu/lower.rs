@@ -30,19 +30,13 @@ trait Lower {
     fn lower(&self, l: &mut Lowering, y: Tensor);
 }
 
+/// The kernels that a plan runs, one for each dispatch.
+pub fn variants(plan: &Plan, tuning: &Tuning) -> impl Iterator<Item = VariantId> {
+    Lowering::of(plan, tuning).0.dispatches.into_iter().map(|dispatch| dispatch.variant)
+}
+
 pub fn lower(plan: Plan, tuning: &Tuning) -> Program {
-    let mut l =
-        Lowering { tuning, tensors: plan.tensors.clone(), order: vec![], dispatches: vec![], step: 0 };
-    // The plan's tensors are in the order in which they were recorded, workspace stands before the output that it is for.
-    l.order = (0..plan.tensors.len()).map(|t| 2 * t + 1).collect();
-    let mut starts = vec![];
-    for Step { op, y } in &plan.steps {
-        starts.push(l.dispatches.len());
-        l.step = 2 * y.id.0 as usize;
-        of(op).lower(&mut l, *y);
-    }
-    starts.push(l.dispatches.len());
-    let Lowering { tensors, order, dispatches, .. } = l;
+    let (Lowering { tensors, order, dispatches, .. }, starts) = Lowering::of(&plan, tuning);
     let of = |steps: std::ops::Range<usize>| starts[steps.start]..starts[steps.end];
     let uses = Uses {
         tensors: &tensors,
@@ -90,7 +84,22 @@ struct Lowering<'a> {
     step: usize,
 }
 
-impl Lowering<'_> {
+impl<'a> Lowering<'a> {
+    /// All dispatches of a plan, and where those of each step begin.
+    fn of(plan: &Plan, tuning: &'a Tuning) -> (Lowering<'a>, Vec<usize>) {
+        // The plan's tensors are in the order in which they were recorded, workspace stands before the output that it is for.
+        let order = (0..plan.tensors.len()).map(|t| 2 * t + 1).collect();
+        let mut l = Lowering { tuning, tensors: plan.tensors.clone(), order, dispatches: vec![], step: 0 };
+        let mut starts = vec![];
+        for Step { op, y } in &plan.steps {
+            starts.push(l.dispatches.len());
+            l.step = 2 * y.id.0 as usize;
+            of(op).lower(&mut l, *y);
+        }
+        starts.push(l.dispatches.len());
+        (l, starts)
+    }
+
     /// A tensor of f32 that lives within one step.
     fn workspace(&mut self, shape: Shape) -> Tensor {
         let t = Tensor { id: TensorId(self.tensors.len() as u32), shape, elem: Elem::F32 };
