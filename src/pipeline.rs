@@ -11,7 +11,6 @@ mod family;
 mod load;
 mod load_progress;
 mod needs;
-mod networks;
 mod origin;
 mod parts;
 mod pictures;
@@ -31,9 +30,8 @@ mod vision;
 use std::cell::{Cell, OnceCell, RefCell};
 
 pub use decode::{Decoder, Half, Network, VaePart, vae_plan};
-pub use denoise::{Denoiser, UnetPart, step_coefficients};
+pub use denoise::{DenoiseSession, DenoiserPart, step_coefficients};
 pub use needs::{Budget, Needs, Savings, Survey};
-pub use networks::{Job, Networks, denoise_plan};
 pub use origin::{Additions, FileIn, Origin};
 pub use parts::{LoadOptions, read_json};
 pub use plans::{Planned, Plans, network_plans, plans};
@@ -47,7 +45,7 @@ pub use vision::{Encoded, ImagePrompt, SafetyPart, Verdict, VisionPart};
 use crate::device::Device;
 use crate::error::{Code, Result};
 use crate::host::now;
-pub use crate::model::clip::HiddenState;
+pub use crate::model::text::HiddenState;
 use crate::plan::{Faults, Plan, Target};
 use crate::quant::Format;
 use crate::schedule;
@@ -71,7 +69,7 @@ pub struct Pipeline {
     family: &'static Family,
     /// The family's text encoders.
     texts: Vec<TextPart>,
-    unet: UnetPart,
+    denoiser: DenoiserPart,
     vae: VaePart,
     /// The image encoder of an IP-Adapter.
     vision: Option<VisionPart>,
@@ -93,7 +91,7 @@ pub struct Pipeline {
     /// How the networks and the autoencoder are stored.
     pub formats: [Format; 2],
     /// The sessions of the last size, kept because people draw many images of one size.
-    denoiser: RefCell<Option<Denoiser>>,
+    denoise_session: RefCell<Option<DenoiseSession>>,
     decoder: RefCell<Option<Decoder>>,
     /// Of previews, once there was one.
     colours: OnceCell<Colours>,
@@ -125,9 +123,9 @@ impl Pipeline {
         self.scheduler = scheduler;
     }
 
-    /// The image's size when the request names none: what the U-Net was trained for.
+    /// The image's size when the request names none: what the denoiser was trained for.
     pub fn default_size(&self) -> usize {
-        self.unet.networks.config.sample_size.unwrap_or(64) * self.vae.config.spatial_factor()
+        self.denoiser.network.sizes().sample_size.unwrap_or(64) * self.vae.config.spatial_factor()
     }
 
     /// Draws what the request asks for.
@@ -154,13 +152,13 @@ impl Pipeline {
         let batches = self.batches(request, task)?;
         let (job, precision) = (task.job, &self.precision);
         // The last sessions are taken out while they work: a second call meanwhile makes its own.
-        let kept = self.denoiser.take().filter(|d| d.job == job);
+        let kept = self.denoise_session.take().filter(|d| d.job == job);
         let kept_decoder = self.decoder.take().filter(|d| d.tiles.size == job.size);
         // Both plans are checked before either takes memory.
         let target = precision.target(Part::Denoiser);
-        let plan = kept.is_none().then(|| self.unet.plan(target, job)).transpose();
+        let plan = kept.is_none().then(|| self.denoiser.plan(target, job)).transpose();
         let plan = plan.map_err(|error| precision.explain(Part::Denoiser, error))?;
-        let denoise_plan = plan.as_ref().or(kept.as_ref().map(Denoiser::plan)).expect("one of both");
+        let denoise_plan = plan.as_ref().or(kept.as_ref().map(DenoiseSession::plan)).expect("one of both");
         let decoding = kept_decoder.is_none().then(|| self.decoding(job.size, denoise_plan)).transpose()?;
         let kept_decoding = kept_decoder.as_ref().map(|decoder| (&decoder.tiles, decoder.plan()));
         let (tiles, decode_plan) =
@@ -180,7 +178,7 @@ impl Pipeline {
         self.device.compile(&plans, &compiled, &|| watch.cancel.is_cancelled()).await?;
         let denoiser = match (kept, plan) {
             (_, Some(plan)) => {
-                let denoiser = self.unet.denoiser(plan, job).await;
+                let denoiser = self.denoiser.prepare(plan, job).await;
                 denoiser.map_err(|error| precision.explain(Part::Denoiser, error))?
             }
             (kept, None) => kept.expect("no plan was needed"),
@@ -192,7 +190,7 @@ impl Pipeline {
         let run = Run { request, task, watch, progress };
         let report = self.draw(&run, batches, &denoiser, &mut decoder).await;
         if !matches!(report, Ok(None)) {
-            self.denoiser.replace(Some(denoiser));
+            self.denoise_session.replace(Some(denoiser));
             self.decoder.replace(decoder);
         }
         report
@@ -244,7 +242,7 @@ impl Pipeline {
         &self,
         run: &Run<'_>,
         batches: Vec<Vec<EncodeBatch<'_>>>,
-        denoiser: &Denoiser,
+        denoiser: &DenoiseSession,
         decoder: &mut Option<Decoder>,
     ) -> Result<Option<Report>> {
         let Run { request, task, watch, progress } = run;
@@ -286,7 +284,7 @@ impl Pipeline {
     async fn denoise(
         &self,
         run: &Run<'_>,
-        (denoiser, decoder): (&Denoiser, &Decoder),
+        (denoiser, decoder): (&DenoiseSession, &Decoder),
         start: Start,
         mut draws: Draws,
     ) -> Result<Option<Vec<f32>>> {
@@ -335,7 +333,7 @@ impl Pipeline {
     async fn decode(
         &self,
         run: &Run<'_>,
-        (denoiser, decoder): (&Denoiser, &mut Option<Decoder>),
+        (denoiser, decoder): (&DenoiseSession, &mut Option<Decoder>),
         latents: &[f32],
     ) -> Result<Vec<Image>> {
         let size = run.task.job.size;

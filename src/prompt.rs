@@ -100,7 +100,7 @@ pub fn parse(prompt: &str) -> Vec<Piece> {
     pieces
 }
 
-/// The tokens of a prompt in chunks of `length - 2`; at least one. A chunk ends before `BREAK`; else, when it
+/// The tokens of a prompt in chunks of as many as there is room for; at least one. A chunk ends before `BREAK`; else, when it
 /// is full, after a comma if one is among its last 20 tokens. The vectors of a name stay together.
 pub fn chunks(tokenizer: &Tokenizer, pieces: &[Piece]) -> Vec<Chunk> {
     let mut chunks = vec![];
@@ -154,7 +154,7 @@ impl Chunk {
     fn new(tokenizer: &Tokenizer, tokens: &[(u32, f32)]) -> Chunk {
         let ids: Vec<u32> = tokens.iter().map(|(id, _)| *id).collect();
         let mut weights = vec![1.0; tokenizer.length()];
-        for (weight, (_, given)) in weights[1..].iter_mut().zip(tokens) {
+        for (weight, (_, given)) in weights[tokenizer.first()..].iter_mut().zip(tokens) {
             *weight = *given;
         }
         Chunk { ids: tokenizer.row(&ids), weights }
@@ -175,7 +175,7 @@ fn cut(tokenizer: &Tokenizer, mut tokens: &[(u32, f32)], chunks: &mut Vec<Chunk>
 
 /// How many of these tokens are the first chunk.
 fn end_of_chunk(tokenizer: &Tokenizer, tokens: &[(u32, f32)]) -> usize {
-    let room = tokenizer.length() - 2;
+    let room = tokenizer.room();
     if tokens.len() <= room {
         return tokens.len();
     }

@@ -15,7 +15,7 @@ use std::path::Path;
 use pollster::block_on;
 use serde_json::json;
 use tintype::error::Result;
-use tintype::model::clip::TextEncoder;
+use tintype::model::clip::ClipTextModel;
 use tintype::model::config::{ClipTextConfig, UnetConfig, VaeConfig};
 use tintype::model::unet::Unet;
 use tintype::nn::{Attention, Conv, Heads, Linear, Projections};
@@ -59,7 +59,7 @@ fn text_encoder(format: Format) -> Declarations {
 fn text_encoder_of(model: &str, format: Format) -> Declarations {
     let mut d = Declarations::new(format);
     let config = ClipTextConfig::from_json(&config(model, "text_encoder"), "text").unwrap();
-    TextEncoder::declare(&mut d, &config);
+    ClipTextModel::declare(&mut d, &config);
     d
 }
 

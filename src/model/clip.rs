@@ -1,37 +1,28 @@
-//! The text encoder (transformers' CLIPTextModel and CLIPTextModelWithProjection): CLIP ViT-L, OpenCLIP ViT-H
-//! and ViT-bigG.
+//! CLIP's text encoder (transformers' CLIPTextModel and CLIPTextModelWithProjection): ViT-L, OpenCLIP's ViT-H and
+//! ViT-bigG.
+
+use std::rc::Rc;
 
 use super::config::{self, ClipTextConfig};
+use super::text::{HiddenState, Kind, TextConfig, TextEncoder, TextSizes};
 use crate::nn::{Attention, Heads, LayerNorm, Linear, Projections};
 use crate::plan::ops::{Activation, Epilogue, Matmul};
 use crate::plan::{Recorder, Tensor};
-use crate::shape::Shape;
 use crate::weights::{Declarations, Handle};
 
+pub(super) const KIND: Kind = Kind {
+    classes: &["CLIPTextModel", "CLIPTextModelWithProjection", "clip_text_model"],
+    config: |bytes, file| Ok(Rc::new(ClipTextConfig::from_json(bytes, file)?)),
+};
+
 #[derive(Clone, Debug)]
-pub struct TextEncoder {
+pub struct ClipTextModel {
     pub config: ClipTextConfig,
     token_embedding: Handle,
     position_embedding: Handle,
     layers: Vec<Layer>,
     final_layer_norm: LayerNorm,
     text_projection: Option<Handle>,
-}
-
-/// Which state of the text conditions a U-Net.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HiddenState {
-    /// Layers at the end that are left out, fewer than there are.
-    pub skip: usize,
-    /// Whether the final norm follows.
-    pub normed: bool,
-}
-
-impl HiddenState {
-    /// Of SD 1.x and 2.x; there diffusers' `clip_skip` is `skip`.
-    pub const LAST: HiddenState = HiddenState { skip: 0, normed: true };
-    /// Of SDXL; there `clip_skip` adds to `skip`.
-    pub const PENULTIMATE: HiddenState = HiddenState { skip: 1, normed: false };
 }
 
 /// A layer of the text encoder, and of the image encoder.
@@ -55,8 +46,24 @@ pub(super) struct Sizes {
     pub eps: f32,
 }
 
-impl TextEncoder {
-    pub fn declare(d: &mut Declarations, config: &ClipTextConfig) -> TextEncoder {
+impl TextConfig for ClipTextConfig {
+    fn sizes(&self) -> TextSizes {
+        TextSizes {
+            vocab_size: self.vocab_size,
+            hidden_size: self.hidden_size,
+            num_hidden_layers: self.num_hidden_layers,
+            max_position_embeddings: self.max_position_embeddings,
+            projection_dim: self.projection_dim,
+        }
+    }
+
+    fn declare(&self, d: &mut Declarations) -> Rc<dyn TextEncoder> {
+        Rc::new(ClipTextModel::declare(d, self))
+    }
+}
+
+impl ClipTextModel {
+    pub fn declare(d: &mut Declarations, config: &ClipTextConfig) -> ClipTextModel {
         let (first, width) = (d.specs.len(), config.hidden_size);
         let embeddings = "text_model.embeddings";
         let token_embedding =
@@ -69,7 +76,7 @@ impl TextEncoder {
             act: config.hidden_act,
             eps: config.layer_norm_eps,
         };
-        let encoder = TextEncoder {
+        let encoder = ClipTextModel {
             token_embedding,
             position_embedding: d.table(&format!("{embeddings}.position_embedding.weight"), rows, width),
             layers: (0..config.num_hidden_layers)
@@ -88,26 +95,27 @@ impl TextEncoder {
         d.allow_without(first, "text_model.");
         encoder
     }
+}
 
-    /// The matrix `[projection_dim, width]` behind the pooled state, applied on the CPU: it is one vector a prompt.
-    pub fn text_projection(&self) -> Option<Handle> {
+impl TextEncoder for ClipTextModel {
+    fn sizes(&self) -> TextSizes {
+        self.config.sizes()
+    }
+
+    fn token_embedding(&self) -> Handle {
+        self.token_embedding
+    }
+
+    fn position_embedding(&self) -> Handle {
+        self.position_embedding
+    }
+
+    fn text_projection(&self) -> Option<Handle> {
         self.text_projection
     }
 
-    /// The tables that the CPU gathers from: tokens, positions.
-    pub fn tables(&self) -> [Handle; 2] {
-        [self.token_embedding, self.position_embedding]
-    }
-
-    /// The shape of the embeddings of `images` prompts.
-    pub fn shape(&self, images: u32) -> Shape {
-        Shape::tokens(images, self.config.max_position_embeddings as u32, self.config.hidden_size as u32)
-    }
-
-    /// `x` is the sum of token and position embeddings, `[N, tokens, width]`. Returns the wanted state, and the
-    /// last one behind the final norm unless nothing needs it: it is what is pooled. There is no padding mask:
-    /// pads are attended to, as in the reference.
-    pub fn record(&self, r: &mut Recorder, mut x: Tensor, wanted: HiddenState) -> (Tensor, Option<Tensor>) {
+    /// There is no padding mask: pads are attended to, as in the reference.
+    fn record(&self, r: &mut Recorder, mut x: Tensor, wanted: HiddenState) -> (Tensor, Option<Tensor>) {
         let end = self.layers.len().checked_sub(wanted.skip).expect("fewer layers left out than there are");
         let to_the_end = wanted.skip == 0 || self.text_projection.is_some() || r.target.taps;
         let layers = if to_the_end { &self.layers[..] } else { &self.layers[..end] };
@@ -133,20 +141,14 @@ impl TextEncoder {
         }
     }
 
-    /// The state of each prompt's end-of-text token, `[N, width]`, from the last hidden states. Published
-    /// configurations say `eos_token_id: 2`, which stands for the largest id (the first of them).
-    pub fn pooled(&self, last: &[f32], ids: &[Vec<u32>]) -> Vec<f32> {
-        let width = self.config.hidden_size;
-        let tokens = self.config.max_position_embeddings;
-        let end = |row: &[u32]| match self.config.eos_token_id {
-            2 => row.iter().max().and_then(|largest| row.iter().position(|id| id == largest)),
-            eos => row.iter().position(|&id| id as usize == eos),
+    /// The end of the text. Published configurations say `eos_token_id: 2`, which stands for the largest id (the first
+    /// of them).
+    fn pooled_token(&self, ids: &[u32]) -> usize {
+        let end = match self.config.eos_token_id {
+            2 => ids.iter().max().and_then(|largest| ids.iter().position(|id| id == largest)),
+            eos => ids.iter().position(|&id| id as usize == eos),
         };
-        let pooled = ids.iter().enumerate().map(|(i, row)| {
-            let at = (i * tokens + end(row).unwrap_or(0)) * width;
-            &last[at..at + width]
-        });
-        pooled.flatten().copied().collect()
+        end.unwrap_or(0)
     }
 }
 

@@ -5,6 +5,7 @@ mod encoder;
 mod exp;
 mod extras;
 mod kinds;
+mod networks;
 mod self_attention;
 mod time;
 mod transformer;
@@ -15,6 +16,8 @@ pub(super) use encoder::Encoder;
 use encoder::Parts;
 pub use extras::{Adapter, Control, Extras, ImagePrompt, Residuals};
 pub use kinds::{KINDS, Kind};
+pub(super) use networks::KIND;
+pub use networks::Networks;
 pub use time::{TimeEmbedding, guidance_embedding, timestep_embedding};
 
 use super::config::UnetConfig;

@@ -1,9 +1,11 @@
 //! What works beside a U-Net: each a folder in the diffusers layout, or one file, which names and shapes describe.
 
-use super::networks::Networks;
 use super::{FileIn, read_json};
 use crate::error::{Error, Result};
-use crate::model::config::{ClipVisionConfig, ControlNetConfig, IpAdapterConfig, T2iAdapterConfig};
+use crate::model::config::{
+    ClipVisionConfig, ControlNetConfig, IpAdapterConfig, T2iAdapterConfig, TextTime, UnetConfig,
+};
+use crate::model::unet::Networks;
 use crate::weights::{Checkpoint, Folder, Header, Names, Place, control_place, header, t2i_place};
 
 /// The stem of the files of a folder that has one network.
@@ -29,7 +31,7 @@ pub(super) async fn control<'a, F: Folder>(
             ControlNetConfig::of_copy(&networks.config, |name| place.shape_of(&header, name), context, path)?;
         (config, Checkpoint::single(folder, path, place))
     };
-    networks.check_control(&config).map_err(|e| of(file, e))?;
+    check_control(networks, &config).map_err(|e| of(file, e))?;
     Ok((config, checkpoint))
 }
 
@@ -92,7 +94,7 @@ pub(super) async fn t2i_adapter<'a, F: Folder>(
         let config = T2iAdapterConfig::of_shapes(|name| place.shape_of(&header, name), path)?;
         (config, Checkpoint::single(folder, path, place))
     };
-    networks.check_adapter(&config).map_err(|e| of(file, e))?;
+    check_adapter(networks, &config).map_err(|e| of(file, e))?;
     Ok((config, checkpoint))
 }
 
@@ -108,4 +110,47 @@ pub(super) async fn ip_adapter<'a, F: Folder>(
     config.check(&header, path, networks.config.cross_attention_dim, encoder)?;
     let place = Place::of_network("IP-Adapter", "", Names::Ours);
     Ok((config, Checkpoint::single(file.folder, path, place)))
+}
+
+/// Whether a ControlNet was made for such a U-Net.
+fn check_control(networks: &Networks, control: &ControlNetConfig) -> Result<()> {
+    let (unet, copy) = (&networks.config, &control.encoder);
+    let blocks = |c: &UnetConfig| {
+        let kinds: Vec<&str> = c.down_blocks.iter().map(|kind| kind.names[0]).collect();
+        format!("{:?}, {} layers of {}", c.block_out_channels, c.layers_per_block, kinds.join(", "))
+    };
+    let added = |c: &UnetConfig| {
+        let numbers = |t: &TextTime| format!("{}, of them {} of each size", t.inputs, t.size_features);
+        c.text_time.as_ref().map_or("none".to_owned(), numbers)
+    };
+    if ![1, 3].contains(&control.conditioning_channels) {
+        return Err(Error::unsupported(format!(
+            "conditioning_channels of a ControlNet: supported are 1 and 3, found {}",
+            control.conditioning_channels
+        )));
+    }
+    for (key, wanted, found) in [
+        ("block_out_channels and the blocks", blocks(unet), blocks(copy)),
+        ("cross_attention_dim", unet.cross_attention_dim.to_string(), copy.cross_attention_dim.to_string()),
+        ("in_channels", unet.out_channels.to_string(), copy.in_channels.to_string()),
+        ("numbers of pooled text and sizes", added(unet), added(copy)),
+    ] {
+        if wanted != found {
+            return Err(Error::model(format!(
+                "the ControlNet is not for this U-Net: {key} wanted {wanted}, found {found}"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a T2I-Adapter was made for such a U-Net.
+fn check_adapter(networks: &Networks, adapter: &T2iAdapterConfig) -> Result<()> {
+    let (wanted, found) = (&networks.config.block_out_channels, &adapter.channels);
+    if found.get(..wanted.len()) != Some(&wanted[..]) {
+        return Err(Error::model(format!(
+            "the T2I-Adapter is not for this U-Net: channels wanted {wanted:?}, found {found:?}"
+        )));
+    }
+    Ok(())
 }

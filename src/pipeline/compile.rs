@@ -1,6 +1,5 @@
 //! Compiling ahead, so that the first image does not pause.
 
-use super::networks::{Job, denoise_plan};
 use super::precision::Part;
 use super::request::Request;
 use super::text::text_plan;
@@ -8,6 +7,7 @@ use super::vision::vision_plan;
 use super::{Half, Pipeline};
 use crate::device::Device;
 use crate::error::Result;
+use crate::model::denoiser::{Job, denoise_plan};
 use crate::plan::Plan;
 
 impl Pipeline {
@@ -38,9 +38,9 @@ impl Pipeline {
         let state = self.hidden_state(0)?;
         let mut plans = vec![];
         for text in self.texts.iter().filter(|_| self.text_target.is_none()) {
-            plans.push(text_plan(&text.network.encoder, target(Part::Text), job.rows() as usize, state));
+            plans.push(text_plan(&*text.network.encoder, target(Part::Text), job.rows() as usize, state));
         }
-        plans.push(denoise_plan(&self.unet.networks, target(Part::Denoiser), job));
+        plans.push(denoise_plan(&*self.denoiser.network, target(Part::Denoiser), job));
         // What no device of this kind can hold is refused by the first image.
         let decoding = self.vae.decoding(target(Part::Decoder), size, self.small_tiles);
         plans.extend(decoding.map(|(_, plan)| plan));

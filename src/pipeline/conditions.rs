@@ -1,14 +1,14 @@
-//! Prompts and sizes to what a U-Net is told.
+//! Prompts and sizes to what a denoiser is told.
 
 use super::Pipeline;
-use super::denoise::Conditions;
 use super::precision::Part;
 use super::request::{Request, Stage};
 use super::run::Run;
 use super::task::Task;
 use super::text::{Encoded, TextPart};
 use crate::error::{Error, Result};
-use crate::model::clip::HiddenState;
+use crate::model::denoiser::Conditions;
+use crate::model::text::HiddenState;
 use crate::plan::Plan;
 use crate::prompt::{self, Chunk};
 use crate::warning::Warning;
@@ -120,7 +120,8 @@ impl Pipeline {
     pub(super) fn hidden_state(&self, clip_skip: usize) -> Result<HiddenState> {
         let usual = self.family.hidden_state;
         let state = HiddenState { skip: usual.skip + clip_skip, ..usual };
-        let layers = self.texts.iter().map(|t| t.network.encoder.config.num_hidden_layers).min().unwrap_or(0);
+        let layers =
+            self.texts.iter().map(|t| t.network.encoder.sizes().num_hidden_layers).min().unwrap_or(0);
         if state.skip >= layers {
             let most = layers.saturating_sub(usual.skip + 1);
             return Err(Error::option(format!("clip_skip: wanted 0 to {most}, found {clip_skip}")));

@@ -1,24 +1,28 @@
 //! Noise to latents, step by step.
 
+use std::rc::Rc;
+
 use super::beside::{self, STEM};
-use super::networks::{Job, Networks, denoise_plan};
+use super::component::Component;
 use super::origin::{Additions, Merged, Origin};
 use super::read_json;
 use crate::device::{Device, Session, on_cpu};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::host::Cancel;
-use crate::model::config::{ClipVisionConfig, TextTime, UnetConfig};
+use crate::model::config::{ClipVisionConfig, NetworkConfig};
 use crate::model::controlnet::ControlNet;
+use crate::model::denoiser::{Conditions, Denoiser, DenoiserSizes, Job, denoise_plan};
 use crate::model::ip_adapter::IpAdapter;
 use crate::model::t2i_adapter::T2iAdapter;
-use crate::model::unet::Unet;
+use crate::model::unet::Networks;
 use crate::plan::{Faults, Plan, Target};
 use crate::quant::Format;
 use crate::schedule::Step;
 use crate::weights::{Declarations, Folder, Hooks, join};
 
-pub struct UnetPart {
-    pub networks: Networks,
+/// A denoiser and its weights.
+pub struct DenoiserPart {
+    pub network: Rc<dyn Denoiser>,
     pub(super) merged: Merged,
 }
 
@@ -33,38 +37,38 @@ pub struct DenoiserWeights {
 }
 
 impl DenoiserWeights {
-    /// Says it in the declarations of a U-Net.
-    fn keep(self, device: &Device, d: &mut Declarations, networks: &Networks) -> Result<()> {
+    /// Says it in the declarations of a denoiser.
+    fn keep(self, device: &Device, d: &mut Declarations, network: &dyn Denoiser) -> Result<()> {
         /// Where a configuration does not say what a model was trained for.
         const CELLS: usize = 64;
         if matches!(device, Device::Gpu(_)) {
             return Ok(());
         }
-        let trained = networks.config.sample_size.unwrap_or(CELLS) as u32;
+        let trained = network.sizes().sample_size.unwrap_or(CELLS) as u32;
         let size = self.size.unwrap_or([trained; 2]);
         let job = Job { images: 1, guided: false, size, tokens: 77 };
-        let plan = denoise_plan(networks, &device.target("auto")?, job);
+        let plan = denoise_plan(network, &device.target("auto")?, job);
         let spare = self.spare.unwrap_or_else(|| on_cpu::usual(d));
         on_cpu::keep(d, &plan, spare);
         Ok(())
     }
 }
 
-impl UnetPart {
-    /// A U-Net alone.
+impl DenoiserPart {
+    /// A denoiser alone.
     pub async fn load<F: Folder>(
         device: &Device,
         folder: &F,
         component: &str,
         format: Format,
         hooks: Hooks<'_>,
-    ) -> Result<UnetPart> {
+    ) -> Result<DenoiserPart> {
         let origin = Origin::of(folder);
         let weights = DenoiserWeights { format, size: None, spare: None };
         Self::load_with(device, &origin, component, &Additions::default(), None, weights, hooks).await
     }
 
-    /// A U-Net and what works with it. `encoder` is an IP-Adapter's.
+    /// A denoiser and what works with it. `encoder` is an IP-Adapter's.
     pub async fn load_with<F: Folder>(
         device: &Device,
         origin: &Origin<'_, F>,
@@ -73,27 +77,30 @@ impl UnetPart {
         encoder: Option<&ClipVisionConfig>,
         weights: DenoiserWeights,
         hooks: Hooks<'_>,
-    ) -> Result<UnetPart> {
+    ) -> Result<DenoiserPart> {
         let path = join(component, "config.json");
-        let config = UnetConfig::from_json(&read_json(origin.folder, &path).await?, &path)?;
+        let usual = Component::of(component).map_or("", |component| component.class);
+        let config = NetworkConfig::denoiser(&read_json(origin.folder, &path).await?, &path, usual)?;
         let mut d = Declarations::new(weights.format);
-        let mut networks = Networks::of(Unet::declare(&mut d, &config), config);
-        weights.keep(device, &mut d, &networks)?;
+        let mut network = config.declare(&mut d);
+        weights.keep(device, &mut d, &*network)?;
         let mut beside = vec![];
         for &file in &additions.controls {
-            let (config, checkpoint) = beside::control(file, &networks).await?;
+            let (config, checkpoint) = beside::control(file, unet(&mut network, "a ControlNet")?).await?;
             d.next_source();
-            networks.controls.push(ControlNet::declare(&mut d, &config));
+            unet(&mut network, "a ControlNet")?.controls.push(ControlNet::declare(&mut d, &config));
             beside.push(checkpoint);
         }
         for &file in &additions.adapters {
-            let (config, checkpoint) = beside::t2i_adapter(file, &networks).await?;
+            let (config, checkpoint) =
+                beside::t2i_adapter(file, unet(&mut network, "a T2I-Adapter")?).await?;
             d.next_source();
-            networks.adapters.push(T2iAdapter::declare(&mut d, &config));
+            unet(&mut network, "a T2I-Adapter")?.adapters.push(T2iAdapter::declare(&mut d, &config));
             beside.push(checkpoint);
         }
         if let Some((file, encoder)) = additions.ip_adapter.zip(encoder) {
-            let (config, checkpoint) = beside::ip_adapter(file, &networks, encoder).await?;
+            let networks = unet(&mut network, "an IP-Adapter")?;
+            let (config, checkpoint) = beside::ip_adapter(file, networks, encoder).await?;
             d.next_source();
             let width = networks.config.cross_attention_dim as u32;
             let adapter = IpAdapter::declare(&mut d, &networks.unet, width, config, encoder);
@@ -101,35 +108,36 @@ impl UnetPart {
             beside.push(checkpoint);
         }
         let merged = Merged::load(device, origin, (component, STEM), d, beside, hooks).await?;
-        Ok(UnetPart { networks, merged })
+        Ok(DenoiserPart { network: network.into(), merged })
     }
 
     /// The plan of a job, which the device can hold.
     pub fn plan(&self, target: &Target, job: Job) -> Result<Plan> {
-        let plan = denoise_plan(&self.networks, target, job);
+        let plan = denoise_plan(&*self.network, target, job);
         plan.check("U-Net", &self.merged.weights.device().limits())?;
         Ok(plan)
     }
 
-    /// The denoiser of a job, from its plan.
-    pub async fn denoiser(&self, plan: Plan, job: Job) -> Result<Denoiser> {
+    /// A session for a job, from its plan.
+    pub async fn prepare(&self, plan: Plan, job: Job) -> Result<DenoiseSession> {
         let session = Session::new(plan, &self.merged.weights).await?;
-        if let Some((latents, _)) = self.networks.ip_adapter.as_ref().and_then(|a| a.image_proj.latents()) {
+        let ip_adapter = self.network.unet().and_then(|unet| unet.ip_adapter.as_ref());
+        if let Some((latents, _)) = ip_adapter.and_then(|adapter| adapter.image_proj.latents()) {
             let latents = self.merged.weights.table(latents);
             session.write("image_latents", &latents.values().repeat(job.rows() as usize));
         }
-        Ok(Denoiser { job, session, networks: self.networks.clone() })
+        Ok(DenoiseSession { job, session, network: self.network.clone() })
     }
 
-    /// Writes a whole input of the U-Net, `[N, h, w, in_channels]`, unscaled.
+    /// Writes a whole input of the denoiser, `[N, h, w, in_channels]`, unscaled.
     pub fn write_sample(&self, session: &Session, sample: &[f32]) {
-        let UnetConfig { in_channels, out_channels, .. } = self.networks.config;
+        let DenoiserSizes { in_channels, out_channels, .. } = self.network.sizes();
         let part = |range: std::ops::Range<usize>| -> Vec<f32> {
             sample.chunks_exact(in_channels).flat_map(|row| &row[range.clone()]).copied().collect()
         };
         session.write("latents", &part(0..out_channels));
         session.write("input_coefficients", &[1.0, 0.0, 0.0, 0.0]);
-        if self.networks.is_inpainting() {
+        if self.network.sizes().is_inpainting() {
             session.write("channels", &part(out_channels..in_channels));
             session.write("channel_coefficients", &[1.0, 0.0, 0.0, 0.0]);
         }
@@ -141,41 +149,27 @@ impl UnetPart {
     }
 }
 
-/// A U-Net and a scheduler's step, ready for one job.
-pub struct Denoiser {
+/// The U-Net among denoisers.
+fn unet<'a>(network: &'a mut Box<dyn Denoiser>, what: &str) -> Result<&'a mut Networks> {
+    network.unet_mut().ok_or_else(|| Error::unsupported(format!("{what} beside a denoiser that is no U-Net")))
+}
+
+/// A denoiser and a scheduler's step, ready for one job.
+pub struct DenoiseSession {
     pub job: Job,
     session: Session,
-    networks: Networks,
+    network: Rc<dyn Denoiser>,
 }
 
-/// What a U-Net is told of a prompt.
-pub struct Conditions {
-    /// `[rows, tokens, width]`: under guidance the negative prompts first.
-    pub text: Vec<f32>,
-    /// SDXL: the pooled text, `[rows, width]`, and the sizes.
-    pub pooled: Vec<f32>,
-    pub sizes: [f32; TextTime::SIZES],
-    /// For a U-Net that takes the guidance scale as an input.
-    pub guidance: f32,
-}
-
-impl Denoiser {
+impl DenoiseSession {
     pub fn plan(&self) -> &Plan {
         self.session.plan()
     }
 
-    /// What a U-Net is told once a prompt.
-    pub async fn set_conditions(&self, c: &Conditions, cancel: &Cancel) -> Result<()> {
-        let rows = self.job.rows() as usize;
-        let time = self.networks.unet.time_embedding();
-        self.session.write("text", &c.text);
-        if let Some(features) = time.guidance_features(c.guidance) {
-            self.session.write("guidance_features", &features.repeat(rows));
-        }
-        if self.networks.config.text_time.is_some() {
-            let each = c.pooled.chunks_exact(c.pooled.len() / rows);
-            let added: Vec<f32> = each.flat_map(|p| time.added_features(p, c.sizes)).collect();
-            self.session.write("added_features", &added);
+    /// What the denoiser is told once a prompt.
+    pub async fn set_conditions(&self, conditions: &Conditions, cancel: &Cancel) -> Result<()> {
+        for (name, values) in self.network.conditions(conditions, self.job.rows() as usize) {
+            self.session.write(name, &values);
         }
         self.session.run("context", cancel, &|_| {}).await
     }
@@ -193,11 +187,12 @@ impl Denoiser {
         for (i, picture) in controls.iter().enumerate() {
             self.session.write(&format!("control_image.{i}"), &picture.repeat(rows));
         }
+        let Some(networks) = self.network.unet() else { return Ok(()) };
         for (i, picture) in adapters.iter().enumerate() {
-            let unshuffled = self.networks.adapters[i].unshuffle(picture, self.job.size);
+            let unshuffled = networks.adapters[i].unshuffle(picture, self.job.size);
             self.session.write(&format!("adapter_image.{i}"), &unshuffled);
         }
-        if self.networks.ip_adapter.is_some() {
+        if networks.ip_adapter.is_some() {
             self.session.write("image_prompt", image_prompt);
         }
         self.session.run("pictures", cancel, &|_| {}).await
@@ -228,7 +223,7 @@ impl Denoiser {
         self.session.write("latents", sample);
     }
 
-    /// Runs the U-Net on the current sample, with its ControlNets if they are `controlled`.
+    /// Runs the denoiser on the current sample, with its ControlNets if they are `controlled`.
     pub async fn predict(
         &self,
         step: &Step,
@@ -236,9 +231,9 @@ impl Denoiser {
         cancel: &Cancel,
         progress: &dyn Fn(f64),
     ) -> Result<()> {
-        let time = self.networks.unet.time_embedding();
-        let features = time.features(step.timestep).repeat(self.job.rows() as usize);
-        self.session.write("time_features", &features);
+        for (name, values) in self.network.timestep(step.timestep, self.job.rows() as usize) {
+            self.session.write(name, &values);
+        }
         self.session.write("input_coefficients", &[step.input_scale, 0.0, 0.0, 0.0]);
         self.session.run("time", cancel, &|_| {}).await?;
         if controlled {

@@ -7,8 +7,8 @@ mod xl;
 
 use super::component::{AUTOENCODER, Component, Role};
 use crate::error::{Error, Result};
-use crate::model::clip::HiddenState;
 use crate::model::config::ModelIndex;
+use crate::model::text::HiddenState;
 
 /// A text encoder, and the folder of its tokenizer.
 pub struct Encoder {

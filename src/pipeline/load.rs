@@ -8,7 +8,7 @@ use super::load_progress::{LoadProgress, expected};
 use super::origin::{Origin, Single};
 use super::precision::{Precision, halves_after_all};
 use super::{
-    Additions, FileIn, Half, LoadOptions, Pipeline, SafetyPart, Survey, TextPart, UnetPart, VaePart,
+    Additions, DenoiserPart, FileIn, Half, LoadOptions, Pipeline, SafetyPart, Survey, TextPart, VaePart,
     VisionPart, read_json,
 };
 use crate::device::Device;
@@ -112,7 +112,7 @@ impl Pipeline {
             );
         }
         for file in &additions.embeddings {
-            let widths: Vec<usize> = texts.iter().map(|t| t.network.encoder.config.hidden_size).collect();
+            let widths: Vec<usize> = texts.iter().map(|t| t.network.encoder.sizes().hidden_size).collect();
             for embedding in Embedding::read(file.folder, file.path, &widths, hooks).await? {
                 for (encoder, vectors) in texts.iter_mut().zip(&embedding.vectors) {
                     encoder.learn(&embedding, vectors)?;
@@ -129,10 +129,10 @@ impl Pipeline {
         let encoder = vision.as_ref().map(|v| &v.encoder.config);
         let spare = fitting.map(|needs| needs.transformed);
         let weights = DenoiserWeights { format, size: survey.latents(options.size)?, spare };
-        let unet =
-            UnetPart::load_with(device, &origin, family.denoiser.folder, additions, encoder, weights, hooks)
-                .await?;
-        let halves: &[Half] = match options.encoder || unet.networks.is_inpainting() {
+        let folder = family.denoiser.folder;
+        let denoiser =
+            DenoiserPart::load_with(device, &origin, folder, additions, encoder, weights, hooks).await?;
+        let halves: &[Half] = match options.encoder || denoiser.network.sizes().is_inpainting() {
             true => &[Half::Decoder, Half::Encoder],
             false => &[Half::Decoder],
         };
@@ -148,7 +148,7 @@ impl Pipeline {
             device: device.clone(),
             family,
             texts,
-            unet,
+            denoiser,
             vae,
             vision,
             safety,
@@ -163,7 +163,7 @@ impl Pipeline {
             text_target,
             warnings: told.take(),
             formats: [format, decoder],
-            denoiser: None.into(),
+            denoise_session: None.into(),
             decoder: None.into(),
             colours: OnceCell::new(),
         };
@@ -173,39 +173,38 @@ impl Pipeline {
 
     /// Whether the parts fit each other.
     fn check(&self) -> Result<()> {
-        let unet = &self.unet.networks.config;
+        let denoiser = self.denoiser.network.sizes();
         let file = join(self.family.denoiser.folder, "config.json");
-        let width: usize = self.texts.iter().map(|t| t.network.encoder.config.hidden_size).sum();
-        if width != unet.cross_attention_dim {
-            let wanted = unet.cross_attention_dim;
+        let width: usize = self.texts.iter().map(|t| t.network.encoder.sizes().hidden_size).sum();
+        if width != denoiser.cross_attention_dim {
+            let wanted = denoiser.cross_attention_dim;
             return Err(Error::model(format!(
                 "{file}: cross_attention_dim is {wanted}, but the text encoder's hidden_size is {width}"
             )));
         }
         let projections: usize =
-            self.texts.iter().filter_map(|t| t.network.encoder.config.projection_dim).sum();
-        if let Some(text_time) = unet.text_time.filter(|t| t.pooled() != projections) {
+            self.texts.iter().filter_map(|t| t.network.encoder.sizes().projection_dim).sum();
+        if let Some(pooled) = denoiser.pooled.filter(|pooled| *pooled != projections) {
             return Err(Error::model(format!(
-                "{file}: projection_class_embeddings_input_dim wants {} numbers of pooled text, but the \
-                 text encoder's projection_dim is {projections}",
-                text_time.pooled()
+                "{file}: projection_class_embeddings_input_dim wants {pooled} numbers of pooled text, but the \
+                 text encoder's projection_dim is {projections}"
             )));
         }
         let factor = self.vae.config.spatial_factor();
-        let other =
-            self.unet.networks.controls.iter().map(|c| c.config.spatial_factor()).find(|f| *f != factor);
+        let controls = self.denoiser.network.unet().map_or(&[][..], |unet| &unet.controls);
+        let other = controls.iter().map(|c| c.config.spatial_factor()).find(|f| *f != factor);
         if let Some(found) = other {
             return Err(Error::model(format!(
                 "the ControlNet is not for this autoencoder: pixels for each latent wanted {factor}, found {found}"
             )));
         }
         let latent = self.vae.config.latent_channels();
-        let seen = if self.unet.networks.is_inpainting() { 2 * latent + 1 } else { latent };
-        if unet.out_channels != latent || unet.in_channels != seen {
+        let seen = if denoiser.is_inpainting() { 2 * latent + 1 } else { latent };
+        if denoiser.out_channels != latent || denoiser.in_channels != seen {
             return Err(Error::unsupported(format!(
                 "{file}: in_channels is {} and out_channels {}, the autoencoder's latent_channels \
                  {latent}; they must be equal, or in_channels one more than twice as many",
-                unet.in_channels, unet.out_channels
+                denoiser.in_channels, denoiser.out_channels
             )));
         }
         Ok(())
@@ -239,7 +238,7 @@ impl Pipeline {
         let origin = Origin::new(folder, single, None, &self.loras, scales);
         let mut touched = vec![];
         let texts = self.texts.iter().map(|text| &text.network.merged);
-        for merged in texts.chain([&self.unet.merged]) {
+        for merged in texts.chain([&self.denoiser.merged]) {
             if !merged.touched(&origin)?.is_empty() {
                 touched.push(merged);
             }

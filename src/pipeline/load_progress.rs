@@ -147,9 +147,16 @@ pub(super) async fn expected<F: Folder>(
     Ok(parts)
 }
 
+fn unet_of(config: &NetworkConfig) -> Option<&UnetConfig> {
+    match config {
+        NetworkConfig::Denoiser(config) => config.unet(),
+        _ => None,
+    }
+}
+
 /// A ControlNet without a configuration is about as large as one like this.
 fn copy_of(unet: &NetworkConfig) -> Option<NetworkConfig> {
-    let NetworkConfig::Unet(unet) = unet else { return None };
+    let unet = unet_of(unet)?;
     let encoder = UnetConfig { up_blocks: vec![], in_channels: unet.out_channels, ..unet.clone() };
     Some(NetworkConfig::ControlNet(ControlNetConfig {
         encoder,
@@ -161,9 +168,7 @@ fn copy_of(unet: &NetworkConfig) -> Option<NetworkConfig> {
 /// An IP-Adapter has no configuration: it is made for a U-Net and an image encoder.
 /// A plain one is as good a guess as any.
 fn of_ip_adapter(unet: &NetworkConfig, encoder: Option<&NetworkConfig>) -> Option<u64> {
-    let (NetworkConfig::Unet(config), NetworkConfig::ImageEncoder(encoder)) = (unet, encoder?) else {
-        return None;
-    };
+    let (config, NetworkConfig::ImageEncoder(encoder)) = (unet_of(unet)?, encoder?) else { return None };
     let mut d = Declarations::new(Format::F16);
     let unet = Unet::declare(&mut d, config);
     d.next_source();

@@ -269,7 +269,7 @@ impl Survey {
         let (mut cells, mut pixels) = (64, 8);
         for (_, config) in self.networks()? {
             match config {
-                NetworkConfig::Unet(unet) => cells = unet.sample_size.unwrap_or(cells),
+                NetworkConfig::Denoiser(config) => cells = config.sizes().sample_size.unwrap_or(cells),
                 NetworkConfig::Vae(vae) => pixels = vae.spatial_factor(),
                 _ => {}
             }

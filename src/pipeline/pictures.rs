@@ -1,23 +1,26 @@
 //! Images that other networks see: ControlNets, T2I-Adapters, an IP-Adapter, the safety checker.
 
-use super::networks::Job;
 use super::precision::Part;
 use super::request::{Image, Safety};
 use super::run::Run;
-use super::{Decoder, Denoiser, Encoded, Pipeline, VisionPart};
+use super::{Decoder, DenoiseSession, Encoded, Pipeline, VisionPart};
 use crate::error::Result;
 use crate::host::Cancel;
 use crate::image::{Filter, Picture};
+use crate::model::denoiser::Job;
 
 impl Pipeline {
     /// Shows the networks beside the U-Net the images of a request.
-    pub(super) async fn show_pictures(&self, run: &Run<'_>, sessions: (&Denoiser, &Decoder)) -> Result<()> {
+    pub(super) async fn show_pictures(
+        &self,
+        run: &Run<'_>,
+        sessions: (&DenoiseSession, &Decoder),
+    ) -> Result<()> {
         let Run { request, task, watch, .. } = run;
         let (denoiser, _) = sessions;
-        let networks = &self.unet.networks;
-        if networks.slots() == 0 {
+        let Some(networks) = self.denoiser.network.unet().filter(|networks| networks.slots() > 0) else {
             return Ok(());
-        }
+        };
         let unit = |picture: &Picture, channels: usize| -> Vec<f32> {
             let fit = picture.resized(task.width, task.height, Filter::Lanczos);
             match channels {
@@ -56,7 +59,7 @@ impl Pipeline {
         &self,
         (part, vision): (Part, &VisionPart),
         pixels: &[f32],
-        (denoiser, decoder): (&Denoiser, &Decoder),
+        (denoiser, decoder): (&DenoiseSession, &Decoder),
         cancel: &Cancel,
     ) -> Result<Encoded> {
         let precision = &self.precision;
@@ -75,12 +78,11 @@ impl Pipeline {
     }
 
     /// Sets how much each network adds in a step. Returns whether a ControlNet adds anything.
-    pub(super) fn scale_additions(&self, run: &Run<'_>, denoiser: &Denoiser, step: usize) -> bool {
+    pub(super) fn scale_additions(&self, run: &Run<'_>, denoiser: &DenoiseSession, step: usize) -> bool {
         let Run { request, task, .. } = run;
-        let networks = &self.unet.networks;
-        if networks.slots() == 0 {
+        let Some(networks) = self.denoiser.network.unet().filter(|networks| networks.slots() > 0) else {
             return false;
-        }
+        };
         let (rows, steps) = (task.job.rows(), task.schedule.steps.len());
         let mut controlled = false;
         let mut scales = vec![];
@@ -106,7 +108,7 @@ impl Pipeline {
     pub(super) async fn check_safety(
         &self,
         run: &Run<'_>,
-        sessions: (&Denoiser, &Decoder),
+        sessions: (&DenoiseSession, &Decoder),
         images: &mut [Image],
     ) -> Result<Vec<bool>> {
         let Run { request, watch, .. } = run;

@@ -1,16 +1,18 @@
 //! The plans of a model, from its configurations alone: what `tintype plan` prints and bench measures.
 
+use std::rc::Rc;
+
 use super::component::Component;
 use super::family::Family;
 use super::vision::{safety_checker, vision_plan};
-use super::{Job, Network, Networks, Request, denoise_plan, read_json, text_plan, vae_plan};
+use super::{Network, Request, read_json, text_plan, vae_plan};
 use crate::error::{Code, Error, Result};
-use crate::model::clip::{HiddenState, TextEncoder};
 use crate::model::clip_vision::ImageEncoder;
 use crate::model::config::{ModelIndex, NetworkConfig, VaeConfig};
 use crate::model::controlnet::ControlNet;
+use crate::model::denoiser::{Denoiser, Job, denoise_plan};
 use crate::model::t2i_adapter::T2iAdapter;
-use crate::model::unet::Unet;
+use crate::model::text::{HiddenState, TextEncoder};
 use crate::plan::{Plan, Recorder, Target};
 use crate::quant::Format;
 use crate::shape::{Elem, Shape};
@@ -97,8 +99,8 @@ pub async fn network_plans<F: Folder>(
 ) -> Result<Plans> {
     let config = read(&read_json(folder, file).await?, file, None)?.map_err(|class| {
         Error::unsupported(format!(
-            "{file}: the class is {class}, supported are CLIP's text and image encoders, UNet2DConditionModel, \
-             AutoencoderKL, AutoencoderTiny, ControlNetModel, T2IAdapter and StableDiffusionSafetyChecker"
+            "{file}: the class is {class}, supported are {}",
+            NetworkConfig::classes().join(", ")
         ))
     })?;
     let recording = Recording { format, target, upcast: false, state: HiddenState::LAST, size };
@@ -125,8 +127,8 @@ pub(super) fn read(
 pub(super) fn parameters(config: &NetworkConfig) -> u64 {
     let mut d = Declarations::new(Format::F16);
     match config {
-        NetworkConfig::Text(c) => drop(TextEncoder::declare(&mut d, c)),
-        NetworkConfig::Unet(c) => drop(Unet::declare(&mut d, c)),
+        NetworkConfig::Text(c) => drop(c.declare(&mut d)),
+        NetworkConfig::Denoiser(c) => drop(c.declare(&mut d)),
         NetworkConfig::Vae(c) => drop((Network::decoder(&mut d, c), Network::encoder(&mut d, c))),
         NetworkConfig::ControlNet(c) => drop(ControlNet::declare(&mut d, c)),
         NetworkConfig::T2iAdapter(c) => drop(T2iAdapter::declare(&mut d, c)),
@@ -156,7 +158,7 @@ pub(super) fn record(
     let (mut tokens, mut factor) = (CLIP_TOKENS, PIXELS);
     for (_, config) in &found {
         match config {
-            NetworkConfig::Text(c) => tokens = c.max_position_embeddings as u32,
+            NetworkConfig::Text(c) => tokens = c.sizes().max_position_embeddings as u32,
             NetworkConfig::Vae(c) => factor = c.spatial_factor(),
             _ => {}
         }
@@ -173,14 +175,14 @@ pub(super) fn record(
         };
         match config {
             NetworkConfig::Text(c) => {
-                let declare = |d: &mut Declarations| TextEncoder::declare(d, &c);
-                all.push(planned(component, component, format, declare, |e| {
-                    text_plan(&e, target, 1, state)
-                })?);
+                let declare = |d: &mut Declarations| c.declare(d);
+                let plan = |encoder: Rc<dyn TextEncoder>| text_plan(&*encoder, target, 1, state);
+                all.push(planned(component, component, format, declare, plan)?);
             }
-            NetworkConfig::Unet(c) => {
-                let declare = |d: &mut Declarations| Networks::of(Unet::declare(d, &c), c.clone());
-                all.push(planned(component, component, format, declare, |n| denoise_plan(&n, target, job))?);
+            NetworkConfig::Denoiser(c) => {
+                let declare = |d: &mut Declarations| c.declare(d);
+                let plan = |denoiser: Box<dyn Denoiser>| denoise_plan(&*denoiser, target, job);
+                all.push(planned(component, component, format, declare, plan)?);
             }
             NetworkConfig::Vae(c) => {
                 type Declare = fn(&mut Declarations, &VaeConfig) -> Network;

@@ -4,7 +4,7 @@
 //! and every colour is a linear function of a cell's channels. The factors are not a table of known models: they are
 //! fitted, once for each loaded model and not before the first preview, to what its own decoder makes of a little noise.
 
-use super::denoise::Denoiser;
+use super::denoise::DenoiseSession;
 use super::precision::Part;
 use super::request::{Image, Watch};
 use super::run::Run;
@@ -38,7 +38,7 @@ impl Pipeline {
     pub(super) async fn preview(
         &self,
         run: &Run<'_>,
-        (denoiser, decoder): (&Denoiser, &Decoder),
+        (denoiser, decoder): (&DenoiseSession, &Decoder),
         sample: Option<Vec<f32>>,
         step: usize,
         progress: &dyn Fn(f64),

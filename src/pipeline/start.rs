@@ -8,7 +8,7 @@ mod picture;
 use super::precision::Part;
 use super::run::Run;
 use super::task::Task;
-use super::{Decoder, Denoiser, Half, Pipeline};
+use super::{Decoder, DenoiseSession, Half, Pipeline};
 use crate::device::Session;
 use crate::error::{Code, Result};
 use crate::image::{Filter, Picture};
@@ -40,7 +40,7 @@ impl Pipeline {
     pub(super) async fn start(
         &self,
         run: &Run<'_>,
-        (denoiser, decoder): (&Denoiser, &Decoder),
+        (denoiser, decoder): (&DenoiseSession, &Decoder),
         draws: &mut Draws,
     ) -> Result<Start> {
         let beside = [denoiser.plan(), decoder.plan()];

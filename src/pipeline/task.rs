@@ -1,9 +1,9 @@
 //! A request with everything decided and checked.
 
-use super::networks::Job;
 use super::request::{Request, Safety};
 use super::{Half, Pipeline};
 use crate::error::{Error, Result};
+use crate::model::denoiser::Job;
 use crate::prompt::Chunk;
 use crate::schedule::{self, Schedule};
 use crate::warning::{Topic, Warning};
@@ -109,21 +109,22 @@ impl Pipeline {
 
     /// The guidance scale of a request that names none.
     pub(super) fn usual_guidance(&self, scheduler: &schedule::Config) -> f64 {
-        match self.unet.networks.config.time_cond_proj_dim {
-            Some(_) => 8.5,
-            None if scheduler.distilled() => 1.0,
-            None => self.family.guidance,
+        match self.denoiser.network.sizes().embeds_guidance {
+            true => 8.5,
+            false if scheduler.distilled() => 1.0,
+            false => self.family.guidance,
         }
     }
 
-    /// Whether the U-Net sees every image twice.
+    /// Whether the denoiser sees every image twice.
     pub(super) fn guides(&self, guidance: f32) -> bool {
-        guidance > 1.0 && self.unet.networks.config.time_cond_proj_dim.is_none()
+        guidance > 1.0 && !self.denoiser.network.sizes().embeds_guidance
     }
 
     /// Every image of the request has a network that sees it.
     fn check_pictures(&self, request: &Request) -> Result<()> {
-        let networks = &self.unet.networks;
+        let network = &self.denoiser.network;
+        let beside = network.unet().map_or([0; 2], |unet| [unet.controls.len(), unet.adapters.len()]);
         let missing =
             |name: &str, network: &str| Error::option(format!("{name}: wanted {network}, none was loaded"));
         let count = |name: &str, network: &str, found: usize, loaded: usize| match (found, loaded) {
@@ -134,8 +135,8 @@ impl Pipeline {
                 "{name}: wanted one for each of the {loaded} networks that were loaded, found {found}"
             ))),
         };
-        count("control images", "a ControlNet", request.controls.len(), networks.controls.len())?;
-        count("adapter images", "a T2I-Adapter", request.adapters.len(), networks.adapters.len())?;
+        count("control images", "a ControlNet", request.controls.len(), beside[0])?;
+        count("adapter images", "a T2I-Adapter", request.adapters.len(), beside[1])?;
         if request.image_prompt.is_some() && self.vision.is_none() {
             return Err(missing("image prompt", "an IP-Adapter"));
         }
@@ -147,7 +148,7 @@ impl Pipeline {
                 "image: the model was loaded without its autoencoder's encoder; ask for it when loading",
             ));
         }
-        if networks.is_inpainting() && request.mask.is_none() {
+        if network.sizes().is_inpainting() && request.mask.is_none() {
             return Err(Error::option(
                 "mask: this model fills a hole in an image: wanted both, found no mask",
             ));

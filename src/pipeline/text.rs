@@ -1,14 +1,16 @@
 //! Prompts to hidden states and pooled vectors.
 
 use std::ops::Range;
+use std::rc::Rc;
 
+use super::component::Component;
 use super::origin::{Merged, Origin};
 use super::read_json;
 use crate::device::{Device, Session};
 use crate::error::{Error, Result};
 use crate::host::Cancel;
-use crate::model::clip::{HiddenState, TextEncoder};
-use crate::model::config::ClipTextConfig;
+use crate::model::config::NetworkConfig;
+use crate::model::text::{HiddenState, TextEncoder, TextSizes};
 use crate::plan::{Faults, Plan, Recorder, Target};
 use crate::prompt::{self, Chunk};
 use crate::quant::Format;
@@ -35,7 +37,7 @@ struct Learned {
 
 /// A text encoder, from token ids on.
 pub struct TextNetwork {
-    pub encoder: TextEncoder,
+    pub encoder: Rc<dyn TextEncoder>,
     pub(super) merged: Merged,
     /// The vectors of learned tokens, `[n, width]`: the token behind the vocabulary and those after it.
     learned: Vec<f32>,
@@ -60,7 +62,7 @@ impl TextPart {
             special_tokens_map: file("special_tokens_map.json").await?,
         })?;
         let network = TextNetwork::load(device, origin, component, format, hooks).await?;
-        let positions = network.encoder.config.max_position_embeddings;
+        let positions = network.encoder.sizes().max_position_embeddings;
         if tokenizer.length() != positions {
             return Err(Error::model(format!(
                 "{}: max_position_embeddings is {positions}, but the tokenizer's model_max_length is {}",
@@ -74,7 +76,8 @@ impl TextPart {
     /// Teaches it a token of textual inversion: `vectors` is `[n, width]`.
     pub(super) fn learn(&mut self, embedding: &Embedding, vectors: &[f32]) -> Result<()> {
         let TextNetwork { encoder, learned, .. } = &mut self.network;
-        let id = |length: usize| (encoder.config.vocab_size + length / encoder.config.hidden_size) as u32;
+        let TextSizes { vocab_size, hidden_size, .. } = encoder.sizes();
+        let id = |length: usize| (vocab_size + length / hidden_size) as u32;
         let ids = id(learned.len())..id(learned.len() + vectors.len());
         self.tokenizer.add_name(&embedding.token, ids.clone())?;
         let (names, stem) = (vec![embedding.token.clone()], embedding.stem.clone());
@@ -116,7 +119,7 @@ impl TextPart {
         }
         let encoded = self.tokenizer.encode(prompt);
         if let Some(rest) = encoded.overflow {
-            let limit = self.tokenizer.length() - 2;
+            let limit = self.tokenizer.room();
             warn(format!("the prompt has {} tokens, {limit} count; left out: {rest}", encoded.tokens));
         }
         vec![Chunk { weights: vec![1.0; encoded.ids.len()], ids: encoded.ids }]
@@ -131,7 +134,7 @@ impl TextPart {
         progress: &dyn Fn(f64),
     ) -> Result<Encoded> {
         let network = &self.network;
-        let width = network.encoder.config.hidden_size;
+        let TextSizes { hidden_size: width, projection_dim, .. } = network.encoder.sizes();
         let ids: Vec<Vec<u32>> = prompts.iter().flatten().map(|chunk| chunk.ids.clone()).collect();
         let session = Session::new(plan, &network.merged.weights).await?;
         session.write("embeddings", &network.embeddings(&ids)?);
@@ -144,7 +147,7 @@ impl TextPart {
             prompt::weigh(hidden, &chunk.weights);
         }
         let mut pooled = vec![];
-        if let Some(dim) = network.encoder.config.projection_dim {
+        if let Some(dim) = projection_dim {
             let last = session.read("last_hidden_state").await?;
             faults = faults.and(Faults::of(&last, halves));
             let all = network.text_embeds(&last, &ids);
@@ -201,16 +204,17 @@ impl TextNetwork {
         hooks: Hooks<'_>,
     ) -> Result<TextNetwork> {
         let path = join(component, "config.json");
-        let config = ClipTextConfig::from_json(&read_json(origin.folder, &path).await?, &path)?;
+        let usual = Component::of(component).map_or("", |component| component.class);
+        let config = NetworkConfig::text(&read_json(origin.folder, &path).await?, &path, usual)?;
         let mut d = Declarations::new(format);
-        let encoder = TextEncoder::declare(&mut d, &config);
+        let encoder = config.declare(&mut d);
         let merged = Merged::load(device, origin, (component, "model"), d, vec![], hooks).await?;
         Ok(TextNetwork { encoder, merged, learned: vec![] })
     }
 
     /// The plan for so many prompts, which the device can hold.
     pub fn plan(&self, target: &Target, prompts: usize, state: HiddenState) -> Result<Plan> {
-        let plan = text_plan(&self.encoder, target, prompts, state);
+        let plan = text_plan(&*self.encoder, target, prompts, state);
         plan.check("text encoder", &self.merged.weights.device().limits())?;
         Ok(plan)
     }
@@ -222,20 +226,20 @@ impl TextNetwork {
 
     /// The sums of token and position embeddings, gathered on the CPU.
     pub fn embeddings(&self, ids: &[Vec<u32>]) -> Result<Vec<f32>> {
-        let width = self.encoder.config.hidden_size;
-        let [tokens, positions] = self.encoder.tables().map(|t| self.merged.weights.table(t));
+        let TextSizes { vocab_size, hidden_size: width, .. } = self.encoder.sizes();
+        let tables = [self.encoder.token_embedding(), self.encoder.position_embedding()];
+        let [tokens, positions] = tables.map(|table| self.merged.weights.table(table));
         let positions = positions.values();
         let mut sums = Vec::with_capacity(ids.len() * positions.len());
         for row in ids {
             for (&id, position) in row.iter().zip(positions.chunks_exact(width)) {
                 let learned = |id: usize| {
-                    let at = id.checked_sub(self.encoder.config.vocab_size)?;
+                    let at = id.checked_sub(vocab_size)?;
                     Some(self.learned.chunks_exact(width).nth(at)?.to_vec())
                 };
                 let token = tokens.row(id as usize).or_else(|| learned(id as usize)).ok_or_else(|| {
                     Error::model(format!(
-                        "the tokenizer made the token {id}, but the text encoder's vocab_size is {}",
-                        self.encoder.config.vocab_size
+                        "the tokenizer made the token {id}, but the text encoder's vocab_size is {vocab_size}"
                     ))
                 })?;
                 sums.extend(token.iter().zip(position).map(|(t, p)| t + p));
@@ -244,12 +248,22 @@ impl TextNetwork {
         Ok(sums)
     }
 
+    /// The states that are pooled, `[prompts, hidden_size]`, of the last hidden states.
+    pub fn pooled(&self, last: &[f32], ids: &[Vec<u32>]) -> Vec<f32> {
+        let TextSizes { hidden_size: width, max_position_embeddings: tokens, .. } = self.encoder.sizes();
+        let pooled = last.chunks_exact(tokens * width).zip(ids).map(|(states, ids)| {
+            let at = self.encoder.pooled_token(ids) * width;
+            &states[at..at + width]
+        });
+        pooled.flatten().copied().collect()
+    }
+
     /// The projected pooled states, `[prompts, projection_dim]`, from the last hidden states.
     pub fn text_embeds(&self, last: &[f32], ids: &[Vec<u32>]) -> Vec<f32> {
         let projection = self.encoder.text_projection().expect("an encoder with a projection");
-        let (table, width) = (self.merged.weights.table(projection), self.encoder.config.hidden_size);
+        let (table, width) = (self.merged.weights.table(projection), self.encoder.sizes().hidden_size);
         let matrix = table.values();
-        let pooled = self.encoder.pooled(last, ids);
+        let pooled = self.pooled(last, ids);
         let dot = |row: &[f32], vector: &[f32]| row.iter().zip(vector).map(|(a, b)| a * b).sum::<f32>();
         pooled
             .chunks_exact(width)
@@ -260,10 +274,10 @@ impl TextNetwork {
 
 /// Section "text": input "embeddings", outputs "hidden_state" (the wanted one) and "last_hidden_state" (behind the
 /// final norm, if it comes that far).
-pub fn text_plan(encoder: &TextEncoder, target: &Target, prompts: usize, state: HiddenState) -> Plan {
+pub fn text_plan(encoder: &dyn TextEncoder, target: &Target, prompts: usize, state: HiddenState) -> Plan {
     let mut r = Recorder::new(target);
     r.section("text");
-    let x = r.input("embeddings", encoder.shape(prompts as u32), target.elem);
+    let x = r.input("embeddings", encoder.sizes().shape(prompts as u32), target.elem);
     let (state, last) = encoder.record(&mut r, x, state);
     r.output("hidden_state", state);
     if let Some(last) = last {

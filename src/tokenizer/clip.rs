@@ -1,30 +1,87 @@
-//! CLIP's vocabulary (OpenAI's CLIP, MIT licence) from its merges alone: each as the ids of the two tokens that become
-//! one, two bytes each, lowest first. What a pair becomes has the next id.
+//! CLIP's tokenizer: byte-pair encoding of lower-case words.
+//!
+//! The behaviour is that of the *fast* tokenizer of transformers (`CLIPTokenizerFast`, and the only one
+//! from transformers 5 on): NFC, runs of white space to one space, lower case, CLIP's pattern, bytes,
+//! merges. It is not that of the slow tokenizer, which first repairs the text with ftfy (curly quotes,
+//! HTML entities); ordinary prompts give the same ids in both.
 
-use super::bytes;
 use super::merges::WORD_END;
+use super::settings::Settings;
+use super::special::{Finder, Part};
+use super::vocabulary::{Vocabulary, no_id};
+use super::{Codec, Files, Form, Kind, bytes, words};
+use crate::error::Result;
 
-/// Tokens of the vocabulary, the two that begin and end a text included.
-pub const CLIP_TOKENS: usize = 49408;
+pub(super) const KIND: Kind = Kind { classes: &["CLIPTokenizer", "CLIPTokenizerFast"], read };
 
-/// `vocab.json` and `merges.txt`, as a tokenizer's folder has them; none of bytes that are no such merges.
-pub fn clip_files(merges: &[u8]) -> Option<[String; 2]> {
-    let mut letters = bytes::letters();
-    letters.sort_unstable();
-    let mut tokens: Vec<String> = letters.iter().map(char::to_string).collect();
-    tokens.extend(letters.iter().map(|letter| format!("{letter}{WORD_END}")));
-    let mut lines = "#version: 0.2\n".to_owned();
-    for pair in merges.chunks(4) {
-        let id = |at: usize| Some(usize::from(u16::from_le_bytes([*pair.get(at)?, *pair.get(at + 1)?])));
-        let [a, b] = [tokens.get(id(0)?)?, tokens.get(id(2)?)?];
-        let joined = format!("{a}{b}");
-        lines.extend([a, " ", b, "\n"]);
-        tokens.push(joined);
-    }
-    tokens.extend(["<|startoftext|>", "<|endoftext|>"].map(str::to_owned));
-    let entry = |(id, token): (usize, &String)| {
-        format!("\"{}\":{id}", token.replace('\\', "\\\\").replace('"', "\\\""))
+/// The special tokens that have a role, with their class defaults.
+const ROLES: [(&str, &str); 4] = [
+    ("bos_token", "<|startoftext|>"),
+    ("eos_token", "<|endoftext|>"),
+    ("unk_token", "<|endoftext|>"),
+    ("pad_token", "<|endoftext|>"),
+];
+
+/// The length that CLIP's text encoders are trained with, for configurations that do not say.
+const LENGTH: usize = 77;
+
+struct Clip {
+    vocabulary: Vocabulary,
+    /// Special tokens that are looked for in the text as it is written, and in its normal form.
+    written: Finder,
+    normal: Finder,
+}
+
+/// From `tokenizer.json` if there is one, else from `vocab.json` and `merges.txt`; the other two files say which tokens
+/// are special.
+fn read(files: &Files) -> Result<Form> {
+    let settings = settings(files)?;
+    let vocabulary = Vocabulary::read(files, &settings)?;
+    let id_of = |role: &str| {
+        let token = settings.token(role);
+        vocabulary.id(token).ok_or_else(|| no_id(&vocabulary.file, &format!("{role}, {token:?}")))
     };
-    let entries: Vec<String> = tokens.iter().enumerate().map(entry).collect();
-    (tokens.len() == CLIP_TOKENS).then(|| [format!("{{{}}}", entries.join(",")), lines])
+    let (start, end, pad) = (id_of("bos_token")?, id_of("eos_token")?, id_of("pad_token")?);
+    let finder = |normalized: bool| {
+        let tokens = vocabulary.special.iter().filter(|(token, _)| token.normalized == normalized);
+        Finder::new(tokens.cloned())
+    };
+    let (written, normal) = (finder(false), finder(true));
+    let Settings { length, tidies, .. } = settings;
+    let codec = Box::new(Clip { vocabulary, written, normal });
+    Ok(Form { codec, length, prefix: vec![start], suffix: vec![end], pad, tidies })
+}
+
+pub(super) fn settings(files: &Files) -> Result<Settings> {
+    Settings::read(files, &ROLES, LENGTH)
+}
+
+impl Codec for Clip {
+    fn encode(&self, text: &str, ids: &mut Vec<u32>) {
+        for part in self.written.split(text) {
+            let text = match part {
+                Part::Token(id) => {
+                    ids.push(id);
+                    continue;
+                }
+                Part::Text(text) => words::normalized(text),
+            };
+            for part in self.normal.split(&text) {
+                match part {
+                    Part::Token(id) => ids.push(id),
+                    Part::Text(text) => {
+                        words::words(text).for_each(|word| self.vocabulary.merges.tokens(word, ids));
+                    }
+                }
+            }
+        }
+    }
+
+    fn decode(&self, ids: &[u32]) -> String {
+        bytes::spelled(ids.iter().filter_map(|id| self.token(*id))).replace(WORD_END, " ")
+    }
+
+    fn token(&self, id: u32) -> Option<&str> {
+        self.vocabulary.text(id)
+    }
 }

@@ -10,6 +10,8 @@ use crate::error::{Error, Result};
 pub struct Settings {
     /// Both files together.
     keys: Map<String, Value>,
+    /// Of the class: the special tokens that have a role.
+    roles: &'static [(&'static str, &'static str)],
     /// Each with the id that the configuration says it has.
     pub special: Vec<(Special, Option<u32>)>,
     /// Of every encoded text.
@@ -18,19 +20,19 @@ pub struct Settings {
     pub tidies: bool,
 }
 
-/// The special tokens that have a role, with their class defaults.
-const ROLES: [(&str, &str); 4] = [
-    ("bos_token", "<|startoftext|>"),
-    ("eos_token", "<|endoftext|>"),
-    ("unk_token", "<|endoftext|>"),
-    ("pad_token", "<|endoftext|>"),
-];
-
-/// The length that CLIP's text encoders are trained with, for configurations that do not say.
-const LENGTH: usize = 77;
+/// The class that `tokenizer_config.json` names (`tokenizer_class`).
+pub fn class(files: &Files) -> Result<Option<String>> {
+    let keys = object(files.tokenizer_config.as_deref(), &files.place("tokenizer_config.json"))?;
+    Ok(keys.get("tokenizer_class").and_then(Value::as_str).map(str::to_owned))
+}
 
 impl Settings {
-    pub fn read(files: &Files) -> Result<Settings> {
+    /// `roles` and `usual_length` are the defaults of the class.
+    pub fn read(
+        files: &Files,
+        roles: &'static [(&'static str, &'static str)],
+        usual_length: usize,
+    ) -> Result<Settings> {
         let config_file = files.place("tokenizer_config.json");
         let mut keys = object(files.tokenizer_config.as_deref(), &config_file)?;
         let map = object(files.special_tokens_map.as_deref(), &files.place("special_tokens_map.json"))?;
@@ -57,10 +59,10 @@ impl Settings {
         // Tokens that the vocabulary lacks take the free ids in this order.
         special.sort_by_key(|(_, id)| *id);
         let length = match keys.get("model_max_length") {
-            None | Some(Value::Null) => LENGTH,
+            None | Some(Value::Null) => usual_length,
             // transformers writes 1e30 for "not known".
             Some(value) => match value.as_f64() {
-                Some(n) if n > 100_000.0 => LENGTH,
+                Some(n) if n > 100_000.0 => usual_length,
                 Some(n) if n >= 3.0 && n.fract() == 0.0 => n as usize,
                 _ => {
                     return Err(Error::model(format!(
@@ -70,8 +72,8 @@ impl Settings {
             },
         };
         let tidies = keys.get("clean_up_tokenization_spaces").and_then(Value::as_bool).unwrap_or(false);
-        let mut settings = Settings { keys, special, length, tidies };
-        for (role, default) in ROLES {
+        let mut settings = Settings { keys, roles, special, length, tidies };
+        for &(role, default) in roles {
             let default = Value::from(default);
             // As a word, a token of CLIP's own is looked for in the normalised text and a foreign one
             // (the pad "!") in the raw text.
@@ -89,7 +91,7 @@ impl Settings {
     pub fn token(&self, role: &str) -> &str {
         let entry = self.keys.get(role);
         let content = entry.and_then(|e| e.as_str().or_else(|| e.get("content")?.as_str()));
-        let default = ROLES.iter().find(|(r, _)| *r == role).map_or("", |(_, token)| token);
+        let default = self.roles.iter().find(|(r, _)| *r == role).map_or("", |(_, token)| token);
         content.unwrap_or(default)
     }
 }

@@ -4,6 +4,7 @@ mod library;
 
 use std::collections::HashMap;
 
+use super::merges::WORD_END;
 use super::*;
 use crate::error::Code;
 
@@ -43,9 +44,9 @@ fn tokens(tokenizer: &Tokenizer, text: &str) -> Vec<String> {
     let ids = tokenizer.encode(text).ids;
     assert_eq!(ids.len(), tokenizer.length());
     assert_eq!(ids[0], START);
-    let end = ids.iter().rposition(|&id| id == END && id != tokenizer.pad);
+    let end = ids.iter().rposition(|&id| id == END && id != tokenizer.form.pad);
     let end = end.unwrap_or_else(|| ids.iter().rposition(|&id| id != END).unwrap() + 1);
-    ids[1..end].iter().map(|&id| tokenizer.vocabulary.text(id).unwrap().to_owned()).collect()
+    ids[1..end].iter().map(|&id| tokenizer.form.codec.token(id).unwrap().to_owned()).collect()
 }
 
 #[test]
@@ -70,14 +71,14 @@ fn a_pad_that_is_a_letter_is_split_out_of_the_text() {
     assert_eq!(plain.encode("cat!!").ids[2], vocab()["!!</w>"]);
     // It is looked for in the text as it is written, before it is lowered.
     let letter = Tokenizer::from_files(&files("a")).unwrap();
-    assert_eq!(letter.encode("Aa").ids[..4], [START, vocab()["a</w>"], letter.pad, END]);
+    assert_eq!(letter.encode("Aa").ids[..4], [START, vocab()["a</w>"], letter.form.pad, END]);
     // In a configuration with a list of added tokens, special_tokens_map.json comes second.
     let mut newer = files("<|endoftext|>");
     let map = br#"{"pad_token": "!"}"#.to_vec();
     newer.special_tokens_map = Some(map.clone());
-    assert_eq!(Tokenizer::from_files(&newer).unwrap().pad, 0);
+    assert_eq!(Tokenizer::from_files(&newer).unwrap().form.pad, 0);
     newer.tokenizer_config = Some(br#"{"pad_token": "<|endoftext|>", "added_tokens_decoder": {}}"#.to_vec());
-    assert_eq!(Tokenizer::from_files(&newer).unwrap().pad, END);
+    assert_eq!(Tokenizer::from_files(&newer).unwrap().form.pad, END);
     assert_eq!(Tokenizer::from_files(&newer).unwrap().length(), 77);
 }
 

@@ -11,7 +11,8 @@ use super::{Options, Source, device, to_js};
 use crate::device::{Device, Session};
 use crate::error::{Error, Result};
 use crate::host::Cancel;
-use crate::pipeline::{Half, HiddenState, Job, LoadOptions, Origin, TextNetwork, UnetPart, VaePart};
+use crate::model::denoiser::Job;
+use crate::pipeline::{DenoiserPart, Half, HiddenState, LoadOptions, Origin, TextNetwork, VaePart};
 use crate::plan::Target;
 use crate::shape::{nchw, nhwc};
 use crate::weights::Hooks;
@@ -27,7 +28,7 @@ pub struct Network {
 }
 
 enum Part {
-    Unet(UnetPart),
+    Unet(DenoiserPart),
     Decoder(VaePart),
     Text(TextNetwork),
 }
@@ -66,7 +67,7 @@ impl Network {
         let source = &place(source);
         let origin = Origin::of(source);
         let part = match component {
-            "unet" => Part::Unet(UnetPart::load(d, source, component, format, Hooks::NONE).await?),
+            "unet" => Part::Unet(DenoiserPart::load(d, source, component, format, Hooks::NONE).await?),
             "vae" => {
                 let halves = [Half::Decoder];
                 Part::Decoder(VaePart::load(d, &origin, component, format, Hooks::NONE, &halves).await?)
@@ -93,22 +94,20 @@ impl Network {
                 let (timestep, _) = inputs.get("timestep")?;
                 let job = Job { images: n, guided: false, size: [h, w], tokens };
                 let session = self.session([n, h, w, tokens], part.session(target, job)).await?;
-                let features = timestep
-                    .iter()
-                    .flat_map(|&t| part.networks.unet.time_embedding().features(t))
-                    .collect::<Vec<_>>();
+                let unet =
+                    part.network.unet().ok_or_else(|| Error::unsupported("a denoiser that is no U-Net"))?;
+                let (config, time) = (&unet.config, unet.unet.time_embedding());
+                let features: Vec<f32> = timestep.iter().flat_map(|&t| time.features(t)).collect();
                 let rows = n as usize / timestep.len().max(1);
                 part.write_sample(&session, &nhwc(&sample, c as usize, (h * w) as usize));
                 session.write("text", &text);
                 session.write("time_features", &features.repeat(rows));
-                let config = &part.networks.config;
                 if config.time_cond_proj_dim.is_some() {
                     session.write("guidance_features", &inputs.get("timestep_cond")?.0);
                 }
                 if let Some(text_time) = config.text_time {
                     let (pooled, (sizes, _)) = (inputs.get("text_embeds")?.0, inputs.get("time_ids")?);
                     let rows = pooled.chunks_exact(text_time.pooled()).zip(sizes.as_chunks().0);
-                    let time = part.networks.unet.time_embedding();
                     let added: Vec<f32> = rows.flat_map(|(p, s)| time.added_features(p, *s)).collect();
                     session.write("added_features", &added);
                 }

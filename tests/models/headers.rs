@@ -6,7 +6,7 @@ use std::path::Path;
 
 use pollster::block_on;
 use serde_json::{Map, Value, json};
-use tintype::model::clip::TextEncoder;
+use tintype::model::clip::ClipTextModel;
 use tintype::model::config::{ClipTextConfig, UnetConfig, VaeConfig};
 use tintype::model::unet::Unet;
 use tintype::pipeline::{ModelFiles, Network};
@@ -46,7 +46,7 @@ pub fn unet_list(config: &UnetConfig) -> List {
 }
 
 pub fn text_list(config: &ClipTextConfig) -> List {
-    declared(|d| drop(TextEncoder::declare(d, config)))
+    declared(|d| drop(ClipTextModel::declare(d, config)))
 }
 
 pub fn vae_list(config: &VaeConfig) -> List {

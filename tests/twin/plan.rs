@@ -184,10 +184,13 @@ mod networks {
     use pollster::block_on;
     use tintype::cpu;
     use tintype::host::Cancel;
-    use tintype::model::clip::{HiddenState, TextEncoder};
+    use tintype::model::clip::ClipTextModel;
     use tintype::model::config::{ClipTextConfig, UnetConfig, VaeConfig};
+    use tintype::model::denoiser::{Job, denoise_plan};
+    use tintype::model::text::HiddenState;
+    use tintype::model::unet::Networks;
     use tintype::model::unet::Unet;
-    use tintype::pipeline::{Job, Network, Networks, denoise_plan, read_json, text_plan, vae_plan};
+    use tintype::pipeline::{Network, read_json, text_plan, vae_plan};
     use tintype::plan::Target;
     use tintype::quant::Format;
     use tintype::shape::Elem;
@@ -257,7 +260,7 @@ mod networks {
         let config =
             ClipTextConfig::from_json(&json("sd-turbo-like", "text_encoder/config.json"), "text").unwrap();
         let mut bench = Bench::new(Elem::F32, Format::F32);
-        let encoder = TextEncoder::declare(&mut bench.d, &config);
+        let encoder = ClipTextModel::declare(&mut bench.d, &config);
         check("text encoder", bench, text_plan(&encoder, &target(), 1, HiddenState::LAST));
     }
 

@@ -11,7 +11,7 @@ import { setFlagsFromString } from "node:v8";
 import { ADDRESSES, INLINE, KEEP } from "../../../tools/build.mjs";
 import { launch } from "../../../tools/browser.mjs";
 import * as find from "../../../tools/find.mjs";
-import { Plain, ROOT, main, must, say } from "../../../tools/shell.mjs";
+import { UserError, ROOT, main, must, say } from "../../../tools/shell.mjs";
 
 const WAYS = ["gathered", "F2 a call", "F4 a call", "F2 kept", "F4 kept", "chosen", "q8", "q4", "f16"];
 const CALLS = 9;
@@ -20,7 +20,7 @@ main(async () => {
   const args = process.argv.slice(2);
   const inBrowser = args.includes("--browser");
   const wanted = args.find((arg) => !arg.startsWith("-"))?.split(",").map(Number) ?? null;
-  if (wanted?.some((shape) => !Number.isInteger(shape))) throw new Plain("shapes are numbers, such as 0,3,16");
+  if (wanted?.some((shape) => !Number.isInteger(shape))) throw new UserError("shapes are numbers, such as 0,3,16");
   const wasm = await built();
   const rows = inBrowser ? await browser(wasm, wanted) : await node(wasm, wanted);
   for (const { shape, times } of rows) {

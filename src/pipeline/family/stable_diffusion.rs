@@ -1,7 +1,7 @@
 //! Stable Diffusion 1.x and 2.x, their distillations (Turbo, SDXS, BK-SDM): StableDiffusionPipeline and its variants.
 
 use super::{Encoder, Family};
-use crate::model::clip::HiddenState;
+use crate::model::text::HiddenState;
 use crate::pipeline::component::{Component, Role};
 
 pub(super) const TEXT_ENCODER: Component = Component::new("text_encoder", "CLIPTextModel", Role::Text);

@@ -2,7 +2,7 @@
 
 use super::stable_diffusion::{TEXT_ENCODER, UNET};
 use super::{Encoder, Family};
-use crate::model::clip::HiddenState;
+use crate::model::text::HiddenState;
 use crate::pipeline::component::{Component, Role};
 
 const TEXT_ENCODER_2: Component = Component::new("text_encoder_2", "CLIPTextModelWithProjection", Role::Text);

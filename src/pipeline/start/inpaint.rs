@@ -34,18 +34,18 @@ pub async fn start(
     mask: &Picture,
     draws: &mut Draws,
 ) -> Result<Start> {
-    let (task, networks) = (source.run.task, &source.pipeline.unet.networks);
+    let (task, sizes) = (source.run.task, source.pipeline.denoiser.network.sizes());
     let pixels = source.pixels(picture);
     let mask: Vec<f32> = source.fit(mask).greys().iter().map(|&v| if v >= 128 { 1.0 } else { 0.0 }).collect();
     let only_noise = task.strength >= 1.0;
-    let latents = match networks.is_inpainting() && only_noise {
+    let latents = match sizes.is_inpainting() && only_noise {
         true => vec![],
         false => source.encoded(&pixels, draws).await?,
     };
     let noise = draws.noise();
     let start = if only_noise { source.only_noise(&noise) } else { source.under_noise(&latents, &noise) };
     let hole = nearest(&mask, task);
-    if !networks.is_inpainting() {
+    if !sizes.is_inpainting() {
         // diffusers encodes the masked image here as well and leaves it unused; its draw counts.
         if source.pipeline.vae.draws() {
             draws.each();

@@ -32,7 +32,7 @@ pub fn reference(files: &Files) -> tokenizers::Tokenizer {
     let steps = vec![split.into(), ByteLevel::new(false, true, true).into()];
     all.with_pre_tokenizer(Some(PreTokenizers::new(steps)));
     all.with_decoder(Some(ByteLevel::default()));
-    for (token, _) in Settings::read(files).unwrap().special {
+    for (token, _) in clip::settings(files).unwrap().special {
         let Special { content, normalized, lstrip, rstrip, single_word } = token;
         let token = AddedToken::from(content, true).normalized(normalized).lstrip(lstrip);
         all.add_special_tokens(&[token.rstrip(rstrip).single_word(single_word)]);

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use pollster::block_on;
 use serde_json::Value;
 use tintype::error::{Error, Result};
-use tintype::model::clip::TextEncoder;
+use tintype::model::clip::ClipTextModel;
 use tintype::model::config::ClipTextConfig;
 use tintype::quant::Format;
 use tintype::weights::{Checkpoint, Declarations, Hooks, header, places};
@@ -40,7 +40,7 @@ fn declared() -> &'static Declarations {
         let json = one("sd15-like/text_encoder/config.json", FILE);
         let config = ClipTextConfig::from_json(&json[FILE], "text_encoder/config.json").unwrap();
         let mut declarations = Declarations::new(Format::F16);
-        TextEncoder::declare(&mut declarations, &config);
+        ClipTextModel::declare(&mut declarations, &config);
         declarations
     })
 }

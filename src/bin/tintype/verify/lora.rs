@@ -6,8 +6,9 @@ use tintype::device::{Session, Weights};
 use tintype::error::{Error, Result};
 use tintype::host::Cancel;
 use tintype::model::config::UnetConfig;
-use tintype::model::unet::Unet;
-use tintype::pipeline::{Job, Networks, denoise_plan, read_json};
+use tintype::model::denoiser::{Job, denoise_plan};
+use tintype::model::unet::{Networks, Unet};
+use tintype::pipeline::read_json;
 use tintype::weights::{Adapter, Checkpoint, Declarations, DiskFolder, Hooks, Lora};
 
 use super::reference::Reference;

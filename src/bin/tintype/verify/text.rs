@@ -3,7 +3,7 @@
 use serde_json::Value;
 use tintype::error::Result;
 use tintype::host::Cancel;
-use tintype::model::clip::HiddenState;
+use tintype::model::text::HiddenState;
 use tintype::pipeline::{Origin, TextPart};
 use tintype::weights::{DiskFolder, Hooks};
 
@@ -35,9 +35,9 @@ pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
     let mut checks =
         vec![Check::new("out.last_hidden_state", &last, &reference.f32("out.last_hidden_state")?)];
     let network = &part.network;
-    let (name, pooled) = match network.encoder.config.projection_dim {
+    let (name, pooled) = match network.encoder.sizes().projection_dim {
         Some(_) => ("out.text_embeds", network.text_embeds(&last, &ids)),
-        None => ("out.pooler_output", network.encoder.pooled(&last, &ids)),
+        None => ("out.pooler_output", network.pooled(&last, &ids)),
     };
     checks.push(Check::new(name, &pooled, &reference.f32(name)?));
     for name in

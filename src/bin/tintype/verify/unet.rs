@@ -5,8 +5,9 @@ use tintype::device::Session;
 use tintype::error::{Error, Result};
 use tintype::host::Cancel;
 use tintype::model::config::TextTime;
-use tintype::model::unet::{guidance_embedding as guidance, timestep_embedding as embed};
-use tintype::pipeline::{Job, UnetPart};
+use tintype::model::denoiser::Job;
+use tintype::model::unet::{Unet, guidance_embedding as guidance, timestep_embedding as embed};
+use tintype::pipeline::DenoiserPart;
 use tintype::weights::{DiskFolder, Hooks};
 
 use super::reference::Reference;
@@ -15,9 +16,14 @@ use super::{Bench, Check};
 pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
     let reference = bench.reference(case)?;
     let (folder, component) = bench.component(case)?;
-    let part =
-        UnetPart::load(&bench.device, &DiskFolder::new(&folder), component, bench.load.weights, Hooks::NONE)
-            .await?;
+    let part = DenoiserPart::load(
+        &bench.device,
+        &DiskFolder::new(&folder),
+        component,
+        bench.load.weights,
+        Hooks::NONE,
+    )
+    .await?;
     let mut checks = vec![];
     // "" in a file of blocks; "B.", "C.", "D." in a file of more.
     let mut prefixes: Vec<String> =
@@ -37,7 +43,7 @@ pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
         session.run("context", &Cancel::default(), &|_| {}).await?;
         for (name, timesteps) in runs(&reference, &prefix, n)? {
             let features: Vec<f32> =
-                timesteps.iter().flat_map(|&t| part.networks.unet.time_embedding().features(t)).collect();
+                timesteps.iter().flat_map(|&t| unet(&part).time_embedding().features(t)).collect();
             session.write("time_features", &features);
             session.run("time", &Cancel::default(), &|_| {}).await?;
             session.run("unet", &Cancel::default(), &|_| {}).await?;
@@ -51,12 +57,16 @@ pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
     Ok(checks)
 }
 
+fn unet(part: &DenoiserPart) -> &Unet {
+    &part.network.unet().expect("a U-Net").unet
+}
+
 /// What the U-Net is told beside the text: the guidance scale, sizes and pooled text. They lie under no prefix in a
 /// file of more, for as many rows as any of its batches has.
 fn write_conditions(
     reference: &Reference,
     session: &Session,
-    part: &UnetPart,
+    part: &DenoiserPart,
     prefix: &str,
     rows: usize,
 ) -> Result<()> {
@@ -70,7 +80,7 @@ fn write_conditions(
         session.write("guidance_features", &features);
     }
     if let (Some(pooled), Some(sizes)) = (rows_of("text_embeds")?, rows_of("time_ids")?) {
-        let time = part.networks.unet.time_embedding();
+        let time = unet(part).time_embedding();
         let added = pooled.chunks_exact(pooled.len() / rows).zip(sizes.chunks_exact(TextTime::SIZES));
         let added = added.flat_map(|(p, s)| time.added_features(p, s.try_into().expect("six sizes")));
         session.write("added_features", &added.collect::<Vec<f32>>());

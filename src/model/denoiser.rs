@@ -1,0 +1,138 @@
+//! Denoisers: what a model makes of noisy latents, a timestep and encoded prompts, a scheduler makes the next latents of.
+//! A file each, and a row in [`KINDS`].
+
+use std::fmt::Debug;
+
+use super::config::{Reader, TextTime, UnetConfig};
+use super::unet::{self, Networks};
+use crate::plan::{Plan, Recorder, Target, Tensor, ops};
+use crate::shape::{Elem, Shape};
+use crate::weights::Declarations;
+
+/// A denoiser whose weights are declared.
+pub trait Denoiser: Debug {
+    fn sizes(&self) -> DenoiserSizes;
+
+    /// Records its sections, in the order in which they run:
+    ///
+    /// - "context", once a prompt, and "pictures", once a request
+    /// - "time" and "control", once a timestep, and "unet", the rest of it; "time" has the input "latents",
+    ///   `[images, h, w, out_channels]` in f32
+    fn record(&self, r: &mut Recorder, job: Job) -> Recorded;
+
+    /// What the section "context" reads of so many rows.
+    fn conditions(&self, conditions: &Conditions, rows: usize) -> Vec<Input>;
+
+    /// What the section "time" reads of the timestep, the same for so many rows.
+    fn timestep(&self, timestep: f32, rows: usize) -> Vec<Input>;
+
+    /// The U-Net, which ControlNets, T2I-Adapters and IP-Adapters are for.
+    fn unet(&self) -> Option<&Networks> {
+        None
+    }
+
+    fn unet_mut(&mut self) -> Option<&mut Networks> {
+        None
+    }
+}
+
+/// The name of an input and its values.
+pub type Input = (&'static str, Vec<f32>);
+
+/// What is denoised, and what the model says of it, for classifier-free guidance of every image twice.
+#[derive(Clone, Copy, Debug)]
+pub struct Recorded {
+    pub latents: Tensor,
+    pub output: Tensor,
+}
+
+/// What a denoiser is told of a prompt.
+pub struct Conditions {
+    /// `[rows, tokens, width]`: under guidance the negative prompts first.
+    pub text: Vec<f32>,
+    /// SDXL: the pooled text, `[rows, width]`, and the sizes.
+    pub pooled: Vec<f32>,
+    pub sizes: [f32; TextTime::SIZES],
+    /// For a denoiser that takes the guidance scale as an input.
+    pub guidance: f32,
+}
+
+/// What a denoiser is recorded for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Job {
+    pub images: u32,
+    /// Classifier-free guidance: the denoiser sees every image twice.
+    pub guided: bool,
+    /// Of the latents: height, width.
+    pub size: [u32; 2],
+    /// Of a prompt's context.
+    pub tokens: u32,
+}
+
+impl Job {
+    /// Images that the denoiser sees.
+    pub fn rows(self) -> u32 {
+        if self.guided { 2 * self.images } else { self.images }
+    }
+}
+
+/// Sizes of a denoiser.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DenoiserSizes {
+    pub in_channels: usize,
+    pub out_channels: usize,
+    /// Side of the latents that it was trained for.
+    pub sample_size: Option<usize>,
+    /// Width of the text's states.
+    pub cross_attention_dim: usize,
+    /// Width of the pooled text, where it is told that.
+    pub pooled: Option<usize>,
+    /// Whether the guidance scale is an input, and no second prediction is made.
+    pub embeds_guidance: bool,
+}
+
+impl DenoiserSizes {
+    /// Whether it is an inpainting one, which takes mask and masked image as input channels.
+    pub fn is_inpainting(&self) -> bool {
+        self.in_channels > self.out_channels
+    }
+}
+
+/// The configuration of a denoiser.
+pub trait DenoiserConfig: Debug {
+    fn sizes(&self) -> DenoiserSizes;
+
+    /// The folder that it usually has in a model.
+    fn folder(&self) -> &'static str;
+
+    fn declare(&self, d: &mut Declarations) -> Box<dyn Denoiser>;
+
+    /// The configuration of a U-Net.
+    fn unet(&self) -> Option<&UnetConfig> {
+        None
+    }
+}
+
+/// A kind of denoiser.
+pub struct Kind {
+    /// Its classes, as diffusers' `config.json` has them in `_class_name`.
+    pub classes: &'static [&'static str],
+    pub config: Reader<dyn DenoiserConfig>,
+}
+
+pub static KINDS: [&Kind; 1] = [&unet::KIND];
+
+/// The sections of the denoiser, with the output "model_output", and "step", the scheduler's: "noise",
+/// "step_coefficients"; it changes "latents" and "predictions".
+pub fn denoise_plan(denoiser: &dyn Denoiser, target: &Target, job: Job) -> Plan {
+    let mut r = Recorder::new(target);
+    let Recorded { latents, output } = denoiser.record(&mut r, job);
+    r.output("model_output", output);
+    r.section("step");
+    let shape = latents.shape;
+    let coefficients = r.input("step_coefficients", Shape::new(1, 1, 3, 4), Elem::F32);
+    let noise = r.input("noise", shape, Elem::F32);
+    let predictions = r.input("predictions", Shape { n: 4 * shape.n, ..shape }, Elem::F32);
+    ops::step(&mut r, coefficients, output, noise, latents, predictions);
+    r.finish()
+}
