@@ -15,78 +15,81 @@
 //! filling, and said in a sentence with a stable [`error::Code`]. After that a wrong shape is a bug of ours:
 //! an `assert!` with both shapes in it, and the code of models has no `?`. A [`plan::Plan`] is plain data;
 //! [`plan::Plan::check`] is where a request meets the device's limits. It is a list of operations ([`plan::ops`]); a device
-//! lowers them: `gpu/lower.rs` to dispatches of kernels, chosen by operation, shape and a table that is data
-//! (`gpu/tuning.rs`), `cpu/lower.rs` to loops, and `tests/twin/plan.rs` to formulas in f64.
+//! lowers them: `crates/gpu/src/lower.rs` to dispatches of kernels, chosen by operation, shape and a table that is data
+//! (`tuning.rs`), `crates/device/src/cpu/lower.rs` to loops, and `tests/twin/plan.rs` to formulas in f64.
 //!
-//! # Arrows
+//! # Rooms
+//!
+//! A crate each, so that cargo holds the arrows: a room uses those above it, as its Cargo.toml says.
 //!
 //! ```text
-//! web, bin -> bench -> pipeline -> model -> nn -> plan -> shape, weights;   gpu -> kernels (static table)
-//! nn -> weights -> quant -> shape;   pipeline -> schedule, prompt, tokenizer, weights, rng, image, device
-//! weights -> host;   device -> gpu, cpu -> plan, weights, host;   prompt -> tokenizer
+//! crates/base      errors, warnings, shapes, images, random numbers; the host: a clock, a way to cancel
+//! crates/quant     formats of weights: how a matrix lies in its blob
+//! crates/cpu       the CPU's loops on slices, which know no plan
+//! crates/kernels   the table of kernels/*.wgsl, checked by its build script
+//! crates/text      prompts, tokenizers                                     <- base
+//! crates/schedule  schedulers                                              <- base
+//! crates/weights   files of a model folder, read forward, renamed, merged  <- base, quant, cpu
+//! crates/graph     plans and the layers that record them                   <- base, weights
+//! crates/model     networks under diffusers' names                         <- graph, weights, quant
+//! crates/gpu       plans on WebGPU: kernels chosen by operation and shape  <- graph, kernels, weights
+//! crates/device    a GPU or a CPU: weights, sessions                       <- gpu, cpu, graph, weights, quant
+//! src              pipeline (text and images to images), bench, web, the native command
 //! ```
 //!
-//! Two crates stand below all: `crates/quant`, the formats of weights, and `crates/cpu`, the CPU's loops on slices, which
-//! know no plan. In the module for browsers those two are compiled for speed, and what stands above them for size.
+//! In the module for browsers `cpu` and `quant` are compiled for speed, the others for size.
 //!
 //! # Invariants
 //!
-//! - wgpu is named only under `gpu/`; wasm_bindgen only in `web.rs`, `web/` and `host/web.rs`.
+//! - wgpu is a dependency of `crates/gpu` alone; wasm_bindgen is named only in `src/web` and `crates/base/src/host/web.rs`.
 //! - In a browser everything runs in a worker, where blocking is allowed: rayon's threads are further workers
 //!   on the same memory. That memory is shared, which most of a browser's functions refuse: they get copies.
 //! - Activations are `[N, H, W, C]`, sequences `[N, T, 1, C]`, C packed by four and padded with zeros.
-//! - A kernel's `Params` are written once, in WGSL; build.rs makes the Rust struct. Its first word is the
+//! - A kernel's `Params` are written once, in WGSL; its build script makes the Rust struct. Its first word is the
 //!   first thread in y, so that any dispatch can be cut into bands.
 //! - Weights and sessions own their device: a session runs where its weights are.
 //! - No buffer is read and written in one dispatch; tensors share whole buffers by lifetime.
-//! - The name in the checkpoint is the name in the code; one table renames single files (`weights/original.rs`).
+//! - The name in the checkpoint is the name in the code; one table renames single files (`crates/weights/src/original.rs`).
 //! - Reductions have a fixed order: the same device and driver give the same bits.
 //!
 //! # How to add a kernel
 //!
 //! 1. `kernels/x.wgsl`: its formula, shapes, grid; entry point `x`. Slots are `//# use elem weight`,
 //!    constants `//# const NAME`; what fills them is one line in `kernels/variants.txt`.
-//! 2. `src/plan/ops/x.rs`: the operation's fields, shape rule and cost, and a line in `operations!`. The compiler then
-//!    asks for what lowers it: `src/gpu/lower` (variant, params, threads), `src/cpu/lower.rs`, `tests/twin/plan.rs`.
+//! 2. `crates/graph/src/plan/ops/x.rs`: the operation's fields, shape rule and cost, and a line in `operations!`. The compiler then
+//!    asks for what lowers it: `crates/gpu/src/lower` (variant, params, threads), `crates/device/src/cpu/lower.rs`, `tests/twin/plan.rs`.
 //! 3. `tests/twin/x.rs`, the formula in plain Rust, and `tests/ops/x.rs`, the comparison.
 //!
 //! Another kernel for an operation that is there is its file, a line in `variants.txt`, and what chooses it: a row in
-//! `gpu/tuning.rs` and an arm in the operation's file in `gpu/lower`.
+//! `tuning.rs` and an arm in the operation's file in `lower`.
 //!
-//! build.rs checks every variant with naga and against the limits that all devices have; a browser test
+//! The build script of `crates/kernels` checks every variant with naga and against the limits that all devices have; a browser test
 //! compiles every variant in Chromium.
 //!
 //! # How to add a scheduler, a task, a block
 //!
-//! - A scheduler is a file in `src/schedule`, from a configuration to the coefficients of every step, and a line in
+//! - A scheduler is a file in `crates/schedule/src`, from a configuration to the coefficients of every step, and a line in
 //!   `SCHEDULERS`.
 //! - A task is a file in `src/pipeline/start`, which makes what denoising begins with, and a line in
 //!   `Pipeline::start`.
 //! - A family of models is a file in `src/pipeline/family` and a row in `FAMILIES`.
-//! - A kind of U-Net block is a file in `src/model/unet`, the module after its resnets, and a line in `KINDS`.
+//! - A kind of U-Net block is a file in `crates/model/src/unet`, the module after its resnets, and a line in `KINDS`.
 //!
 //! Each wants its case in `tests/golden` (`later.py`).
 
 pub mod bench;
-pub mod cpu;
-pub mod device;
-pub mod error;
-pub mod gpu;
-pub mod host;
-pub mod image;
-pub mod json;
-pub mod kernels;
-pub mod model;
-pub mod nn;
 pub mod pipeline;
-pub mod plan;
-pub mod prompt;
-pub use tintype_quant as quant;
-pub mod rng;
-pub mod schedule;
-pub mod shape;
-pub mod tokenizer;
-pub mod warning;
 #[cfg(target_arch = "wasm32")]
 mod web;
-pub mod weights;
+
+pub use tintype_base::{error, host, image, json, rng, shape, warning};
+pub use tintype_device as device;
+pub use tintype_device::cpu;
+pub use tintype_gpu as gpu;
+pub use tintype_graph::{nn, plan};
+pub use tintype_kernels as kernels;
+pub use tintype_model as model;
+pub use tintype_quant as quant;
+pub use tintype_schedule as schedule;
+pub use tintype_text::{prompt, tokenizer};
+pub use tintype_weights as weights;

@@ -1,58 +1,9 @@
-//! What the house looks like, where no compiler sees it: arrows between rooms, names, sizes, comments.
+//! What the house looks like, where no compiler sees it: names, sizes, comments.
 
 use std::fs;
 use std::path::Path;
 
 use crate::models::folder::here;
-
-/// Which rooms of src/ each room may use. A room uses only rooms that stand above it here, so there are no
-/// circles; `error` and `warning` are for all. The command (src/bin) is a guest of the library and may use what is public.
-const ROOMS: &[(&str, &[&str])] = &[
-    ("error", &[]),
-    ("warning", &[]),
-    ("json", &[]),
-    ("shape", &[]),
-    ("rng", &[]),
-    ("image", &[]),
-    ("kernels", &[]),
-    ("host", &[]),
-    ("quant", &["shape"]),
-    ("weights", &["quant", "host", "json"]),
-    ("plan", &["shape", "weights"]),
-    ("nn", &["plan", "weights", "shape"]),
-    ("model", &["nn", "plan", "weights", "quant", "shape", "json"]),
-    ("schedule", &["json"]),
-    ("tokenizer", &["json"]),
-    ("prompt", &["tokenizer"]),
-    ("gpu", &["plan", "kernels", "weights", "shape", "host"]),
-    ("cpu", &["plan", "weights", "shape", "host", "quant"]),
-    ("device", &["gpu", "cpu", "plan", "weights", "shape", "host"]),
-    (
-        "pipeline",
-        &[
-            "model",
-            "plan",
-            "quant",
-            "schedule",
-            "tokenizer",
-            "prompt",
-            "weights",
-            "rng",
-            "image",
-            "shape",
-            "device",
-            "host",
-        ],
-    ),
-    ("bench", &["pipeline", "device", "plan", "quant", "weights", "shape", "host"]),
-    (
-        "web",
-        &[
-            "bench", "pipeline", "device", "model", "host", "kernels", "weights", "plan", "quant", "image",
-            "shape",
-        ],
-    ),
-];
 
 /// A file of the repository: its path from the root with `/`, its text.
 struct File {
@@ -127,65 +78,33 @@ fn none(what: &str, found: Vec<String>) {
     assert!(found.is_empty(), "{what}:\n{}", found.join("\n"));
 }
 
-/// "src/gpu/session.rs" and "src/gpu.rs" to "gpu".
-fn room(path: &str) -> Option<&str> {
-    let rest = path.strip_prefix("src/").filter(|p| !p.starts_with("bin/") && *p != "lib.rs")?;
-    rest.split(['/', '.']).next()
-}
-
-#[test]
-fn arrows_point_one_way() {
-    for (i, (room, uses)) in ROOMS.iter().enumerate() {
-        let above = |used: &str| ROOMS[..i].iter().any(|(r, _)| *r == used);
-        assert!(uses.iter().all(|used| above(used)), "{room} uses a room below it");
-    }
-    let mut found = vec![];
-    for file in files().iter().filter(|f| f.is("rs")) {
-        let Some(room) = room(&file.path) else { continue };
-        let Some((_, uses)) = ROOMS.iter().find(|(r, _)| *r == room) else {
-            found.push(format!("{}: {room} is a room without a line in the table", file.path));
-            continue;
-        };
-        for (at, code) in file.code() {
-            for used in code.split("crate::").skip(1) {
-                let used = used.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default();
-                if used != room && !["error", "warning"].contains(&used) && !uses.contains(&used) {
-                    found.push(format!("{}:{at}: {room} uses {used}", file.path));
-                }
-            }
-        }
-    }
-    none("arrows that the design does not have", found);
-}
-
 #[test]
 fn names_of_platforms_stay_in_their_rooms() {
     let mut found = vec![];
-    for file in files().iter().filter(|f| f.under("src/")) {
-        let gpu = file.under("src/gpu/") || file.path == "src/gpu.rs";
-        let web = ["src/web.rs", "src/host/web.rs"].contains(&file.path.as_str()) || file.under("src/web/");
-        for (at, code) in file.code() {
-            if code.contains("wgpu") && !gpu {
-                found.push(format!("{}:{at}: wgpu", file.path));
-            }
-            if ["wasm_bindgen", "web_sys", "js_sys"].iter().any(|name| code.contains(name)) && !web {
+    for file in files().iter().filter(|f| f.is("rs") && (f.under("src/") || f.under("crates/"))) {
+        let web = ["src/web.rs", "crates/base/src/host/web.rs"].contains(&file.path.as_str());
+        for (at, code) in file.code().filter(|_| !web && !file.under("src/web/")) {
+            if ["wasm_bindgen", "web_sys", "js_sys"].iter().any(|name| code.contains(name)) {
                 found.push(format!("{}:{at}: {}", file.path, code.trim()));
             }
         }
     }
-    none("names that belong to src/gpu, src/web or src/host/web.rs", found);
+    none("names that belong to src/web or crates/base/src/host/web.rs", found);
 }
 
 /// Recording is pure and cannot fail.
 #[test]
 fn recording_returns_no_result() {
     let mut found = vec![];
-    for file in files().iter().filter(|f| ["src/nn", "src/plan/ops"].iter().any(|room| f.under(room))) {
+    for file in files()
+        .iter()
+        .filter(|f| ["crates/graph/src/nn", "crates/graph/src/plan/ops"].iter().any(|room| f.under(room)))
+    {
         for (at, code) in file.code().filter(|(_, code)| code.contains("Result<")) {
             found.push(format!("{}:{at}: {}", file.path, code.trim()));
         }
     }
-    for file in files().iter().filter(|f| f.under("src/model") && !f.under("src/model/config")) {
+    for file in files().iter().filter(|f| f.under("crates/model/") && !f.under("crates/model/src/config")) {
         for (at, code) in file.code().filter(|(_, code)| code.contains("Result<") || code.contains("?;")) {
             found.push(format!("{}:{at}: {}", file.path, code.trim()));
         }
@@ -208,8 +127,8 @@ fn every_kernel_has_its_four_places() {
             continue;
         }
         let quoted = format!("\"{name}\"");
-        if !files.iter().any(|f| f.under("src/gpu/lower/") && f.text.contains(&quoted)) {
-            found.push(format!("{name} is used nowhere in src/gpu/lower"));
+        if !files.iter().any(|f| f.under("crates/gpu/src/lower/") && f.text.contains(&quoted)) {
+            found.push(format!("{name} is used nowhere in crates/gpu/src/lower"));
         }
         // Two kernels of one formula have one twin, which they name.
         let twin = file.text.lines().find_map(|l| l.strip_prefix("// Twin: ")).unwrap_or("no twin");
@@ -220,12 +139,15 @@ fn every_kernel_has_its_four_places() {
             found.push(format!("{}: the entry point has another name", file.path));
         }
     }
-    for operation in files.iter().filter_map(|f| f.path.strip_prefix("src/plan/ops/")) {
+    for operation in files.iter().filter_map(|f| f.path.strip_prefix("crates/graph/src/plan/ops/")) {
         if files.iter().all(|f| f.path != format!("tests/ops/{operation}")) {
-            found.push(format!("src/plan/ops/{operation} has no tests/ops/{operation}"));
+            found.push(format!("crates/graph/src/plan/ops/{operation} has no tests/ops/{operation}"));
         }
     }
-    none("kernels/x.wgsl, src/gpu/lower, tests/twin/x.rs; src/plan/ops/x.rs, tests/ops/x.rs", found);
+    none(
+        "kernels/x.wgsl, crates/gpu/src/lower, tests/twin/x.rs; crates/graph/src/plan/ops/x.rs, tests/ops/x.rs",
+        found,
+    );
 }
 
 #[test]

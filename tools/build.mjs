@@ -56,7 +56,7 @@ declare const builtin: {
 };
 export default builtin;
 `;
-const MODEL_INPUTS = ["models/builtin", "src/weights/pack", "crates/quant", "tools/build.mjs", "tools/builtin.mjs"];
+const MODEL_INPUTS = ["models/builtin", "crates/weights/src/pack", "crates/quant", "tools/build.mjs", "tools/builtin.mjs"];
 const SCRIPT_INPUTS = ["www", "models/clip/merges.bin", "package-lock.json", "tools/build.mjs"];
 const INPUTS = ["src", "crates", "kernels", "build.rs", "Cargo.toml", "Cargo.lock", "tools/build.mjs", "tools/find.mjs", "tools/notices.mjs", "LICENSE-MIT", "LICENSE-APACHE", "models/clip/LICENSE"];
 

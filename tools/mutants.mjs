@@ -17,10 +17,10 @@ const TARGET = join(ROOT, "target/mutants/build");
 
 /** The ways to check: how to build it, and how to run it. */
 const CHECKS = {
-  // `test FILTER`: the native tests whose names contain FILTER.
-  test: ([filter]) => ({
+  // `test [-p CRATE] FILTER`: the tests, of all crates or of one, whose names contain FILTER.
+  test: (args) => ({
     build: ["cargo", ["test", "--locked", "--profile", "mutants", "--no-run"]],
-    run: ["cargo", ["test", "--locked", "--profile", "mutants", filter].filter(Boolean)],
+    run: ["cargo", ["test", "--locked", "--profile", "mutants", ...args],
   }),
   // `verify GLOB [option ...]`: the cases of tests/golden that match; on the adapter unless told otherwise.
   verify: ([glob, ...more]) => ({
@@ -29,7 +29,7 @@ const CHECKS = {
   }),
   // `swiftshader GLOB`: the same on SwiftShader, which has kernels of its own.
   swiftshader: ([glob]) => ({ ...CHECKS.verify([glob]), driver: find.swiftshader }),
-  "swiftshader-test": ([filter]) => ({ ...CHECKS.test([filter]), driver: find.swiftshader }),
+  "swiftshader-test": (args) => ({ ...CHECKS.test(args), driver: find.swiftshader }),
   // `web FILE [NAME-PATTERN]`: the tests of tests/web/FILE, or those whose names match; of the package, only the scripts are built.
   web: ([file, ...pattern]) => ({
     build: [process.execPath, ["node_modules/typescript/bin/tsc", "-p", "www"]],

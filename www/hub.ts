@@ -5,7 +5,7 @@ import { failure, type Failure, type Net } from "./net.js";
 import type { Repository } from "./options.js";
 import { Patience, Tries, passes, waitOf, type Fault } from "./patience.js";
 
-/** The list of a repository's files may have so many bytes: as many as an index of shards (src/weights/limits.rs). */
+/** The list of a repository's files may have so many bytes: as many as an index of shards (crates/weights/src/limits.rs). */
 const LIST_BYTES = 64 << 20;
 
 /** What the hub says of a revision. A mirror may say anything. */

@@ -1,4 +1,4 @@
-// Activations, applied to four channels. The numbers are those of `Activation` in src/plan/ops.rs.
+// Activations, applied to four channels. The numbers are those of `Activation` in crates/graph/src/plan/ops.rs.
 
 // exp, clamped so that no driver reaches infinity.
 fn safe_exp(v: vec4<f32>) -> vec4<f32> {

@@ -1,0 +1,20 @@
+//! The networks, under diffusers' names: each declares itself from its configuration and records itself.
+
+// The rooms that this one uses, under the names that all have for them.
+use tintype_base::{error, json, shape};
+use tintype_graph::{nn, plan};
+use tintype_quant as quant;
+use tintype_weights as weights;
+
+pub mod clip;
+pub mod clip_vision;
+pub mod config;
+pub mod controlnet;
+pub mod denoiser;
+pub mod ip_adapter;
+pub mod resnet;
+pub mod t2i_adapter;
+pub mod taesd;
+pub mod text;
+pub mod unet;
+pub mod vae;
