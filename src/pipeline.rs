@@ -8,6 +8,7 @@ mod decode;
 mod denoise;
 mod draw_progress;
 mod family;
+pub mod ladder;
 mod load;
 mod load_progress;
 mod needs;

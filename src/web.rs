@@ -3,6 +3,7 @@
 
 mod bench;
 mod device;
+mod ladder;
 mod network;
 mod request;
 mod source;

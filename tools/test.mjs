@@ -18,6 +18,9 @@ const VERIFY = join(ROOT, "target/release/tintype");
 const LAVAPIPE = () => find.onlyDriver(find.lavapipe());
 const SWIFTSHADER = () => find.onlyDriver(find.swiftshader());
 
+/** Groups that run two at a time: software adapters compile kernels on one core. */
+const PAIRED = /^golden-/;
+
 /** In this order; a group is a command, or a function that resolves to { passed, failed, output }. */
 const GROUPS = {
   format: ["cargo", ["fmt", "--all", "--check", "--", "--color=never"]],
@@ -27,11 +30,12 @@ const GROUPS = {
   "session-swiftshader": ["cargo", ["test", "-q", "--locked", "--release", "--test", "native", "session::"], SWIFTSHADER],
   binary: ["cargo", ["build", "-q", "--locked", "--release"]],
   "golden-f32-cpu": [VERIFY, ["verify", "tests/golden", "--device", "cpu"], LAVAPIPE],
-  ...verify("f32", "lavapipe", LAVAPIPE),
-  ...verify("f16", "lavapipe", LAVAPIPE),
-  ...verify("pack16", "lavapipe", LAVAPIPE),
+  // The longest ones first.
   ...verify("f32", "swiftshader", SWIFTSHADER),
   ...verify("pack16", "swiftshader", SWIFTSHADER),
+  ...verify("f16", "lavapipe", LAVAPIPE),
+  ...verify("pack16", "lavapipe", LAVAPIPE),
+  ...verify("f32", "lavapipe", LAVAPIPE),
   module,
   scripts,
   web: inNode("tests/web", 2),
@@ -62,19 +66,28 @@ main(async () => {
   await setup(TEST, { install: args.includes("--install") });
 
   const total = { passed: 0, failed: 0 };
-  const rows = [];
-  for (const [at, name] of names.entries()) {
-    say(`[${at + 1}/${names.length}] ${name}`);
+  const rows = new Map();
+  const one = async (name) => {
     const started = Date.now();
     const { passed, failed, output } = await group(GROUPS[name]);
     const row = `${passed} passed, ${failed} failed (${seconds(started)})`;
     if (failed > 0) say(output.trimEnd());
-    say(`  ${row}`);
-    rows.push(`${failed > 0 ? "FAILED" : "ok    "} ${name}: ${row}`);
+    rows.set(name, `${failed > 0 ? "FAILED" : "ok    "} ${name}: ${row}`);
+    say(`[${rows.size}/${names.length}] ${name}: ${row}`);
     total.passed += passed;
     total.failed += failed;
+  };
+  for (let at = 0; at < names.length; ) {
+    const paired = PAIRED.test(names[at]) ? names.slice(at).filter((name) => PAIRED.test(name)).length : 1;
+    const together = names.slice(at, (at += paired));
+    say(`${together.join(", ")} ...`);
+    // Each lane takes the next one.
+    const lane = async () => {
+      for (let name; (name = together.shift()); ) await one(name);
+    };
+    await Promise.all([lane(), lane()]);
   }
-  say(`\n${rows.join("\n")}\n\nin ${seconds(begin)}\n${total.passed} passed, ${total.failed} failed`);
+  say(`\n${names.map((name) => rows.get(name)).join("\n")}\n\nin ${seconds(begin)}\n${total.passed} passed, ${total.failed} failed`);
   if (total.failed > 0 || total.passed === 0) process.exitCode = 1;
 });
 

@@ -3,7 +3,7 @@
 // { id, news } on the way, { fatal } when the module itself broke, and { port }, on which a thread says that it broke.
 
 import { Bundle } from "./bundle.js";
-import { FALLBACKS, loadKept, whetherKept, type Facts, type Loaded, type Stored } from "./cache.js";
+import { loadKept, whetherKept, type Facts, type Loaded, type Stored } from "./cache.js";
 import { rest } from "./download.js";
 import { type Warning, shown } from "./errors.js";
 import { Files } from "./files.js";
@@ -87,11 +87,12 @@ class Service {
     const net = this.#net(body.headers, body.fetch, signal);
     const tell = paced(news);
     const { weights: asked = "auto", offline } = body;
-    let attempts = attemptsOf(asked, offline);
+    const { Ladder } = await load(this.fatal, body.wasmUrl);
+    const ladder = new Ladder({ weights: asked, offline });
     let tooLarge: unknown = null;
     const warnings: Warning[] = [];
     for (;;) {
-      const { weights, lean } = attempts.shift()!;
+      const [weights, lean] = [ladder.weights(), ladder.lean()];
       try {
         const loaded = await this.#loadAs({ ...body, weights, lean }, net, tell, signal, weights !== asked);
         warnings.push(...loaded.warnings, ...loaded.generator.warnings());
@@ -99,15 +100,14 @@ class Service {
         break;
       } catch (error) {
         const { code, message, stored = weights } = error as Stored;
-        const isLarge = code === "out-of-memory";
-        // Of smaller weights there may be none on this device.
-        const isAbsent = code === "offline" && tooLarge !== null;
-        if (isLarge) attempts = attempts.filter((next) => next.lean || rank(next.weights) > rank(stored));
-        const [next] = attempts;
-        if (!(isLarge || isAbsent) || !next || signal.aborted) throw isAbsent ? tooLarge : error;
-        if (isAbsent) continue;
+        if (code === "offline" && tooLarge !== null) {
+          // Of smaller weights there may be none on this device.
+          if (signal.aborted || !ladder.absent()) throw tooLarge;
+          continue;
+        }
+        const instead = code === "out-of-memory" && !signal.aborted ? ladder.full(stored) : undefined;
+        if (instead === undefined) throw error;
         tooLarge = error;
-        const instead = next.lean ? "less was tried on it" : `${next.weights} was tried`;
         warnings.push({ code: "memory", message: `the device had too little memory for weights as ${stored}, ${instead}: ${message}` });
       } finally {
         rest();
@@ -239,24 +239,6 @@ function paced(news: Show): Tell {
 function factsOf(model: string, { weights = "auto", decoderWeights, imageInput, memory, width, height }: Record<string, unknown>): Facts {
   return { model, weights: weights as string, decoderWeights, imageInput, memory, width, height };
 }
-
-/** How a load may store weights, and whether it does with less of the device's memory. */
-interface Attempt {
-  weights: string;
-  lean: boolean;
-}
-
-/**
- * What is tried in turn while the device has too little memory: smaller weights, where nobody said how they are stored, and
- * then to do with less of it.
- */
-function attemptsOf(asked: string, offline: boolean): Attempt[] {
-  const formats = asked === "auto" ? [asked, ...FALLBACKS] : [asked];
-  return [...formats.map((weights) => ({ weights, lean: false })), { weights: offline ? asked : formats.at(-1)!, lean: true }];
-}
-
-/** Larger for smaller weights. */
-const rank = (weights: string) => FALLBACKS.indexOf(weights);
 
 /** What is here already is not downloaded, but looked at. */
 const verified = (stage: string) => (stage === "download" ? "verify" : stage);

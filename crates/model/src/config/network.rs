@@ -177,4 +177,27 @@ mod tests {
         let e = NetworkConfig::of_class("UNet2DConditionModel", strange, "config.json").unwrap_err();
         assert_eq!(e.code, Unsupported);
     }
+
+    #[test]
+    fn text_encoders_and_denoisers_are_chosen_by_what_a_file_says() {
+        let text = |json: &str| NetworkConfig::text(json.as_bytes(), "text/config.json", "CLIPTextModel");
+        assert_eq!(text(r#"{"hidden_size": 64}"#).unwrap().sizes().hidden_size, 64);
+        // Of classes that somebody derived, the type is known.
+        assert!(text(r#"{"architectures": ["Mine"], "model_type": "clip_text_model"}"#).is_ok());
+        let unet =
+            |json: &str| NetworkConfig::denoiser(json.as_bytes(), "unet/config.json", "UNet2DConditionModel");
+        assert_eq!(unet(r#"{"in_channels": 9}"#).unwrap().sizes().in_channels, 9);
+        let refused = [
+            text(r#"{"architectures": ["T5EncoderModel"], "model_type": "t5"}"#).unwrap_err(),
+            unet(r#"{"_class_name": "SD3Transformer2DModel"}"#).unwrap_err(),
+        ];
+        let words = [
+            ["text/config.json", "T5EncoderModel", "CLIPTextModel"],
+            ["unet/config.json", "SD3Transformer2DModel", "UNet2DConditionModel"],
+        ];
+        for (error, words) in refused.into_iter().zip(words) {
+            assert_eq!(error.code, Unsupported);
+            assert!(words.iter().all(|word| error.message.contains(word)), "{error}");
+        }
+    }
 }
