@@ -20,7 +20,7 @@ const CHECKS = {
   // `test [-p CRATE] FILTER`: the tests, of all crates or of one, whose names contain FILTER.
   test: (args) => ({
     build: ["cargo", ["test", "--locked", "--profile", "mutants", "--no-run"]],
-    run: ["cargo", ["test", "--locked", "--profile", "mutants", ...args],
+    run: ["cargo", ["test", "--locked", "--profile", "mutants", ...args]],
   }),
   // `verify GLOB [option ...]`: the cases of tests/golden that match; on the adapter unless told otherwise.
   verify: ([glob, ...more]) => ({

@@ -5,7 +5,7 @@
 //   npm test -- --install         may install system packages (as root), as CI=true does
 
 import { readFileSync, readdirSync, statSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { build } from "./build.mjs";
 import * as find from "./find.mjs";
 import { mutants } from "./mutant-list.mjs";
@@ -115,16 +115,29 @@ async function module() {
   return { passed: 1, failed: 0, output: "" };
 }
 
+/** What a script imports from another one that does not export it: nothing that is parsed alone shows that. */
+function missing(file) {
+  const imports = readFileSync(join(ROOT, file), "utf8").matchAll(/^import \{([^}]*)\} from "(\.[^"]+)"/gm);
+  return [...imports].flatMap(([, names, from]) => {
+    const text = readFileSync(join(ROOT, dirname(file), from), "utf8");
+    const wanted = names.split(",").map((name) => name.trim().split(" as ")[0]).filter(Boolean);
+    const has = (name) => new RegExp(`^export (?:(?:async )?function\\*? |const |let |class )${name}\\b|^export \\{[^}]*\\b${name}\\b`, "m").test(text);
+    return wanted.filter((name) => !has(name)).map((name) => `${file}: ${from} exports no ${name}`);
+  });
+}
+
 /** Every script parses, those that `module` has built too; the package can be imported where there is no browser, the lock names no server, and every mutant fits the code. */
 async function scripts() {
   const faults = [];
   const examples = readdirSync(join(ROOT, "examples"), { withFileTypes: true }).filter((entry) => entry.isDirectory()).map(({ name }) => `examples/${name}`);
-  const files = ["dist", "www/demo", "tools", "tests/web", "tests/packages", "bench", "bench/page", "bench/peers", ...examples].flatMap((dir) =>
+  const files = ["dist", "www/demo", "tools", "crates/cpu/examples", "tests/web", "tests/packages", "bench", "bench/page", "bench/peers", ...examples].flatMap((dir) =>
     readdirSync(join(ROOT, dir)).filter((name) => /\.m?js$/.test(name)).map((name) => join(dir, name)),
   );
   for (const file of files) {
     const { code, output } = await run(process.execPath, ["--check", file]);
     if (code !== 0) faults.push(output);
+    // Pages of the package and of examples stand elsewhere when they run.
+    if (/^(tools|tests|bench|crates)/.test(file)) faults.push(...missing(file));
   }
   const { ImageGenerator } = await import("../dist/index.js");
   const error = await ImageGenerator.create().catch((error) => error);

@@ -4,8 +4,10 @@ mod attention;
 mod conv;
 mod linear;
 mod norm;
+mod path;
 
 pub use attention::{Attention, Heads, Projections, Second};
 pub use conv::Conv;
 pub use linear::Linear;
 pub use norm::{GroupNorm, LayerNorm};
+pub use path::At;

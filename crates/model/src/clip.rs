@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::config::{self, ClipTextConfig};
 use super::text::{HiddenState, Kind, TextConfig, TextEncoder, TextSizes};
-use crate::nn::{Attention, Heads, LayerNorm, Linear, Projections};
+use crate::nn::{At, Attention, Heads, LayerNorm, Linear, Projections};
 use crate::plan::ops::{Activation, Epilogue, Matmul};
 use crate::plan::{Recorder, Tensor};
 use crate::weights::{Declarations, Handle};
@@ -66,8 +66,7 @@ impl ClipTextModel {
     pub fn declare(d: &mut Declarations, config: &ClipTextConfig) -> ClipTextModel {
         let (first, width) = (d.specs.len(), config.hidden_size);
         let embeddings = "text_model.embeddings";
-        let token_embedding =
-            d.tokens(&format!("{embeddings}.token_embedding.weight"), config.vocab_size, width);
+        let token_embedding = d.tokens(&embeddings.at("token_embedding.weight"), config.vocab_size, width);
         let rows = config.max_position_embeddings;
         let sizes = Sizes {
             width: width as u32,
@@ -78,7 +77,7 @@ impl ClipTextModel {
         };
         let encoder = ClipTextModel {
             token_embedding,
-            position_embedding: d.table(&format!("{embeddings}.position_embedding.weight"), rows, width),
+            position_embedding: d.table(&embeddings.at("position_embedding.weight"), rows, width),
             layers: (0..config.num_hidden_layers)
                 .map(|i| Layer::declare(d, &format!("text_model.encoder.layers.{i}"), sizes))
                 .collect(),
@@ -157,11 +156,11 @@ impl Layer {
         let Sizes { width, inner, heads, eps, .. } = sizes;
         let heads = Heads { count: heads, size: width / heads };
         Layer {
-            layer_norm1: LayerNorm::declare(d, &format!("{path}.layer_norm1"), width, eps),
-            self_attn: Attention::declare(d, &format!("{path}.self_attn"), width, heads, Projections::CLIP),
-            layer_norm2: LayerNorm::declare(d, &format!("{path}.layer_norm2"), width, eps),
-            fc1: Linear::declare(d, &format!("{path}.mlp.fc1"), width, inner, true),
-            fc2: Linear::declare(d, &format!("{path}.mlp.fc2"), inner, width, true),
+            layer_norm1: LayerNorm::declare(d, &path.at("layer_norm1"), width, eps),
+            self_attn: Attention::declare(d, &path.at("self_attn"), width, heads, Projections::CLIP),
+            layer_norm2: LayerNorm::declare(d, &path.at("layer_norm2"), width, eps),
+            fc1: Linear::declare(d, &path.at("mlp.fc1"), width, inner, true),
+            fc2: Linear::declare(d, &path.at("mlp.fc2"), inner, width, true),
             act: match sizes.act {
                 config::Activation::Gelu => Activation::Gelu,
                 config::Activation::QuickGelu => Activation::QuickGelu,

@@ -3,7 +3,7 @@
 
 use super::clip::{Layer, Sizes};
 use super::config::ClipVisionConfig;
-use crate::nn::{LayerNorm, Linear};
+use crate::nn::{At, LayerNorm, Linear};
 use crate::plan::ops::{Epilogue, Matmul};
 use crate::plan::{Recorder, Tensor};
 use crate::shape::Shape;
@@ -38,7 +38,7 @@ impl ImageEncoder {
     pub fn declare(d: &mut Declarations, prefix: &str, config: &ClipVisionConfig) -> ImageEncoder {
         let (width, patch, eps) = (config.hidden_size as u32, config.patch_size, config.layer_norm_eps);
         let first = d.specs.len();
-        let embeddings = format!("{prefix}.embeddings");
+        let embeddings = prefix.at("embeddings");
         let sizes = Sizes {
             width,
             inner: config.intermediate_size as u32,
@@ -47,18 +47,18 @@ impl ImageEncoder {
             eps,
         };
         let kernel = vec![config.hidden_size, 3, patch, patch];
-        let weight = format!("{embeddings}.patch_embedding");
+        let weight = embeddings.at("patch_embedding");
         let parts = weight_and_bias(&weight, kernel, false, Rows::From(0), Columns::Same);
-        let positions = format!("{embeddings}.position_embedding.weight");
+        let positions = embeddings.at("position_embedding.weight");
         let encoder = ImageEncoder {
-            class_embedding: d.table(&format!("{embeddings}.class_embedding"), config.hidden_size, 1),
+            class_embedding: d.table(&embeddings.at("class_embedding"), config.hidden_size, 1),
             patch_embedding: Linear::fused(d, config.patch_values() as u32, width, parts),
             position_embedding: d.table(&positions, config.tokens(), config.hidden_size),
-            pre_layrnorm: LayerNorm::declare(d, &format!("{prefix}.pre_layrnorm"), width, eps),
+            pre_layrnorm: LayerNorm::declare(d, &prefix.at("pre_layrnorm"), width, eps),
             layers: (0..config.num_hidden_layers)
-                .map(|i| Layer::declare(d, &format!("{prefix}.encoder.layers.{i}"), sizes))
+                .map(|i| Layer::declare(d, &prefix.at("encoder.layers").at(i), sizes))
                 .collect(),
-            post_layernorm: LayerNorm::declare(d, &format!("{prefix}.post_layernorm"), width, eps),
+            post_layernorm: LayerNorm::declare(d, &prefix.at("post_layernorm"), width, eps),
             visual_projection: Linear::declare(
                 d,
                 "visual_projection",

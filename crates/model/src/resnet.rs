@@ -1,6 +1,6 @@
 //! The residual block of U-Nets and autoencoders (diffusers' ResnetBlock2D).
 
-use crate::nn::{Conv, GroupNorm};
+use crate::nn::{At, Conv, GroupNorm};
 use crate::plan::ops::{Activation::Silu, Epilogue};
 use crate::plan::{Recorder, Tensor};
 use crate::weights::Declarations;
@@ -27,12 +27,12 @@ impl Resnet {
     ) -> Resnet {
         Resnet {
             path: path.to_owned(),
-            norm1: GroupNorm::declare(d, &format!("{path}.norm1"), inputs, groups, eps),
-            conv1: Conv::declare(d, &format!("{path}.conv1"), inputs, outputs, 3, true),
-            norm2: GroupNorm::declare(d, &format!("{path}.norm2"), outputs, groups, eps),
-            conv2: Conv::declare(d, &format!("{path}.conv2"), outputs, outputs, 3, true),
+            norm1: GroupNorm::declare(d, &path.at("norm1"), inputs, groups, eps),
+            conv1: Conv::declare(d, &path.at("conv1"), inputs, outputs, 3, true),
+            norm2: GroupNorm::declare(d, &path.at("norm2"), outputs, groups, eps),
+            conv2: Conv::declare(d, &path.at("conv2"), outputs, outputs, 3, true),
             conv_shortcut: (inputs != outputs).then(|| {
-                d.sensitive(|d| Conv::declare(d, &format!("{path}.conv_shortcut"), inputs, outputs, 1, true))
+                d.sensitive(|d| Conv::declare(d, &path.at("conv_shortcut"), inputs, outputs, 1, true))
             }),
         }
     }

@@ -2,7 +2,7 @@
 //! nothing else: one run serves all steps.
 
 use super::config::{AdapterType, T2iAdapterConfig};
-use crate::nn::Conv;
+use crate::nn::{At, Conv};
 use crate::plan::ops::{self, Activation::Relu, Epilogue};
 use crate::plan::{Recorder, Tensor};
 use crate::shape::Shape;
@@ -96,8 +96,8 @@ impl Block {
         resnets: usize,
         down: bool,
     ) -> Block {
-        let in_conv = (inputs != outputs)
-            .then(|| Conv::declare(d, &format!("{path}.in_conv"), inputs, outputs, 1, true));
+        let in_conv =
+            (inputs != outputs).then(|| Conv::declare(d, &path.at("in_conv"), inputs, outputs, 1, true));
         Block { down, in_conv, resnets: self::resnets(d, path, outputs, resnets, 1), out_conv: None }
     }
 
@@ -110,9 +110,9 @@ impl Block {
         down: bool,
     ) -> Block {
         let width = outputs / 4;
-        let in_conv = Some(Conv::declare(d, &format!("{path}.in_conv"), inputs, width, 1, true));
+        let in_conv = Some(Conv::declare(d, &path.at("in_conv"), inputs, width, 1, true));
         let resnets = self::resnets(d, path, width, resnets, 3);
-        let out_conv = Some(Conv::declare(d, &format!("{path}.out_conv"), width, outputs, 1, true));
+        let out_conv = Some(Conv::declare(d, &path.at("out_conv"), width, outputs, 1, true));
         Block { down, in_conv, resnets, out_conv }
     }
 
@@ -137,7 +137,7 @@ impl Block {
 /// `count` pairs of convolutions, the second one of this kernel size.
 fn resnets(d: &mut Declarations, path: &str, width: u32, count: usize, kernel: u32) -> Vec<[Conv; 2]> {
     let mut conv = |i: usize, name: &str, kernel| {
-        Conv::declare(d, &format!("{path}.resnets.{i}.{name}"), width, width, kernel, true)
+        Conv::declare(d, &path.at("resnets").at(i).at(name), width, width, kernel, true)
     };
     (0..count).map(|i| [conv(i, "block1", 3), conv(i, "block2", kernel)]).collect()
 }

@@ -1,7 +1,7 @@
 //! The tiny autoencoder (diffusers' AutoencoderTiny, from Ollin Boer Bohan's TAESD).
 
 use super::config::TinyConfig;
-use crate::nn::Conv;
+use crate::nn::{At, Conv};
 use crate::plan::ops::{Activation, Activation::Relu, Epilogue};
 use crate::plan::{Recorder, Tensor};
 use crate::weights::Declarations;
@@ -40,7 +40,7 @@ impl<'a> Builder<'a> {
     /// A layer's module number comes after `skipped` modules without weights.
     fn push(&mut self, skipped: usize, make: impl FnOnce(&mut Declarations, &str) -> Layer) {
         let index = self.next + skipped;
-        let layer = make(self.d, &format!("{}.layers.{index}", self.chain.path));
+        let layer = make(self.d, &self.chain.path.at("layers").at(index));
         self.chain.layers.push((index, layer));
         self.next = index + 1;
     }
@@ -49,7 +49,7 @@ impl<'a> Builder<'a> {
         for _ in 0..count {
             self.push(0, |d, path| {
                 Layer::Block(
-                    [0, 2, 4].map(|i| Conv::declare(d, &format!("{path}.conv.{i}"), width, width, 3, true)),
+                    [0, 2, 4].map(|i| Conv::declare(d, &path.at("conv").at(i), width, width, 3, true)),
                 )
             });
         }
@@ -74,9 +74,9 @@ impl Chain {
             };
             match layer {
                 // The reference has its ReLU as the next module, and no module for the change of range.
-                Layer::Conv(_, Relu) => r.tap(&format!("{}.layers.{}", self.path, index + 1), x),
+                Layer::Conv(_, Relu) => r.tap(&self.path.at("layers").at(index + 1), x),
                 Layer::Conv(_, Activation::Signed) => x,
-                _ => r.tap(&format!("{}.layers.{index}", self.path), x),
+                _ => r.tap(&self.path.at("layers").at(index), x),
             };
         }
         x

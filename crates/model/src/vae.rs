@@ -2,7 +2,7 @@
 
 use super::config::KlConfig;
 use super::resnet::Resnet;
-use crate::nn::{Attention, Conv, GroupNorm, Heads, Projections};
+use crate::nn::{At, Attention, Conv, GroupNorm, Heads, Projections};
 use crate::plan::ops::{Activation, Activation::Silu, Epilogue};
 use crate::plan::{Recorder, Tensor};
 use crate::weights::Declarations;
@@ -165,14 +165,14 @@ fn levels(
 ) -> Vec<Level> {
     let mut levels = vec![];
     for (i, &width) in widths.iter().enumerate() {
-        let path = format!("{path}.{i}");
+        let path = path.at(i);
         let mut resnets = vec![];
         for j in 0..layers {
-            resnets.push(Resnet::declare(d, &format!("{path}.resnets.{j}"), inputs, width, groups, EPS));
+            resnets.push(Resnet::declare(d, &path.at("resnets").at(j), inputs, width, groups, EPS));
             inputs = width;
         }
         let sampler = (i + 1 < widths.len())
-            .then(|| Conv::declare(d, &format!("{path}.{sampler}.0.conv"), width, width, 3, true));
+            .then(|| Conv::declare(d, &path.at(sampler).at("0.conv"), width, width, 3, true));
         levels.push(Level { path, resnets, sampler });
     }
     levels
@@ -191,13 +191,13 @@ impl MidBlock {
         let heads = Heads { count: 1, size: width };
         MidBlock {
             path: path.to_owned(),
-            first: Resnet::declare(d, &format!("{path}.resnets.0"), width, width, groups, EPS),
+            first: Resnet::declare(d, &path.at("resnets.0"), width, width, groups, EPS),
             attention: attention.then(|| {
-                let path = format!("{path}.attentions.0");
-                let norm = GroupNorm::declare(d, &format!("{path}.group_norm"), width, groups, EPS);
+                let path = path.at("attentions.0");
+                let norm = GroupNorm::declare(d, &path.at("group_norm"), width, groups, EPS);
                 (norm, Attention::declare(d, &path, width, heads, Projections::VAE))
             }),
-            second: Resnet::declare(d, &format!("{path}.resnets.1"), width, width, groups, EPS),
+            second: Resnet::declare(d, &path.at("resnets.1"), width, width, groups, EPS),
         }
     }
 
@@ -206,7 +206,7 @@ impl MidBlock {
         if let Some((norm, attention)) = &self.attention {
             let h = norm.record(r, x, None, Activation::None);
             x = attention.record(r, h, None, x, false);
-            r.tap(&format!("{}.attentions.0", self.path), x);
+            r.tap(&self.path.at("attentions.0"), x);
         }
         let x = self.second.record(r, x, None, None);
         r.tap(&self.path, x)

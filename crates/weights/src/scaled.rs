@@ -27,7 +27,8 @@ impl Scales {
     /// Reads the scale of every weight that is wanted and has one. They are a few bytes each, and may stand behind
     /// their weights. `data` is where the data begins.
     ///
-    /// Errors: `Unsupported` for scales that are neither one number nor one a row; `InvalidModel` for a file that ends.
+    /// Errors: `Unsupported` for scales that are neither one number nor one a row; `InvalidModel` for a file that ends, and for
+    /// a weight with two scales.
     pub async fn read<F: Folder>(
         folder: &F,
         path: &str,
@@ -37,13 +38,23 @@ impl Scales {
         let mut scales = Scales::default();
         let by_name: HashMap<&str, &TensorInfo> =
             header.tensors.iter().map(|info| (info.name.as_str(), info)).collect();
-        let weights = header.tensors.iter().zip(wanted).filter(|(_, wanted)| **wanted);
-        let scaled = weights.filter_map(|(info, _)| {
-            let scale = partners(&info.name).into_iter().find_map(|name| by_name.get(name.as_str()).copied());
-            Some((info, scale.filter(|scale| is_scale(&scale.name))?))
-        });
+        let mut scaled = vec![];
+        for (info, _) in header.tensors.iter().zip(wanted).filter(|(_, wanted)| **wanted) {
+            let partners =
+                partners(&info.name).into_iter().filter_map(|name| by_name.get(name.as_str()).copied());
+            match partners.filter(|partner| is_scale(&partner.name)).collect::<Vec<_>>()[..] {
+                [one, other, ..] if is_eight_bits(info) => {
+                    return Err(Error::model(format!(
+                        "{path}: '{}' has two scales, wanted one, found {} and {}",
+                        info.name, one.name, other.name
+                    )));
+                }
+                [scale, ..] => scaled.push((info, scale)),
+                [] => {}
+            }
+        }
         let (mut found, others): (Vec<(&TensorInfo, &TensorInfo)>, Vec<_>) =
-            scaled.partition(|(info, _)| is_eight_bits(info));
+            scaled.into_iter().partition(|(info, _)| is_eight_bits(info));
         scales.unused.extend(others.into_iter().map(|(_, scale)| scale.name.clone()));
         found.sort_by_key(|(_, scale)| scale.begin);
         let mut open: Option<(F::File, u64)> = None;

@@ -6,7 +6,7 @@ use super::Parts;
 use super::extras::{Block, Extras};
 use super::kinds::{Kind, PostResnet};
 use crate::config::UnetConfig;
-use crate::nn::Conv;
+use crate::nn::{At, Conv};
 use crate::plan::{Recorder, Tensor};
 use crate::resnet::Resnet;
 
@@ -55,12 +55,12 @@ struct Layer {
 
 impl Layer {
     fn declare(p: &mut Parts, path: &str, index: usize, inputs: u32, level: Level) -> Layer {
-        let resnet = format!("{path}.resnets.{index}");
+        let resnet = path.at("resnets").at(index);
         Layer {
             time: p.time_projection(&resnet, level.width),
             resnet: Resnet::declare(p.d, &resnet, inputs, level.width, p.groups, p.eps),
             post_resnet: level.kind.post_resnet.map(|post_resnet| {
-                let path = format!("{path}.attentions.{index}");
+                let path = path.at("attentions").at(index);
                 (post_resnet.declare)(p, &path, level)
             }),
         }
@@ -100,9 +100,9 @@ impl DownBlock {
             .map(|i| Layer::declare(p, &path, i, if i == 0 { inputs } else { level.width }, level))
             .collect();
         skips.extend(vec![level.width; level.layers + usize::from(!last)]);
-        let name = format!("{path}.downsamplers.0");
+        let name = path.at("downsamplers.0");
         let downsampler =
-            (!last).then(|| Conv::declare(p.d, &format!("{name}.conv"), level.width, level.width, 3, true));
+            (!last).then(|| Conv::declare(p.d, &name.at("conv"), level.width, level.width, 3, true));
         DownBlock { index, path: name, attends_text: level.kind.attends_text(), layers, downsampler }
     }
 
@@ -191,9 +191,9 @@ impl UpBlock {
             layers.push(Layer::declare(p, path, i, width + skip, level));
             width = level.width;
         }
-        let name = format!("{path}.upsamplers.0");
+        let name = path.at("upsamplers.0");
         let upsampler =
-            (!last).then(|| Conv::declare(p.d, &format!("{name}.conv"), level.width, level.width, 3, true));
+            (!last).then(|| Conv::declare(p.d, &name.at("conv"), level.width, level.width, 3, true));
         UpBlock { path: name, layers, upsampler }
     }
 

@@ -4,7 +4,7 @@ use super::blocks::{DownBlock, Inputs, Level, MidBlock};
 use super::extras::Block;
 use super::time::TimeEmbedding;
 use crate::config::UnetConfig;
-use crate::nn::{Attention, Conv, Heads, Linear, Projections};
+use crate::nn::{At, Attention, Conv, Heads, Linear, Projections};
 use crate::plan::ops::Epilogue;
 use crate::plan::{Recorder, Tensor};
 use crate::weights::{Columns, Declarations, Part, Rows, weight_and_bias};
@@ -41,7 +41,7 @@ impl Parts<'_> {
     pub fn time_projection(&mut self, path: &str, outputs: u32) -> u32 {
         let at = self.time_outputs;
         self.time_projections.extend(weight_and_bias(
-            &format!("{path}.time_emb_proj"),
+            &path.at("time_emb_proj"),
             vec![outputs as usize, self.time_width as usize],
             true,
             Rows::From(at),

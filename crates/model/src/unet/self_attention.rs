@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::blocks::Inputs;
 use super::kinds::{PostResnet, PostResnetKind};
-use crate::nn::{Attention, GroupNorm, Heads, Projections};
+use crate::nn::{At, Attention, GroupNorm, Heads, Projections};
 use crate::plan::ops::Activation;
 use crate::plan::{Recorder, Tensor};
 
@@ -15,7 +15,7 @@ pub const POST_RESNET: PostResnetKind = PostResnetKind {
     head_size: |_, given| given,
     declare: |p, path, level| {
         let heads = Heads { count: level.width / level.heads, size: level.heads };
-        let norm = format!("{path}.group_norm");
+        let norm = path.at("group_norm");
         Rc::new(SelfAttention {
             path: path.to_owned(),
             group_norm: GroupNorm::declare(p.d, &norm, level.width, p.groups, p.eps),

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use super::Parts;
 use super::blocks::{Inputs, Level};
 use super::kinds::{PostResnet, PostResnetKind};
-use crate::nn::{Attention, GroupNorm, Heads, LayerNorm, Linear, Projections};
+use crate::nn::{At, Attention, GroupNorm, Heads, LayerNorm, Linear, Projections};
 use crate::plan::ops::{Activation, Epilogue, Matmul};
 use crate::plan::{Recorder, Tensor};
 
@@ -37,14 +37,12 @@ impl Transformer {
         let heads = Heads { count: level.heads, size: width / level.heads };
         Transformer {
             path: path.to_owned(),
-            norm: GroupNorm::declare(p.d, &format!("{path}.norm"), width, p.groups, GROUP_NORM_EPS),
-            proj_in: p.d.sensitive(|d| Linear::declare(d, &format!("{path}.proj_in"), width, width, true)),
+            norm: GroupNorm::declare(p.d, &path.at("norm"), width, p.groups, GROUP_NORM_EPS),
+            proj_in: p.d.sensitive(|d| Linear::declare(d, &path.at("proj_in"), width, width, true)),
             blocks: (0..level.transformer_layers)
-                .map(|i| {
-                    Block::declare(p, &format!("{path}.transformer_blocks.{i}"), width, heads, only_cross)
-                })
+                .map(|i| Block::declare(p, &path.at("transformer_blocks").at(i), width, heads, only_cross))
                 .collect(),
-            proj_out: p.d.sensitive(|d| Linear::declare(d, &format!("{path}.proj_out"), width, width, true)),
+            proj_out: p.d.sensitive(|d| Linear::declare(d, &path.at("proj_out"), width, width, true)),
         }
     }
 }
@@ -52,7 +50,7 @@ impl Transformer {
 impl PostResnet for Transformer {
     fn record(&self, r: &mut Recorder, x: Tensor, inputs: &Inputs) -> Tensor {
         let h = self.norm.record(r, x, None, Activation::None);
-        let h = r.tap(&format!("{}.norm", self.path), h);
+        let h = r.tap(&self.path.at("norm"), h);
         let mut h = self.proj_in.of(h).record(r);
         for block in &self.blocks {
             h = block.record(r, h, inputs);
@@ -85,14 +83,14 @@ impl Block {
         let norm =
             |p: &mut Parts, i| LayerNorm::declare(p.d, &format!("{path}.norm{i}"), width, LAYER_NORM_EPS);
         let (attn1, attn1_context) = p.sensitive(|p| {
-            let path = format!("{path}.attn1");
+            let path = path.at("attn1");
             if !only_cross {
                 return (Attention::declare(p.d, &path, width, heads, Projections::UNET), None);
             }
             let (attention, context) = p.cross(&path, width, heads);
             (attention, Some(context))
         });
-        let (attn2, attn2_context) = p.cross(&format!("{path}.attn2"), width, heads);
+        let (attn2, attn2_context) = p.cross(&path.at("attn2"), width, heads);
         Block {
             path: path.to_owned(),
             norm1: norm(p, 1),
@@ -103,27 +101,27 @@ impl Block {
             attn2_context,
             attn2_image: p.text_attention(path, heads),
             norm3: norm(p, 3),
-            ff_in: Linear::geglu(p.d, &format!("{path}.ff.net.0.proj"), width, 4 * width),
-            ff_out: Linear::declare(p.d, &format!("{path}.ff.net.2"), 4 * width, width, true),
+            ff_in: Linear::geglu(p.d, &path.at("ff.net.0.proj"), width, 4 * width),
+            ff_out: Linear::declare(p.d, &path.at("ff.net.2"), 4 * width, width, true),
         }
     }
 
     fn record(&self, r: &mut Recorder, x: Tensor, inputs: &Inputs) -> Tensor {
         let context = inputs.context;
         let n = self.norm1.record(r, x);
-        let n = r.tap(&format!("{}.norm1", self.path), n);
+        let n = r.tap(&self.path.at("norm1"), n);
         let x = self.attn1.record(r, n, self.attn1_context.map(|i| context[i]), x, false);
         let n = self.norm2.record(r, x);
-        let n = r.tap(&format!("{}.norm2", self.path), n);
+        let n = r.tap(&self.path.at("norm2"), n);
         let text = context[self.attn2_context];
         let x = match &inputs.extras.image_prompt {
             Some(image) => self.attn2.record_two(r, n, text, image.of(self.attn2_image), x),
             None => self.attn2.record(r, n, Some(text), x, false),
         };
         let n = self.norm3.record(r, x);
-        let n = r.tap(&format!("{}.norm3", self.path), n);
+        let n = r.tap(&self.path.at("norm3"), n);
         let h = self.ff_in.of(n).record(r);
-        let h = r.tap(&format!("{}.ff.net.0", self.path), h);
+        let h = r.tap(&self.path.at("ff.net.0"), h);
         let epilogue = Epilogue { residual: Some(x), ..Default::default() };
         let y = Matmul { epilogue, ..self.ff_out.of(h) }.record(r);
         r.tap(&self.path, y)

@@ -145,6 +145,14 @@ fn scales_stand_before_or_behind_their_weights() {
     assert_eq!(e.code, Unsupported);
     let words = ["a/x.safetensors: 'a.scale_weight' is F32 [1, 2, 2]", "2 rows of 'a.weight'"];
     assert!(words.iter().all(|word| e.message.contains(word)), "{e}");
+    let both = typed(&[
+        ("a.weight", "F8_E4M3", &[2, 2], CODES.to_vec()),
+        ("a.scale_weight", "F32", &[], single(2.0)),
+        ("a.weight_scale", "F32", &[], single(3.0)),
+    ]);
+    let e = read(both, "").0.unwrap_err();
+    let words = ["'a.weight' has two scales", "a.scale_weight and a.weight_scale"];
+    assert!(e.code == InvalidModel && words.iter().all(|word| e.message.contains(word)), "{e}");
 }
 
 #[test]
