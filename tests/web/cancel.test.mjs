@@ -9,12 +9,10 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { ROOT } from "../../tools/shell.mjs";
 import { Gauge } from "./gauge.mjs";
-import { open } from "./harness.mjs";
+import { ABORTS, open } from "./harness.mjs";
 import { hub } from "./hub.mjs";
 
 const BUILTIN = join(ROOT, "models/builtin");
-/** Loads that are aborted; TINTYPE_ABORTS=50 takes four minutes. */
-const TIMES = Number(process.env.TINTYPE_ABORTS ?? 10);
 /** What a page may hold more than before, in bytes: its own code is compiled in the meantime. */
 const MORE = 1 << 20;
 
@@ -92,7 +90,7 @@ test("what loads hold and write that are aborted at any moment", { timeout: 600_
   const { url } = await hub(t, { "house/builtin": BUILTIN, "house/pack": pack });
   const gauge = await Gauge.attach(page);
 
-  for (const [model, device, times] of [["house/builtin", "cpu", TIMES], ["house/pack", "cpu", TIMES], ["house/builtin", "gpu", Math.ceil(TIMES / 3)]]) {
+  for (const [model, device, times] of [["house/builtin", "cpu", ABORTS], ["house/pack", "cpu", ABORTS], ["house/builtin", "gpu", Math.ceil(ABORTS / 3)]]) {
     await t.test(`${model} on the ${device}`, async () => {
       const options = { model, hub: url, weights: "q8", device };
       const { pixels, took } = await draw(page, options);

@@ -7,6 +7,9 @@ import { PLACE, Page, launch as launchFirefox } from "../../tools/firefox.mjs";
 import { serve } from "../../tools/serve.mjs";
 import { ROOT } from "../../tools/shell.mjs";
 
+/** Calls that a test aborts at moments of its own; with TINTYPE_ABORTS=50, as many as were once tried, it takes minutes. */
+export const ABORTS = Number(process.env.TINTYPE_ABORTS ?? 10);
+
 /** Another set of the same form can be named in the environment. */
 export const GOLDEN = process.env.TINTYPE_GOLDEN ?? join(ROOT, "tests/golden");
 /** Python writes infinities, which JSON does not have; nothing here reads them. */
