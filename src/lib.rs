@@ -20,17 +20,17 @@
 //!
 //! # Rooms
 //!
-//! A crate each, so that cargo holds the arrows: a room uses those above it, as its Cargo.toml says.
+//! A crate each, so that cargo holds the arrows: a room uses none but those above it. All may use `base`; the main arrows:
 //!
 //! ```text
 //! crates/base      errors, warnings, shapes, images, random numbers; the host: a clock, a way to cancel
 //! crates/quant     formats of weights: how a matrix lies in its blob
-//! crates/cpu       the CPU's loops on slices, which know no plan
+//! crates/cpu       the CPU's loops on slices, which know no plan           <- quant
 //! crates/kernels   the table of kernels/*.wgsl, checked by its build script
-//! crates/text      prompts, tokenizers                                     <- base
-//! crates/schedule  schedulers                                              <- base
-//! crates/weights   files of a model folder, read forward, renamed, merged  <- base, quant, cpu
-//! crates/graph     plans and the layers that record them                   <- base, weights
+//! crates/text      prompts, tokenizers
+//! crates/schedule  schedulers
+//! crates/weights   files of a model folder, read forward, renamed, merged  <- quant, cpu
+//! crates/graph     plans and the layers that record them                   <- weights
 //! crates/model     networks under diffusers' names                         <- graph, weights, quant
 //! crates/gpu       plans on WebGPU: kernels chosen by operation and shape  <- graph, kernels, weights
 //! crates/device    a GPU or a CPU: weights, sessions                       <- gpu, cpu, graph, weights, quant
@@ -42,14 +42,15 @@
 //! # Invariants
 //!
 //! - wgpu is a dependency of `crates/gpu` alone; wasm_bindgen is named only in `src/web` and `crates/base/src/host/web.rs`.
-//! - In a browser everything runs in a worker, where blocking is allowed: rayon's threads are further workers
-//!   on the same memory. That memory is shared, which most of a browser's functions refuse: they get copies.
+//! - In a browser everything runs in a worker, where blocking is allowed, unless a page wants its own thread: rayon's
+//!   threads are further workers on the same memory. That memory is shared, which most of a browser's functions refuse:
+//!   they get copies.
 //! - Activations are `[N, H, W, C]`, sequences `[N, T, 1, C]`, C packed by four and padded with zeros.
 //! - A kernel's `Params` are written once, in WGSL; its build script makes the Rust struct. Its first word is the
 //!   first thread in y, so that any dispatch can be cut into bands.
 //! - Weights and sessions own their device: a session runs where its weights are.
 //! - No buffer is read and written in one dispatch; tensors share whole buffers by lifetime.
-//! - The name in the checkpoint is the name in the code; one table renames single files (`crates/weights/src/original.rs`).
+//! - The name in the checkpoint is the name in the code; tables rename single files (`crates/weights/src/original.rs`).
 //! - Reductions have a fixed order: the same device and driver give the same bits.
 //!
 //! # How to add a kernel
@@ -75,7 +76,7 @@
 //! - A family of models is a file in `src/pipeline/family` and a row in `FAMILIES`.
 //! - A kind of U-Net block is a file in `crates/model/src/unet`, the module after its resnets, and a line in `KINDS`.
 //!
-//! Each wants its case in `tests/golden` (`later.py`).
+//! Each wants its case in `tests/golden` (`make.py`, `later.py`).
 
 pub mod bench;
 pub mod pipeline;
