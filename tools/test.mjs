@@ -24,11 +24,12 @@ const PAIRED = /^golden-/;
 /** In this order; a group is a command, or a function that resolves to { passed, failed, output }. */
 const GROUPS = {
   format: ["cargo", ["fmt", "--all", "--check", "--", "--color=never"]],
-  lint: ["cargo", ["clippy", "-q", "--locked", "--release", "--all-targets", "--", "-D", "warnings"]],
+  lint: ["cargo", ["clippy", "-q", "--locked", "--release", "--workspace", "--all-targets", "--", "-D", "warnings"]],
   native: ["cargo", ["test", "-q", "--locked", "--release"], LAVAPIPE],
-  // Between two kinds of cargo's builds the crate is compiled anew, so that those of one kind stand together.
   "session-swiftshader": ["cargo", ["test", "-q", "--locked", "--release", "--test", "native", "session::"], SWIFTSHADER],
   binary: ["cargo", ["build", "-q", "--locked", "--release"]],
+  // With other features of what it depends on.
+  text: ["cargo", ["test", "-q", "--locked", "--release", "-p", "tintype-text"]],
   "golden-f32-cpu": [VERIFY, ["verify", "tests/golden", "--device", "cpu"], LAVAPIPE],
   // The longest ones first.
   ...verify("f32", "swiftshader", SWIFTSHADER),
