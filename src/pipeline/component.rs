@@ -45,6 +45,11 @@ impl Component {
     pub fn of(folder: &str) -> Option<&'static Component> {
         Component::all().into_iter().find(|component| component.folder == folder)
     }
+
+    /// The class of what lies in this folder when its file names none; empty where no model has such a folder.
+    pub fn class_of(folder: &str) -> &'static str {
+        Component::of(folder).map_or("", |component| component.class)
+    }
 }
 
 pub static AUTOENCODER: Component = Component::new("vae", "AutoencoderKL", Role::Autoencoder);

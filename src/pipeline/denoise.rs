@@ -79,8 +79,11 @@ impl DenoiserPart {
         hooks: Hooks<'_>,
     ) -> Result<DenoiserPart> {
         let path = join(component, "config.json");
-        let usual = Component::of(component).map_or("", |component| component.class);
-        let config = NetworkConfig::denoiser(&read_json(origin.folder, &path).await?, &path, usual)?;
+        let config = NetworkConfig::denoiser(
+            &read_json(origin.folder, &path).await?,
+            &path,
+            Component::class_of(component),
+        )?;
         let mut d = Declarations::new(weights.format);
         let mut network = config.declare(&mut d);
         weights.keep(device, &mut d, &*network)?;

@@ -204,8 +204,11 @@ impl TextNetwork {
         hooks: Hooks<'_>,
     ) -> Result<TextNetwork> {
         let path = join(component, "config.json");
-        let usual = Component::of(component).map_or("", |component| component.class);
-        let config = NetworkConfig::text(&read_json(origin.folder, &path).await?, &path, usual)?;
+        let config = NetworkConfig::text(
+            &read_json(origin.folder, &path).await?,
+            &path,
+            Component::class_of(component),
+        )?;
         let mut d = Declarations::new(format);
         let encoder = config.declare(&mut d);
         let merged = Merged::load(device, origin, (component, "model"), d, vec![], hooks).await?;
