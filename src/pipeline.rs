@@ -39,7 +39,7 @@ pub use plans::{Planned, Plans, network_plans, plans};
 pub use request::{
     ControlInput, Image, Preview, Report, Request, Safety, Seeds, Sizes, Stage, Timings, Watch,
 };
-pub use single::{Described, ModelFile, ModelFiles, Prediction};
+pub use single::{Described, ModelFiles, Prediction};
 pub use text::{TextNetwork, TextPart, text_plan};
 pub use vision::{Encoded, ImagePrompt, SafetyPart, Verdict, VisionPart};
 

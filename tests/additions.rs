@@ -4,13 +4,14 @@ use std::cell::{Cell, RefCell};
 use std::fs;
 use std::path::Path;
 
+use async_trait::async_trait;
 use pollster::block_on;
 use tintype::device::Device;
 use tintype::error::{Code, Error, Result};
 use tintype::host::Cancel;
 use tintype::pipeline::{Additions, FileIn, LoadOptions, Pipeline, Request, Watch};
 use tintype::tokenizer::{Files, Tokenizer};
-use tintype::weights::{ByteStream, DiskFolder, Folder, Hooks, MemoryFolder};
+use tintype::weights::{DiskFolder, Folder, Hooks, MemoryFolder, OpenFile};
 
 use crate::cli::failure;
 use crate::harness::on_device;
@@ -35,10 +36,9 @@ impl Watched {
     }
 }
 
+#[async_trait(?Send)]
 impl Folder for Watched {
-    type File = <DiskFolder as Folder>::File;
-
-    async fn open(&self, path: &str) -> Result<Option<Self::File>> {
+    async fn open(&self, path: &str) -> Result<Option<OpenFile>> {
         let file = self.disk.open(path).await?;
         if file.is_some() {
             self.opened.borrow_mut().push(path.to_owned());
@@ -54,7 +54,7 @@ impl Folder for Watched {
     }
 }
 
-fn load<F: Folder>(device: &Device, folder: &F, additions: &Additions<'_, F>) -> Result<Pipeline> {
+fn load(device: &Device, folder: &dyn Folder, additions: &Additions<'_>) -> Result<Pipeline> {
     let options = LoadOptions::parse("f32", "f32")?;
     block_on(Pipeline::load_with(device, folder, additions, &options, Hooks::NONE))
 }
@@ -83,64 +83,10 @@ fn lora() -> MemoryFolder {
     folder
 }
 
-/// A folder of one kind among folders of another.
-enum Either {
-    Model(Watched),
-    Memory(MemoryFolder),
-}
-
-enum Bytes {
-    Disk(<DiskFolder as Folder>::File),
-    Memory(<MemoryFolder as Folder>::File),
-}
-
-impl ByteStream for Bytes {
-    async fn read(&mut self, buf: &mut [u8]) -> Result<usize> {
-        match self {
-            Bytes::Disk(file) => file.read(buf).await,
-            Bytes::Memory(file) => file.read(buf).await,
-        }
-    }
-
-    fn len(&self) -> Option<u64> {
-        match self {
-            Bytes::Disk(file) => file.len(),
-            Bytes::Memory(file) => file.len(),
-        }
-    }
-}
-
-impl Folder for Either {
-    type File = Bytes;
-
-    async fn open(&self, path: &str) -> Result<Option<Bytes>> {
-        Ok(match self {
-            Either::Model(folder) => folder.open(path).await?.map(Bytes::Disk),
-            Either::Memory(folder) => folder.open(path).await?.map(Bytes::Memory),
-        })
-    }
-
-    fn describe(&self) -> String {
-        match self {
-            Either::Model(folder) => folder.describe(),
-            Either::Memory(folder) => folder.describe(),
-        }
-    }
-}
-
-impl Either {
-    fn model(&self) -> &Watched {
-        match self {
-            Either::Model(folder) => folder,
-            Either::Memory(_) => panic!("not a model"),
-        }
-    }
-}
-
 #[test]
 fn scales_of_loras_change_in_a_loaded_pipeline() {
     on_device(|device| {
-        let (model, lora) = (Either::Model(Watched::model(MODEL)), Either::Memory(lora()));
+        let (model, lora) = (Watched::model(MODEL), lora());
         let with = |scales: &[f32]| {
             let file = FileIn { folder: &lora, path: LORA };
             Additions { loras: scales.iter().map(|s| (file, *s)).collect(), ..Additions::default() }
@@ -153,12 +99,12 @@ fn scales_of_loras_change_in_a_loaded_pipeline() {
         let pipeline = load(device, &model, &with(&[0.5, 0.5])).unwrap();
         assert!(picture(&pipeline, "a red fox").unwrap() != strong);
         let set = |scales: &[f32]| {
-            model.model().opened.borrow_mut().clear();
+            model.opened.borrow_mut().clear();
             block_on(pipeline.set_lora_scales(&model, &with(&[0.5, 0.5]), scales, Hooks::NONE))
         };
         set(&[1.0, -0.25]).unwrap();
         // Only the networks that it is for, once each.
-        let mut opened = model.model().opened.borrow().clone();
+        let mut opened = model.opened.borrow().clone();
         opened.sort();
         let weights =
             ["text_encoder/model.fp16.safetensors", "unet/diffusion_pytorch_model.fp16.safetensors"];
@@ -166,14 +112,14 @@ fn scales_of_loras_change_in_a_loaded_pipeline() {
         assert!(picture(&pipeline, "a red fox").unwrap() == strong);
         // What is merged already is not read again.
         set(&[1.0, -0.25]).unwrap();
-        assert!(model.model().opened.borrow().is_empty());
+        assert!(model.opened.borrow().is_empty());
 
         // Half of a change is no state to draw in; the way out is the same call again.
-        model.model().broken.set(true);
+        model.broken.set(true);
         assert_eq!(set(&[0.0, 0.0]).unwrap_err().code, Code::Network);
         let e = picture(&pipeline, "a red fox").unwrap_err();
         assert!(e.code == Code::InvalidOption && e.message.contains("half changed"), "{e}");
-        model.model().broken.set(false);
+        model.broken.set(false);
         set(&[0.0, 0.0]).unwrap();
         assert!(picture(&pipeline, "a red fox").unwrap() == plain);
 
@@ -242,7 +188,7 @@ fn scales_change_for_every_kind() {
             let chosen = if part < 5 { all[part..part + 1].to_vec() } else { all[5..].to_vec() };
             let name = chosen[0].name.clone();
             file.insert(LORA, Tensors(chosen).bytes());
-            let (model, lora) = (Either::Model(Watched::model(XL)), Either::Memory(file));
+            let (model, lora) = (Watched::model(XL), file);
             let with = |scale: f32| Additions {
                 loras: vec![(FileIn { folder: &lora, path: LORA }, scale)],
                 ..Additions::default()
@@ -270,7 +216,7 @@ fn a_lora_for_a_network_that_is_not_there() {
         let mut two = Tensors::parse(&bytes);
         two.0.iter_mut().for_each(|t| t.name = t.name.replace("lora_te_", "lora_te2_"));
         file.insert(LORA, two.bytes());
-        let (model, lora) = (Either::Model(Watched::model(MODEL)), Either::Memory(file));
+        let (model, lora) = (Watched::model(MODEL), file);
         let file = FileIn { folder: &lora, path: LORA };
         let additions = Additions { loras: vec![(file, 1.0)], ..Additions::default() };
         let e = load(device, &model, &additions).err().expect("a refusal");
@@ -279,7 +225,7 @@ fn a_lora_for_a_network_that_is_not_there() {
             assert!(e.message.contains(word), "{e}");
         }
         // Before anything large is read.
-        assert!(model.model().opened.borrow().iter().all(|path| !path.ends_with(".safetensors")));
+        assert!(model.opened.borrow().iter().all(|path| !path.ends_with(".safetensors")));
     });
 }
 

@@ -35,7 +35,7 @@ enum Kind {
 }
 
 /// The image that a model draws with this network, which sees an image.
-fn drawn(kind: Kind, model: &str, file: FileIn<'_, DiskFolder>) -> Result<Vec<u8>> {
+fn drawn(kind: Kind, model: &str, file: FileIn<'_>) -> Result<Vec<u8>> {
     let rgb: Vec<u8> = (0..64 * 64 * 3).map(|i| (i * 37 % 251) as u8).collect();
     let picture = Picture::new(64, 64, 3, &rgb)?;
     let mut additions = Additions::default();

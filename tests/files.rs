@@ -31,7 +31,7 @@ impl Drawn {
     }
 }
 
-fn load(model: &Temp, additions: &Additions<'_, DiskFolder>) -> Result<Pipeline> {
+fn load(model: &Temp, additions: &Additions<'_>) -> Result<Pipeline> {
     let folder = DiskFolder::new(&model.0);
     let options = LoadOptions::parse("f32", "f32")?;
     block_on(Pipeline::load_with(&Device::Cpu, &folder, additions, &options, Hooks::NONE))

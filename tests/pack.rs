@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use async_trait::async_trait;
 use pollster::block_on;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -11,7 +12,7 @@ use tintype::device::Device;
 use tintype::error::{Code, Error, Result};
 use tintype::host::Cancel;
 use tintype::pipeline::{LoadOptions, Pipeline, Request, Watch};
-use tintype::weights::{ByteStream, CHUNK_BYTES, DiskFile, DiskFolder, Folder, Hooks, MANIFEST, Manifest};
+use tintype::weights::{ByteStream, CHUNK_BYTES, DiskFolder, Folder, Hooks, MANIFEST, Manifest, OpenFile};
 
 use crate::cli::{failure, tintype};
 use crate::models::folder::{Temp, golden, here};
@@ -31,7 +32,7 @@ fn pack(model: &Path, weights: &str) -> (Temp, PathBuf) {
     (temp, out)
 }
 
-fn load<F: Folder>(folder: &F, weights: &str) -> Result<Pipeline> {
+fn load(folder: &dyn Folder, weights: &str) -> Result<Pipeline> {
     let options = LoadOptions::parse(weights, "auto")?;
     block_on(Pipeline::load(&Device::Cpu, folder, &options, Hooks::NONE))
 }
@@ -42,7 +43,7 @@ fn draw(pipeline: &Pipeline) -> Vec<u8> {
     block_on(pipeline.generate(&request, &watch)).unwrap().images.remove(0).rgba
 }
 
-fn refused<F: Folder>(folder: &F) -> Error {
+fn refused(folder: &dyn Folder) -> Error {
     load(folder, "q8").err().expect("a pack that is refused")
 }
 
@@ -90,25 +91,24 @@ struct Flipped {
 }
 
 struct File {
-    file: DiskFile,
+    file: OpenFile,
     at: u64,
     wrong: Option<u64>,
 }
 
+#[async_trait(?Send)]
 impl Folder for Flipped {
-    type File = File;
-
-    async fn open(&self, path: &str) -> Result<Option<File>> {
+    async fn open(&self, path: &str) -> Result<Option<OpenFile>> {
         self.open_at(path, 0, false).await
     }
 
-    async fn open_at(&self, path: &str, begin: u64, fresh: bool) -> Result<Option<File>> {
+    async fn open_at(&self, path: &str, begin: u64, fresh: bool) -> Result<Option<OpenFile>> {
         if fresh {
             self.fresh.set(Some(begin));
         }
         let wrong = (path == self.path && (self.always || !fresh)).then_some(self.byte);
         let file = self.folder.open_at(path, begin, fresh).await?;
-        Ok(file.map(|file| File { file, at: begin, wrong }))
+        Ok(file.map(|file| -> OpenFile { Box::new(File { file, at: begin, wrong }) }))
     }
 
     fn describe(&self) -> String {
@@ -116,6 +116,7 @@ impl Folder for Flipped {
     }
 }
 
+#[async_trait(?Send)]
 impl ByteStream for File {
     async fn read(&mut self, buf: &mut [u8]) -> Result<usize> {
         let got = self.file.read(buf).await?;
@@ -341,17 +342,17 @@ fn less_than_is_listed() {
 struct Endless(DiskFolder);
 
 struct Longer {
-    file: DiskFile,
+    file: OpenFile,
     endless: bool,
     read: usize,
 }
 
+#[async_trait(?Send)]
 impl Folder for Endless {
-    type File = Longer;
-
-    async fn open(&self, path: &str) -> Result<Option<Longer>> {
+    async fn open(&self, path: &str) -> Result<Option<OpenFile>> {
         let file = self.0.open(path).await?;
-        Ok(file.map(|file| Longer { file, endless: path == "unet/config.json", read: 0 }))
+        let endless = path == "unet/config.json";
+        Ok(file.map(|file| -> OpenFile { Box::new(Longer { file, endless, read: 0 }) }))
     }
 
     fn describe(&self) -> String {
@@ -359,6 +360,7 @@ impl Folder for Endless {
     }
 }
 
+#[async_trait(?Send)]
 impl ByteStream for Longer {
     async fn read(&mut self, buf: &mut [u8]) -> Result<usize> {
         let got = self.file.read(buf).await?;

@@ -17,7 +17,7 @@ use crate::models::tensors::Tensors;
 
 type Reports = Vec<(u64, u64)>;
 
-fn load<F: Folder>(folder: &F, additions: &Additions<'_, F>) -> Reports {
+fn load(folder: &dyn Folder, additions: &Additions<'_>) -> Reports {
     let reports = RefCell::new(vec![]);
     let progress = |read, total: Option<u64>| reports.borrow_mut().push((read, total.expect("a total")));
     let options = LoadOptions::parse("f32", "f32").unwrap();

@@ -6,16 +6,16 @@ use crate::model::config::{
     ClipVisionConfig, ControlNetConfig, IpAdapterConfig, T2iAdapterConfig, TextTime, UnetConfig,
 };
 use crate::model::unet::Networks;
-use crate::weights::{Checkpoint, Folder, Header, Names, Place, control_place, header, t2i_place};
+use crate::weights::{Checkpoint, Header, Names, Place, control_place, header, t2i_place};
 
 /// The stem of the files of a folder that has one network.
 pub(super) const STEM: &str = "diffusion_pytorch_model";
 
 /// A ControlNet that fits, and where its tensors are.
-pub(super) async fn control<'a, F: Folder>(
-    file: FileIn<'a, F>,
+pub(super) async fn control<'a>(
+    file: FileIn<'a>,
     networks: &Networks,
-) -> Result<(ControlNetConfig, Checkpoint<'a, F>)> {
+) -> Result<(ControlNetConfig, Checkpoint<'a>)> {
     let FileIn { folder, path } = file;
     let (config, checkpoint) = if path.is_empty() {
         let json = read_json(folder, "config.json").await?;
@@ -36,7 +36,7 @@ pub(super) async fn control<'a, F: Folder>(
 }
 
 /// An error about a network as a whole.
-fn of<F: Folder>(file: FileIn<'_, F>, e: Error) -> Error {
+fn of(file: FileIn<'_>, e: Error) -> Error {
     let place = if file.path.is_empty() { file.folder.describe() } else { file.path.to_owned() };
     Error::new(e.code, format!("{place}: {}", e.message))
 }
@@ -73,10 +73,10 @@ fn no_such(header: &Header, path: &str, what: &str, tensors: &str) -> Error {
 }
 
 /// A T2I-Adapter that fits, and where its tensors are.
-pub(super) async fn t2i_adapter<'a, F: Folder>(
-    file: FileIn<'a, F>,
+pub(super) async fn t2i_adapter<'a>(
+    file: FileIn<'a>,
     networks: &Networks,
-) -> Result<(T2iAdapterConfig, Checkpoint<'a, F>)> {
+) -> Result<(T2iAdapterConfig, Checkpoint<'a>)> {
     let FileIn { folder, path } = file;
     let (config, checkpoint) = if path.is_empty() {
         let json = read_json(folder, "config.json").await?;
@@ -99,11 +99,11 @@ pub(super) async fn t2i_adapter<'a, F: Folder>(
 }
 
 /// An IP-Adapter that fits, and where its tensors are. Its image encoder lies beside its file.
-pub(super) async fn ip_adapter<'a, F: Folder>(
-    file: FileIn<'a, F>,
+pub(super) async fn ip_adapter<'a>(
+    file: FileIn<'a>,
     networks: &Networks,
     encoder: &ClipVisionConfig,
-) -> Result<(IpAdapterConfig, Checkpoint<'a, F>)> {
+) -> Result<(IpAdapterConfig, Checkpoint<'a>)> {
     let path = if file.path.is_empty() { "ip-adapter.safetensors" } else { file.path };
     let header = header(file.folder, path).await?;
     let config = IpAdapterConfig::from_header(&header, path)?;

@@ -15,7 +15,7 @@ use crate::plan::ops::{self, Activation};
 use crate::plan::{Faults, Plan, Recorder, Target};
 use crate::quant::Format;
 use crate::shape::{Elem, Shape};
-use crate::weights::{Declarations, Folder, Hooks, join};
+use crate::weights::{Declarations, Hooks, join};
 
 /// One half of an autoencoder of either kind.
 pub enum Network {
@@ -54,9 +54,9 @@ pub struct VaePart {
 }
 
 impl VaePart {
-    pub async fn load<F: Folder>(
+    pub async fn load(
         device: &Device,
-        origin: &Origin<'_, F>,
+        origin: &Origin<'_>,
         component: &str,
         format: Format,
         hooks: Hooks<'_>,

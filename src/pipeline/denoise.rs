@@ -56,9 +56,9 @@ impl DenoiserWeights {
 
 impl DenoiserPart {
     /// A denoiser alone.
-    pub async fn load<F: Folder>(
+    pub async fn load(
         device: &Device,
-        folder: &F,
+        folder: &dyn Folder,
         component: &str,
         format: Format,
         hooks: Hooks<'_>,
@@ -69,11 +69,11 @@ impl DenoiserPart {
     }
 
     /// A denoiser and what works with it. `encoder` is an IP-Adapter's.
-    pub async fn load_with<F: Folder>(
+    pub async fn load_with(
         device: &Device,
-        origin: &Origin<'_, F>,
+        origin: &Origin<'_>,
         component: &str,
-        additions: &Additions<'_, F>,
+        additions: &Additions<'_>,
         encoder: Option<&ClipVisionConfig>,
         weights: DenoiserWeights,
         hooks: Hooks<'_>,

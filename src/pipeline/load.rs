@@ -21,9 +21,9 @@ use crate::weights::{Embedding, Folder, Hooks, Lora, MANIFEST, MARK, Manifest, j
 impl Pipeline {
     /// Loads a folder in the diffusers layout. `hooks` sees the bytes of all tensors that are read, and how many they
     /// will be: that number changes while headers are read, until at the end all of it was read.
-    pub async fn load<F: Folder>(
+    pub async fn load(
         device: &Device,
-        folder: &F,
+        folder: &dyn Folder,
         options: &LoadOptions,
         hooks: Hooks<'_>,
     ) -> Result<Pipeline> {
@@ -31,10 +31,10 @@ impl Pipeline {
     }
 
     /// Loads a folder in the diffusers layout, and what comes with it.
-    pub async fn load_with<F: Folder>(
+    pub async fn load_with(
         device: &Device,
-        folder: &F,
-        additions: &Additions<'_, F>,
+        folder: &dyn Folder,
+        additions: &Additions<'_>,
         options: &LoadOptions,
         hooks: Hooks<'_>,
     ) -> Result<Pipeline> {
@@ -213,10 +213,10 @@ impl Pipeline {
     /// Merges the LoRAs anew with other scales, one for each: what a LoRA touches is read again from the folder and the
     /// additions that the pipeline was loaded from, nothing else. `hooks` sees bytes as for [`Self::load`]. After an error
     /// there are no images until a call has succeeded.
-    pub async fn set_lora_scales<F: Folder>(
+    pub async fn set_lora_scales(
         &self,
-        folder: &F,
-        additions: &Additions<'_, F>,
+        folder: &dyn Folder,
+        additions: &Additions<'_>,
         scales: &[f32],
         hooks: Hooks<'_>,
     ) -> Result<()> {
@@ -262,11 +262,7 @@ impl Pipeline {
 }
 
 /// The LoRAs, which are for networks that the model has.
-async fn read_loras<F: Folder>(
-    additions: &Additions<'_, F>,
-    family: &Family,
-    hooks: Hooks<'_>,
-) -> Result<Vec<Lora>> {
+async fn read_loras(additions: &Additions<'_>, family: &Family, hooks: Hooks<'_>) -> Result<Vec<Lora>> {
     let text_encoders = family.encoders.iter().map(|encoder| encoder.component.folder);
     let present: Vec<&str> = [family.denoiser.folder].into_iter().chain(text_encoders).collect();
     let mut loras = vec![];

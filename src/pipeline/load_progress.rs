@@ -96,11 +96,11 @@ fn say(parts: &[Part], tell: &dyn Fn(u64, Option<u64>)) {
 /// What a load will read, in its order: LoRAs, text encoders, learned tokens, the image encoder, the U-Net and what
 /// works with it, the autoencoder, the safety checker. The configuration of an addition counts nothing here if it
 /// cannot be read: the loading refuses it in its own words.
-pub(super) async fn expected<F: Folder>(
+pub(super) async fn expected(
     survey: &Survey,
     pack: Option<&Manifest>,
     single: Option<&SingleFile>,
-    additions: &Additions<'_, F>,
+    additions: &Additions<'_>,
 ) -> Result<Vec<Part>> {
     let configs = survey.networks()?;
     let passes = configs.iter().filter(|(c, _)| single.is_some_and(|s| s.place(c).is_some())).count() as u64;
@@ -113,7 +113,7 @@ pub(super) async fn expected<F: Folder>(
             _ => Part::of_values(parameters(config)),
         })
     };
-    let config = async |folder: &F, component: &str, usual: &str| {
+    let config = async |folder: &dyn Folder, component: &str, usual: &str| {
         let path = join(component, "config.json");
         read(&read_json(folder, &path).await.ok()?, &path, Some(usual)).ok()?.ok()
     };
@@ -128,12 +128,12 @@ pub(super) async fn expected<F: Folder>(
         parts.push(beside(encoder));
     }
     parts.extend(own(survey.family.denoiser.folder));
-    for FileIn { folder, path } in &additions.controls {
+    for &FileIn { folder, path } in &additions.controls {
         let copy = configs.iter().find_map(|(_, unet)| copy_of(unet));
         let config = if path.is_empty() { config(folder, "", "ControlNetModel").await } else { copy };
         parts.push(beside(config));
     }
-    for FileIn { folder, path } in &additions.adapters {
+    for &FileIn { folder, path } in &additions.adapters {
         let config = if path.is_empty() { config(folder, "", "T2IAdapter").await } else { None };
         parts.push(beside(config));
     }

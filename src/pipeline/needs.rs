@@ -95,7 +95,7 @@ pub struct Survey {
 }
 
 impl Survey {
-    pub async fn read<F: Folder>(folder: &F, index: &ModelIndex) -> Result<Survey> {
+    pub async fn read(folder: &dyn Folder, index: &ModelIndex) -> Result<Survey> {
         let family = Family::of(index)?;
         let mut configs = vec![];
         for component in family.components().filter(|component| index.class(component.folder).is_some()) {

@@ -14,75 +14,56 @@ use crate::weights::{
 };
 
 /// A file beside a model.
-pub struct FileIn<'a, F> {
-    pub folder: &'a F,
+#[derive(Clone, Copy)]
+pub struct FileIn<'a> {
+    pub folder: &'a dyn Folder,
     pub path: &'a str,
 }
 
-impl<'a, F> FileIn<'a, F> {
+impl<'a> FileIn<'a> {
     /// The folder itself, where it may take the place of a file.
-    pub fn whole(folder: &'a F) -> Self {
+    pub fn whole(folder: &'a dyn Folder) -> Self {
         FileIn { folder, path: "" }
     }
 }
 
-impl<F> Copy for FileIn<'_, F> {}
-impl<F> Clone for FileIn<'_, F> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
 /// What comes with a model, each from a place of its own.
-pub struct Additions<'a, F> {
+#[derive(Default)]
+pub struct Additions<'a> {
     /// A file with the original names, whose weights take the place of those in the model's folder. What it lacks
     /// comes from the folder, and so do configurations, tokenizers and the scheduler.
-    pub single_file: Option<FileIn<'a, F>>,
+    pub single_file: Option<FileIn<'a>>,
     /// Merged into the weights, with how strongly each counts: 1 is what it was trained for.
-    pub loras: Vec<(FileIn<'a, F>, f32)>,
+    pub loras: Vec<(FileIn<'a>, f32)>,
     /// Learned tokens of prompts (textual inversion).
-    pub embeddings: Vec<FileIn<'a, F>>,
+    pub embeddings: Vec<FileIn<'a>>,
     /// ControlNets: folders ([`FileIn::whole`]), or files under the original names or diffusers'.
-    pub controls: Vec<FileIn<'a, F>>,
+    pub controls: Vec<FileIn<'a>>,
     /// T2I-Adapters: folders ([`FileIn::whole`]), or files under the original names or diffusers'.
-    pub adapters: Vec<FileIn<'a, F>>,
+    pub adapters: Vec<FileIn<'a>>,
     /// The file of an IP-Adapter, or a folder with `ip-adapter.safetensors`; beside either lies `image_encoder`.
-    pub ip_adapter: Option<FileIn<'a, F>>,
-    pub safety_checker: Option<&'a F>,
-}
-
-impl<F> Default for Additions<'_, F> {
-    fn default() -> Self {
-        Additions {
-            single_file: None,
-            loras: vec![],
-            embeddings: vec![],
-            controls: vec![],
-            adapters: vec![],
-            ip_adapter: None,
-            safety_checker: None,
-        }
-    }
+    pub ip_adapter: Option<FileIn<'a>>,
+    pub safety_checker: Option<&'a dyn Folder>,
 }
 
 /// Where the weights of a model's own networks are, and what is added to them.
-pub struct Origin<'a, F> {
-    pub folder: &'a F,
-    single: Option<Single<'a, F>>,
+pub struct Origin<'a> {
+    pub folder: &'a dyn Folder,
+    single: Option<Single<'a>>,
     /// The folder is a pack.
     pack: Option<&'a Manifest>,
     loras: Vec<Adapter<'a>>,
 }
 
 /// A file beside a model's folder that holds several of its networks.
-pub(super) struct Single<'a, F> {
-    folder: &'a F,
+pub(super) struct Single<'a> {
+    folder: &'a dyn Folder,
     pub file: SingleFile,
     said: Said,
 }
 
-impl<'a, F: Folder> Single<'a, F> {
-    pub async fn open(file: FileIn<'a, F>) -> Result<Self> {
+impl<'a> Single<'a> {
+    pub async fn open(file: FileIn<'a>) -> Result<Self> {
         let FileIn { folder, path } = file;
         let header = header(folder, path).await?;
         let places = places(&header);
@@ -126,15 +107,15 @@ impl<'a, F: Folder> Single<'a, F> {
     }
 }
 
-impl<'a, F: Folder> Origin<'a, F> {
+impl<'a> Origin<'a> {
     /// A folder in the diffusers layout as it is.
-    pub fn of(folder: &'a F) -> Self {
+    pub fn of(folder: &'a dyn Folder) -> Self {
         Origin { folder, single: None, pack: None, loras: vec![] }
     }
 
     pub(super) fn new(
-        folder: &'a F,
-        single: Option<Single<'a, F>>,
+        folder: &'a dyn Folder,
+        single: Option<Single<'a>>,
         pack: Option<&'a Manifest>,
         loras: &'a [Lora],
         scales: &[f32],
@@ -144,7 +125,7 @@ impl<'a, F: Folder> Origin<'a, F> {
     }
 
     /// The tensors of a component, which in the folder are in the files `stem`.
-    pub(super) fn checkpoint<'b>(&'b self, component: &'b str, stem: &'b str) -> Checkpoint<'b, F> {
+    pub(super) fn checkpoint<'b>(&'b self, component: &'b str, stem: &'b str) -> Checkpoint<'b> {
         let single = self.single.as_ref().and_then(|Single { folder, file, .. }| {
             Some(Checkpoint::single(*folder, &file.path, file.place(component)?))
         });
@@ -166,12 +147,12 @@ pub(super) struct Merged {
 
 impl Merged {
     /// The first source of the declarations is the component, those of `beside` follow.
-    pub async fn load<F: Folder>(
+    pub async fn load(
         device: &Device,
-        origin: &Origin<'_, F>,
+        origin: &Origin<'_>,
         (component, stem): (&str, &'static str),
         declarations: Declarations,
-        beside: Vec<Checkpoint<'_, F>>,
+        beside: Vec<Checkpoint<'_>>,
         hooks: Hooks<'_>,
     ) -> Result<Merged> {
         let mut checkpoints = vec![origin.checkpoint(component, stem)];
@@ -181,7 +162,7 @@ impl Merged {
     }
 
     /// What the LoRAs are for.
-    pub fn touched<F: Folder>(&self, origin: &Origin<'_, F>) -> Result<HashSet<Handle>> {
+    pub fn touched(&self, origin: &Origin<'_>) -> Result<HashSet<Handle>> {
         origin.checkpoint(&self.component, self.stem).touched(&self.declarations, 0)
     }
 
@@ -191,7 +172,7 @@ impl Merged {
     }
 
     /// Reads what a LoRA touches again, with other scales.
-    pub async fn merge<F: Folder>(&self, origin: &Origin<'_, F>, hooks: Hooks<'_>) -> Result<()> {
+    pub async fn merge(&self, origin: &Origin<'_>, hooks: Hooks<'_>) -> Result<()> {
         let checkpoint = origin.checkpoint(&self.component, self.stem);
         let handles = self.touched(origin)?;
         self.weights.reload(&self.declarations, &[checkpoint], &handles, hooks).await

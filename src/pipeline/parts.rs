@@ -57,7 +57,7 @@ impl LoadOptions {
 }
 
 /// A small file that must be there.
-pub async fn read_json<F: Folder>(folder: &F, path: &str) -> Result<Vec<u8>> {
+pub async fn read_json(folder: &dyn Folder, path: &str) -> Result<Vec<u8>> {
     folder.read(path).await?.ok_or_else(|| {
         Error::not_found(format!(
             "{} has no {path}: not a model folder in the diffusers layout?",

@@ -41,12 +41,7 @@ pub struct Planned {
 
 /// The networks of a folder in the diffusers layout, as far as it has them, or the only one of a folder that has a
 /// config.json itself, for one image of `size` (width, height) without guidance.
-pub async fn plans<F: Folder>(
-    folder: &F,
-    format: Format,
-    target: &Target,
-    size: [usize; 2],
-) -> Result<Plans> {
+pub async fn plans(folder: &dyn Folder, format: Format, target: &Target, size: [usize; 2]) -> Result<Plans> {
     let (mut found, mut left_out) = (vec![], vec![]);
     for Component { folder: component, class: usual, .. } in Component::all() {
         let path = join(component, "config.json");
@@ -90,8 +85,8 @@ pub(super) fn upcasts(
 }
 
 /// The one network that a file describes.
-pub async fn network_plans<F: Folder>(
-    folder: &F,
+pub async fn network_plans(
+    folder: &dyn Folder,
     file: &str,
     format: Format,
     target: &Target,

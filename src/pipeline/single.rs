@@ -6,13 +6,15 @@ mod family;
 use std::borrow::Cow;
 use std::cell::OnceCell;
 
+use async_trait::async_trait;
+
 use self::configs::{UnetShape, View, scheduler};
 pub use self::family::{Family, Prediction, Said};
 use crate::error::{Error, Result};
 use crate::tokenizer::{CLIP_TOKENS, clip_files};
 use crate::warning::{Topic, Warning};
 use crate::weights::{
-    ByteStream, Folder, Header, MemoryFile, Place, SingleFile, header_and, join, kind, places,
+    Folder, Header, MemoryFile, OpenFile, Place, SingleFile, header_and, join, kind, places,
 };
 
 /// What a header tells of a model.
@@ -40,13 +42,13 @@ impl Described {
     ///
     /// Errors are those of a header that is none, and `Unsupported` for what is no model of a family that is built, by
     /// its name.
-    pub async fn read<F: Folder>(folder: &F, path: &str, given: &[String]) -> Result<Described> {
+    pub async fn read(folder: &dyn Folder, path: &str, given: &[String]) -> Result<Described> {
         Described::read_with_header(folder, path, given).await?.1
     }
 
     /// The header too, which is one whatever it is of.
-    pub async fn read_with_header<F: Folder>(
-        folder: &F,
+    pub async fn read_with_header(
+        folder: &dyn Folder,
         path: &str,
         given: &[String],
     ) -> Result<(Header, Result<Described>)> {
@@ -298,19 +300,19 @@ fn option(component: &str) -> String {
     }
 }
 
+#[async_trait(?Send)]
 impl<F: Folder> Folder for ModelFiles<F> {
-    type File = ModelFile<F::File>;
-
-    async fn open(&self, path: &str) -> Result<Option<Self::File>> {
+    async fn open(&self, path: &str) -> Result<Option<OpenFile>> {
         self.open_at(path, 0, false).await
     }
 
-    async fn open_at(&self, path: &str, begin: u64, fresh: bool) -> Result<Option<Self::File>> {
+    async fn open_at(&self, path: &str, begin: u64, fresh: bool) -> Result<Option<OpenFile>> {
         match self.single.as_ref().filter(|single| !single.stored(path)) {
-            None => Ok(self.folder.open_at(path, begin, fresh).await?.map(ModelFile::Stored)),
+            None => self.folder.open_at(path, begin, fresh).await,
             Some(single) => {
-                let made = single.made(path)?.map(|bytes| bytes[bytes.len().min(begin as usize)..].to_vec());
-                Ok(made.map(|bytes| ModelFile::Made(MemoryFile::new(bytes))))
+                let Some(bytes) = single.made(path)? else { return Ok(None) };
+                let rest = bytes[bytes.len().min(begin as usize)..].to_vec();
+                Ok(Some(Box::new(MemoryFile::new(rest))))
             }
         }
     }
@@ -329,34 +331,5 @@ impl<F: Folder> Folder for ModelFiles<F> {
 
     fn single(&self) -> Option<&SingleFile> {
         self.described().map(|described| &described.file)
-    }
-}
-
-/// An open file of a model.
-pub enum ModelFile<S> {
-    Stored(S),
-    Made(MemoryFile),
-}
-
-impl<S: ByteStream> ByteStream for ModelFile<S> {
-    async fn read(&mut self, buf: &mut [u8]) -> Result<usize> {
-        match self {
-            ModelFile::Stored(file) => file.read(buf).await,
-            ModelFile::Made(file) => file.read(buf).await,
-        }
-    }
-
-    fn len(&self) -> Option<u64> {
-        match self {
-            ModelFile::Stored(file) => file.len(),
-            ModelFile::Made(file) => file.len(),
-        }
-    }
-
-    async fn skip(&mut self, bytes: u64) -> Result<()> {
-        match self {
-            ModelFile::Stored(file) => file.skip(bytes).await,
-            ModelFile::Made(file) => file.skip(bytes).await,
-        }
     }
 }

@@ -17,7 +17,7 @@ use crate::quant::Format;
 use crate::shape::Elem;
 use crate::tokenizer::{Files, Tokenizer};
 use crate::warning::{Topic, Warning};
-use crate::weights::{Declarations, Embedding, Folder, Hooks, join};
+use crate::weights::{Declarations, Embedding, Hooks, join};
 
 /// A tokenizer and its text encoder.
 pub struct TextPart {
@@ -44,9 +44,9 @@ pub struct TextNetwork {
 }
 
 impl TextPart {
-    pub async fn load<F: Folder>(
+    pub async fn load(
         device: &Device,
-        origin: &Origin<'_, F>,
+        origin: &Origin<'_>,
         tokenizer: &str,
         component: &str,
         format: Format,
@@ -196,9 +196,9 @@ impl Encoded {
 }
 
 impl TextNetwork {
-    pub async fn load<F: Folder>(
+    pub async fn load(
         device: &Device,
-        origin: &Origin<'_, F>,
+        origin: &Origin<'_>,
         component: &str,
         format: Format,
         hooks: Hooks<'_>,

@@ -35,9 +35,9 @@ pub struct Encoded {
 impl VisionPart {
     /// A `CLIPVisionModelWithProjection` in `component`. `processor` is the folder of its
     /// preprocessor_config.json; without such a file the encoder's own size decides.
-    pub async fn load<F: Folder>(
+    pub async fn load(
         device: &Device,
-        folder: &F,
+        folder: &dyn Folder,
         component: &str,
         processor: &str,
         format: Format,
@@ -152,8 +152,8 @@ pub fn vision_plan(encoder: &ImageEncoder, target: &Target, images: usize) -> Pl
 }
 
 /// preprocessor_config.json in `processor`, which must give what the encoder takes.
-async fn read_processor<F: Folder>(
-    folder: &F,
+async fn read_processor(
+    folder: &dyn Folder,
     processor: &str,
     encoder: &ClipVisionConfig,
 ) -> Result<ClipImageConfig> {
@@ -223,9 +223,9 @@ pub struct Similarity {
 
 impl SafetyPart {
     /// As [`VisionPart::load`].
-    pub async fn load<F: Folder>(
+    pub async fn load(
         device: &Device,
-        folder: &F,
+        folder: &dyn Folder,
         component: &str,
         processor: &str,
         format: Format,

@@ -1,12 +1,13 @@
 //! Where the files of a generator are: folders and files that www/source.ts reads.
 
+use async_trait::async_trait;
 use js_sys::{Array, Reflect, Uint8Array};
 use wasm_bindgen::prelude::*;
 
 use super::request::{Options, described};
 use crate::error::{Code, Error, Result};
 use crate::pipeline::{Additions, FileIn, ModelFiles};
-use crate::weights::{ByteStream, Folder, Keep, Recorded};
+use crate::weights::{ByteStream, Folder, Keep, OpenFile, Recorded};
 
 /// What a generator was made of.
 pub(super) struct Sources {
@@ -35,7 +36,7 @@ impl Sources {
         })
     }
 
-    pub fn additions(&self) -> Additions<'_, Place> {
+    pub fn additions(&self) -> Additions<'_> {
         Additions {
             single_file: self.single_file.first().map(File::place),
             loras: self.loras.iter().map(|file| (file.place(), file.scale)).collect(),
@@ -43,7 +44,7 @@ impl Sources {
             controls: self.controls.iter().map(File::place).collect(),
             adapters: self.adapters.iter().map(File::place).collect(),
             ip_adapter: self.ip_adapter.first().map(File::place),
-            safety_checker: self.safety_checker.first().map(|file| &file.source),
+            safety_checker: self.safety_checker.first().map(|file| -> &dyn Folder { &file.source }),
         }
     }
 }
@@ -56,7 +57,7 @@ struct File {
 }
 
 impl File {
-    fn place(&self) -> FileIn<'_, Place> {
+    fn place(&self) -> FileIn<'_> {
         FileIn { folder: &self.source, path: &self.path }
     }
 }
@@ -158,16 +159,18 @@ fn failed(error: JsValue) -> Error {
     Error::new(code, text("message").unwrap_or_else(|| described(&error)))
 }
 
+#[async_trait(?Send)]
 impl Folder for Source {
-    type File = Download;
-
-    async fn open(&self, path: &str) -> Result<Option<Download>> {
+    async fn open(&self, path: &str) -> Result<Option<OpenFile>> {
         self.open_at(path, 0, false).await
     }
 
-    async fn open_at(&self, path: &str, begin: u64, fresh: bool) -> Result<Option<Download>> {
+    async fn open_at(&self, path: &str, begin: u64, fresh: bool) -> Result<Option<OpenFile>> {
         let file = self.open_file(path, begin as f64, fresh).await.map_err(failed)?;
-        Ok((!file.is_null()).then(|| Download(file.unchecked_into())))
+        if file.is_null() {
+            return Ok(None);
+        }
+        Ok(Some(Box::new(Download(file.unchecked_into()))))
     }
 
     fn sha256(&self, path: &str) -> Option<String> {
@@ -186,6 +189,7 @@ impl Folder for Source {
 /// A file while it is downloaded.
 pub struct Download(SourceFile);
 
+#[async_trait(?Send)]
 impl ByteStream for Download {
     async fn read(&mut self, buf: &mut [u8]) -> Result<usize> {
         let most = u32::try_from(buf.len()).unwrap_or(u32::MAX);

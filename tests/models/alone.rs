@@ -8,7 +8,7 @@ use tintype::model::config::{ClipTextConfig, UnetConfig, VaeConfig};
 use tintype::pipeline::{Additions, FileIn, LoadOptions, ModelFiles, Pipeline, Request, Watch};
 use tintype::tokenizer::{Files, Tokenizer, clip_files};
 use tintype::warning::Topic;
-use tintype::weights::{ByteStream, Folder, Hooks, MemoryFolder};
+use tintype::weights::{Folder, Hooks, MemoryFolder};
 
 use super::folder::{Temp, here};
 use super::headers::{List, original_unet, text_list, unet_list, vae_list};
@@ -135,11 +135,11 @@ fn merges() -> Option<std::borrow::Cow<'static, [u8]>> {
     Some(std::fs::read(here("models/clip/merges.bin")).unwrap().into())
 }
 
-fn drawn<F: Folder>(folder: &F) -> (Vec<f32>, Vec<String>) {
+fn drawn(folder: &dyn Folder) -> (Vec<f32>, Vec<String>) {
     drawn_with(folder, &Additions::default())
 }
 
-fn drawn_with<F: Folder>(folder: &F, additions: &Additions<'_, F>) -> (Vec<f32>, Vec<String>) {
+fn drawn_with(folder: &dyn Folder, additions: &Additions<'_>) -> (Vec<f32>, Vec<String>) {
     let options = LoadOptions::parse("f32", "f32").unwrap();
     let load = Pipeline::load_with(&Device::Cpu, folder, additions, &options, Hooks::NONE);
     let pipeline = block_on(load).unwrap();

@@ -189,7 +189,7 @@ fn prefixed(prefix: &str, tensors: impl IntoIterator<Item = Tensor>) -> Vec<Tens
 }
 
 /// What is declared, filled from a component of a single file.
-fn fill_single<F: Folder>(d: &Declarations, folder: &F, component: &str) -> Result<BTreeMap<u32, Vec<u8>>> {
+fn fill_single(d: &Declarations, folder: &dyn Folder, component: &str) -> Result<BTreeMap<u32, Vec<u8>>> {
     let header = block_on(header(folder, "model.safetensors"))?;
     let place = places(&header).into_iter().find(|place| place.component == component);
     let place = place.unwrap_or_else(|| panic!("the file has no {component}"));

@@ -11,7 +11,7 @@ use crate::gpu::Gpu;
 use crate::host::Cancel;
 use crate::plan::{Faults, Limits, Plan, Target, WATCH};
 use crate::shape::Elem;
-use crate::weights::{Checkpoint, Declarations, Folder, Handle, Hooks, Table};
+use crate::weights::{Checkpoint, Declarations, Handle, Hooks, Table};
 
 // The rooms that this one uses, under the names that all have for them.
 use tintype_base::{error, host, shape};
@@ -186,10 +186,10 @@ pub enum Weights {
 
 impl Weights {
     /// Streams checkpoints into the handles: as many as the declarations have sources.
-    pub async fn load<F: Folder>(
+    pub async fn load(
         device: &Device,
         declarations: &Declarations,
-        checkpoints: &[Checkpoint<'_, F>],
+        checkpoints: &[Checkpoint<'_>],
         hooks: Hooks<'_>,
     ) -> Result<Weights> {
         declarations.check(checkpoints.first().map_or("", |checkpoint| checkpoint.component))?;
@@ -213,10 +213,10 @@ impl Weights {
     /// Streams these handles again, where something that is added to them has changed
     /// ([`Checkpoint::touched`]). Sessions go on with the new values. After an error some are new and some old,
     /// and the same call may be made again.
-    pub async fn reload<F: Folder>(
+    pub async fn reload(
         &self,
         declarations: &Declarations,
-        checkpoints: &[Checkpoint<'_, F>],
+        checkpoints: &[Checkpoint<'_>],
         handles: &HashSet<Handle>,
         hooks: Hooks<'_>,
     ) -> Result<()> {

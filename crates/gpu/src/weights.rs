@@ -7,7 +7,7 @@ use std::rc::Rc;
 use super::Gpu;
 use super::buffer::Buffer;
 use crate::error::{Code, Error, Result};
-use tintype_weights::{Checkpoint, Declarations, Folder, Handle, Hooks, Layout, Piece, Pieces, Table};
+use tintype_weights::{Checkpoint, Declarations, Handle, Hooks, Layout, Piece, Pieces, Table};
 
 /// Written data waits in staging memory until a submit: after this much there is one.
 const FLUSH_BYTES: u64 = 64 << 20;
@@ -38,10 +38,10 @@ impl GpuWeights {
     }
 
     /// Streams checkpoints into the handles: as many as the declarations have sources.
-    pub async fn load<F: Folder>(
+    pub async fn load(
         gpu: &Rc<Gpu>,
         declarations: &Declarations,
-        checkpoints: &[Checkpoint<'_, F>],
+        checkpoints: &[Checkpoint<'_>],
         hooks: Hooks<'_>,
     ) -> Result<GpuWeights> {
         let mut weights = GpuWeights::empty(gpu, declarations);
@@ -70,10 +70,10 @@ impl GpuWeights {
     }
 
     /// Streams handles again into the buffers that they have: sessions hold on to those.
-    pub async fn reload<F: Folder>(
+    pub async fn reload(
         &self,
         declarations: &Declarations,
-        checkpoints: &[Checkpoint<'_, F>],
+        checkpoints: &[Checkpoint<'_>],
         handles: &HashSet<Handle>,
         hooks: Hooks<'_>,
     ) -> Result<()> {

@@ -1,18 +1,19 @@
 //! A file that is hashed while it is read.
 
+use async_trait::async_trait;
 use sha2::{Digest, Sha256};
 
-use super::source::ByteStream;
+use super::source::{ByteStream, OpenFile};
 use crate::error::{Code, Error, Result};
 
 /// A file, and the sha256 that it must have: then all of it is read. The sha256 is empty where it is only to be told.
-pub(super) struct Checked<S> {
-    file: S,
+pub(super) struct Checked {
+    file: OpenFile,
     hash: Option<(Sha256, String)>,
 }
 
-impl<S: ByteStream> Checked<S> {
-    pub fn new(file: S, sha256: Option<String>) -> Self {
+impl Checked {
+    pub fn new(file: OpenFile, sha256: Option<String>) -> Self {
         Checked { file, hash: sha256.map(|wanted| (Sha256::new(), wanted)) }
     }
 
@@ -38,7 +39,8 @@ impl<S: ByteStream> Checked<S> {
     }
 }
 
-impl<S: ByteStream> ByteStream for Checked<S> {
+#[async_trait(?Send)]
+impl ByteStream for Checked {
     async fn read(&mut self, buf: &mut [u8]) -> Result<usize> {
         let got = self.file.read(buf).await?;
         if let Some((hash, _)) = &mut self.hash {

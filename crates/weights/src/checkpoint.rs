@@ -16,8 +16,8 @@ use crate::error::{Code, Error, Result};
 use crate::warning::{Topic, Warning};
 
 /// The tensors of one network.
-pub struct Checkpoint<'a, F> {
-    pub folder: &'a F,
+pub struct Checkpoint<'a> {
+    pub folder: &'a dyn Folder,
     /// What diffusers calls the network: "unet", "vae", "text_encoder", "text_encoder_2". Says which modules
     /// of a LoRA are meant.
     pub component: &'a str,
@@ -38,9 +38,9 @@ pub enum Files<'a> {
     Pack(&'a Manifest),
 }
 
-impl<'a, F: Folder> Checkpoint<'a, F> {
+impl<'a> Checkpoint<'a> {
     /// A component in the diffusers layout, or in the file that stands for the folder.
-    pub fn new(folder: &'a F, component: &'a str, stem: &'a str) -> Self {
+    pub fn new(folder: &'a dyn Folder, component: &'a str, stem: &'a str) -> Self {
         let single = folder.single().and_then(|file| Some((file, file.place(component)?)));
         match single {
             Some((file, place)) => Self::single(folder, &file.path, place),
@@ -49,12 +49,12 @@ impl<'a, F: Folder> Checkpoint<'a, F> {
     }
 
     /// A component in a single file ([`super::places`]).
-    pub fn single(folder: &'a F, path: &'a str, place: Place) -> Self {
+    pub fn single(folder: &'a dyn Folder, path: &'a str, place: Place) -> Self {
         Checkpoint { folder, component: place.component, files: Files::Single { path, place }, loras: &[] }
     }
 
     /// A component of a pack.
-    pub fn packed(folder: &'a F, component: &'a str, manifest: &'a Manifest) -> Self {
+    pub fn packed(folder: &'a dyn Folder, component: &'a str, manifest: &'a Manifest) -> Self {
         Checkpoint { folder, component, files: Files::Pack(manifest), loras: &[] }
     }
 

@@ -37,8 +37,8 @@ impl Embedding {
     ///
     /// Errors: those of [`stream_file`], `InvalidModel` where the tensors are others than this model's encoders want, and
     /// `Unsupported` for vectors that are added behind an encoder.
-    pub async fn read<F: Folder>(
-        folder: &F,
+    pub async fn read(
+        folder: &dyn Folder,
         path: &str,
         widths: &[usize],
         hooks: Hooks<'_>,

@@ -8,19 +8,15 @@ use super::stream::{PIECE_BYTES, absent};
 use crate::error::{Error, Result};
 
 /// The header of a safetensors file: what it holds, without reading any of it.
-pub async fn header<F: Folder>(folder: &F, path: &str) -> Result<Header> {
+pub async fn header(folder: &dyn Folder, path: &str) -> Result<Header> {
     Ok(header_and(folder, path, "").await?.0)
 }
 
 /// The header, and the bytes of one small tensor, if the file has it.
-pub async fn header_and<F: Folder>(
-    folder: &F,
-    path: &str,
-    tensor: &str,
-) -> Result<(Header, Option<Vec<u8>>)> {
+pub async fn header_and(folder: &dyn Folder, path: &str, tensor: &str) -> Result<(Header, Option<Vec<u8>>)> {
     refuse_pickle(path)?;
     let Some(mut file) = folder.open(path).await? else { return Err(absent(folder, path)) };
-    let (header, _) = read_header(&mut file, path).await?;
+    let (header, _) = read_header(&mut *file, path).await?;
     let small = header.tensors.iter().find(|t| t.name == tensor && t.end - t.begin <= 16);
     let Some(info) = small else { return Ok((header, None)) };
     let mut bytes = vec![0; (info.end - info.begin) as usize];
@@ -31,7 +27,7 @@ pub async fn header_and<F: Folder>(
 }
 
 /// The header, and where the data begins behind it.
-pub(super) async fn read_header(file: &mut impl ByteStream, path: &str) -> Result<(Header, u64)> {
+pub(super) async fn read_header(file: &mut dyn ByteStream, path: &str) -> Result<(Header, u64)> {
     let mut length = [0; 8];
     let got = file.read_full(&mut length).await?;
     if got < length.len() {

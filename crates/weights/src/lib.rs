@@ -54,7 +54,7 @@ pub use piece::{PIECE_BYTES, Piece, Pieces, Table};
 pub use place::{Place, kind, places};
 pub use safetensors::{Dtype, Header, TensorInfo};
 pub use scaled::is_scale;
-pub use source::{ByteStream, Folder, MemoryFile, MemoryFolder, SingleFile, join};
+pub use source::{ByteStream, Folder, MemoryFile, MemoryFolder, OpenFile, SingleFile, join};
 #[cfg(not(target_arch = "wasm32"))]
 pub use source::{DiskFile, DiskFolder};
 pub use stream::{Hooks, SLAB_BYTES, SLAB_ROWS, Sink, Streamed, stream, stream_file};

@@ -122,7 +122,7 @@ impl Lora {
     ///
     /// Errors: those of [`stream_file`], `Unsupported` for the relatives of LoRA that are not known (OFT, GLoRA, ..),
     /// `InvalidModel` for a file of other tensors, for half a pair, and for shapes that do not multiply.
-    pub async fn read<F: Folder>(folder: &F, path: &str, hooks: Hooks<'_>) -> Result<Lora> {
+    pub async fn read(folder: &dyn Folder, path: &str, hooks: Hooks<'_>) -> Result<Lora> {
         let mut collect = Collect::default();
         stream_file(folder, path, &mut collect, hooks).await?;
         let in_file = |e: Error| Error::new(e.code, format!("{path}: {}", e.message));

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use super::safetensors::{Dtype, Header, TensorInfo};
-use super::source::{ByteStream, Folder};
+use super::source::{Folder, OpenFile};
 use super::widen::{widen, widens};
 use crate::error::{Code, Error, Result};
 use crate::warning::{Topic, Warning};
@@ -29,8 +29,8 @@ impl Scales {
     ///
     /// Errors: `Unsupported` for scales that are neither one number nor one a row; `InvalidModel` for a file that ends, and for
     /// a weight with two scales.
-    pub async fn read<F: Folder>(
-        folder: &F,
+    pub async fn read(
+        folder: &dyn Folder,
         path: &str,
         (header, data): (&Header, u64),
         wanted: &[bool],
@@ -57,7 +57,7 @@ impl Scales {
             scaled.into_iter().partition(|(info, _)| is_eight_bits(info));
         scales.unused.extend(others.into_iter().map(|(_, scale)| scale.name.clone()));
         found.sort_by_key(|(_, scale)| scale.begin);
-        let mut open: Option<(F::File, u64)> = None;
+        let mut open: Option<(OpenFile, u64)> = None;
         for (info, scale) in found {
             let count = scale.shape.iter().product::<usize>();
             if !widens(scale) || (count != 1 && (count != info.rows() || count > MOST)) {

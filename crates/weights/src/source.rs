@@ -4,22 +4,22 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use async_trait::async_trait;
+
 use super::limits::limit;
 use super::place::Place;
 use crate::error::{Error, Result};
 use crate::warning::Warning;
 
 /// A model folder in the diffusers layout. Paths are relative to it and use `/`: `unet/config.json`.
-#[expect(async_fn_in_trait, reason = "static dispatch only, and a browser's futures are not Send")]
+#[async_trait(?Send)]
 pub trait Folder {
-    type File: ByteStream;
-
     /// Opens a file at its beginning. `None` means that there is no such file; every other failure
     /// is an error (`Network`).
-    async fn open(&self, path: &str) -> Result<Option<Self::File>>;
+    async fn open(&self, path: &str) -> Result<Option<OpenFile>>;
 
     /// Opens a file at byte `begin`. `fresh`: not from a cache on the way, where an earlier answer was damaged.
-    async fn open_at(&self, path: &str, begin: u64, fresh: bool) -> Result<Option<Self::File>> {
+    async fn open_at(&self, path: &str, begin: u64, fresh: bool) -> Result<Option<OpenFile>> {
         let _ = fresh;
         let Some(mut file) = self.open(path).await? else { return Ok(None) };
         file.skip(begin).await?;
@@ -91,8 +91,11 @@ impl SingleFile {
     }
 }
 
+/// A file that [`Folder::open`] opened.
+pub type OpenFile = Box<dyn ByteStream>;
+
 /// An open file, read forward only.
-#[expect(async_fn_in_trait, reason = "static dispatch only, and a browser's futures are not Send")]
+#[async_trait(?Send)]
 #[expect(clippy::len_without_is_empty, reason = "nobody asks whether a file is empty")]
 pub trait ByteStream {
     /// Reads the next bytes into the front of `buf` and says how many: any number from 1 to
@@ -157,10 +160,9 @@ impl DiskFolder {
 }
 
 #[cfg(not(target_arch = "wasm32"))]
+#[async_trait(?Send)]
 impl Folder for DiskFolder {
-    type File = DiskFile;
-
-    async fn open(&self, path: &str) -> Result<Option<DiskFile>> {
+    async fn open(&self, path: &str) -> Result<Option<OpenFile>> {
         use std::io::ErrorKind::{NotADirectory, NotFound};
         let own =
             path.split_once('/').and_then(|(component, rest)| Some((self.components.get(component)?, rest)));
@@ -175,7 +177,8 @@ impl Folder for DiskFolder {
         if metadata.is_dir() {
             return Ok(None);
         }
-        Ok(Some(DiskFile { path, len: metadata.is_file().then_some(metadata.len()), file }))
+        let len = metadata.is_file().then_some(metadata.len());
+        Ok(Some(Box::new(DiskFile { path, len, file })))
     }
 
     fn describe(&self) -> String {
@@ -192,6 +195,7 @@ pub struct DiskFile {
 }
 
 #[cfg(not(target_arch = "wasm32"))]
+#[async_trait(?Send)]
 impl ByteStream for DiskFile {
     async fn read(&mut self, buf: &mut [u8]) -> Result<usize> {
         use std::io::Read;
@@ -237,11 +241,11 @@ impl MemoryFolder {
     }
 }
 
+#[async_trait(?Send)]
 impl Folder for MemoryFolder {
-    type File = MemoryFile;
-
-    async fn open(&self, path: &str) -> Result<Option<MemoryFile>> {
-        Ok(self.files.get(path).map(|bytes| MemoryFile { bytes: bytes.clone(), at: 0 }))
+    async fn open(&self, path: &str) -> Result<Option<OpenFile>> {
+        let Some(bytes) = self.files.get(path) else { return Ok(None) };
+        Ok(Some(Box::new(MemoryFile { bytes: bytes.clone(), at: 0 })))
     }
 
     fn describe(&self) -> String {
@@ -261,6 +265,7 @@ impl MemoryFile {
     }
 }
 
+#[async_trait(?Send)]
 impl ByteStream for MemoryFile {
     async fn read(&mut self, buf: &mut [u8]) -> Result<usize> {
         let rest = &self.bytes[self.at..];

@@ -10,7 +10,7 @@ use super::pack::Keeping;
 use super::pickle::refuse_pickle;
 use super::safetensors::{Dtype, TensorInfo};
 use super::scaled::{Scales, changed, refuse_apart};
-use super::source::{ByteStream, Folder, join};
+use super::source::{ByteStream, Folder, OpenFile, join};
 use super::widen::{SUPPORTED, widen, widens};
 use crate::error::{Code, Error, Result};
 use crate::host::breathe;
@@ -87,8 +87,8 @@ pub struct Streamed {
 /// wanted tensor of another type than can be read as floats, `InvalidModel` for a damaged file, `NotFinite` for a wanted
 /// tensor without a finite value, `Cancelled`, and whatever the folder and the sink answer. Some values that are not
 /// finite are a warning.
-pub async fn stream<F: Folder>(
-    folder: &F,
+pub async fn stream(
+    folder: &dyn Folder,
     component: &str,
     stem: &str,
     sink: &mut dyn Sink,
@@ -141,8 +141,8 @@ pub async fn stream<F: Folder>(
 }
 
 /// Delivers the tensors of one safetensors file, of any name. Errors as [`stream()`].
-pub async fn stream_file<F: Folder>(
-    folder: &F,
+pub async fn stream_file(
+    folder: &dyn Folder,
     path: &str,
     sink: &mut dyn Sink,
     hooks: Hooks<'_>,
@@ -155,7 +155,7 @@ pub async fn stream_file<F: Folder>(
     Ok(reader.done)
 }
 
-pub(super) fn absent<F: Folder>(folder: &F, path: &str) -> Error {
+pub(super) fn absent(folder: &dyn Folder, path: &str) -> Error {
     Error::not_found(format!("{path} does not exist in {}", folder.describe()))
 }
 
@@ -190,10 +190,10 @@ impl<'a> Reader<'a> {
     }
 
     /// One file of a folder. `names` are the tensors that it must hold according to an index.
-    async fn file<F: Folder>(
+    async fn file(
         &mut self,
-        folder: &F,
-        file: F::File,
+        folder: &dyn Folder,
+        file: OpenFile,
         path: &str,
         names: &[String],
         sink: &mut dyn Sink,
@@ -254,7 +254,7 @@ impl<'a> Reader<'a> {
     /// Returns how many of its values are not finite, and how many others are not in the format.
     async fn tensor(
         &mut self,
-        file: &mut impl ByteStream,
+        file: &mut dyn ByteStream,
         path: &str,
         info: &TensorInfo,
         scales: &Scales,
@@ -298,7 +298,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Leaves out a tensor that nobody wants.
-    async fn skip(&mut self, file: &mut impl ByteStream, path: &str, info: &TensorInfo) -> Result<()> {
+    async fn skip(&mut self, file: &mut dyn ByteStream, path: &str, info: &TensorInfo) -> Result<()> {
         let mut left = info.end - info.begin;
         if file.len().is_some() {
             // The header has been compared with the length: the file does not end in between.
@@ -321,7 +321,7 @@ impl<'a> Reader<'a> {
 
     async fn fill(
         &mut self,
-        file: &mut impl ByteStream,
+        file: &mut dyn ByteStream,
         buf: &mut [u8],
         path: &str,
         info: &TensorInfo,

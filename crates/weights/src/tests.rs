@@ -9,6 +9,7 @@ mod types;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 
+use async_trait::async_trait;
 use pollster::block_on;
 
 use super::*;
@@ -76,7 +77,7 @@ impl Sink for Keep {
     }
 }
 
-fn unet(folder: &impl Folder, sink: &mut Keep) -> Result<Streamed> {
+fn unet(folder: &dyn Folder, sink: &mut Keep) -> Result<Streamed> {
     block_on(stream(folder, "unet", "diffusion_pytorch_model", sink, Hooks::NONE))
 }
 
@@ -91,19 +92,20 @@ fn refused(bytes: Vec<u8>, code: Code, words: &[&str]) {
 
 /// Gives at most 3 bytes at a time, and no length.
 struct Trickle(MemoryFolder);
-struct Drops<F>(F);
+struct Drops(OpenFile);
 
+#[async_trait(?Send)]
 impl Folder for Trickle {
-    type File = Drops<<MemoryFolder as Folder>::File>;
-    async fn open(&self, path: &str) -> Result<Option<Self::File>> {
-        Ok(self.0.open(path).await?.map(Drops))
+    async fn open(&self, path: &str) -> Result<Option<OpenFile>> {
+        Ok(self.0.open(path).await?.map(|file| -> OpenFile { Box::new(Drops(file)) }))
     }
     fn describe(&self) -> String {
         self.0.describe()
     }
 }
 
-impl<F: ByteStream> ByteStream for Drops<F> {
+#[async_trait(?Send)]
+impl ByteStream for Drops {
     async fn read(&mut self, buf: &mut [u8]) -> Result<usize> {
         let most = buf.len().min(3);
         self.0.read(&mut buf[..most]).await

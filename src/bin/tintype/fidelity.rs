@@ -53,7 +53,7 @@ pub async fn run(options: &Options) -> Result<bool> {
     }
 }
 
-async fn run_on<F: Folder>(folder: &F, options: &Options) -> Result<bool> {
+async fn run_on(folder: &dyn Folder, options: &Options) -> Result<bool> {
     if options.layers {
         layers::print(folder).await?;
         return Ok(true);

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use tintype::error::{Error, Result};
-use tintype::pipeline::{Additions, ControlInput, FileIn, ModelFiles, Request, Safety};
-use tintype::weights::DiskFolder;
+use tintype::pipeline::{Additions, ControlInput, FileIn, Request, Safety};
+use tintype::weights::{DiskFolder, Folder};
 
 use crate::model::{is_file, no_file, split};
 use crate::picture::read_image;
@@ -86,40 +86,35 @@ pub struct Folders {
     controls: Vec<FileOnDisk>,
     adapters: Vec<FileOnDisk>,
     ip_adapter: Option<FileOnDisk>,
-    safety_checker: Option<Files>,
+    safety_checker: Option<DiskFolder>,
 }
-
-/// All of one kind, as the model itself may be a single file.
-type Files = ModelFiles<DiskFolder>;
 
 /// A file and its folder, or a folder and no name.
 struct FileOnDisk {
-    folder: Files,
+    folder: DiskFolder,
     name: String,
 }
 
 impl FileOnDisk {
     fn new(path: &Path) -> Result<FileOnDisk> {
         let (folder, name) = split(path)?;
-        Ok(FileOnDisk { folder: ModelFiles::folder(DiskFolder::new(folder)), name: name.to_owned() })
+        Ok(FileOnDisk { folder: DiskFolder::new(folder), name: name.to_owned() })
     }
 
     fn or_folder(path: &PathBuf) -> Result<FileOnDisk> {
         match is_file(path)? {
             true => FileOnDisk::new(path),
-            false => {
-                Ok(FileOnDisk { folder: ModelFiles::folder(DiskFolder::new(path)), name: String::new() })
-            }
+            false => Ok(FileOnDisk { folder: DiskFolder::new(path), name: String::new() }),
         }
     }
 
-    fn file(&self) -> FileIn<'_, Files> {
+    fn file(&self) -> FileIn<'_> {
         FileIn { folder: &self.folder, path: &self.name }
     }
 }
 
 impl Folders {
-    pub fn additions(&self) -> Additions<'_, Files> {
+    pub fn additions(&self) -> Additions<'_> {
         Additions {
             single_file: self.single_file.as_ref().map(FileOnDisk::file),
             loras: self.loras.iter().map(|(file, scale)| (file.file(), *scale)).collect(),
@@ -127,7 +122,7 @@ impl Folders {
             controls: self.controls.iter().map(FileOnDisk::file).collect(),
             adapters: self.adapters.iter().map(FileOnDisk::file).collect(),
             ip_adapter: self.ip_adapter.as_ref().map(FileOnDisk::file),
-            safety_checker: self.safety_checker.as_ref(),
+            safety_checker: self.safety_checker.as_ref().map(|folder| -> &dyn Folder { folder }),
         }
     }
 }
@@ -137,7 +132,7 @@ impl Inputs {
         let all = |paths: &[PathBuf]| paths.iter().map(FileOnDisk::or_folder).collect::<Result<Vec<_>>>();
         let checker = |path: &PathBuf| {
             no_file("safety-checker", path)?;
-            Ok(ModelFiles::folder(DiskFolder::new(path)))
+            Ok(DiskFolder::new(path))
         };
         let file = |path: &PathBuf| FileOnDisk::new(path);
         let loras = scaled("lora", "lora", &self.lora, &self.lora_scale)?;

@@ -54,7 +54,7 @@ pub async fn run(options: &Options) -> Result<bool> {
     }
 }
 
-async fn pack<F: Folder>(folder: F, options: &Options) -> Result<bool> {
+async fn pack(folder: impl Folder, options: &Options) -> Result<bool> {
     let mut load = LoadOptions::parse(&options.weights, "auto")?;
     load.decoder = LoadOptions::decoder(options.decoder_weights.as_deref())?;
     load.encoder = options.image_input;

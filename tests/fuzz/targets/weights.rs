@@ -2,14 +2,15 @@
 
 use std::sync::OnceLock;
 
+use async_trait::async_trait;
 use pollster::block_on;
 use tintype::error::{Error, Result};
 use tintype::model::config::UnetConfig;
 use tintype::model::unet::Unet;
 use tintype::quant::Format;
 use tintype::weights::{
-    Adapter, ByteStream, Columns, Declarations, Embedding, Folder, Hooks, Lora, MemoryFolder, Merge, Rows,
-    Sink, TensorInfo, header, places, stream, stream_file, weight_and_bias,
+    Adapter, ByteStream, Columns, Declarations, Embedding, Folder, Hooks, Lora, MemoryFolder, Merge,
+    OpenFile, Rows, Sink, TensorInfo, header, places, stream, stream_file, weight_and_bias,
 };
 
 use super::{folder, one};
@@ -57,13 +58,12 @@ impl Sink for Promised {
 
 /// A folder whose files do not say how long they are, as a server's compressed answers.
 struct Unmeasured(MemoryFolder);
-struct Stream<S>(S);
+struct Stream(OpenFile);
 
+#[async_trait(?Send)]
 impl Folder for Unmeasured {
-    type File = Stream<<MemoryFolder as Folder>::File>;
-
-    async fn open(&self, path: &str) -> Result<Option<Self::File>> {
-        Ok(self.0.open(path).await?.map(Stream))
+    async fn open(&self, path: &str) -> Result<Option<OpenFile>> {
+        Ok(self.0.open(path).await?.map(|file| -> OpenFile { Box::new(Stream(file)) }))
     }
 
     fn describe(&self) -> String {
@@ -71,7 +71,8 @@ impl Folder for Unmeasured {
     }
 }
 
-impl<S: ByteStream> ByteStream for Stream<S> {
+#[async_trait(?Send)]
+impl ByteStream for Stream {
     async fn read(&mut self, buf: &mut [u8]) -> Result<usize> {
         self.0.read(buf).await
     }

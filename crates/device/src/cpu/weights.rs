@@ -7,7 +7,7 @@ use std::rc::Rc;
 use tintype_cpu::Dense;
 
 use crate::error::Result;
-use crate::weights::{Checkpoint, Declarations, Folder, Handle, Hooks, Layout, Piece, Pieces, Table};
+use crate::weights::{Checkpoint, Declarations, Handle, Hooks, Layout, Piece, Pieces, Table};
 
 /// What a model's handles were filled with.
 pub struct Weights {
@@ -23,9 +23,9 @@ enum Blob {
 
 impl Weights {
     /// Streams checkpoints into the handles: as many as the declarations have sources.
-    pub async fn load<F: Folder>(
+    pub async fn load(
         declarations: &Declarations,
-        checkpoints: &[Checkpoint<'_, F>],
+        checkpoints: &[Checkpoint<'_>],
         hooks: Hooks<'_>,
     ) -> Result<Weights> {
         let weights = Weights { blobs: RefCell::default() };
@@ -43,10 +43,10 @@ impl Weights {
     }
 
     /// Streams handles again. Sessions see them from their next step on.
-    pub async fn reload<F: Folder>(
+    pub async fn reload(
         &self,
         declarations: &Declarations,
-        checkpoints: &[Checkpoint<'_, F>],
+        checkpoints: &[Checkpoint<'_>],
         handles: &HashSet<Handle>,
         hooks: Hooks<'_>,
     ) -> Result<()> {

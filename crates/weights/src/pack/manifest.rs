@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{Code, Error, Result};
 use crate::quant::Format;
-use crate::source::{ByteStream, Folder};
+use crate::source::Folder;
 
 /// The manifest's place in a pack.
 pub const MANIFEST: &str = "tintype.json";
@@ -46,7 +46,7 @@ pub struct Listed {
 
 impl Manifest {
     /// The manifest of a folder, if it is a pack.
-    pub async fn of<F: Folder>(folder: &F) -> Result<Option<Manifest>> {
+    pub async fn of(folder: &dyn Folder) -> Result<Option<Manifest>> {
         match folder.read(MANIFEST).await? {
             Some(json) => Manifest::parse(&json).map(Some),
             None => Ok(None),
@@ -91,7 +91,7 @@ impl Manifest {
     }
 
     /// Verifies the files that fit in a chunk, which are not verified as they are read.
-    pub async fn check_small<F: Folder>(&self, folder: &F) -> Result<()> {
+    pub async fn check_small(&self, folder: &dyn Folder) -> Result<()> {
         for (path, listed) in self.files.iter().filter(|(path, _)| !path.ends_with(".safetensors")) {
             let found = Listed::of(folder, path, listed.bytes).await?;
             if found != *listed {
@@ -132,7 +132,7 @@ impl Manifest {
 
 impl Listed {
     /// A file as it is in a folder; of a longer one than `most` bytes, which may have no end, a beginning that is longer.
-    pub async fn of<F: Folder>(folder: &F, path: &str, most: u64) -> Result<Listed> {
+    pub async fn of(folder: &dyn Folder, path: &str, most: u64) -> Result<Listed> {
         let absent = || Error::not_found(format!("{path} does not exist in {}", folder.describe()));
         let mut file = folder.open(path).await?.ok_or_else(absent)?;
         let (mut listed, mut chunk) = (Listed { bytes: 0, sha256: vec![] }, vec![0; CHUNK_BYTES]);

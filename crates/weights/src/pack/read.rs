@@ -11,15 +11,16 @@ use crate::finite::{NotFinite, count_stored};
 use crate::head::read_header;
 use crate::host::breathe;
 use crate::piece::{PIECE_BYTES, Piece};
-use crate::source::{ByteStream, Folder};
+use crate::source::{ByteStream, Folder, OpenFile};
 use crate::stream::Hooks;
+use async_trait::async_trait;
 
 /// Fills the handles of the first source from the packed weights of a component.
 ///
 /// Errors: `Integrity` for a chunk that is damaged, twice; `InvalidModel` for a pack that lacks what is declared or has
 /// it in another layout; `Cancelled`; and what the folder answers.
-pub async fn fill_packed<F: Folder>(
-    folder: &F,
+pub async fn fill_packed(
+    folder: &dyn Folder,
     manifest: &Manifest,
     component: &str,
     declarations: &Declarations,
@@ -90,13 +91,13 @@ pub async fn fill_packed<F: Folder>(
 }
 
 /// A file whose chunks are verified before they are handed on. A damaged one is fetched once more.
-struct Verified<'a, F: Folder> {
-    folder: &'a F,
+struct Verified<'a> {
+    folder: &'a dyn Folder,
     path: &'a str,
     listed: &'a Listed,
     /// Takes what is verified.
     kept: Option<&'a Weights<'a>>,
-    file: F::File,
+    file: OpenFile,
     /// The next chunk.
     next: usize,
     /// What was verified, and how much of it was handed on.
@@ -104,13 +105,13 @@ struct Verified<'a, F: Folder> {
     at: usize,
 }
 
-impl<'a, F: Folder> Verified<'a, F> {
+impl<'a> Verified<'a> {
     async fn open(
-        folder: &'a F,
+        folder: &'a dyn Folder,
         path: &'a str,
         listed: &'a Listed,
         kept: Option<&'a Weights<'a>>,
-    ) -> Result<Verified<'a, F>> {
+    ) -> Result<Verified<'a>> {
         let file = open(folder, path, 0, false).await?;
         Ok(Verified { folder, path, listed, kept, file, next: 0, chunk: vec![], at: 0 })
     }
@@ -137,7 +138,8 @@ impl<'a, F: Folder> Verified<'a, F> {
     }
 }
 
-impl<F: Folder> ByteStream for Verified<'_, F> {
+#[async_trait(?Send)]
+impl ByteStream for Verified<'_> {
     async fn read(&mut self, buf: &mut [u8]) -> Result<usize> {
         if self.at == self.chunk.len() && self.next < self.listed.sha256.len() {
             self.fetch().await?;
@@ -154,7 +156,7 @@ impl<F: Folder> ByteStream for Verified<'_, F> {
     }
 }
 
-async fn open<F: Folder>(folder: &F, path: &str, begin: u64, fresh: bool) -> Result<F::File> {
+async fn open(folder: &dyn Folder, path: &str, begin: u64, fresh: bool) -> Result<OpenFile> {
     let file = folder.open_at(path, begin, fresh).await?;
     file.ok_or_else(|| Error::new(Code::NotFound, format!("{path} does not exist in {}", folder.describe())))
 }

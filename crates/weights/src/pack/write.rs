@@ -11,7 +11,8 @@ use super::{describe, name, packed};
 use crate::declare::{Declarations, Handle};
 use crate::error::{Error, Result};
 use crate::piece::Piece;
-use crate::source::{Folder, SingleFile};
+use crate::source::{Folder, OpenFile, SingleFile};
+use async_trait::async_trait;
 
 /// Where a pack is written: files of a known length, whose bytes come in any order.
 pub trait Keep {
@@ -62,7 +63,7 @@ impl Keeping {
 
     /// The manifest of all that was kept, as `folder` now has it; `of` has what is known of the source. The error is
     /// the first thing that went wrong.
-    pub async fn finish<F: Folder>(&self, folder: &F, of: Manifest) -> Result<Manifest> {
+    pub async fn finish(&self, folder: &dyn Folder, of: Manifest) -> Result<Manifest> {
         if let Some(failed) = self.failed.borrow().clone() {
             return Err(failed);
         }
@@ -151,14 +152,13 @@ impl<F> Recorded<F> {
     }
 }
 
+#[async_trait(?Send)]
 impl<F: Folder> Folder for Recorded<F> {
-    type File = F::File;
-
-    async fn open(&self, path: &str) -> Result<Option<F::File>> {
+    async fn open(&self, path: &str) -> Result<Option<OpenFile>> {
         self.folder.open(path).await
     }
 
-    async fn open_at(&self, path: &str, begin: u64, fresh: bool) -> Result<Option<F::File>> {
+    async fn open_at(&self, path: &str, begin: u64, fresh: bool) -> Result<Option<OpenFile>> {
         self.folder.open_at(path, begin, fresh).await
     }
 

@@ -159,15 +159,15 @@ fn scales_stand_before_or_behind_their_weights() {
 fn scales_are_those_of_the_file_that_is_read() {
     /// Says something else of the scale when it is asked for it alone.
     struct Changes(MemoryFolder, Vec<u8>);
+    #[async_trait(?Send)]
     impl Folder for Changes {
-        type File = MemoryFile;
-        async fn open(&self, path: &str) -> Result<Option<MemoryFile>> {
+        async fn open(&self, path: &str) -> Result<Option<OpenFile>> {
             self.0.open(path).await
         }
-        async fn open_at(&self, _: &str, begin: u64, _: bool) -> Result<Option<MemoryFile>> {
+        async fn open_at(&self, _: &str, begin: u64, _: bool) -> Result<Option<OpenFile>> {
             let mut file = MemoryFile::new(self.1.clone());
             file.skip(begin).await?;
-            Ok(Some(file))
+            Ok(Some(Box::new(file)))
         }
         fn describe(&self) -> String {
             self.0.describe()

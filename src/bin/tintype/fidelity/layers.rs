@@ -36,7 +36,7 @@ struct Layers {
     kinds: BTreeMap<&'static str, Sums>,
 }
 
-pub async fn print<F: Folder>(folder: &F) -> Result<()> {
+pub async fn print(folder: &dyn Folder) -> Result<()> {
     crate::say(
         "network         layers           matrices     weights   q8 plain chosen   q4 plain chosen (dB)",
     );

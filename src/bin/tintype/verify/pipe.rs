@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 
+use async_trait::async_trait;
 use serde_json::Value;
 use tintype::error::{Error, Result};
 use tintype::host::Cancel;
@@ -9,7 +10,7 @@ use tintype::image::{Filter, Picture};
 use tintype::pipeline::{Additions, ControlInput, FileIn, Pipeline, Request, Seeds, Sizes, Watch};
 use tintype::schedule::Config;
 use tintype::shape::Elem;
-use tintype::weights::{DiskFolder, Folder, Hooks};
+use tintype::weights::{DiskFolder, Folder, Hooks, OpenFile};
 
 use super::{Bench, Check};
 use crate::picture::read_image;
@@ -59,10 +60,9 @@ impl Mixed {
     }
 }
 
+#[async_trait(?Send)]
 impl Folder for Mixed {
-    type File = <DiskFolder as Folder>::File;
-
-    async fn open(&self, path: &str) -> Result<Option<Self::File>> {
+    async fn open(&self, path: &str) -> Result<Option<OpenFile>> {
         let (folder, path) = self.place(path);
         folder.open(path).await
     }
