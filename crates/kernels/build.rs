@@ -188,9 +188,12 @@ fn fields(module: &naga::Module, ty: naga::Handle<naga::Type>, at: &str) -> Vec<
     fields
 }
 
-/// A text without comments, empty lines and indentation: every visitor of a page loads it.
+/// A text without comments, empty lines and indentation: every visitor of a page loads it. Repetitions stay for the linker.
 fn bare(text: &str) -> String {
-    let lines = text.lines().map(|line| line.split("//").next().unwrap_or_default().trim());
+    let lines = text.lines().map(str::trim).map(|line| match line {
+        _ if line.starts_with("//# repeat ") || line == "//# end" => line,
+        _ => line.split("//").next().unwrap_or_default().trim(),
+    });
     lines.filter(|line| !line.is_empty()).flat_map(|line| [line, "\n"]).collect()
 }
 

@@ -1,12 +1,23 @@
 // Weights as halves packed in words. A block is 4 inputs x 4 outputs; column j holds the outputs of input j.
 fn weight(block: u32) -> mat4x4<f32> {
-    let a = w[block * 2u];
-    let b = w[block * 2u + 1u];
+    return unpack(fetch(block));
+}
+
+struct Packed {
+    a: vec4<u32>,
+    b: vec4<u32>,
+}
+
+fn fetch(block: u32) -> Packed {
+    return Packed(w[block * 2u], w[block * 2u + 1u]);
+}
+
+fn unpack(block: Packed) -> mat4x4<f32> {
     return mat4x4<f32>(
-        vec4<f32>(unpack2x16float(a.x), unpack2x16float(a.y)),
-        vec4<f32>(unpack2x16float(a.z), unpack2x16float(a.w)),
-        vec4<f32>(unpack2x16float(b.x), unpack2x16float(b.y)),
-        vec4<f32>(unpack2x16float(b.z), unpack2x16float(b.w)),
+        vec4<f32>(unpack2x16float(block.a.x), unpack2x16float(block.a.y)),
+        vec4<f32>(unpack2x16float(block.a.z), unpack2x16float(block.a.w)),
+        vec4<f32>(unpack2x16float(block.b.x), unpack2x16float(block.b.y)),
+        vec4<f32>(unpack2x16float(block.b.z), unpack2x16float(block.b.w)),
     );
 }
 

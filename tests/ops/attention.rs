@@ -1,7 +1,8 @@
 //! Attention over heads, alone and between its projections.
 
-use crate::harness::{Bench, ELEMS, F32_LIMIT, FORMATS, HALVES, compare};
+use crate::harness::{Bench, ELEMS, F32_LIMIT, FORMATS, HALVES, compare, tunings};
 use crate::twin;
+use tintype::gpu::Tuning;
 use tintype::nn;
 use tintype::nn::{Heads, Projections};
 use tintype::plan::ops::Attention;
@@ -36,7 +37,12 @@ const CASE: Case = Case {
 
 impl Case {
     fn check(self) {
-        let mut b = Bench::new(self.elem, Format::F32);
+        // All tiles are one kernel here.
+        tunings().take(2).for_each(|tuning| self.check_with(tuning));
+    }
+
+    fn check_with(self, tuning: Tuning) {
+        let mut b = Bench { tuning, ..Bench::new(self.elem, Format::F32) };
         let padded = self.size.next_multiple_of(4);
         let mut input = |tokens: u32, range: f32| {
             let count = (self.images * tokens * self.heads * self.size) as usize;
@@ -58,7 +64,8 @@ impl Case {
         let real: Vec<f32> = got.chunks(padded as usize).flat_map(|head| &head[..size]).copied().collect();
         let padding = got.chunks(padded as usize).flat_map(|head| &head[size..]);
         assert!(padding.into_iter().all(|&v| v == 0.0), "{self:?}: the padding is not zero");
-        compare(self.elem, &real, &want, self.limit).unwrap_or_else(|e| panic!("{self:?}: {e}"));
+        compare(self.elem, &real, &want, self.limit)
+            .unwrap_or_else(|e| panic!("{self:?} with {}: {e}", tuning.name));
     }
 }
 
@@ -104,19 +111,28 @@ fn large_scores() {
 #[test]
 fn slabs_of_a_fused_projection() {
     for elem in ELEMS {
-        let mut b = Bench::new(elem, Format::F32);
-        let (heads, size, tokens) = (3, 8, 17);
-        let width = heads * size;
-        // Something before, between and behind them.
-        let (q_at, k_at, v_at, stride) = (4, 8 + width, 8 + 2 * width, 12 + 3 * width);
-        let (x, seen) = b.input(Shape::tokens(2, tokens, stride));
-        let y =
-            Attention { q: (x, q_at), k: (x, k_at), v: (x, v_at), heads, size, padded: size, causal: false }
-                .record(&mut b.r);
-        let [q, k, v] =
-            [q_at, k_at, v_at].map(|at| twin::columns(&seen, stride as usize, at as usize, width as usize));
-        let want = twin::attention([&q, &k, &v], 2, heads as usize, size as usize, false);
-        b.check("slabs", y, &want, F32_LIMIT);
+        for tuning in tunings().take(2) {
+            let mut b = Bench { tuning, ..Bench::new(elem, Format::F32) };
+            let (heads, size, tokens) = (3, 8, 17);
+            let width = heads * size;
+            // Something before, between and behind them.
+            let (q_at, k_at, v_at, stride) = (4, 8 + width, 8 + 2 * width, 12 + 3 * width);
+            let (x, seen) = b.input(Shape::tokens(2, tokens, stride));
+            let y = Attention {
+                q: (x, q_at),
+                k: (x, k_at),
+                v: (x, v_at),
+                heads,
+                size,
+                padded: size,
+                causal: false,
+            }
+            .record(&mut b.r);
+            let [q, k, v] = [q_at, k_at, v_at]
+                .map(|at| twin::columns(&seen, stride as usize, at as usize, width as usize));
+            let want = twin::attention([&q, &k, &v], 2, heads as usize, size as usize, false);
+            b.check("slabs", y, &want, F32_LIMIT);
+        }
     }
 }
 

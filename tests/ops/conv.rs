@@ -1,7 +1,7 @@
 //! Convolutions, also with a stride and behind an upsample.
 
 use super::ACTIVATIONS;
-use crate::harness::{Bench, ELEMS, F32_LIMIT, FORMATS, HALF_MAX, HALVES};
+use crate::harness::{Bench, ELEMS, F32_LIMIT, FORMATS, HALF_MAX, HALVES, tunings};
 use crate::twin;
 use tintype::gpu::{Block, Rule, Tuning, lower};
 use tintype::nn::Conv;
@@ -52,7 +52,11 @@ const ADD_AT: u32 = 4;
 
 impl Case {
     fn check(self) {
-        let mut b = Bench::new(self.elem, self.format);
+        tunings().for_each(|tuning| self.check_with(tuning));
+    }
+
+    fn check_with(self, tuning: Tuning) {
+        let mut b = Bench { tuning, ..Bench::new(self.elem, self.format) };
         let inputs = self.shape.c + self.inputs2;
         let layer = Conv::declare(&mut b.d, "layer", inputs, self.outputs, self.kernel, true);
         let w = b.fill();
@@ -92,7 +96,7 @@ impl Case {
         let residual = residual.map(|(_, r)| r);
         let want =
             twin::epilogue(&sum, images, outputs, add.as_deref(), residual.as_deref(), self.activation);
-        b.check(&format!("{self:?}"), y, &want, F32_LIMIT);
+        b.check(&format!("{self:?} with {tuning:?}"), y, &want, F32_LIMIT);
     }
 }
 
@@ -100,9 +104,14 @@ impl Case {
 fn weights_as_dequantised() {
     for elem in ELEMS {
         for format in FORMATS {
-            for (h, w, inputs, outputs) in
-                [(1, 1, 4, 4), (5, 7, 3, 12), (17, 2, 12, 20), (4, 9, 40, 3), (6, 5, 32, 36)]
-            {
+            for (h, w, inputs, outputs) in [
+                (1, 1, 4, 4),
+                (5, 7, 3, 12),
+                (17, 2, 12, 20),
+                (4, 9, 40, 3),
+                (6, 5, 32, 36),
+                (11, 13, 20, 72),
+            ] {
                 Case { elem, format, shape: Shape::new(1, h, w, inputs), outputs, ..CASE }.check();
             }
         }

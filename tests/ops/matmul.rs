@@ -1,8 +1,9 @@
 //! Linear layers and 1x1 convolutions.
 
 use super::ACTIVATIONS;
-use crate::harness::{Bench, ELEMS, F32_LIMIT, FORMATS, HALF_MAX, HALVES, compare, on_gpu};
+use crate::harness::{Bench, ELEMS, F32_LIMIT, FORMATS, HALF_MAX, HALVES, compare, on_gpu, tunings};
 use crate::twin;
+use tintype::gpu::Tuning;
 use tintype::nn::{Conv, Linear};
 use tintype::plan::ops::{Activation, Epilogue, Matmul};
 use tintype::quant::{Format, Scales};
@@ -38,7 +39,11 @@ const ADD_AT: u32 = 8;
 
 impl Case {
     fn check(self) {
-        let mut b = Bench::new(self.elem, self.format);
+        tunings().for_each(|tuning| self.check_with(tuning));
+    }
+
+    fn check_with(self, tuning: Tuning) {
+        let mut b = Bench { tuning, ..Bench::new(self.elem, self.format) };
         let inputs = self.shape.c + self.inputs2;
         let layer = Linear::declare(&mut b.d, "layer", inputs, self.outputs, true);
         let w = b.fill();
@@ -64,7 +69,7 @@ impl Case {
         let residual = residual.map(|(_, r)| r);
         let want =
             twin::epilogue(&product, images, outputs, add.as_deref(), residual.as_deref(), self.activation);
-        b.check(&format!("{self:?}"), y, &want, F32_LIMIT);
+        b.check(&format!("{self:?} with {tuning:?}"), y, &want, F32_LIMIT);
     }
 }
 
@@ -73,7 +78,7 @@ fn weights_as_dequantised() {
     for elem in ELEMS {
         for format in FORMATS {
             for (rows, inputs, outputs) in
-                [(1, 1, 1), (1, 320, 12), (17, 12, 20), (35, 3, 4), (64, 40, 3), (40, 96, 36)]
+                [(1, 1, 1), (1, 320, 12), (17, 12, 20), (35, 3, 4), (64, 40, 3), (40, 96, 36), (130, 44, 72)]
             {
                 Case { elem, format, shape: Shape::tokens(1, rows, inputs), outputs, ..CASE }.check();
             }
@@ -116,14 +121,16 @@ fn geglu() {
     for elem in ELEMS {
         for format in FORMATS {
             for (inputs, outputs) in [(12, 4), (12, 12), (12, 20), (32, 20)] {
-                let mut b = Bench::new(elem, format);
-                let layer = Linear::geglu(&mut b.d, "layer", inputs, outputs);
-                let w = b.fill();
-                let (x, seen) = b.input(Shape::tokens(2, 17, inputs));
-                let y = layer.of(x).record(&mut b.r);
-                let product = twin::matmul(&seen, &w["layer.weight"], &w["layer.bias"]);
-                let want = twin::geglu(&product, outputs as usize);
-                b.check(&format!("geglu to {outputs}"), y, &want, F32_LIMIT);
+                for tuning in tunings() {
+                    let mut b = Bench { tuning, ..Bench::new(elem, format) };
+                    let layer = Linear::geglu(&mut b.d, "layer", inputs, outputs);
+                    let w = b.fill();
+                    let (x, seen) = b.input(Shape::tokens(2, 17, inputs));
+                    let y = layer.of(x).record(&mut b.r);
+                    let product = twin::matmul(&seen, &w["layer.weight"], &w["layer.bias"]);
+                    let want = twin::geglu(&product, outputs as usize);
+                    b.check(&format!("geglu to {outputs} with {tuning:?}"), y, &want, F32_LIMIT);
+                }
             }
         }
     }

@@ -1,39 +1,53 @@
 //! Which kernel computes which shape: tables, which the tier of an adapter chooses from.
 
-use crate::shape::Elem;
+use tintype_quant::Format;
 
-/// How much of a product one thread makes.
+use crate::shape::Elem;
+/// How a product is shared among threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Block {
-    /// 4 rows x 8 outputs, or a query of attention: what the registers of a GPU hold.
+    /// Each thread alone: 4 rows x 8 outputs, or a query of attention.
     Small,
-    /// 16 rows x 16 outputs of f32 activations, or four queries.
+    /// Each thread alone: 16 rows x 16 outputs of f32 activations, or four queries.
     Large,
+    /// The threads of a workgroup together.
+    Tile(Tile),
 }
 
-impl Block {
-    /// The library that fills the kernels' slot.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Block::Small => "4x8",
-            Block::Large => "16x16",
-        }
+/// A workgroup's share of a product, which goes through its memory (kernels/lib/tile.wgsl): `rows` rows x 64 outputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tile {
+    pub rows: u32,
+    /// Rows that a thread makes, with 8 outputs of each.
+    pub each: u32,
+    /// What workgroup memory keeps operands as: f32, or f16 for activations that are stored so.
+    pub cell: Elem,
+}
+
+impl Tile {
+    pub const OUTPUTS: u32 = 64;
+    /// 64 threads, and the fewest operands for each product.
+    pub const WIDE: Tile = Tile { rows: 64, each: 8, cell: Elem::F32 };
+    /// 128 threads, each with half the registers.
+    pub const THIN: Tile = Tile { rows: 64, each: 4, cell: Elem::F32 };
+    /// That, with half the workgroup memory too.
+    pub const THIN_HALVES: Tile = Tile { rows: 64, each: 4, cell: Elem::F16 };
+
+    /// Of a workgroup.
+    pub fn threads(self) -> u32 {
+        self.rows / self.each * (Tile::OUTPUTS / 8)
     }
 
-    /// Rows of a thread's block, divided by four.
-    pub fn row_quads(self) -> u32 {
-        match self {
-            Block::Small => 1,
-            Block::Large => 4,
-        }
+    /// Threads in x and y that make a product of so many rows and outputs: a row of threads is a row of workgroups.
+    pub fn grid(self, rows: u32, outputs: u32) -> [u32; 2] {
+        [outputs.div_ceil(Tile::OUTPUTS) * self.threads(), rows.div_ceil(self.rows)]
     }
 
-    /// Outputs of a thread's block, divided by four.
-    pub fn out_vec4s(self) -> u32 {
-        match self {
-            Block::Small => 2,
-            Block::Large => 4,
-        }
+    /// A variant's name up to its tile, for products of these activations and weights. Weights of 32 bits stay so.
+    pub fn name(self, elem: Elem, format: Format) -> String {
+        let cell = if format == Format::F32 { Elem::F32 } else { self.cell };
+        let types = [elem.as_str(), format.as_str(), cell.as_str()].join(".");
+        format!("{types}.{}.{}", self.rows, self.each)
     }
 }
 
@@ -59,6 +73,21 @@ pub struct Tuning {
 /// Large blocks for all of f32. Others have none.
 const LARGE: &[Rule] = &[Rule { elem: Elem::F32, rows: 0, outputs: 0, block: Block::Large }];
 
+/// Fewer rows than this leave most of a tile empty.
+const TILE_ROWS: u32 = 32;
+
+const WIDE: &[Rule] = &[
+    Rule { elem: Elem::F32, rows: TILE_ROWS, outputs: 0, block: Block::Tile(Tile::WIDE) },
+    Rule { elem: Elem::F16, rows: TILE_ROWS, outputs: 0, block: Block::Tile(Tile::WIDE) },
+    Rule { elem: Elem::Pack16, rows: TILE_ROWS, outputs: 0, block: Block::Tile(Tile::WIDE) },
+];
+
+const THIN: &[Rule] = &[
+    Rule { elem: Elem::F32, rows: TILE_ROWS, outputs: 0, block: Block::Tile(Tile::THIN) },
+    Rule { elem: Elem::F16, rows: TILE_ROWS, outputs: 0, block: Block::Tile(Tile::THIN_HALVES) },
+    Rule { elem: Elem::Pack16, rows: TILE_ROWS, outputs: 0, block: Block::Tile(Tile::THIN) },
+];
+
 impl Tuning {
     /// What every GPU runs well.
     pub const BASE: Tuning = Tuning { name: "base", matmul: &[], conv: &[], attention: &[] };
@@ -66,11 +95,17 @@ impl Tuning {
     /// For an adapter that loads lane by lane: the fewer loads the better.
     pub const LANES: Tuning = Tuning { name: "lanes", matmul: LARGE, conv: LARGE, attention: LARGE };
 
-    pub const ALL: [Tuning; 2] = [Tuning::BASE, Tuning::LANES];
+    /// For GPUs with many registers: those of AMD, NVIDIA, Qualcomm.
+    pub const WIDE: Tuning = Tuning { name: "wide", matmul: WIDE, conv: WIDE, attention: WIDE };
+
+    /// For GPUs that spill above 128 registers: those of Apple and Intel.
+    pub const THIN: Tuning = Tuning { name: "thin", matmul: THIN, conv: THIN, attention: THIN };
+
+    pub const ALL: [Tuning; 4] = [Tuning::BASE, Tuning::LANES, Tuning::WIDE, Tuning::THIN];
 
     /// The names of all tables, for people.
     pub fn names() -> String {
-        Tuning::ALL.map(|tuning| tuning.name).join(" or ")
+        Tuning::ALL.map(|tuning| tuning.name).join(", ")
     }
 
     pub fn matmul(&self, elem: Elem, rows: u32, outputs: u32) -> Block {

@@ -3,7 +3,9 @@
 
 /// `enable` lines first, then constants, then the libraries, then the kernel.
 ///
-/// `constants` are (name, value), `libraries` the texts that fill the kernel's slots.
+/// `constants` are (name, value), `libraries` the texts that fill the kernel's slots. Lines between `//# repeat i COUNT` and
+/// its `//# end` are there COUNT times, with the number of the copy for `$i`; COUNT is a number, or a constant, which may be
+/// divided by a number. Registers that no loop indexes are made so, since many drivers keep an array in memory.
 pub fn link(kernel: &str, libraries: &[&str], constants: &[(&str, u32)]) -> String {
     let mut enables = Vec::new();
     let mut body = String::new();
@@ -11,15 +13,53 @@ pub fn link(kernel: &str, libraries: &[&str], constants: &[(&str, u32)]) -> Stri
         body += &format!("const {name}: u32 = {value}u;\n");
     }
     for text in libraries.iter().chain([&kernel]) {
-        for line in text.lines() {
+        let lines: Vec<&str> = text.lines().collect();
+        for line in repeated(&lines, constants) {
             if line.starts_with("enable ") {
                 enables.push(line);
             } else {
-                body += line;
+                body += &line;
                 body.push('\n');
             }
         }
     }
     enables.dedup();
     enables.iter().map(|line| format!("{line}\n")).collect::<String>() + &body
+}
+
+/// The lines with all repetitions written out.
+fn repeated(lines: &[&str], constants: &[(&str, u32)]) -> Vec<String> {
+    let mut out = Vec::new();
+    let mut rest = lines;
+    while let [line, after @ ..] = rest {
+        rest = after;
+        let Some((name, count)) = line.trim().strip_prefix("//# repeat ").and_then(|l| l.split_once(' '))
+        else {
+            out.push((*line).to_owned());
+            continue;
+        };
+        let mut depth = 1;
+        let end = after.iter().position(|line| {
+            let line = line.trim();
+            depth += usize::from(line.starts_with("//# repeat "));
+            depth -= usize::from(line == "//# end");
+            depth == 0
+        });
+        let end = end.unwrap_or_else(|| panic!("'{line}' has no end"));
+        let body = repeated(&after[..end], constants);
+        for i in 0..number(count, constants) {
+            out.extend(body.iter().map(|line| line.replace(&format!("${name}"), &i.to_string())));
+        }
+        rest = &after[end + 1..];
+    }
+    out
+}
+
+/// `4`, `NAME` or `NAME/2`.
+fn number(words: &str, constants: &[(&str, u32)]) -> u32 {
+    let (name, divisor) = words.split_once('/').unwrap_or((words, "1"));
+    let known = constants.iter().find(|(constant, _)| *constant == name).map(|(_, value)| *value);
+    let whole =
+        known.or_else(|| name.parse().ok()).unwrap_or_else(|| panic!("a repetition has no count: {words}"));
+    whole / divisor.parse::<u32>().unwrap_or_else(|_| panic!("a repetition has no count: {words}"))
 }

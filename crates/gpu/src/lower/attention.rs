@@ -1,4 +1,5 @@
-//! Attention: kernels/attention.wgsl, a query a thread, and kernels/attention_quad.wgsl, four.
+//! Attention: kernels/attention.wgsl, a query a thread, kernels/attention_quad.wgsl, four, and kernels/attention_tile.wgsl,
+//! a workgroup several together.
 
 use super::{CAUSAL, Lower, Lowering};
 use crate::kernels::{AttentionParams, VARIANTS, VariantId};
@@ -25,26 +26,28 @@ impl Lower for Attention {
             scale: 1.0 / (self.size as f32).sqrt(),
             flags: if self.causal { CAUSAL } else { 0 },
         };
-        // Queries of one thread. The two kernels have the same parameters.
-        let (kernel, queries) = match l.tuning.attention(y.elem, q.pixels(), self.padded) {
-            Block::Small => ("attention", 1),
-            Block::Large => ("attention_quad", 4),
+        // All kernels have the same parameters.
+        let of = |kernel| variant(kernel, y.elem.as_str(), self.padded / 4);
+        let (rows, queries) = (q.n * self.heads, q.pixels());
+        let (variant, threads) = match l.tuning.attention(y.elem, queries, self.padded) {
+            Block::Small => (of("attention"), [rows, queries]),
+            Block::Large => (of("attention_quad"), [rows, queries.div_ceil(4)]),
+            Block::Tile(_) => {
+                let tile = of("attention_tile");
+                let each = tile.get().constant("QUERIES");
+                (tile, [rows * tile.get().workgroup[0], queries.div_ceil(each)])
+            }
         };
-        let variant = variant(kernel, y.elem.as_str(), self.padded / 4);
         let bindings = vec![self.q.0.into(), self.k.0.into(), self.v.0.into(), y.into()];
-        let threads = [q.n * self.heads, q.pixels().div_ceil(queries)];
         l.dispatch_of(variant, &params, bindings, threads, self.cost(y));
     }
 }
 
 /// The smallest capacity that holds a head of `vec4s` vec4s.
 fn variant(kernel: &str, elem: &str, vec4s: u32) -> VariantId {
-    let capacity = |name: &str| {
-        let (e, head) = name.split_once('.')?;
-        (e == elem).then(|| head.parse::<u32>().unwrap()).filter(|&h| h >= vec4s)
-    };
     let fits = (0..VARIANTS.len())
-        .filter(|&i| VARIANTS[i].kernel == kernel)
-        .filter_map(|i| Some((capacity(VARIANTS[i].name)?, i)));
+        .filter(|&i| VARIANTS[i].kernel == kernel && VARIANTS[i].name.split('.').next() == Some(elem))
+        .map(|i| (VARIANTS[i].constant("HEAD"), i))
+        .filter(|(head, _)| *head >= vec4s);
     VariantId(fits.min().unwrap_or_else(|| panic!("no {kernel} for heads of {}", vec4s * 4)).1)
 }

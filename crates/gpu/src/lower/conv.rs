@@ -1,9 +1,10 @@
-//! Convolutions: kernels/conv.wgsl.
+//! Convolutions: kernels/conv.wgsl, and kernels/conv_tile.wgsl.
 
 use super::{Lower, Lowering, add_layout, bindings, flags};
 use crate::kernels::ConvParams;
 use crate::plan::Tensor;
 use crate::plan::ops::{Conv, Operator};
+use crate::tuning::Block;
 
 impl Lower for Conv {
     fn lower(&self, l: &mut Lowering, y: Tensor) {
@@ -34,13 +35,24 @@ impl Lower for Conv {
             activation: e.activation as u32,
             flags: flags(e),
         };
-        let block = l.tuning.conv(y.elem, out.rows(), m.outputs);
-        let name = format!("{}.{}.{}.{}", y.elem.as_str(), m.format.as_str(), block.as_str(), self.kernel());
         let bindings = bindings(self.x, self.x2, self.weight, e, y);
-        let threads = [
-            m.outputs.div_ceil(4 * block.out_vec4s()),
-            (out.n * out.h * out.w.div_ceil(4)).div_ceil(block.row_quads()),
-        ];
-        l.dispatch(("conv", &name), &params, bindings, threads, self.cost(y));
+        let (types, kernel) = (format!("{}.{}", y.elem.as_str(), m.format.as_str()), self.kernel());
+        // Of rows of an image, whose rest counts as whole.
+        let quads = out.n * out.h * out.w.div_ceil(4);
+        let alone = |name, each: u32, outputs| {
+            (
+                "conv",
+                format!("{types}.{name}.{kernel}"),
+                [m.outputs.div_ceil(outputs), quads.div_ceil(each / 4)],
+            )
+        };
+        let (kernel, name, threads) = match l.tuning.conv(y.elem, out.rows(), m.outputs) {
+            Block::Tile(tile) if kernel == 3 => {
+                ("conv_tile", format!("{}.3", tile.name(y.elem, m.format)), tile.grid(out.rows(), m.outputs))
+            }
+            Block::Large => alone("16x16", 16, 16),
+            Block::Small | Block::Tile(_) => alone("4x8", 4, 8),
+        };
+        l.dispatch((kernel, &name), &params, bindings, threads, self.cost(y));
     }
 }

@@ -1,9 +1,10 @@
-//! Products: kernels/matmul.wgsl.
+//! Products: kernels/matmul.wgsl, and kernels/matmul_tile.wgsl.
 
 use super::{GEGLU, Lower, Lowering, add_layout, bindings, flags};
 use crate::kernels::MatmulParams;
 use crate::plan::Tensor;
 use crate::plan::ops::{Matmul, Operator};
+use crate::tuning::Block;
 
 impl Lower for Matmul {
     fn lower(&self, l: &mut Lowering, y: Tensor) {
@@ -23,11 +24,16 @@ impl Lower for Matmul {
             activation: e.activation as u32,
             flags: flags(e) | if self.geglu { GEGLU } else { 0 },
         };
-        let block = l.tuning.matmul(y.elem, shape.rows(), m.outputs);
-        let name = format!("{}.{}.{}", y.elem.as_str(), m.format.as_str(), block.as_str());
         let bindings = bindings(self.x, self.x2, self.weight, e, y);
-        let threads =
-            [m.outputs.div_ceil(4 * block.out_vec4s()), shape.rows().div_ceil(4 * block.row_quads())];
-        l.dispatch(("matmul", &name), &params, bindings, threads, self.cost(y));
+        let (types, rows) = (format!("{}.{}", y.elem.as_str(), m.format.as_str()), shape.rows());
+        let alone = |name, each, outputs| {
+            ("matmul", format!("{types}.{name}"), [m.outputs.div_ceil(outputs), rows.div_ceil(each)])
+        };
+        let (kernel, name, threads) = match l.tuning.matmul(y.elem, rows, m.outputs) {
+            Block::Tile(tile) => ("matmul_tile", tile.name(y.elem, m.format), tile.grid(rows, m.outputs)),
+            Block::Large => alone("16x16", 16, 16),
+            Block::Small => alone("4x8", 4, 8),
+        };
+        l.dispatch((kernel, &name), &params, bindings, threads, self.cost(y));
     }
 }
