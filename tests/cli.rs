@@ -271,6 +271,16 @@ fn plan_as_json() {
     }
     let halves = ["decoder", "encoder"].map(|half| number(half, "parameters"));
     assert_eq!(number("vae", "parameters"), halves[0] + halves[1]);
+    // With --steps each dispatch, whose figures are those of the totals.
+    let steps =
+        success(&["plan", "--model", model.to_str().unwrap(), "--size", "64x64", "--json", "--steps"]).stdout;
+    let steps: Value = serde_json::from_slice(&steps).unwrap();
+    for figure in ["executed_flops", "bytes_moved"] {
+        let each =
+            steps["unet"]["steps"].as_array().unwrap().iter().map(|step| step[figure].as_u64().unwrap());
+        assert_eq!(each.sum::<u64>(), number("unet", figure));
+    }
+    assert_eq!(steps["unet"]["steps"].as_array().unwrap().len() as u64, number("unet", "dispatches"));
     // For people: a line for each, and with --steps every dispatch.
     let output =
         text(&success(&["plan", "--model", model.to_str().unwrap(), "--size", "64x64", "--steps"]).stdout);

@@ -47,7 +47,7 @@ fn files() -> Vec<File> {
 
 fn walk(folder: &Path, prefix: &str, files: &mut Vec<File>) {
     // Not ours, made by a tool, or data.
-    const SKIPPED: [&str; 9] = [
+    const SKIPPED: [&str; 10] = [
         ".git",
         "target",
         "node_modules",
@@ -56,6 +56,7 @@ fn walk(folder: &Path, prefix: &str, files: &mut Vec<File>) {
         "tests/out",
         "tests/golden/ref",
         "Cargo.lock",
+        "bench/compilers/compile/Cargo.lock",
         "package-lock.json",
     ];
     for entry in fs::read_dir(folder).unwrap() {

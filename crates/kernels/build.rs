@@ -8,6 +8,10 @@ use std::{env, fs};
 
 #[path = "src/link.rs"]
 mod link;
+#[path = "src/list.rs"]
+mod list;
+
+use list::Variant;
 
 /// Where the WGSL is, for everybody to see.
 const KERNELS: &str = "../../kernels";
@@ -16,13 +20,6 @@ const KERNELS: &str = "../../kernels";
 const MAX_INVOCATIONS: u32 = 256;
 const MAX_WORKGROUP_BYTES: u32 = 16 * 1024;
 const MAX_STORAGE_BUFFERS: usize = 7;
-
-struct Variant {
-    kernel: String,
-    name: String,
-    libraries: Vec<String>,
-    constants: Vec<(String, u32)>,
-}
 
 /// What the runtime must know of a checked variant.
 struct Facts {
@@ -34,16 +31,14 @@ struct Facts {
 fn main() {
     println!("cargo::rerun-if-changed={KERNELS}");
     println!("cargo::rerun-if-changed=src/link.rs");
-    let list = read("variants.txt");
+    println!("cargo::rerun-if-changed=src/list.rs");
     let mut table = String::from("pub static VARIANTS: &[Variant] = &[\n");
     let mut structs: BTreeMap<String, Vec<(String, &'static str)>> = BTreeMap::new();
-    for line in list.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#')) {
-        for variant in variants(line) {
-            let facts = check(&variant);
-            row(&mut table, &variant, &facts);
-            let known = structs.entry(variant.kernel.clone()).or_insert_with(|| facts.params.clone());
-            assert!(*known == facts.params, "kernels/{}.wgsl: variants differ in Params", variant.kernel);
-        }
+    for variant in list::variants(Path::new(KERNELS)) {
+        let facts = check(&variant);
+        row(&mut table, &variant, &facts);
+        let known = structs.entry(variant.kernel.clone()).or_insert_with(|| facts.params.clone());
+        assert!(*known == facts.params, "kernels/{}.wgsl: variants differ in Params", variant.kernel);
     }
     table += "];\n";
     for (kernel, fields) in structs {
@@ -66,51 +61,7 @@ fn main() {
 
 /// A file of kernels.
 fn read(name: &str) -> String {
-    let path = Path::new(KERNELS).join(name);
-    fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
-}
-
-/// The product of a line's columns.
-fn variants(line: &str) -> Vec<Variant> {
-    let mut columns = line.split_whitespace();
-    let kernel = columns.next().unwrap().to_owned();
-    let text = read(&format!("{kernel}.wgsl"));
-    let used: Vec<&str> = directive(&text, "use").collect();
-    let columns: Vec<(&str, Vec<&str>)> = columns
-        .map(|c| c.split_once('=').unwrap_or_else(|| panic!("variants.txt: {c} is not slot=values")))
-        .map(|(slot, values)| (slot, values.split('|').collect()))
-        .collect();
-    let mut choices: Vec<Vec<&str>> = vec![vec![]];
-    for (_, values) in &columns {
-        choices = choices
-            .iter()
-            .flat_map(|c| values.iter().map(|v| c.iter().copied().chain([*v]).collect()))
-            .collect();
-    }
-    choices
-        .into_iter()
-        .map(|choice| {
-            let value = |slot: &str| columns.iter().position(|(s, _)| *s == slot).map(|i| choice[i]);
-            let libraries = used
-                .iter()
-                .map(|slot| value(slot).map_or((*slot).to_owned(), |v| format!("{slot}_{v}")))
-                .collect();
-            let constants = directive(&text, "const")
-                .map(|name| {
-                    let v = value(name).unwrap_or_else(|| panic!("variants.txt: {kernel} needs {name}="));
-                    (name.to_owned(), v.parse().unwrap_or_else(|_| panic!("{kernel}: {name}={v}")))
-                })
-                .collect();
-            Variant { kernel: kernel.clone(), name: choice.join("."), libraries, constants }
-        })
-        .collect()
-}
-
-/// The words of the lines `//# key word word`.
-fn directive<'a>(text: &'a str, key: &'a str) -> impl Iterator<Item = &'a str> {
-    text.lines()
-        .filter_map(move |l| l.strip_prefix("//# ")?.strip_prefix(key))
-        .flat_map(str::split_whitespace)
+    list::read(Path::new(KERNELS), name)
 }
 
 /// Compiles the variant with naga, then checks what naga lets pass.

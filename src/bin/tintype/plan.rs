@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::{Map, Value, json};
-use tintype::device::program;
+use tintype::device::{Program, program};
 use tintype::error::{Error, Result, shown};
 use tintype::pipeline::{Described, LoadOptions, Planned, Plans, network_plans, plans};
 use tintype::plan::Target;
@@ -30,7 +30,7 @@ pub struct Options {
     /// How weights are stored: f32, f16, q8 or q4
     #[arg(long, default_value = "f16")]
     weights: String,
-    /// Print totals as JSON
+    /// Print totals as JSON; with --steps also each dispatch
     #[arg(long)]
     json: bool,
     /// Print every step
@@ -75,7 +75,7 @@ fn show(
     }
     crate::warn(described.iter().flat_map(|described| &described.file.warnings));
     if options.json {
-        let mut json = as_json(networks);
+        let mut json = as_json(networks, options.steps);
         if let Some(described) = described {
             json["model"] = model_json(described);
         }
@@ -131,17 +131,40 @@ fn whole<'a>(networks: &'a [Planned], first: &'a Planned) -> Option<(&'static st
 }
 
 /// An object for each line of the table.
-fn as_json(networks: &[Planned]) -> Value {
+fn as_json(networks: &[Planned], steps: bool) -> Value {
     let mut all = Map::new();
     for planned in networks {
         if let Some((component, parameters)) = whole(networks, planned) {
             all.insert(component.to_owned(), json!({"parameters": parameters}));
         }
-        let mut figures = json!(program(&planned.plan).summary());
+        let program = program(&planned.plan);
+        let mut figures = json!(program.summary());
         figures["parameters"] = json!(planned.declarations.parameters());
+        if steps {
+            figures["steps"] = steps_json(&program);
+        }
         all.insert(planned.name.to_owned(), figures);
     }
     Value::Object(all)
+}
+
+/// Every dispatch: which kernel, and what it computes and moves.
+fn steps_json(program: &Program) -> Value {
+    let sections = program.plan.sections.iter();
+    sections
+        .flat_map(|section| {
+            program.dispatches[program.of(section.steps.clone())].iter().map(|dispatch| {
+                let variant = dispatch.variant.get();
+                json!({
+                    "section": section.name,
+                    "kernel": variant.kernel,
+                    "variant": variant.name,
+                    "executed_flops": dispatch.cost.executed_flops,
+                    "bytes_moved": program.bytes_moved(dispatch),
+                })
+            })
+        })
+        .collect()
 }
 
 /// A line for each network; an autoencoder has one for its parameters and one for each half.
