@@ -105,7 +105,8 @@ impl Tuning {
 
     /// The names of all tables, for people.
     pub fn names() -> String {
-        Tuning::ALL.map(|tuning| tuning.name).join(", ")
+        let [first @ .., last] = Tuning::ALL.map(|tuning| tuning.name);
+        format!("{} or {last}", first.join(", "))
     }
 
     pub fn matmul(&self, elem: Elem, rows: u32, outputs: u32) -> Block {
