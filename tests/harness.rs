@@ -38,7 +38,7 @@ pub fn tunings() -> impl Iterator<Item = Tuning> {
         // Halves are for what is stored in halves.
         let elems = if tile.cell == Elem::F16 { &[Elem::F16][..] } else { &ELEMS };
         let rules: &[Rule] = Vec::leak(elems.iter().map(|&elem| rule(elem)).collect());
-        Tuning { name: "a tile", matmul: rules, conv: rules, attention: rules }
+        Tuning { name: "a tile", matmul: rules, conv: rules, attention: &[] }
     });
     [Tuning::BASE].into_iter().chain(tiles)
 }

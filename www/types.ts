@@ -111,11 +111,11 @@ export interface CreateOptions {
   /**
    * Which kernels a GPU runs, by the name of a table: "auto" (the default) takes the one that fits it, as `tuning` of the
    * generator and of its results says. Another name fixes it, so that the same seed gives the same bits: "base", what every
-   * GPU runs well, "lanes", for software that loads lane by lane, "wide" or "thin", for GPUs with many registers or with few,
-   * in tiles that threads share. "auto" does not take the last two yet: by what compilers make of them they are two to four
+   * GPU runs well, "lanes", for software that loads lane by lane, "wide", "thin" or "narrow", for GPUs with many registers or
+   * with few, in tiles that threads share. "auto" does not take the last three yet: by what compilers make of them they are two to four
    * times as fast, but no GPU has run them. Where `device` is "auto" and a CPU takes the place of a GPU, there is nothing to choose.
    */
-  tuning?: "auto" | "base" | "lanes" | "wide" | "thin";
+  tuning?: "auto" | "base" | "lanes" | "wide" | "thin" | "narrow";
   /**
    * A `.safetensors` file under the names of the original code (SD 1.x, 2.x, SDXL), whose weights take the place of
    * those in the model's folder; configurations, tokenizers and what the file lacks come from the folder.

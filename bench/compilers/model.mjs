@@ -3,7 +3,7 @@
 import { count, sum } from "./isa/instruction.mjs";
 import { hottest } from "./loops.mjs";
 import { useful } from "./useful.mjs";
-import { pattern } from "./patterns.mjs";
+import { constant, pattern } from "./patterns.mjs";
 
 /** What `told` and `code` say of a variant on a GPU, or null where it has no loop. */
 export function figures(gpu, { kernel, name, source, told, code }) {
@@ -61,10 +61,10 @@ export function figures(gpu, { kernel, name, source, told, code }) {
   };
 }
 
-/** How often loops inside the main one run: `//# trip N`, or the length of a head for the kernels that loop over it. */
+/** How often loops inside the main one run: `//# trip` and a number or a constant, or the length of a head for the kernels that loop over it. */
 function tripsInside(kernel, name, source) {
-  const said = source.match(/^\/\/# trip (\d+)/m);
-  if (said) return Number(said[1]);
+  const said = source.match(/^\/\/# trip (\w+)/m)?.[1];
+  if (said) return Number(said) || constant(source, said);
   return ["attention", "attention_quad"].includes(kernel) ? Number(name.split(".").at(-1)) : null;
 }
 

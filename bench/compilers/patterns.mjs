@@ -24,11 +24,14 @@ export function pattern(kernel, name, source, { loads, lanes, waves }) {
   return null;
 }
 
-/** A workgroup's tile: rows, outputs and inputs of a step, the last two in fours; from the constants ROWS, FOURS and STEP. */
+/** The value of a constant of a kernel; null where there is none, or an expression. */
+export function constant(source, name) {
+  const value = source.match(new RegExp(`^\\s*const ${name}(?:: u32)? = (\\d+)u?;`, "m"));
+  return value && Number(value[1]);
+}
+
+/** A workgroup's tile: rows, outputs and inputs of a step, the last two in vec4s; as kernels/lib/tile.wgsl has them. */
 function tileOf(source) {
-  const [rows, fours, depth] = ["ROWS", "FOURS", "STEP"].map((constant) => {
-    const value = source.match(new RegExp(`^\\s*const ${constant}(?:: u32)? = (\\d+)u?;`, "m"));
-    return value && Number(value[1]);
-  });
+  const [rows, fours, depth] = ["ROWS", "OUT_VEC4S", "STEP"].map((name) => constant(source, name));
   return rows && fours && depth ? { rows, fours, depth } : null;
 }

@@ -1,8 +1,8 @@
 //! Attention over heads, alone and between its projections.
 
-use crate::harness::{Bench, ELEMS, F32_LIMIT, FORMATS, HALVES, compare, tunings};
+use crate::harness::{Bench, ELEMS, F32_LIMIT, FORMATS, HALVES, compare};
 use crate::twin;
-use tintype::gpu::Tuning;
+use tintype::gpu::{Block, Rule, Tile, Tuning};
 use tintype::nn;
 use tintype::nn::{Heads, Projections};
 use tintype::plan::ops::Attention;
@@ -35,10 +35,16 @@ const CASE: Case = Case {
     limit: F32_LIMIT,
 };
 
+/// By tiles, whatever the size.
+fn attention(tile: Tile) -> Tuning {
+    let rule = |elem| Rule { elem, rows: 0, outputs: 0, block: Block::Tile(tile) };
+    Tuning { name: "a tile", attention: Vec::leak(ELEMS.map(rule).to_vec()), ..Tuning::BASE }
+}
+
 impl Case {
     fn check(self) {
-        // All tiles are one kernel here.
-        tunings().take(2).for_each(|tuning| self.check_with(tuning));
+        let tile = |each| attention(Tile { each, ..Tile::THIN });
+        [Tuning::BASE, tile(4), tile(3), tile(2)].into_iter().for_each(|tuning| self.check_with(tuning));
     }
 
     fn check_with(self, tuning: Tuning) {
@@ -111,7 +117,7 @@ fn large_scores() {
 #[test]
 fn slabs_of_a_fused_projection() {
     for elem in ELEMS {
-        for tuning in tunings().take(2) {
+        for tuning in [Tuning::BASE, attention(Tile::THIN)] {
             let mut b = Bench { tuning, ..Bench::new(elem, Format::F32) };
             let (heads, size, tokens) = (3, 8, 17);
             let width = heads * size;

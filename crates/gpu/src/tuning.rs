@@ -18,7 +18,7 @@ pub enum Block {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tile {
     pub rows: u32,
-    /// Rows that a thread makes, with 8 outputs of each.
+    /// Rows that a thread makes, with 8 outputs of each; of attention nothing else counts, as the most queries of a thread.
     pub each: u32,
     /// What workgroup memory keeps operands as: f32, or f16 for activations that are stored so.
     pub cell: Elem,
@@ -76,16 +76,34 @@ const LARGE: &[Rule] = &[Rule { elem: Elem::F32, rows: 0, outputs: 0, block: Blo
 /// Fewer rows than this leave most of a tile empty.
 const TILE_ROWS: u32 = 32;
 
-const WIDE: &[Rule] = &[
-    Rule { elem: Elem::F32, rows: TILE_ROWS, outputs: 0, block: Block::Tile(Tile::WIDE) },
-    Rule { elem: Elem::F16, rows: TILE_ROWS, outputs: 0, block: Block::Tile(Tile::WIDE) },
-    Rule { elem: Elem::Pack16, rows: TILE_ROWS, outputs: 0, block: Block::Tile(Tile::WIDE) },
+const fn tile(elem: Elem, tile: Tile) -> Rule {
+    Rule { elem, rows: TILE_ROWS, outputs: 0, block: Block::Tile(tile) }
+}
+
+const WIDE: &[Rule] =
+    &[tile(Elem::F32, Tile::WIDE), tile(Elem::F16, Tile::WIDE), tile(Elem::Pack16, Tile::WIDE)];
+
+const THIN: &[Rule] =
+    &[tile(Elem::F32, Tile::THIN), tile(Elem::F16, Tile::THIN_HALVES), tile(Elem::Pack16, Tile::THIN)];
+
+/// Four queries a thread, or three where heads are long.
+const THIN_ATTENTION: &[Rule] = &[
+    Rule {
+        elem: Elem::F16,
+        rows: TILE_ROWS,
+        outputs: 68,
+        block: Block::Tile(Tile { each: 3, ..Tile::THIN }),
+    },
+    tile(Elem::F32, Tile::THIN),
+    tile(Elem::F16, Tile::THIN),
+    tile(Elem::Pack16, Tile::THIN),
 ];
 
-const THIN: &[Rule] = &[
-    Rule { elem: Elem::F32, rows: TILE_ROWS, outputs: 0, block: Block::Tile(Tile::THIN) },
-    Rule { elem: Elem::F16, rows: TILE_ROWS, outputs: 0, block: Block::Tile(Tile::THIN_HALVES) },
-    Rule { elem: Elem::Pack16, rows: TILE_ROWS, outputs: 0, block: Block::Tile(Tile::THIN) },
+/// Two queries a thread.
+const NARROW_ATTENTION: &[Rule] = &[
+    tile(Elem::F32, Tile::THIN),
+    tile(Elem::F16, Tile { each: 2, ..Tile::THIN }),
+    tile(Elem::Pack16, Tile::THIN),
 ];
 
 impl Tuning {
@@ -98,10 +116,14 @@ impl Tuning {
     /// For GPUs with many registers: those of AMD, NVIDIA, Qualcomm.
     pub const WIDE: Tuning = Tuning { name: "wide", matmul: WIDE, conv: WIDE, attention: WIDE };
 
-    /// For GPUs that spill above 128 registers: those of Apple and Intel.
-    pub const THIN: Tuning = Tuning { name: "thin", matmul: THIN, conv: THIN, attention: THIN };
+    /// For GPUs with about 128 registers a thread: those of Apple.
+    pub const THIN: Tuning = Tuning { name: "thin", matmul: THIN, conv: THIN, attention: THIN_ATTENTION };
 
-    pub const ALL: [Tuning; 4] = [Tuning::BASE, Tuning::LANES, Tuning::WIDE, Tuning::THIN];
+    /// For GPUs with fewer: those of Intel.
+    pub const NARROW: Tuning =
+        Tuning { name: "narrow", matmul: THIN, conv: THIN, attention: NARROW_ATTENTION };
+
+    pub const ALL: [Tuning; 5] = [Tuning::BASE, Tuning::LANES, Tuning::WIDE, Tuning::THIN, Tuning::NARROW];
 
     /// The names of all tables, for people.
     pub fn names() -> String {

@@ -35,10 +35,15 @@ impl Variant {
         self.constants
     }
 
+    /// The value of one of its constants, if it has that.
+    pub fn find_constant(&self, name: &str) -> Option<u32> {
+        self.constants.iter().find(|(constant, _)| *constant == name).map(|(_, value)| *value)
+    }
+
     /// The value of one of its constants. An unknown one is a mistake of ours.
     pub fn constant(&self, name: &str) -> u32 {
-        let found = self.constants.iter().find(|(constant, _)| *constant == name);
-        found.unwrap_or_else(|| panic!("kernels/{}.wgsl has no constant {name}", self.kernel)).1
+        let found = self.find_constant(name);
+        found.unwrap_or_else(|| panic!("kernels/{}.wgsl has no constant {name}", self.kernel))
     }
 
     /// The WGSL that the driver compiles.

@@ -5,7 +5,7 @@
 ///
 /// `constants` are (name, value), `libraries` the texts that fill the kernel's slots. Lines between `//# repeat i COUNT` and
 /// its `//# end` are there COUNT times, with the number of the copy for `$i`; COUNT is a number, or a constant, which may be
-/// divided by a number. Registers that no loop indexes are made so, since many drivers keep an array in memory.
+/// divided by another. Registers that no loop indexes are made so, since many drivers keep an array in memory.
 pub fn link(kernel: &str, libraries: &[&str], constants: &[(&str, u32)]) -> String {
     let mut enables = Vec::new();
     let mut body = String::new();
@@ -55,11 +55,12 @@ fn repeated(lines: &[&str], constants: &[(&str, u32)]) -> Vec<String> {
     out
 }
 
-/// `4`, `NAME` or `NAME/2`.
+/// A number, the name of a constant, or one of them divided by another.
 fn number(words: &str, constants: &[(&str, u32)]) -> u32 {
-    let (name, divisor) = words.split_once('/').unwrap_or((words, "1"));
-    let known = constants.iter().find(|(constant, _)| *constant == name).map(|(_, value)| *value);
-    let whole =
-        known.or_else(|| name.parse().ok()).unwrap_or_else(|| panic!("a repetition has no count: {words}"));
-    whole / divisor.parse::<u32>().unwrap_or_else(|_| panic!("a repetition has no count: {words}"))
+    let value = |word: &str| {
+        let known = constants.iter().find(|(constant, _)| *constant == word).map(|(_, value)| *value);
+        known.or_else(|| word.parse().ok()).unwrap_or_else(|| panic!("a repetition has no count: {words}"))
+    };
+    let (whole, divisor) = words.split_once('/').unwrap_or((words, "1"));
+    value(whole) / value(divisor)
 }

@@ -80,7 +80,7 @@ struct DeviceOptions {
     #[arg(long, value_name = "SUBSTRING")]
     adapter: Option<String>,
     /// Which kernels a GPU runs, by the name of a table: auto, what fits the adapter; base, what every GPU runs well; lanes,
-    /// for adapters that load lane by lane; wide or thin, tiles that threads share, for GPUs with many registers or with few
+    /// for adapters that load lane by lane; wide, thin or narrow, tiles that threads share, for GPUs with many registers or with few
     #[arg(long, default_value = "auto")]
     tuning: String,
 }

@@ -5,7 +5,7 @@ use super::{CAUSAL, Lower, Lowering};
 use crate::kernels::{AttentionParams, VARIANTS, VariantId};
 use crate::plan::Tensor;
 use crate::plan::ops::{Attention, Operator};
-use crate::tuning::Block;
+use crate::tuning::{Block, Tile};
 
 impl Lower for Attention {
     fn lower(&self, l: &mut Lowering, y: Tensor) {
@@ -27,15 +27,15 @@ impl Lower for Attention {
             flags: if self.causal { CAUSAL } else { 0 },
         };
         // All kernels have the same parameters.
-        let of = |kernel| variant(kernel, y.elem.as_str(), self.padded / 4);
+        let of = |kernel, each| variant(kernel, y.elem.as_str(), self.padded / 4, each);
         let (rows, queries) = (q.n * self.heads, q.pixels());
         let (variant, threads) = match l.tuning.attention(y.elem, queries, self.padded) {
-            Block::Small => (of("attention"), [rows, queries]),
-            Block::Large => (of("attention_quad"), [rows, queries.div_ceil(4)]),
-            Block::Tile(_) => {
-                let tile = of("attention_tile");
-                let each = tile.get().constant("QUERIES");
-                (tile, [rows * tile.get().workgroup[0], queries.div_ceil(each)])
+            Block::Small => (of("attention", 1), [rows, queries]),
+            Block::Large => (of("attention_quad", 4), [rows, queries.div_ceil(4)]),
+            Block::Tile(Tile { each, .. }) => {
+                let tile = of("attention_tile", each);
+                let v = tile.get();
+                (tile, [rows * v.workgroup[0], queries.div_ceil(v.constant("QUERIES"))])
             }
         };
         let bindings = vec![self.q.0.into(), self.k.0.into(), self.v.0.into(), y.into()];
@@ -43,11 +43,14 @@ impl Lower for Attention {
     }
 }
 
-/// The smallest capacity that holds a head of `vec4s` vec4s.
-fn variant(kernel: &str, elem: &str, vec4s: u32) -> VariantId {
-    let fits = (0..VARIANTS.len())
-        .filter(|&i| VARIANTS[i].kernel == kernel && VARIANTS[i].name.split('.').next() == Some(elem))
-        .map(|i| (VARIANTS[i].constant("HEAD"), i))
-        .filter(|(head, _)| *head >= vec4s);
-    VariantId(fits.min().unwrap_or_else(|| panic!("no {kernel} for heads of {}", vec4s * 4)).1)
+/// The smallest capacity that holds a head of `vec4s` vec4s, with at most `each` queries a thread, and as many of those as
+/// there are.
+fn variant(kernel: &str, elem: &str, vec4s: u32, each: u32) -> VariantId {
+    let of = |i: usize| VARIANTS[i].kernel == kernel && VARIANTS[i].name.split('.').next() == Some(elem);
+    let fits = (0..VARIANTS.len()).filter(|&i| of(i)).filter_map(|i| {
+        let head = VARIANTS[i].constant("HEAD");
+        let queries = VARIANTS[i].find_constant("EACH").unwrap_or(each);
+        (head >= vec4s && queries <= each).then(|| (head, each - queries, i))
+    });
+    VariantId(fits.min().unwrap_or_else(|| panic!("no {kernel} for heads of {}", vec4s * 4)).2)
 }
