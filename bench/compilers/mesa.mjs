@@ -70,7 +70,7 @@ export async function compile(gpu, { version, program }, all, { subgroup = 0 } =
   for (const folder of [inputs, outputs]) mkdirSync(join(OURS, folder), { recursive: true });
   const options = [...(plain ? ["--plain"] : []), ...(subgroup ? ["--subgroup", String(subgroup)] : [])];
   // A process a variant, with the same memory every time: some compilers (ir3) let addresses decide, or what malloc left there.
-  const same = ["setarch", "-R", "env", "-i", "GLIBC_TUNABLES=glibc.malloc.tcache_count=0", "NODEVICE_SELECT=1", "MESA_SHADER_CACHE_DISABLE=1", ...Object.entries(env).map((pair) => pair.join("="))];
+  const same = ["setarch", "-R", "env", "-i", "GLIBC_TUNABLES=glibc.malloc.tcache_count=0:glibc.malloc.mmap_max=0:glibc.malloc.perturb=255", "NODEVICE_SELECT=1", "MESA_SHADER_CACHE_DISABLE=1", ...Object.entries(env).map((pair) => pair.join("="))];
   const keyed = all.map((v) => ({ ...v, key: hash([program, ...same, ...options, v.source].join("\n")) }));
   const path = ({ key }, ending) => join(OURS, outputs, `${key}.${ending}`);
   const made = (v) => existsSync(path(v, "stats")) || existsSync(path(v, "error"));

@@ -9,6 +9,7 @@ export function pattern(kernel, name, source, { loads, lanes, waves }) {
   const values = name.split(".");
   const elem = ELEM[values[0]];
   const block = BLOCK[values[1]];
+  if (!elem || !block) return null;
   if (["conv", "matmul"].includes(kernel) && values.includes("4x8")) {
     // Eight threads across share rows; each has weights of its own, in another line.
     const quads = Math.floor(lanes / 8);

@@ -44,6 +44,7 @@ main(async () => {
   if (options.json) writeFileSync(options.json, JSON.stringify({ mesa: version, rows: rows.map(plain) }, null, 1));
   if (options.versus) {
     const before = await measure(chosen(await variants({ commit: options.versus })), mesa, options);
+    before.failed.forEach((sentence) => say(`before: ${sentence.split("\n")[0]}`));
     const lines = moved(before.rows, rows);
     say(lines.length > 0 ? `\nSince ${options.versus}:\n${lines.join("\n")}` : `\nNothing moved since ${options.versus}.`);
   }

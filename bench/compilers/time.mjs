@@ -5,12 +5,13 @@ import { ROOT, must, step } from "../../tools/shell.mjs";
 import { GPUS } from "./gpus.mjs";
 import { aligned } from "./table.mjs";
 
-/** Every dispatch of a model's networks, each network once: [{ network, kernel, variant, executed_flops, bytes_moved }]. */
+/** Every dispatch of an image from words in one step: [{ network, kernel, variant, executed_flops, bytes_moved }]. */
 export async function dispatches({ model, size, weights, activations }) {
   await step("cargo", () => must("The build", "cargo", ["build", "--locked", "--release", "--bin", "tintype"]));
   const args = ["plan", "--model", model, "--size", size, "--weights", weights, "--activations", activations, "--json", "--steps"];
   const plan = JSON.parse(await must("The plan", join(ROOT, "target/release/tintype"), args));
-  return Object.entries(plan).flatMap(([network, { steps = [] }]) => steps.map((dispatch) => ({ network, ...dispatch })));
+  const used = Object.entries(plan).filter(([network]) => network !== "encoder");
+  return used.flatMap(([network, { steps = [] }]) => steps.map((dispatch) => ({ network, ...dispatch })));
 }
 
 /** Milliseconds by network and by kernel, a column for each GPU. A dispatch whose variant has no row is bytes alone. */
@@ -23,5 +24,5 @@ export function times(all, rows, devices) {
   };
   const total = (some) => devices.map((gpu) => some.reduce((sum, dispatch) => sum + milliseconds(gpu, dispatch), 0).toFixed(1));
   const by = (key) => [...new Set(all.map((dispatch) => dispatch[key]))].map((name) => [name, ...total(all.filter((dispatch) => dispatch[key] === name))]);
-  return [by("network"), by("kernel")].map((lines) => aligned([["ms", ...devices], ...lines], 1)).join("\n\n");
+  return [[...by("network"), ["all", ...total(all)]], by("kernel")].map((lines) => aligned([["ms", ...devices], ...lines], 1)).join("\n\n");
 }

@@ -5,7 +5,10 @@
  * and twice round for what is carried from trip to trip: is what a register holds added to before it is lost?
  */
 export function useful(body, operations) {
-  const parsed = body.map((i) => operations(i.text));
+  // A loop that is laid out has the same instructions again and again.
+  const known = new Map();
+  for (const i of body) if (!known.has(i)) known.set(i, operations(i.text));
+  const parsed = body.map((i) => known.get(i));
   const added = new Set();
   let total = 0;
   for (let step = 2 * body.length - 1; step >= 0; step--) {

@@ -9,10 +9,10 @@ const TO_FLOAT = /^\S*(:h?f|>H?F)\b/;
 const OF_FLOATS = /:f\b|>F\b/;
 
 export function parse(text) {
-  // What a message does is a line of its own in the older notation; so is an operation's second word.
-  const joined = text.replace(/^(.*\bsend.*)\n\s+(\w+ MsgDesc: .*)$/gm, "$1 // $2").replace(/^(\W*(?:\S+\) )?)(math|sync) (\w)/gm, "$1$2.$3");
+  // What a message does is a line of its own in the older notation, and an operation may have a second word.
+  const joined = text.replace(/\n +(\w+ MsgDesc: )/g, " // $1");
   return assemble(joined, (line) => {
-    const bare = line.trim();
+    const bare = line.trim().replace(/^(\([^)]*\) *)?(math|sync) (?=\w)/, "$1$2.");
     const label = bare.match(/^(L(?:ABEL)?\d+):$/);
     return label ? { labels: [label[1]] } : read(bare);
   });
