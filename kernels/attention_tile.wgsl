@@ -43,7 +43,7 @@ fn attention_tile(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoca
         if CHUNKS > 1u {
             share_queries(t, image, first, head, $hu * CHUNK);
         }
-        share_next(t, $hu * CHUNK);
+        share_next(t);
         workgroupBarrier();
         if $hu + 1u < CHUNKS {
             fetch_keys(t, image * p.keys, s, head, ($hu + 1u) * CHUNK);
@@ -84,7 +84,7 @@ fn attention_tile(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoca
         if $hu > 0u {
             workgroupBarrier();
         }
-        share_next(t, $hu * CHUNK);
+        share_next(t);
         workgroupBarrier();
         if $hu + 1u < CHUNKS {
             fetch_values(t, image * p.keys, s, head, ($hu + 1u) * CHUNK);

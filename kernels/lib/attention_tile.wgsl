@@ -57,15 +57,14 @@ fn fetch_values(t: u32, base: u32, s: u32, head: u32, begin: u32) {
 //# end
 }
 
-// Puts what was fetched where all threads see it; what is behind the head is zero.
-fn share_next(t: u32, begin: u32) {
+// Puts what was fetched where all threads see it. Behind the head is its last vec4 again: there queries are zero.
+fn share_next(t: u32) {
     let c = t % CHUNK;
-    let live = begin + c < p.head;
 //# repeat l LOADS
     {
         let key = t / CHUNK + $lu * APART;
         if LOADS * APART == KEYS || key < KEYS {
-            kv[key % 4u * COLUMNS + key / 4u][c] = select(Elem(), next$l, live);
+            kv[key % 4u * COLUMNS + key / 4u][c] = next$l;
         }
     }
 //# end
