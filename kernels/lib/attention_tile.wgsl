@@ -100,8 +100,7 @@ fn score(row: u32, column: u32) {
 // Adds the values in the chunk at hand, each times its weight.
 //# repeat h CHUNKS
 fn blend$h(row: u32, column: u32) {
-    var k = 0u;
-    loop {
+    for (var k = 0u; k < COLUMNS; k++) {
 //# repeat i EACH
         let p$i = decode(ps[row + $iu * DOWN][k]);
 //# end
@@ -113,10 +112,6 @@ fn blend$h(row: u32, column: u32) {
 //# end
 //# end
 //# end
-        continuing {
-            k++;
-            break if k == COLUMNS;
-        }
     }
 }
 //# end
