@@ -30,6 +30,7 @@ const rdna2 = { simds: 2, lanes: 32, l1: 64, lds: 128, memory: 300, local: 64, c
 export const GPUS = {
   rdna2: {
     what: "Radeon RX 6800 (RADV, ACO)",
+    tuning: "wide",
     isa: rdna,
     env: shim("amdgpu", "radeon", { AMDGPU_GPU_ID: "navi21" }),
     machine: rdna2,
@@ -38,6 +39,7 @@ export const GPUS = {
   },
   rdna3: {
     what: "Radeon RX 7900 XTX (RADV, ACO)",
+    tuning: "wide",
     isa: rdna,
     env: shim("amdgpu", "radeon", { AMDGPU_GPU_ID: "navi31" }),
     machine: { ...rdna2, registers: 1536, allocation: { 32: 24, 64: 12 }, l2: 25, l1size: 32768 },
@@ -47,6 +49,7 @@ export const GPUS = {
   },
   ampere: {
     what: "NVIDIA GA102, RTX 3090 (NVK, NAK)",
+    tuning: "wide",
     isa: nak,
     env: shim("nouveau", "nouveau", { NOUVEAU_CHIPSET: "0x172" }),
     plain: true,
@@ -56,6 +59,7 @@ export const GPUS = {
   },
   apple: {
     what: "Apple M1 (Honeykrisp, AGX)",
+    tuning: "thin",
     isa: agx,
     env: shim("asahi", "asahi", { AGX_MESA_DEBUG: "shaders" }),
     plain: true,
@@ -67,6 +71,7 @@ export const GPUS = {
   },
   adreno: {
     what: "Adreno 740 (Turnip, ir3)",
+    tuning: "wide",
     isa: ir3,
     env: shim("freedreno", "freedreno", { FD_GPU_ID: "740" }),
     machine: { simds: 2, lanes: 64, l1: 64, lds: 64, memory: 300, local: 60, constant: 60, waves: 8, l2: 16, l1size: 8192, line: 64 },
@@ -75,6 +80,7 @@ export const GPUS = {
   },
   intel: {
     what: "Meteor Lake, Xe-LPG (ANV, brw)",
+    tuning: "narrow",
     isa: xe,
     env: shim("intel", "intel", { INTEL_STUB_GPU_DEVICE_ID: "0x7d55" }, "/compilers"),
     machine: { simds: 16, lanes: 8, l1: 64, lds: 64, memory: 250, local: 60, constant: 60, waves: 7, l2: 32, l1size: 0, line: 64 },

@@ -22,7 +22,8 @@ const HELP = `npm run bench:compilers -- [options]
   --write-floors     make the rows of this run the floors
   --versus COMMIT    also compile the kernels of that commit, and print what moved
   --model DIR        also how long that model would take, from its configuration (tests/plans/configs has published ones);
-                     with --size (512x512), --weights (q8) and --activations (f16); only variants that it uses
+                     with --size (512x512), --weights (q8), --activations (f16), --tuning (the one for each GPU); only
+                     variants that it uses
   --json FILE        the table, for machines
   --loop             print the loop that each row is about, instruction by instruction`;
 
@@ -35,7 +36,7 @@ main(async () => {
   const chosen = (all) => all.filter(({ id }) => options.only.test(id));
   const now = options.wgsl ? options.wgsl.map(variant) : await variants({ folder: options.kernels });
   const plan = options.model ? await dispatches(options) : null;
-  const used = plan && new Set(plan.map(({ kernel, variant }) => `${kernel} ${variant}`));
+  const used = plan && new Set(Object.values(plan).flat().map(({ kernel, variant }) => `${kernel} ${variant}`));
   const wanted = chosen(now).filter(({ kernel, name }) => !used || used.has(`${kernel} ${name}`));
   const { rows, failed } = await measure(wanted, mesa, options);
   if (options.loop) rows.forEach(loop);
@@ -103,7 +104,7 @@ function read(args) {
   const text = { type: "string" };
   const flag = { type: "boolean" };
   const known = {
-    ...Object.fromEntries(["devices", "only", "kernels", "subgroup", "versus", "json", "model", "size", "weights", "activations"].map((name) => [name, text])),
+    ...Object.fromEntries(["devices", "only", "kernels", "subgroup", "versus", "json", "model", "size", "weights", "activations", "tuning"].map((name) => [name, text])),
     ...Object.fromEntries(["assert", "write-floors", "loop", "help"].map((name) => [name, flag])),
     wgsl: { type: "string", multiple: true },
   };

@@ -106,8 +106,7 @@ impl Device {
     ///
     /// Errors: `invalid-option` for a name that no table has, `unsupported` where `choice` of the device is "cpu".
     pub fn tune(&self, name: &str, choice: &str) -> Result<()> {
-        let tuning = gpu::Tuning::ALL.into_iter().find(|tuning| tuning.name == name);
-        match (self, tuning) {
+        match (self, gpu::Tuning::find(name)) {
             _ if name == "auto" => Ok(()),
             (_, None) => {
                 Err(Error::option(format!("tuning: wanted auto, {}, found {name:?}", gpu::Tuning::names())))

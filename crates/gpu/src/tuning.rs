@@ -125,6 +125,11 @@ impl Tuning {
 
     pub const ALL: [Tuning; 5] = [Tuning::BASE, Tuning::LANES, Tuning::WIDE, Tuning::THIN, Tuning::NARROW];
 
+    /// The table of this name.
+    pub fn find(name: &str) -> Option<Tuning> {
+        Tuning::ALL.into_iter().find(|tuning| tuning.name == name)
+    }
+
     /// The names of all tables, for people.
     pub fn names() -> String {
         let [first @ .., last] = Tuning::ALL.map(|tuning| tuning.name);

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::{Map, Value, json};
-use tintype::device::{Program, program};
 use tintype::error::{Error, Result, shown};
+use tintype::gpu::{Program, Tuning, lower};
 use tintype::pipeline::{Described, LoadOptions, Planned, Plans, network_plans, plans};
-use tintype::plan::Target;
+use tintype::plan::{Plan, Target};
 use tintype::shape::Elem;
 use tintype::weights::DiskFolder;
 
@@ -30,12 +30,21 @@ pub struct Options {
     /// How weights are stored: f32, f16, q8 or q4
     #[arg(long, default_value = "f16")]
     weights: String,
+    /// Which kernels, by the name of a table, as --tuning of other commands
+    #[arg(long, default_value = "base")]
+    tuning: String,
     /// Print totals as JSON; with --steps also each dispatch
     #[arg(long)]
     json: bool,
     /// Print every step
     #[arg(long)]
     steps: bool,
+}
+
+impl Options {
+    fn program(&self, plan: &Plan) -> Program {
+        lower(plan.clone(), &Tuning::find(&self.tuning).unwrap_or(Tuning::BASE))
+    }
 }
 
 pub async fn run(options: &Options) -> Result<bool> {
@@ -49,6 +58,11 @@ pub async fn run(options: &Options) -> Result<bool> {
             return Err(Error::option(format!("activations: wanted f32, f16 or pack16, found {other:?}")));
         }
     };
+    let tuning = &options.tuning;
+    if Tuning::find(tuning).is_none() {
+        let names = Tuning::names();
+        return Err(Error::option(format!("tuning: wanted {names}, found {tuning:?}")));
+    }
     let target = Target::new(elem);
     let model = &options.model;
     let network = !is_file(model)? && model.is_file();
@@ -75,7 +89,7 @@ fn show(
     }
     crate::warn(described.iter().flat_map(|described| &described.file.warnings));
     if options.json {
-        let mut json = as_json(networks, options.steps);
+        let mut json = as_json(networks, options);
         if let Some(described) = described {
             json["model"] = model_json(described);
         }
@@ -85,10 +99,10 @@ fn show(
     if let Some(described) = described {
         crate::say(tell(described));
     }
-    table(networks);
+    table(networks, options);
     if options.steps {
         for Planned { name, plan, .. } in networks {
-            crate::say(format_args!("\n{name}\n{}", program(plan)));
+            crate::say(format_args!("\n{name}\n{}", options.program(plan)));
         }
     }
     Ok(true)
@@ -131,16 +145,16 @@ fn whole<'a>(networks: &'a [Planned], first: &'a Planned) -> Option<(&'static st
 }
 
 /// An object for each line of the table.
-fn as_json(networks: &[Planned], steps: bool) -> Value {
+fn as_json(networks: &[Planned], options: &Options) -> Value {
     let mut all = Map::new();
     for planned in networks {
         if let Some((component, parameters)) = whole(networks, planned) {
             all.insert(component.to_owned(), json!({"parameters": parameters}));
         }
-        let program = program(&planned.plan);
+        let program = options.program(&planned.plan);
         let mut figures = json!(program.summary());
         figures["parameters"] = json!(planned.declarations.parameters());
-        if steps {
+        if options.steps {
             figures["steps"] = steps_json(&program);
         }
         all.insert(planned.name.to_owned(), figures);
@@ -168,7 +182,7 @@ fn steps_json(program: &Program) -> Value {
 }
 
 /// A line for each network; an autoencoder has one for its parameters and one for each half.
-fn table(networks: &[Planned]) {
+fn table(networks: &[Planned], options: &Options) {
     crate::say(format_args!(
         "{:<15}{:>14}{:>13}{:>13}{:>12}{:>12}{:>12}{:>13}",
         "", "parameters", "model", "executed", "dispatches", "weights", "peak", "moved"
@@ -177,7 +191,7 @@ fn table(networks: &[Planned]) {
         if let Some((component, parameters)) = whole(networks, planned) {
             crate::say(format_args!("{component:<15}{:>14}", grouped(parameters)));
         }
-        let s = program(&planned.plan).summary();
+        let s = options.program(&planned.plan).summary();
         let (giga, mega) = (|v: u64| v as f64 / 1e9, |v: u64| v as f64 / 1e6);
         crate::say(format_args!(
             "{:<15}{:>14}{:>9.1} GFL{:>9.1} GFL{:>12}{:>9.1} MB{:>9.1} MB{:>10.1} MB",
