@@ -283,12 +283,16 @@ fn plan_as_json() {
     assert_eq!(steps["unet"]["steps"].as_array().unwrap().len() as u64, number("unet", "dispatches"));
     // The kernels are those of a table.
     let of = |tuning: &str| {
-        let args = ["plan", "--model", model.to_str().unwrap(), "--size", "64x64", "--steps", "--tuning", tuning];
+        let args =
+            ["plan", "--model", model.to_str().unwrap(), "--size", "64x64", "--steps", "--tuning", tuning];
         text(&success(&args).stdout)
     };
     assert!(of("wide").contains("conv_tile") && !of("base").contains("conv_tile"));
     let refused = failure(&["plan", "--model", model.to_str().unwrap(), "--tuning", "fast"]);
-    assert!(refused.contains("tuning: wanted base, lanes, wide, thin or narrow, found \"fast\""), "{refused}");
+    assert!(
+        refused.contains("tuning: wanted base, lanes, wide, thin or narrow, found \"fast\""),
+        "{refused}"
+    );
     // For people: a line for each, and with --steps every dispatch.
     let output =
         text(&success(&["plan", "--model", model.to_str().unwrap(), "--size", "64x64", "--steps"]).stdout);
