@@ -4,12 +4,6 @@
 //# use elem conv weight cell activation epilogue tile
 //# const ROWS EACH KERNEL
 
-// The stored pixel that a tap of an output pixel sees, and whether it is inside the image.
-struct Spot {
-    row: u32,
-    inside: bool,
-}
-
 @compute @workgroup_size(THREADS)
 fn conv_tile(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) t: u32) {
     let o = group.x * OUT_VEC4S;
@@ -33,6 +27,7 @@ fn conv_tile(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
     finish(t, first, o);
 }
 
+// The stored pixel that a tap of an output pixel sees.
 fn spot(pixel: u32, u: u32, v: u32) -> Spot {
     let area = p.out_h * p.out_w;
     let image = min(pixel / area, p.images - 1u);
@@ -44,13 +39,6 @@ fn spot(pixel: u32, u: u32, v: u32) -> Spot {
     let i = min(u32(f32(min(row, p.virtual_h)) * p.ratio_h), p.in_h - 1u);
     let j = min(u32(f32(min(column, p.virtual_w)) * p.ratio_w), p.in_w - 1u);
     return Spot((image * p.in_h + i) * p.in_w + j, inside);
-}
-
-fn input(s: Spot, k: u32) -> Elem {
-    if k < p.inputs1 {
-        return x1[s.row * p.inputs1 + k];
-    }
-    return x2[s.row * p.inputs2 + min(k - p.inputs1, max(p.inputs2, 1u) - 1u)];
 }
 
 // Eight outputs of a pixel.

@@ -51,19 +51,3 @@ fn store(quad: u32, o: u32, acc0: mat4x4<f32>, acc1: mat4x4<f32>) {
     store_row(quad * 4u + 2u, o, acc0[2], acc1[2]);
     store_row(quad * 4u + 3u, o, acc0[3], acc1[3]);
 }
-
-fn store_row(row: u32, o: u32, acc0: vec4<f32>, acc1: vec4<f32>) {
-    if row >= p.rows || o >= p.outputs {
-        return;
-    }
-    let image = row / p.rows_per_image;
-    let v0 = epilogue(image, row, o, acc0);
-    if (p.flags & GEGLU) != 0u {
-        y[row * (p.outputs / 2u) + o / 2u] = encode(v0 * gelu(epilogue(image, row, o + 1u, acc1)));
-        return;
-    }
-    y[row * p.outputs + o] = encode(v0);
-    if o + 1u < p.outputs {
-        y[row * p.outputs + o + 1u] = encode(epilogue(image, row, o + 1u, acc1));
-    }
-}

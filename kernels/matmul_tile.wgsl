@@ -4,11 +4,6 @@
 //# use elem matmul weight cell activation epilogue tile
 //# const ROWS EACH
 
-struct Spot {
-    row: u32,
-    inside: bool,
-}
-
 @compute @workgroup_size(THREADS)
 fn matmul_tile(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) t: u32) {
     let o = group.x * OUT_VEC4S;
@@ -31,26 +26,6 @@ fn spot(row: u32, u: u32, v: u32) -> Spot {
     return Spot(min(row, p.rows - 1u), true);
 }
 
-fn input(s: Spot, k: u32) -> Elem {
-    if k < p.inputs1 {
-        return x1[s.row * p.inputs1 + k];
-    }
-    return x2[s.row * p.inputs2 + min(k - p.inputs1, max(p.inputs2, 1u) - 1u)];
-}
-
-// Eight outputs of a row, which GEGLU needs side by side.
 fn store(row: u32, o: u32, acc0: vec4<f32>, acc1: vec4<f32>) {
-    if row >= p.rows || o >= p.outputs {
-        return;
-    }
-    let image = row / p.rows_per_image;
-    let v0 = epilogue(image, row, o, acc0);
-    if (p.flags & GEGLU) != 0u {
-        y[row * (p.outputs / 2u) + o / 2u] = encode(v0 * gelu(epilogue(image, row, o + 1u, acc1)));
-        return;
-    }
-    y[row * p.outputs + o] = encode(v0);
-    if o + 1u < p.outputs {
-        y[row * p.outputs + o + 1u] = encode(epilogue(image, row, o + 1u, acc1));
-    }
+    store_row(row, o, acc0, acc1);
 }

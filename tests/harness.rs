@@ -13,7 +13,7 @@ use std::sync::mpsc::{Sender, channel};
 use half::f16;
 use tintype::cpu;
 use tintype::device::Device;
-use tintype::gpu::{Block, Gpu, GpuWeights, Program, Rule, Session, Tile, Tuning, lower};
+use tintype::gpu::{Gpu, GpuWeights, Program, Session, Tuning, lower};
 use tintype::host::Cancel;
 use tintype::plan::{Recorder, Target, Tensor};
 use tintype::quant::{Format, Matrix};
@@ -29,19 +29,6 @@ pub const HALF_MAX: f64 = 65504.0;
 // K < 400 and signs at random: 20 roundings' worth, 1.2e-6; 2e-5 leaves room for exp and division, which
 // Vulkan allows to be off by some units in the last place.
 pub const F32_LIMIT: f64 = 2e-5;
-
-/// Every way to share a product among threads, whatever its size.
-pub fn tunings() -> impl Iterator<Item = Tuning> {
-    const TILES: [Tile; 3] = [Tile::WIDE, Tile::THIN, Tile::THIN_HALVES];
-    let tiles = TILES.into_iter().map(|tile| {
-        let rule = |elem| Rule { elem, rows: 0, outputs: 0, block: Block::Tile(tile) };
-        // Halves are for what is stored in halves.
-        let elems = if tile.cell == Elem::F16 { &[Elem::F16][..] } else { &ELEMS };
-        let rules: &[Rule] = Vec::leak(elems.iter().map(|&elem| rule(elem)).collect());
-        Tuning { name: "a tile", matmul: rules, conv: rules, attention: &[] }
-    });
-    [Tuning::BASE].into_iter().chain(tiles)
-}
 
 /// Bytes of NaN behind each buffer and blob.
 const GUARD: u64 = 64;

@@ -14,7 +14,10 @@ mod scale;
 mod step;
 mod watch;
 
+use crate::harness::ELEMS;
+use tintype::gpu::{Block, Rule, Tile, Tuning};
 use tintype::plan::ops::Activation;
+use tintype::shape::Elem;
 
 pub const ACTIVATIONS: [Activation; 8] = [
     Activation::None,
@@ -26,3 +29,20 @@ pub const ACTIVATIONS: [Activation; 8] = [
     Activation::Signed,
     Activation::GeluTanh,
 ];
+
+/// This tile for such activations, whatever the size.
+pub fn tiled(elems: &[Elem], tile: Tile) -> &'static [Rule] {
+    let rule = |&elem| Rule { elem, rows: 0, outputs: 0, block: Block::Tile(tile) };
+    Vec::leak(elems.iter().map(rule).collect())
+}
+
+/// Every way to share a product among threads, whatever its size.
+pub fn tunings() -> impl Iterator<Item = Tuning> {
+    const TILES: [Tile; 3] = [Tile::WIDE, Tile::THIN, Tile::THIN_HALVES];
+    let tiles = TILES.into_iter().map(|tile| {
+        // Halves are for what is stored in halves.
+        let rules = tiled(if tile.cell == Elem::F16 { &[Elem::F16] } else { &ELEMS }, tile);
+        Tuning { name: "a tile", matmul: rules, conv: rules, attention: &[] }
+    });
+    [Tuning::BASE].into_iter().chain(tiles)
+}

@@ -1,6 +1,6 @@
 // A workgroup's share of a product, through its memory: ROWS rows x 64 outputs, 16 inputs a step. A thread makes EACH rows
 // x 8 outputs in registers. The operands of the next step are fetched while this one is multiplied.
-// `Spot` is where the kernel finds a row of its input.
+// The kernel says where the rows of its input are: `spot`.
 const OUT_VEC4S: u32 = 16u;
 const STEP: u32 = 4u;
 // Threads beside each other and below each other.
@@ -25,6 +25,19 @@ var<private> spot$i: Spot;
 var<private> next_x$i: Elem;
 //# end
 var<private> next_w: Packed;
+
+// A row of the input, and whether it counts, or is zero.
+struct Spot {
+    row: u32,
+    inside: bool,
+}
+
+fn input(s: Spot, k: u32) -> Elem {
+    if k < p.inputs1 {
+        return x1[s.row * p.inputs1 + k];
+    }
+    return x2[s.row * p.inputs2 + min(k - p.inputs1, max(p.inputs2, 1u) - 1u)];
+}
 
 // Where the rows are that this thread fetches; for one tap of a convolution.
 fn locate(first: u32, t: u32, u: u32, v: u32) {

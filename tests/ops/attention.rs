@@ -1,8 +1,9 @@
 //! Attention over heads, alone and between its projections.
 
+use super::tiled;
 use crate::harness::{Bench, ELEMS, F32_LIMIT, FORMATS, HALVES, compare};
 use crate::twin;
-use tintype::gpu::{Block, Rule, Tile, Tuning};
+use tintype::gpu::{Tile, Tuning};
 use tintype::nn;
 use tintype::nn::{Heads, Projections};
 use tintype::plan::ops::Attention;
@@ -37,8 +38,7 @@ const CASE: Case = Case {
 
 /// By tiles, whatever the size.
 fn attention(tile: Tile) -> Tuning {
-    let rule = |elem| Rule { elem, rows: 0, outputs: 0, block: Block::Tile(tile) };
-    Tuning { name: "a tile", attention: Vec::leak(ELEMS.map(rule).to_vec()), ..Tuning::BASE }
+    Tuning { name: "a tile", attention: tiled(&ELEMS, tile), ..Tuning::BASE }
 }
 
 impl Case {

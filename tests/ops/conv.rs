@@ -1,7 +1,7 @@
 //! Convolutions, also with a stride and behind an upsample.
 
-use super::ACTIVATIONS;
-use crate::harness::{Bench, ELEMS, F32_LIMIT, FORMATS, HALF_MAX, HALVES, tunings};
+use super::{ACTIVATIONS, tunings};
+use crate::harness::{Bench, ELEMS, F32_LIMIT, FORMATS, HALF_MAX, HALVES};
 use crate::twin;
 use tintype::gpu::{Block, Rule, Tuning, lower};
 use tintype::nn::Conv;

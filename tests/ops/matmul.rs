@@ -1,7 +1,7 @@
 //! Linear layers and 1x1 convolutions.
 
-use super::ACTIVATIONS;
-use crate::harness::{Bench, ELEMS, F32_LIMIT, FORMATS, HALF_MAX, HALVES, compare, on_gpu, tunings};
+use super::{ACTIVATIONS, tunings};
+use crate::harness::{Bench, ELEMS, F32_LIMIT, FORMATS, HALF_MAX, HALVES, compare, on_gpu};
 use crate::twin;
 use tintype::gpu::Tuning;
 use tintype::nn::{Conv, Linear};

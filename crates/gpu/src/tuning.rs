@@ -3,6 +3,7 @@
 use tintype_quant::Format;
 
 use crate::shape::Elem;
+
 /// How a product is shared among threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Block {
