@@ -7,8 +7,8 @@ use std::collections::HashMap;
 use std::ops::Index;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
-use std::sync::OnceLock;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use half::f16;
 use tintype::cpu;
@@ -295,7 +295,8 @@ impl Random {
 
 type Job = Box<dyn FnOnce(&Device) + Send>;
 
-/// Does some work on the thread that owns the GPU, so that every kernel is compiled once for all tests.
+/// Does some work on a thread that owns a GPU, so that few kernels are compiled more than once. There are two: a software
+/// adapter compiles on one core.
 pub fn on_gpu<T: Send + 'static>(work: impl FnOnce(&Rc<Gpu>) -> T + Send + 'static) -> T {
     on_device(|device| match device {
         Device::Gpu(gpu) => work(gpu),
@@ -305,32 +306,42 @@ pub fn on_gpu<T: Send + 'static>(work: impl FnOnce(&Rc<Gpu>) -> T + Send + 'stat
 
 /// The same, with the GPU as a device.
 pub fn on_device<T: Send + 'static>(work: impl FnOnce(&Device) -> T + Send + 'static) -> T {
-    static WORKER: OnceLock<Sender<Job>> = OnceLock::new();
-    let worker = WORKER.get_or_init(|| {
+    static WORKERS: OnceLock<Sender<Job>> = OnceLock::new();
+    let workers = WORKERS.get_or_init(|| {
         let (jobs, queue) = channel::<Job>();
-        std::thread::spawn(move || {
-            let gpu =
-                pollster::block_on(Gpu::new(None)).expect("the tests need a GPU adapter; lavapipe will do");
-            // Tests of sessions run there too; those of single operations need f16 and fail.
-            let swiftshader = gpu.info.name.contains("SwiftShader");
-            assert!(
-                gpu.info.f16 || swiftshader,
-                "{} lacks shader-f16, without which half of the kernels go untested",
-                gpu.info.name
-            );
-            let device = Device::Gpu(Rc::new(gpu));
-            queue.into_iter().for_each(|job| job(&device));
-        });
+        let queue = Arc::new(Mutex::new(queue));
+        for _ in 0..2 {
+            let queue = queue.clone();
+            std::thread::spawn(move || serve(&queue));
+        }
         jobs
     });
     let (sender, answer) = channel();
     let job = move |device: &Device| {
         let _ = sender.send(catch_unwind(AssertUnwindSafe(|| work(device))));
     };
-    worker.send(Box::new(job)).expect("the GPU's thread has ended: see its message");
+    workers.send(Box::new(job)).expect("the GPU's threads have ended: see their message");
     match answer.recv().expect("the GPU's thread has ended: see its message") {
         Ok(result) => result,
         Err(panic) => resume_unwind(panic),
+    }
+}
+
+/// Opens a GPU, then does what is queued.
+fn serve(queue: &Mutex<Receiver<Job>>) {
+    let gpu = pollster::block_on(Gpu::new(None)).expect("the tests need a GPU adapter; lavapipe will do");
+    // Tests of sessions run there too; those of single operations need f16 and fail.
+    let swiftshader = gpu.info.name.contains("SwiftShader");
+    assert!(
+        gpu.info.f16 || swiftshader,
+        "{} lacks shader-f16, without which half of the kernels go untested",
+        gpu.info.name
+    );
+    let device = Device::Gpu(Rc::new(gpu));
+    loop {
+        let next = queue.lock().map(|queue| queue.recv());
+        let Ok(Ok(job)) = next else { return };
+        job(&device);
     }
 }
 

@@ -42,7 +42,7 @@ pub fn tunings() -> impl Iterator<Item = Tuning> {
     let tiles = TILES.into_iter().map(|tile| {
         // Halves are for what is stored in halves.
         let rules = tiled(if tile.cell == Elem::F16 { &[Elem::F16] } else { &ELEMS }, tile);
-        Tuning { name: "a tile", matmul: rules, conv: rules, attention: &[] }
+        Tuning { name: "a tile", matmul: rules, conv: rules, attention: &[], winograd: None }
     });
     [Tuning::BASE].into_iter().chain(tiles)
 }

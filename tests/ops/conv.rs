@@ -3,7 +3,7 @@
 use super::{ACTIVATIONS, tunings};
 use crate::harness::{Bench, ELEMS, F32_LIMIT, FORMATS, HALF_MAX, HALVES};
 use crate::twin;
-use tintype::gpu::{Block, Rule, Tuning, lower};
+use tintype::gpu::{Block, Rule, Tuning, Winograd, lower};
 use tintype::nn::Conv;
 use tintype::plan::ops::{Activation, Epilogue};
 use tintype::quant::Format;
@@ -47,12 +47,17 @@ const CASE: Case = Case {
     activation: Activation::None,
 };
 
+/// Whatever the size.
+const WINOGRAD: Option<Winograd> = Some(Winograd { pixels: 0, channels: 0 });
+
 /// Where `add` begins in its tensor.
 const ADD_AT: u32 = 4;
 
 impl Case {
     fn check(self) {
         tunings().for_each(|tuning| self.check_with(tuning));
+        // Base has no tiles of products.
+        tunings().skip(1).for_each(|tuning| self.check_with(Tuning { winograd: WINOGRAD, ..tuning }));
     }
 
     fn check_with(self, tuning: Tuning) {

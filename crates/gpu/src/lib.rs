@@ -23,5 +23,5 @@ pub use lower::lower;
 pub use program::{Binding, Dispatch, Program, Summary};
 pub use readback::decode;
 pub use session::Session;
-pub use tuning::{Block, Rule, Tier, Tile, Tuning};
+pub use tuning::{Block, Rule, Tier, Tile, Tuning, Winograd};
 pub use weights::GpuWeights;

@@ -6,6 +6,7 @@ mod conv;
 mod elementwise;
 mod group_norm;
 mod matmul;
+mod winograd;
 
 use bytemuck::NoUninit;
 
@@ -134,7 +135,21 @@ impl<'a> Lowering<'a> {
         let unused =
             |(b, access): (&Binding, &Access)| matches!(b, Binding::Unused) && *access != Access::Read;
         assert!(!bindings.iter().zip(v.bindings).any(unused), "{} has an output that is unused", v.kernel);
-        self.dispatches.push(Dispatch { variant, params, bindings, threads, cost });
+        let bytes_moved = bindings.iter().map(|b| self.bytes(b)).sum();
+        self.dispatches.push(Dispatch { variant, params, bindings, threads, cost, bytes_moved });
+    }
+
+    /// Says what the dispatch just added reads and writes, where that is not all that is bound.
+    fn moves(&mut self, bytes: u64) {
+        self.dispatches.last_mut().expect("a dispatch").bytes_moved = bytes;
+    }
+
+    fn bytes(&self, b: &Binding) -> u64 {
+        match b {
+            Binding::Tensor(id) => self.tensors[id.0 as usize].bytes(),
+            Binding::Weight(_, bytes) => *bytes,
+            Binding::Unused => 0,
+        }
     }
 }
 

@@ -40,6 +40,8 @@ pub struct Dispatch {
     /// Threads in x and y.
     pub threads: [u32; 2],
     pub cost: Cost,
+    /// What it reads and writes.
+    pub bytes_moved: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -71,16 +73,6 @@ impl Program {
         self.starts[steps.start]..self.starts[steps.end]
     }
 
-    /// Bytes that a dispatch reads and writes.
-    pub fn bytes_moved(&self, dispatch: &Dispatch) -> u64 {
-        let bytes = |b: &Binding| match b {
-            Binding::Tensor(id) => self.tensors[id.0 as usize].bytes(),
-            Binding::Weight(_, bytes) => *bytes,
-            Binding::Unused => 0,
-        };
-        dispatch.bindings.iter().map(bytes).sum()
-    }
-
     pub fn summary(&self) -> Summary {
         let mut weights: Vec<(u32, u64)> = self.dispatches.iter().flat_map(weights_of).collect();
         weights.sort_unstable();
@@ -91,7 +83,7 @@ impl Program {
             dispatches: self.dispatches.len(),
             weight_bytes: weights.iter().map(|w| w.1).sum(),
             peak_bytes: self.buffers.sizes.iter().sum(),
-            bytes_moved: self.dispatches.iter().map(|d| self.bytes_moved(d)).sum(),
+            bytes_moved: self.dispatches.iter().map(|d| d.bytes_moved).sum(),
         }
     }
 }

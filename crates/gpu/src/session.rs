@@ -211,7 +211,7 @@ fn bands(gpu: &Gpu, program: &Program, index: usize, params: &mut Vec<u8>) -> Ve
     let dispatch = &program.dispatches[index];
     let [across, down, _] = dispatch.variant.get().workgroup;
     let [x, y] = [dispatch.threads[0].div_ceil(across), dispatch.threads[1].div_ceil(down)];
-    let work = (dispatch.cost.executed_flops + program.bytes_moved(dispatch)) as f64;
+    let work = (dispatch.cost.executed_flops + dispatch.bytes_moved) as f64;
     let pieces = (work / (gpu.rate.get() * BAND_SECONDS)).ceil().clamp(1.0, f64::from(y)) as u32;
     let size = y.div_ceil(pieces).min(MAX_WORKGROUPS);
     (0..y)

@@ -62,6 +62,14 @@ pub struct Rule {
     pub block: Block,
 }
 
+/// The 3x3 convolutions that Winograd's F(4x4, 3x3) computes, in tiles of products: where so many pixels share the weights
+/// that are transformed for them, and so many inputs and outputs the pixels.
+#[derive(Clone, Copy, Debug)]
+pub struct Winograd {
+    pub pixels: u32,
+    pub channels: u32,
+}
+
 /// Of the rows of a kernel the first that fits counts; small blocks where none does.
 #[derive(Clone, Copy, Debug)]
 pub struct Tuning {
@@ -69,6 +77,7 @@ pub struct Tuning {
     pub matmul: &'static [Rule],
     pub conv: &'static [Rule],
     pub attention: &'static [Rule],
+    pub winograd: Option<Winograd>,
 }
 
 /// Large blocks for all of f32. Others have none.
@@ -86,6 +95,9 @@ const WIDE: &[Rule] =
 
 const THIN: &[Rule] =
     &[tile(Elem::F32, Tile::THIN), tile(Elem::F16, Tile::THIN_HALVES), tile(Elem::Pack16, Tile::THIN)];
+
+/// With fewer pixels the transformed weights are more than what they save; with fewer channels the inputs are.
+const WINOGRAD: Option<Winograd> = Some(Winograd { pixels: 1024, channels: 64 });
 
 /// Four queries a thread, or three where heads are long.
 const THIN_ATTENTION: &[Rule] = &[
@@ -109,22 +121,30 @@ const NARROW_ATTENTION: &[Rule] = &[
 
 impl Tuning {
     /// What every GPU runs well.
-    pub const BASE: Tuning = Tuning { name: "base", matmul: &[], conv: &[], attention: &[] };
+    pub const BASE: Tuning = Tuning { name: "base", matmul: &[], conv: &[], attention: &[], winograd: None };
 
     /// For an adapter that loads lane by lane: the fewer loads the better.
-    pub const LANES: Tuning = Tuning { name: "lanes", matmul: LARGE, conv: LARGE, attention: LARGE };
+    pub const LANES: Tuning =
+        Tuning { name: "lanes", matmul: LARGE, conv: LARGE, attention: LARGE, winograd: None };
 
     /// For GPUs with many registers: those of AMD, NVIDIA, Qualcomm.
-    pub const WIDE: Tuning = Tuning { name: "wide", matmul: WIDE, conv: WIDE, attention: WIDE };
+    pub const WIDE: Tuning =
+        Tuning { name: "wide", matmul: WIDE, conv: WIDE, attention: WIDE, winograd: WINOGRAD };
 
     /// For GPUs with about 128 registers a thread: those of Apple.
-    pub const THIN: Tuning = Tuning { name: "thin", matmul: THIN, conv: THIN, attention: THIN_ATTENTION };
+    pub const THIN: Tuning =
+        Tuning { name: "thin", matmul: THIN, conv: THIN, attention: THIN_ATTENTION, winograd: WINOGRAD };
 
     /// For GPUs with fewer: those of Intel.
     pub const NARROW: Tuning =
-        Tuning { name: "narrow", matmul: THIN, conv: THIN, attention: NARROW_ATTENTION };
+        Tuning { name: "narrow", matmul: THIN, conv: THIN, attention: NARROW_ATTENTION, winograd: WINOGRAD };
 
-    pub const ALL: [Tuning; 5] = [Tuning::BASE, Tuning::LANES, Tuning::WIDE, Tuning::THIN, Tuning::NARROW];
+    /// The first of them with Winograd at every size, for tests.
+    pub const WINOGRAD: Tuning =
+        Tuning { name: "winograd", winograd: Some(Winograd { pixels: 0, channels: 0 }), ..Tuning::WIDE };
+
+    pub const ALL: [Tuning; 6] =
+        [Tuning::BASE, Tuning::LANES, Tuning::WIDE, Tuning::THIN, Tuning::NARROW, Tuning::WINOGRAD];
 
     /// The table of this name.
     pub fn find(name: &str) -> Option<Tuning> {
@@ -143,6 +163,16 @@ impl Tuning {
 
     pub fn conv(&self, elem: Elem, rows: u32, outputs: u32) -> Block {
         choose(self.conv, elem, rows, outputs)
+    }
+
+    /// The tile of a 3x3 convolution by Winograd, if that is how it is computed.
+    pub fn winograd(&self, elem: Elem, pixels: u32, inputs: u32, outputs: u32) -> Option<Tile> {
+        let from = self.winograd?;
+        let large = pixels >= from.pixels && inputs.min(outputs) >= from.channels;
+        match self.matmul(elem, pixels, outputs) {
+            Block::Tile(tile) if large => Some(tile),
+            _ => None,
+        }
     }
 
     pub fn attention(&self, elem: Elem, queries: u32, head: u32) -> Block {

@@ -174,7 +174,7 @@ fn steps_json(program: &Program) -> Value {
                     "kernel": variant.kernel,
                     "variant": variant.name,
                     "executed_flops": dispatch.cost.executed_flops,
-                    "bytes_moved": program.bytes_moved(dispatch),
+                    "bytes_moved": dispatch.bytes_moved,
                 })
             })
         })

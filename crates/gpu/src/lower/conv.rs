@@ -1,6 +1,6 @@
-//! Convolutions: kernels/conv.wgsl, and kernels/conv_tile.wgsl.
+//! Convolutions: kernels/conv.wgsl, kernels/conv_tile.wgsl, and those by Winograd's F(4x4, 3x3).
 
-use super::{Lower, Lowering, add_layout, bindings, flags};
+use super::{Lower, Lowering, add_layout, bindings, flags, winograd};
 use crate::kernels::ConvParams;
 use crate::plan::Tensor;
 use crate::plan::ops::{Conv, Operator};
@@ -9,6 +9,11 @@ use crate::tuning::Block;
 impl Lower for Conv {
     fn lower(&self, l: &mut Lowering, y: Tensor) {
         let (m, shape, out, e) = (self.weight.matrix, self.x.shape, y.shape, &self.epilogue);
+        if winograd::fits(self)
+            && let Some(tile) = l.tuning.winograd(y.elem, out.rows(), m.inputs, m.outputs)
+        {
+            return winograd::lower(self, l, y, tile);
+        }
         let [h, w] = self.size();
         let (add_at, add_stride) = add_layout(e);
         let params = ConvParams {
