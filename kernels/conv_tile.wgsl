@@ -1,7 +1,7 @@
 // conv_tile: the convolution of conv.wgsl, by workgroups whose threads share what they fetch. Rows are pixels of all images.
 // Grid: x = outputs / 64, y = pixels / ROWS, counted in workgroups.
 // Twin: tests/twin/conv.rs
-//# use elem conv weight cell activation epilogue tile
+//# use elem conv weight cell activation epilogue tile tile_blocks
 //# const ROWS EACH KERNEL
 
 @compute @workgroup_size(THREADS)
@@ -14,11 +14,14 @@ fn conv_tile(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
         for (var v = 0u; v < KERNEL; v++) {
             let block = (u * KERNEL + v) * inputs;
             locate(first, t, u, v);
-            fetch_step(t, 0u, o, block, next);
+            fetch_inputs(t, 0u);
+            fetch_weights(t, 0u, o, block, next);
             for (var k = 0u; k < inputs; k += STEP) {
-                share_step(t, k, inputs);
+                share_inputs(t, k, inputs);
+                share_weights(t);
                 workgroupBarrier();
-                fetch_step(t, k + STEP, o, block, next);
+                fetch_inputs(t, k + STEP);
+                fetch_weights(t, k + STEP, o, block, next);
                 multiply_step(t);
                 workgroupBarrier();
             }

@@ -1,7 +1,7 @@
 // matmul_tile: the product of matmul.wgsl, by workgroups whose threads share what they fetch.
 // Grid: x = outputs / 64, y = rows / ROWS, counted in workgroups.
 // Twin: tests/twin/matmul.rs
-//# use elem matmul weight cell activation epilogue tile
+//# use elem matmul weight cell activation epilogue tile tile_blocks
 //# const ROWS EACH
 
 @compute @workgroup_size(THREADS)
@@ -10,11 +10,14 @@ fn matmul_tile(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocatio
     let first = (group.y + p.first) * ROWS;
     let inputs = p.inputs1 + p.inputs2;
     locate(first, t, 0u, 0u);
-    fetch_step(t, 0u, o, 0u, inputs);
+    fetch_inputs(t, 0u);
+    fetch_weights(t, 0u, o, 0u, inputs);
     for (var k = 0u; k < inputs; k += STEP) {
-        share_step(t, k, inputs);
+        share_inputs(t, k, inputs);
+        share_weights(t);
         workgroupBarrier();
-        fetch_step(t, k + STEP, o, 0u, inputs);
+        fetch_inputs(t, k + STEP);
+        fetch_weights(t, k + STEP, o, 0u, inputs);
         multiply_step(t);
         workgroupBarrier();
     }

@@ -2,25 +2,24 @@
 // of a tile.
 // Grid: x = outputs / 64, y = 36 x tiles of the band / ROWS, counted in workgroups.
 // Twin: tests/twin/conv.rs
-//# use elem weight cell tile
+//# use elem cell tile tile_rows
 //# const ROWS EACH
 
 struct Params {
     first: u32,
     // Tiles of the band.
     rows: u32,
-    // Groups of four channels: of inputs, with none of a second one, of outputs, of those of all elements together.
+    // Groups of four channels: of inputs, with none of a second one, and of outputs.
     inputs1: u32,
     inputs2: u32,
-    width: u32,
     outputs: u32,
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> x1: array<Elem>;              // [36, rows, inputs1]
 @group(0) @binding(2) var<storage, read> x2: array<Elem>;
-@group(0) @binding(3) var<storage, read> w: array<vec4<u32>>;          // [36, width, inputs1] blocks
-@group(0) @binding(4) var<storage, read_write> y: array<vec4<f32>>;    // [36, rows, width]
+@group(0) @binding(3) var<storage, read> w: array<vec4<f32>>;          // [36, inputs1 * 4, outputs]
+@group(0) @binding(4) var<storage, read_write> y: array<vec4<f32>>;    // [36, rows, outputs]
 
 // Which of the 36 this workgroup makes.
 var<private> element: u32;
@@ -31,13 +30,16 @@ fn winograd_tile(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocat
     element = (group.y + p.first) / groups;
     let first = (group.y + p.first) % groups * ROWS;
     let o = group.x * OUT_VEC4S;
-    let weights = element * p.width + o;
+    let weights = element * p.inputs1 * 4u;
     locate(first, t, 0u, 0u);
-    fetch_step(t, 0u, weights, 0u, p.inputs1);
+    fetch_inputs(t, 0u);
+    fetch_weights(t, 0u, o, weights, p.inputs1);
     for (var k = 0u; k < p.inputs1; k += STEP) {
-        share_step(t, k, p.inputs1);
+        share_inputs(t, k, p.inputs1);
+        share_weights(t);
         workgroupBarrier();
-        fetch_step(t, k + STEP, weights, 0u, p.inputs1);
+        fetch_inputs(t, k + STEP);
+        fetch_weights(t, k + STEP, o, weights, p.inputs1);
         multiply_step(t);
         workgroupBarrier();
     }
@@ -55,7 +57,7 @@ fn store(row: u32, o: u32, acc0: vec4<f32>, acc1: vec4<f32>) {
 }
 
 fn store_four(row: u32, o: u32, acc: vec4<f32>) {
-    if row < p.rows && o < p.width {
-        y[(element * p.rows + row) * p.width + o] = acc;
+    if row < p.rows && o < p.outputs {
+        y[(element * p.rows + row) * p.outputs + o] = acc;
     }
 }

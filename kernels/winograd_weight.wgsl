@@ -15,7 +15,7 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> w: array<vec4<u32>>;          // [outputs, 9, inputs] blocks, scale, bias
-@group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;    // [36, outputs, inputs] blocks
+@group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;    // [36, inputs * 4, outputs]
 
 struct Three {
     a: mat4x4<f32>,
@@ -25,28 +25,30 @@ struct Three {
 
 @compute @workgroup_size(64)
 fn winograd_weight(@builtin(global_invocation_id) id: vec3<u32>) {
-    let blocks = p.inputs * p.outputs;
-    if id.x >= blocks {
+    if id.x >= p.inputs * p.outputs {
         return;
     }
+    // What is written, four times what is read, is what neighbouring threads have side by side.
+    let o = id.x % p.outputs;
+    let k = id.x / p.outputs;
     let row = id.y + p.first;
-    let v = Three(column(id.x, row, 0u), column(id.x, row, 1u), column(id.x, row, 2u));
+    let first = (p.first_output + o) * 9u * p.inputs + k;
+    let v = Three(column(first, row), column(first + p.inputs, row), column(first + 2u * p.inputs, row));
     for (var i = 0u; i < 6u; i++) {
         let f = factors(i);
         let made = v.a * f.x + v.b * f.y + v.c * f.z;
-        let at = ((row * 6u + i) * blocks + id.x) * 4u;
+        let at = ((row * 6u + i) * p.inputs + k) * 4u * p.outputs + o;
         y[at] = made[0];
-        y[at + 1u] = made[1];
-        y[at + 2u] = made[2];
-        y[at + 3u] = made[3];
+        y[at + p.outputs] = made[1];
+        y[at + 2u * p.outputs] = made[2];
+        y[at + 3u * p.outputs] = made[3];
     }
 }
 
-fn column(block: u32, row: u32, v: u32) -> mat4x4<f32> {
-    let first = (p.first_output + block / p.inputs) * 9u * p.inputs + block % p.inputs;
+// `first`: the block of the upper weight.
+fn column(first: u32, row: u32) -> mat4x4<f32> {
     let f = factors(row);
-    let tap = first + v * p.inputs;
-    return weight(tap) * f.x + weight(tap + 3u * p.inputs) * f.y + weight(tap + 6u * p.inputs) * f.z;
+    return weight(first) * f.x + weight(first + 3u * p.inputs) * f.y + weight(first + 6u * p.inputs) * f.z;
 }
 
 // Of the three weights of a column or a row, for an element of it.

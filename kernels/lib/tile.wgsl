@@ -1,6 +1,6 @@
 // A workgroup's share of a product, through its memory: ROWS rows x 64 outputs, 16 inputs a step. A thread makes EACH rows
 // x 8 outputs in registers. The operands of the next step are fetched while this one is multiplied.
-// The kernel says where the rows of its input are: `spot`.
+// The kernel says where the rows of its input are: `spot`; tile_blocks.wgsl or tile_rows.wgsl where its weights are.
 const OUT_VEC4S: u32 = 16u;
 const STEP: u32 = 4u;
 // Threads beside each other and below each other.
@@ -24,7 +24,6 @@ var<private> a$i1: vec4<f32>;
 var<private> spot$i: Spot;
 var<private> next_x$i: Elem;
 //# end
-var<private> next_w: Packed;
 
 // A row of the input, and whether it counts, or is zero.
 struct Spot {
@@ -46,32 +45,27 @@ fn locate(first: u32, t: u32, u: u32, v: u32) {
 //# end
 }
 
-// Fetches inputs from `k` on, and their weights: those of an output's first input are in `block`, of the next four outputs
-// `next` later.
-fn fetch_step(t: u32, k: u32, o: u32, block: u32, next: u32) {
+// Fetches inputs from `k` on.
+fn fetch_inputs(t: u32, k: u32) {
     let c = k + t % STEP;
 //# repeat i EACH/2
     next_x$i = input(spot$i, c);
 //# end
-    let four = min(o + t / STEP % OUT_VEC4S, p.outputs - 1u);
-    next_w = fetch(four * next + min(block + c, next - 1u));
 }
 
 // Puts what was fetched where all threads see it; inputs from `inputs` on are zero.
-fn share_step(t: u32, k: u32, inputs: u32) {
+fn share_inputs(t: u32, k: u32, inputs: u32) {
     let c = t % STEP;
     let row = t / STEP;
     let live = k + c < inputs;
 //# repeat i EACH/2
     xs[row + $iu * APART][c] = narrow(select(vec4<f32>(), decode(next_x$i), live && spot$i.inside));
 //# end
-    if row < OUT_VEC4S {
-        let m = unpack(next_w);
-        let column = row % 2u * ACROSS + row / 2u;
-//# repeat q 4
-        ws[c * 4u + $qu][column] = narrow(m[$q]);
-//# end
-    }
+}
+
+// The weights of an input of the step, for four neighbouring outputs.
+fn share_weight(input: u32, four: u32, v: vec4<f32>) {
+    ws[input][four % 2u * ACROSS + four / 2u] = narrow(v);
 }
 
 fn multiply_step(t: u32) {

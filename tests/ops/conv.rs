@@ -1,9 +1,9 @@
 //! Convolutions, also with a stride and behind an upsample.
 
-use super::{ACTIVATIONS, tunings};
+use super::{ACTIVATIONS, tiled, tunings};
 use crate::harness::{Bench, ELEMS, F32_LIMIT, FORMATS, HALF_MAX, HALVES};
 use crate::twin;
-use tintype::gpu::{Block, Rule, Tuning, Winograd, lower};
+use tintype::gpu::{Block, Rule, Tile, Tuning, Winograd, lower};
 use tintype::nn::Conv;
 use tintype::plan::ops::{Activation, Epilogue};
 use tintype::quant::Format;
@@ -48,7 +48,7 @@ const CASE: Case = Case {
 };
 
 /// Whatever the size.
-const WINOGRAD: Option<Winograd> = Some(Winograd { pixels: 0, channels: 0 });
+const WINOGRAD: Option<Winograd> = Some(Winograd { pixels: 0, channels: 0, bytes: 1 << 20 });
 
 /// Where `add` begins in its tensor.
 const ADD_AT: u32 = 4;
@@ -56,8 +56,13 @@ const ADD_AT: u32 = 4;
 impl Case {
     fn check(self) {
         tunings().for_each(|tuning| self.check_with(tuning));
-        // Base has no tiles of products.
-        tunings().skip(1).for_each(|tuning| self.check_with(Tuning { winograd: WINOGRAD, ..tuning }));
+        self.check_winograd(WINOGRAD);
+    }
+
+    fn check_winograd(self, winograd: Option<Winograd>) {
+        for tile in [Tile::WIDE, Tile::THIN] {
+            self.check_with(Tuning { matmul: tiled(&ELEMS, tile), winograd, ..Tuning::BASE });
+        }
     }
 
     fn check_with(self, tuning: Tuning) {
@@ -120,6 +125,17 @@ fn weights_as_dequantised() {
                 Case { elem, format, shape: Shape::new(1, h, w, inputs), outputs, ..CASE }.check();
             }
         }
+    }
+}
+
+/// The last band and the last slab are smaller than the others.
+#[test]
+fn winograd_in_bands_of_tiles_and_slabs_of_outputs() {
+    let least = Some(Winograd { bytes: 0, ..WINOGRAD.unwrap() });
+    for (elem, format) in [(Elem::F32, Format::Q8), (Elem::Pack16, Format::Q4)] {
+        let shape = Shape::new(2, 23, 50, 12);
+        let case = Case { elem, format, shape, inputs2: 4, outputs: 72, ..CASE };
+        Case { add: true, residual: true, ..case }.check_winograd(least);
     }
 }
 

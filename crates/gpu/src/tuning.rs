@@ -68,6 +68,8 @@ pub struct Rule {
 pub struct Winograd {
     pub pixels: u32,
     pub channels: u32,
+    /// What weights may take that are transformed at a time, and a band's inputs or products.
+    pub bytes: u64,
 }
 
 /// Of the rows of a kernel the first that fits counts; small blocks where none does.
@@ -97,7 +99,8 @@ const THIN: &[Rule] =
     &[tile(Elem::F32, Tile::THIN), tile(Elem::F16, Tile::THIN_HALVES), tile(Elem::Pack16, Tile::THIN)];
 
 /// With fewer pixels the transformed weights are more than what they save; with fewer channels the inputs are.
-const WINOGRAD: Option<Winograd> = Some(Winograd { pixels: 1024, channels: 64 });
+/// The bytes are much less than the activations of an image, and thousands of workgroups.
+const WINOGRAD: Winograd = Winograd { pixels: 1024, channels: 64, bytes: 32 << 20 };
 
 /// Four queries a thread, or three where heads are long.
 const THIN_ATTENTION: &[Rule] = &[
@@ -129,19 +132,32 @@ impl Tuning {
 
     /// For GPUs with many registers: those of AMD, NVIDIA, Qualcomm.
     pub const WIDE: Tuning =
-        Tuning { name: "wide", matmul: WIDE, conv: WIDE, attention: WIDE, winograd: WINOGRAD };
+        Tuning { name: "wide", matmul: WIDE, conv: WIDE, attention: WIDE, winograd: Some(WINOGRAD) };
 
     /// For GPUs with about 128 registers a thread: those of Apple.
-    pub const THIN: Tuning =
-        Tuning { name: "thin", matmul: THIN, conv: THIN, attention: THIN_ATTENTION, winograd: WINOGRAD };
+    pub const THIN: Tuning = Tuning {
+        name: "thin",
+        matmul: THIN,
+        conv: THIN,
+        attention: THIN_ATTENTION,
+        winograd: Some(WINOGRAD),
+    };
 
     /// For GPUs with fewer: those of Intel.
-    pub const NARROW: Tuning =
-        Tuning { name: "narrow", matmul: THIN, conv: THIN, attention: NARROW_ATTENTION, winograd: WINOGRAD };
+    pub const NARROW: Tuning = Tuning {
+        name: "narrow",
+        matmul: THIN,
+        conv: THIN,
+        attention: NARROW_ATTENTION,
+        winograd: Some(WINOGRAD),
+    };
 
     /// The first of them with Winograd at every size, for tests.
-    pub const WINOGRAD: Tuning =
-        Tuning { name: "winograd", winograd: Some(Winograd { pixels: 0, channels: 0 }), ..Tuning::WIDE };
+    pub const WINOGRAD: Tuning = Tuning {
+        name: "winograd",
+        winograd: Some(Winograd { pixels: 0, channels: 0, ..WINOGRAD }),
+        ..Tuning::WIDE
+    };
 
     pub const ALL: [Tuning; 6] =
         [Tuning::BASE, Tuning::LANES, Tuning::WIDE, Tuning::THIN, Tuning::NARROW, Tuning::WINOGRAD];
@@ -165,12 +181,12 @@ impl Tuning {
         choose(self.conv, elem, rows, outputs)
     }
 
-    /// The tile of a 3x3 convolution by Winograd, if that is how it is computed.
-    pub fn winograd(&self, elem: Elem, pixels: u32, inputs: u32, outputs: u32) -> Option<Tile> {
-        let from = self.winograd?;
-        let large = pixels >= from.pixels && inputs.min(outputs) >= from.channels;
+    /// How a 3x3 convolution is computed by Winograd, if it is: in bands, by tiles of products.
+    pub fn winograd(&self, elem: Elem, pixels: u32, inputs: u32, outputs: u32) -> Option<(Winograd, Tile)> {
+        let how = self.winograd?;
+        let large = pixels >= how.pixels && inputs.min(outputs) >= how.channels;
         match self.matmul(elem, pixels, outputs) {
-            Block::Tile(tile) if large => Some(tile),
+            Block::Tile(tile) if large => Some((how, tile)),
             _ => None,
         }
     }

@@ -10,9 +10,9 @@ impl Lower for Conv {
     fn lower(&self, l: &mut Lowering, y: Tensor) {
         let (m, shape, out, e) = (self.weight.matrix, self.x.shape, y.shape, &self.epilogue);
         if winograd::fits(self)
-            && let Some(tile) = l.tuning.winograd(y.elem, out.rows(), m.inputs, m.outputs)
+            && let Some(how) = l.tuning.winograd(y.elem, out.rows(), m.inputs, m.outputs)
         {
-            return winograd::lower(self, l, y, tile);
+            return winograd::lower(self, l, y, how);
         }
         let [h, w] = self.size();
         let (add_at, add_stride) = add_layout(e);

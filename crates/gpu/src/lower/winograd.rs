@@ -8,7 +8,7 @@ use crate::plan::ops::{Conv, Operator};
 use crate::plan::{Cost, Tensor};
 use crate::program::Binding;
 use crate::shape::{Elem, Shape};
-use crate::tuning::Tile;
+use crate::tuning::{Tile, Winograd};
 use tintype_quant::Format;
 
 /// Elements of a transformed tile.
@@ -18,8 +18,6 @@ const OUT: u32 = 4;
 /// Channels of a workgroup of a transform, in groups of four, and its threads.
 const ACROSS: u32 = 16;
 const THREADS: u32 = 6 * ACROSS;
-/// What a slab of weights may take, and a band's inputs or products, in bytes: much less than the activations of an image.
-const MOST: u64 = 32 << 20;
 /// Bytes of a block of 4 inputs x 4 outputs.
 const BLOCK: u64 = 64;
 /// FLOPs of a transform, for each weight, input channel of a tile, output channel of a tile.
@@ -32,16 +30,16 @@ pub(super) fn fits(conv: &Conv) -> bool {
     conv.kernel() == 3 && conv.stride == 1 && conv.pad == (1, 1)
 }
 
-pub(super) fn lower(conv: &Conv, l: &mut Lowering, y: Tensor, tile: Tile) {
+pub(super) fn lower(conv: &Conv, l: &mut Lowering, y: Tensor, (how, tile): (Winograd, Tile)) {
     let (m, x, out) = (conv.weight.matrix, conv.x.shape, y.shape);
     let (inputs, outputs) = (m.inputs / 4, m.outputs / 4);
     let [h, w] = conv.size();
     let [tiles_w, tiles_h] = [out.w, out.h].map(|n| n.div_ceil(OUT));
     let tiles = out.n * tiles_w * tiles_h;
     let elements = u64::from(ELEMENTS);
-    let width = even(outputs, MOST / (elements * u64::from(inputs) * BLOCK), ACROSS);
+    let width = even(outputs, how.bytes / (elements * u64::from(inputs) * BLOCK), ACROSS);
     let a_tile = u64::from(inputs.max(width)) * Elem::F32.bytes();
-    let rows = even(tiles, MOST / (elements * a_tile), tile.rows);
+    let rows = even(tiles, how.bytes / (elements * a_tile), tile.rows);
 
     let u = l.workspace(Shape::new(1, ELEMENTS, width * inputs, 16));
     let v = l.workspace(Shape::new(1, ELEMENTS, rows.min(tiles), inputs * 4));
@@ -96,14 +94,7 @@ pub(super) fn lower(conv: &Conv, l: &mut Lowering, y: Tensor, tile: Tile) {
                 l.moves(of_tiles(conv.x) + conv.x2.map_or(0, of_tiles) + v_bytes);
             }
 
-            let params = WinogradTileParams {
-                first: 0,
-                rows,
-                inputs1: inputs,
-                inputs2: 0,
-                width,
-                outputs: width * ELEMENTS,
-            };
+            let params = WinogradTileParams { first: 0, rows, inputs1: inputs, inputs2: 0, outputs: width };
             let [across_tiles, down_tiles] = tile.grid(rows, width * 4);
             let before = done;
             done += down * u64::from(width);
@@ -112,7 +103,7 @@ pub(super) fn lower(conv: &Conv, l: &mut Lowering, y: Tensor, tile: Tile) {
                 model_flops: part(done) - part(before),
                 executed_flops: 2 * elements * down * across * u64::from(width * 4),
             };
-            let name = tile.name(Elem::F32, Format::F32);
+            let name = format!("f32.f32.{}.{}", tile.rows, tile.each);
             let threads = [across_tiles, down_tiles * ELEMENTS];
             let bindings = vec![v.into(), Binding::Unused, u.into(), products.into()];
             l.dispatch(("winograd_tile", &name), &params, bindings, threads, cost);
