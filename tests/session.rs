@@ -23,10 +23,19 @@ const SLOW: f64 = 1.0;
 
 type Kind = (Elem, Tuning);
 
-/// What is run: two storages, since a few kernels have no halves, and tiles. Large blocks run on SwiftShader alone, which
+/// What is run: two storages, since a few kernels have no halves, tiles, and Winograd. Large blocks run on SwiftShader alone, which
 /// they are for: others take long to compile them.
-fn kinds(gpu: &Gpu) -> [Kind; 3] {
-    [(Elem::Pack16, Tuning::BASE), (Elem::F32, gpu.tuning.get()), (Elem::Pack16, Tuning::WIDE)]
+fn kinds(gpu: &Gpu) -> [Kind; 4] {
+    kinds_with(gpu.tuning.get())
+}
+
+fn kinds_with(own: Tuning) -> [Kind; 4] {
+    [
+        (Elem::Pack16, Tuning::BASE),
+        (Elem::F32, own),
+        (Elem::Pack16, Tuning::WIDE),
+        (Elem::Pack16, Tuning::WINOGRAD),
+    ]
 }
 
 /// Every kernel of the target once at least, with more rows than one workgroup has.
@@ -112,8 +121,7 @@ fn run(gpu: &Rc<Gpu>, target: Kind, taps: bool, rate: f64) -> ([Vec<u8>; 3], Vec
 
 #[test]
 fn the_chains_have_every_kernel_and_enough_rows() {
-    let kinds = [(Elem::Pack16, Tuning::BASE), (Elem::F32, Tuning::LANES), (Elem::Pack16, Tuning::WIDE)];
-    let programs = kinds.map(|kind| program(false, kind));
+    let programs = kinds_with(Tuning::LANES).map(|kind| program(false, kind));
     let dispatches = || programs.iter().flat_map(|program| &program.dispatches);
     let used: BTreeSet<&str> = dispatches().map(|d| d.variant.get().kernel).collect();
     assert_eq!(used, VARIANTS.iter().map(|v| v.kernel).collect());

@@ -45,6 +45,10 @@ impl Case {
     fn check(self) {
         let tile = |each| attention(Tile { each, ..Tile::THIN });
         [Tuning::BASE, tile(4), tile(3), tile(2)].into_iter().for_each(|tuning| self.check_with(tuning));
+        // Only those of halves may be as small.
+        if self.elem == Elem::F16 {
+            self.check_with(tile(1));
+        }
     }
 
     fn check_with(self, tuning: Tuning) {

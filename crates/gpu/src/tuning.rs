@@ -115,8 +115,14 @@ const THIN_ATTENTION: &[Rule] = &[
     tile(Elem::Pack16, Tile::THIN),
 ];
 
-/// Two queries a thread.
+/// Two queries a thread, or one where heads are long.
 const NARROW_ATTENTION: &[Rule] = &[
+    Rule {
+        elem: Elem::F16,
+        rows: TILE_ROWS,
+        outputs: 84,
+        block: Block::Tile(Tile { each: 1, ..Tile::THIN }),
+    },
     tile(Elem::F32, Tile::THIN),
     tile(Elem::F16, Tile { each: 2, ..Tile::THIN }),
     tile(Elem::Pack16, Tile::THIN),
