@@ -288,9 +288,10 @@ fn plan_as_json() {
         text(&success(&args).stdout)
     };
     assert!(of("wide").contains("conv_tile") && !of("base").contains("conv_tile"));
+    assert!(of("winograd").contains("winograd_tile") && !of("wide").contains("winograd_tile"));
     let refused = failure(&["plan", "--model", model.to_str().unwrap(), "--tuning", "fast"]);
     assert!(
-        refused.contains("tuning: wanted base, lanes, wide, thin or narrow, found \"fast\""),
+        refused.contains("tuning: wanted base, lanes, wide, thin, narrow or winograd, found \"fast\""),
         "{refused}"
     );
     // For people: a line for each, and with --steps every dispatch.

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use crate::harness::{Bench, Ready, on_gpu};
 use tintype::error::Code;
-use tintype::gpu::{Gpu, Program, Tuning, lower};
+use tintype::gpu::{Choice, Gpu, Program, Tuning, lower};
 use tintype::host::Cancel;
 use tintype::kernels::VARIANTS;
 use tintype::nn::{Attention, Conv, GroupNorm, Heads, LayerNorm, Linear, Projections};
@@ -190,5 +190,26 @@ fn a_cancelled_session_works_afterwards() {
         gpu.set_rate(FAST);
         ready.run();
         assert!(outputs(&ready) == want, "the cancel left something behind");
+    });
+}
+
+/// On every adapter all that may be chosen computes the same; a trial chooses, and only once.
+#[test]
+fn a_trial_runs_every_table_that_may_fit() {
+    on_gpu(|gpu| {
+        let (own, choice) = (gpu.tuning.get(), gpu.choice.get());
+        let tried = pollster::block_on(gpu.trials(Elem::F32)).unwrap();
+        assert_eq!(tried.len(), 4, "an adapter of no vendor that is known has all tables of tiles");
+        for trial in &tried {
+            assert!(trial.seconds.is_some_and(|s| s > 0.0), "{}: {:?}", trial.tuning.name, trial.seconds);
+        }
+        let large = || Ok(u64::MAX);
+        pollster::block_on(gpu.try_tables(Elem::F32, large)).unwrap();
+        assert_eq!(gpu.choice.get(), Choice::Auto, "no trial in software");
+        gpu.choice.set(Choice::Measured);
+        pollster::block_on(gpu.try_tables(Elem::F32, || panic!("wherever it is"))).unwrap();
+        assert_eq!(gpu.choice.get(), Choice::Made);
+        gpu.tuning.set(own);
+        gpu.choice.set(choice);
     });
 }

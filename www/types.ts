@@ -109,13 +109,15 @@ export interface CreateOptions {
    */
   activations?: "auto" | "f32" | "f16" | "pack16";
   /**
-   * Which kernels a GPU runs, by the name of a table: "auto" (the default) takes the one that fits it, as `tuning` of the
-   * generator and of its results says. Another name fixes it, so that the same seed gives the same bits: "base", what every
-   * GPU runs well, "lanes", for software that loads lane by lane, "wide", "thin" or "narrow", for GPUs with many registers or
-   * with few, in tiles that threads share. "auto" does not take the last three yet: by what compilers make of them they are two to four
-   * times as fast, but no GPU has run them. Where `device` is "auto" and a CPU takes the place of a GPU, there is nothing to choose.
+   * Which kernels a GPU runs, by the name of a table, as `tuning` of the generator and of its results says. "auto" (the
+   * default) tries those that may fit the GPU while a large model is loaded, and takes the fastest that computes the same; in
+   * software, and for a small model, it takes what fits without a trial. "measured" tries wherever it is. Another name fixes
+   * the table, so that the same seed gives the same bits: "base", what every GPU runs well, "lanes", for software that loads
+   * lane by lane, "wide", "thin" or "narrow", for GPUs with many registers or with few, in tiles that threads share,
+   * "winograd", "wide" with Winograd's convolutions at every size. Where `device` is "auto" and a CPU takes the place of a
+   * GPU, there is nothing to choose.
    */
-  tuning?: "auto" | "base" | "lanes" | "wide" | "thin" | "narrow";
+  tuning?: "auto" | "measured" | "base" | "lanes" | "wide" | "thin" | "narrow" | "winograd";
   /**
    * A `.safetensors` file under the names of the original code (SD 1.x, 2.x, SDXL), whose weights take the place of
    * those in the model's folder; configurations, tokenizers and what the file lacks come from the folder.

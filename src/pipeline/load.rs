@@ -52,6 +52,7 @@ impl Pipeline {
             pack.check_small(folder).await?;
         }
         let survey = Survey::read(folder, &index).await?;
+        device.try_tables(&target, || survey.flops(options, &target)).await?;
         // What is stored already decides how the model's own networks are stored.
         let stored = pack.as_ref().map(|pack| LoadOptions {
             auto: false,

@@ -144,6 +144,15 @@ impl Survey {
         Ok(needs)
     }
 
+    /// FLOPs of an image in one step, without guidance.
+    pub fn flops(&self, options: &LoadOptions, target: &Target) -> Result<u64> {
+        let size = options.size.map_or_else(|| self.size(), Ok)?;
+        let recording = self.recording(options.weights, target, false, size);
+        let planned = record(self.networks()?, recording)?;
+        let steps = planned.iter().filter(|p| p.name != "encoder").flat_map(|p| &p.plan.steps);
+        Ok(steps.map(|step| step.cost().model_flops).sum())
+    }
+
     fn recording<'a>(
         &self,
         format: Format,

@@ -49,7 +49,10 @@ fn tunings() {
     let refused = |more: &[&str], words: &[&str]| refused_by_command("tuning", &model, more, words);
     refused(
         &["--device", "gpu", "--tuning", "fast"],
-        &["tuning: wanted auto, base, lanes, wide, thin or narrow, found \"fast\"", "(invalid-option)"],
+        &[
+            "tuning: wanted auto, measured, base, lanes, wide, thin, narrow or winograd, found \"fast\"",
+            "(invalid-option)",
+        ],
     );
     refused(&["--device", "cpu", "--tuning", "base"], &["tuning base: the CPU", "(unsupported)"]);
 }

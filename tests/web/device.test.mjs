@@ -63,7 +63,7 @@ test("kernels are those of a table that can be chosen, and the result names it",
   assert.deepEqual(await tuned({ device: "cpu" }), [null, null]);
   assert.deepEqual(await tuned({ tuning: "base" }), [null, null]);
   assert.match(await tuned({ device: "cpu", tuning: "base" }), /^unsupported: tuning base: the CPU/);
-  assert.match(await tuned({ device: "gpu", tuning: "fast" }), /^invalid-option: tuning: wanted auto, base, lanes, wide, thin or narrow, found "fast"/);
+  assert.match(await tuned({ device: "gpu", tuning: "fast" }), /^invalid-option: tuning: wanted auto, measured, base, lanes, wide, thin, narrow or winograd, found "fast"/);
 });
 
 test("one thread and several, with and without relaxed SIMD, draw the same but for rounding", async (t) => {

@@ -102,23 +102,36 @@ impl Device {
     }
 
     /// Takes the table of this name in place of the one that fits the device, so that the same seed gives the same bits
-    /// wherever that table is taken; "auto" leaves it. A CPU that stands in for a GPU has none, as [`Device::tuning`] says.
+    /// wherever that table is taken; "auto" and "measured" leave it to [`Device::try_tables`]. A CPU that stands in for a GPU
+    /// has none, as [`Device::tuning`] says.
     ///
     /// Errors: `invalid-option` for a name that no table has, `unsupported` where `choice` of the device is "cpu".
     pub fn tune(&self, name: &str, choice: &str) -> Result<()> {
         match (self, gpu::Tuning::find(name)) {
             _ if name == "auto" => Ok(()),
-            (_, None) => {
-                Err(Error::option(format!("tuning: wanted auto, {}, found {name:?}", gpu::Tuning::names())))
-            }
-            (Device::Gpu(gpu), Some(tuning)) => {
-                gpu.tuning.set(tuning);
+            (_, None) if name != "measured" => Err(Error::option(format!(
+                "tuning: wanted auto, measured, {}, found {name:?}",
+                gpu::Tuning::names()
+            ))),
+            (Device::Gpu(gpu), tuning) => {
+                gpu.tuning.set(tuning.unwrap_or(gpu.tuning.get()));
+                gpu.choice.set(if tuning.is_some() { gpu::Choice::Made } else { gpu::Choice::Measured });
                 Ok(())
             }
             (Device::Cpu, _) if choice != "cpu" => Ok(()),
             (Device::Cpu, _) => {
                 Err(Error::unsupported(format!("tuning {name}: the CPU has no kernels to choose; use auto")))
             }
+        }
+    }
+
+    /// Tries the tables that may fit a GPU and takes the fastest that computes what the one at hand does: once, for
+    /// activations of this storage; where no table was named, on a GPU that is none in software, for a model whose images
+    /// take enough `flops`; or where "measured" was asked for.
+    pub async fn try_tables(&self, target: &Target, flops: impl FnOnce() -> Result<u64>) -> Result<()> {
+        match self {
+            Device::Gpu(gpu) => gpu.try_tables(target.elem, flops).await,
+            Device::Cpu => Ok(()),
         }
     }
 

@@ -29,10 +29,23 @@ fn is_software(name: &str) -> bool {
     ["swiftshader", "llvmpipe", "basic render"].iter().any(|s| name.to_lowercase().contains(s))
 }
 
+/// Who chooses the table of kernels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// It was named, or tried.
+    Made,
+    /// A trial, on a GPU that is none in software, once there is a model for which it is worth it.
+    Auto,
+    /// A trial wherever it is.
+    Measured,
+}
+
 pub struct Gpu {
     pub info: AdapterInfo,
     /// Which kernels compute what.
     pub tuning: Cell<Tuning>,
+    /// Whether that may still change.
+    pub choice: Cell<Choice>,
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
     pub(super) kernels: RefCell<HashMap<VariantId, Compiled>>,
@@ -90,6 +103,7 @@ impl Gpu {
         let f16 = features.contains(wgpu::Features::SHADER_F16);
         Ok(Gpu {
             tuning: Cell::new(Tier::of(&name, f16).tuning()),
+            choice: Cell::new(Choice::Auto),
             info: AdapterInfo {
                 name,
                 software,

@@ -14,14 +14,16 @@ mod profile;
 mod program;
 mod readback;
 mod session;
+mod trial;
 mod tuning;
 mod wait;
 mod weights;
 
-pub use context::{AdapterInfo, Gpu};
+pub use context::{AdapterInfo, Choice, Gpu};
 pub use lower::lower;
 pub use program::{Binding, Dispatch, Program, Summary};
 pub use readback::decode;
 pub use session::Session;
+pub use trial::Trial;
 pub use tuning::{Block, Rule, Tier, Tile, Tuning, Winograd};
 pub use weights::GpuWeights;

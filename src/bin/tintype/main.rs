@@ -79,8 +79,9 @@ struct DeviceOptions {
     /// Take the adapter that has this in its name
     #[arg(long, value_name = "SUBSTRING")]
     adapter: Option<String>,
-    /// Which kernels a GPU runs, by the name of a table: auto, what fits the adapter; base, what every GPU runs well; lanes,
-    /// for adapters that load lane by lane; wide, thin or narrow, tiles that threads share, for GPUs with many registers or with few
+    /// Which kernels a GPU runs, by the name of a table: auto, for a large model the fastest by a trial on a real GPU; measured,
+    /// by a trial on any; base, what every GPU runs well; lanes, for adapters that load lane by lane; wide, thin or narrow,
+    /// tiles that threads share, for GPUs with many registers or with few; winograd, wide with Winograd at every size
     #[arg(long, default_value = "auto")]
     tuning: String,
 }

@@ -1,0 +1,264 @@
+//! Which table is the fastest on an adapter: a trial, on a layer of each kind that models spend their time in.
+
+use std::rc::Rc;
+
+use super::lower::lower;
+use super::tuning::Tuning;
+use super::{Choice, Gpu, GpuWeights, Session};
+use crate::error::Result;
+use crate::host::{Cancel, now};
+use crate::plan::ops::{Attention, Conv, Epilogue, Matmul};
+use crate::plan::{Plan, Recorder, Target};
+use crate::shape::{Elem, Shape};
+use tintype_quant::{Format, Matrix};
+use tintype_weights::{Declarations, Weight};
+
+/// Of latents of this height and width, or so many in software; as wide as most layers.
+const SIDE: u32 = 32;
+const SOFTWARE_SIDE: u32 = 8;
+const CHANNELS: u32 = 256;
+const HEAD: u32 = 64;
+/// Each layer so many times a run: as few as take this long, or the clock and the way to the GPU would be most of it.
+const TIMES: [u32; 3] = [2, 16, 128];
+const SECONDS: f64 = 0.02;
+/// Of a model's image, from which on a trial is worth it: it takes as long as some of these.
+const FLOPS: u64 = 200_000_000_000;
+/// Of the runs of a table the fastest counts.
+const RUNS: usize = 3;
+/// The time of the table at hand that a faster one may take: tables should not change from one visit to the next.
+const GAIN: f64 = 0.8;
+/// How far results may be apart, of their size: much more than rounding, much less than a mistake.
+const APART: f64 = 0.02;
+
+/// What came of the trial of a table.
+#[derive(Clone, Copy, Debug)]
+pub struct Trial {
+    pub tuning: Tuning,
+    /// None where a kernel did not compile, or computed something else than the table at hand.
+    pub seconds: Option<f64>,
+}
+
+impl Gpu {
+    /// Tries the table at hand and those that may fit this adapter, for activations that are stored so. Fails only with
+    /// the device.
+    pub async fn trials(self: &Rc<Gpu>, elem: Elem) -> Result<Vec<Trial>> {
+        let candidates = candidates(&self.info.name);
+        let layers = Layers::new(self);
+        let at_hand = self.tuning.get();
+        let mut tried = vec![];
+        for times in TIMES {
+            let (seconds, want) = run(&layers, elem, times, &at_hand).await?;
+            if seconds < SECONDS && times != TIMES[TIMES.len() - 1] {
+                continue;
+            }
+            tried.push(Trial { tuning: at_hand, seconds: Some(seconds) });
+            for tuning in candidates {
+                let found = run(&layers, elem, times, tuning).await;
+                self.check()?;
+                let same = |(seconds, got): (f64, Vec<f32>)| same(&got, &want).then_some(seconds);
+                tried.push(Trial { tuning: *tuning, seconds: found.ok().and_then(same) });
+            }
+            break;
+        }
+        Ok(tried)
+    }
+
+    /// Takes the fastest table that computes what the one at hand does, where there is a choice. `flops`: those of an image.
+    pub async fn try_tables(self: &Rc<Gpu>, elem: Elem, flops: impl FnOnce() -> Result<u64>) -> Result<()> {
+        let worth = match self.choice.get() {
+            Choice::Made => false,
+            Choice::Auto => !self.info.software && flops()? >= FLOPS,
+            Choice::Measured => true,
+        };
+        if worth {
+            self.tuning.set(choose(&self.trials(elem).await?));
+            self.choice.set(Choice::Made);
+        }
+        Ok(())
+    }
+}
+
+/// The tables of tiles, those first that compilers make the best code of for such a GPU. Vendors are told by words of the
+/// adapter's name; one that is not known has all.
+fn candidates(name: &str) -> &'static [Tuning] {
+    const WORDS: [(&str, &[Tuning]); 11] = [
+        ("apple", &[Tuning::THIN]),
+        ("intel", &[Tuning::NARROW, Tuning::THIN]),
+        ("nvidia", &[Tuning::WIDE]),
+        ("geforce", &[Tuning::WIDE]),
+        ("quadro", &[Tuning::WIDE]),
+        ("amd", &[Tuning::WIDE]),
+        ("radeon", &[Tuning::WIDE]),
+        ("adreno", &[Tuning::WIDE]),
+        ("qualcomm", &[Tuning::WIDE]),
+        ("mali", &[Tuning::WIDE, Tuning::THIN]),
+        ("arm", &[Tuning::WIDE, Tuning::THIN]),
+    ];
+    let name = name.to_lowercase();
+    let is = |(word, _): &&(&str, _)| name.split(|c: char| !c.is_alphanumeric()).any(|part| part == *word);
+    WORDS.iter().find(is).map_or(&[Tuning::WIDE, Tuning::THIN, Tuning::NARROW], |(_, tables)| *tables)
+}
+
+/// The first is the table at hand.
+fn choose(tried: &[Trial]) -> Tuning {
+    let limit = tried[0].seconds.unwrap_or(f64::INFINITY) * GAIN;
+    let faster = tried[1..].iter().filter_map(|trial| Some((trial.seconds?, trial.tuning)));
+    let best = faster.filter(|(seconds, _)| *seconds <= limit).min_by(|a, b| a.0.total_cmp(&b.0));
+    best.map_or(tried[0].tuning, |(_, tuning)| tuning)
+}
+
+fn same(got: &[f32], want: &[f32]) -> bool {
+    let square = |v: f64| v * v;
+    let apart: f64 = got.iter().zip(want).map(|(g, w)| square(f64::from(g - w))).sum();
+    let size: f64 = want.iter().map(|w| square(f64::from(*w))).sum();
+    // Not a number is not less.
+    got.len() == want.len() && apart <= size * APART * APART
+}
+
+/// The seconds of a run, and what it computes.
+async fn run(layers: &Layers, elem: Elem, times: u32, tuning: &Tuning) -> Result<(f64, Vec<f32>)> {
+    let session = Session::of(lower(layers.plan(elem, times), tuning), &layers.weights).await?;
+    session.write("x", &noise((layers.side * layers.side * CHANNELS) as usize));
+    let mut best = f64::INFINITY;
+    // One more, which meets everything for the first time.
+    for run in 0..=RUNS {
+        let begin = now();
+        session.run("trial", &Cancel::default(), &|_| {}).await?;
+        if run > 0 {
+            best = best.min(now() - begin);
+        }
+    }
+    let mut values = vec![];
+    for name in OUTPUTS {
+        values.extend(session.read(name).await?);
+    }
+    Ok((best, values))
+}
+
+const OUTPUTS: [&str; 2] = ["conv", "attention"];
+
+/// A 3x3 convolution, and a product that makes queries, keys and values, with weights made up here.
+struct Layers {
+    weights: GpuWeights,
+    conv: Weight,
+    projection: Weight,
+    /// Height and width of what they compute on.
+    side: u32,
+}
+
+impl Layers {
+    fn new(gpu: &Rc<Gpu>) -> Layers {
+        let mut d = Declarations::new(Format::Q8);
+        let conv = d.matrix(CHANNELS, CHANNELS, 9, vec![]);
+        let projection = d.matrix(3 * CHANNELS, CHANNELS, 1, vec![]);
+        let blobs = [conv, projection].map(|weight| (weight.handle, blob(weight.matrix)));
+        let side = if gpu.info.software { SOFTWARE_SIDE } else { SIDE };
+        Layers { weights: GpuWeights::from_blobs(gpu, &d, blobs), conv, projection, side }
+    }
+
+    fn plan(&self, elem: Elem, times: u32) -> Plan {
+        let mut r = Recorder::new(&Target::new(elem));
+        r.section("trial");
+        let x = r.input("x", Shape::new(1, self.side, self.side, CHANNELS), elem);
+        let (x2, epilogue, outputs) = (None, Epilogue::default(), CHANNELS);
+        let conv = |r: &mut Recorder| {
+            let weight = self.conv;
+            Conv {
+                weight,
+                x,
+                x2,
+                outputs,
+                inputs: CHANNELS,
+                stride: 1,
+                pad: (1, 1),
+                upsample: None,
+                epilogue,
+            }
+            .record(r)
+        };
+        let attention = |r: &mut Recorder| {
+            let (weight, outputs) = (self.projection, 3 * CHANNELS);
+            let model_weights = u64::from(CHANNELS * outputs);
+            let t = Matmul { weight, x, x2, epilogue, geglu: false, outputs, model_weights }.record(r);
+            let [q, k, v] = [0, 1, 2].map(|i| (t, i * CHANNELS));
+            let (heads, causal) = (CHANNELS / HEAD, false);
+            Attention { q, k, v, heads, size: HEAD, padded: HEAD, causal }.record(r)
+        };
+        let mut made = [x; 2];
+        for _ in 0..times {
+            made = [conv(&mut r), attention(&mut r)];
+        }
+        for (name, t) in OUTPUTS.into_iter().zip(made) {
+            r.output(name, t);
+        }
+        r.finish()
+    }
+}
+
+/// Codes of q8, then a scale and a bias for each output.
+fn blob(matrix: Matrix) -> Vec<u8> {
+    let codes = noise(matrix.scale_at() as usize * 16);
+    let mut blob: Vec<u8> = codes.iter().map(|v| (v * 127.0) as i8 as u8).collect();
+    // Sums are about as large as what is summed.
+    let scale = 1.0 / (74.0 * (matrix.depth() as f32).sqrt());
+    for value in [scale, 0.5] {
+        blob.extend((0..matrix.outputs).flat_map(|_| value.to_le_bytes()));
+    }
+    blob
+}
+
+/// Values between -1 and 1: Knuth's linear congruential generator.
+fn noise(count: usize) -> Vec<f32> {
+    let mut state = 0u64;
+    let mut next = || {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+    };
+    (0..count).map(|_| next()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trial(tuning: Tuning, seconds: Option<f64>) -> Trial {
+        Trial { tuning, seconds }
+    }
+
+    #[test]
+    fn vendors_have_their_tables() {
+        let names = |adapter| candidates(adapter).iter().map(|t| t.name).collect::<Vec<_>>();
+        assert_eq!(names("NVIDIA GeForce RTX 3090"), ["wide"]);
+        assert_eq!(names("apple metal-3"), ["thin"]);
+        assert_eq!(names("Intel(R) Arc(tm) Graphics"), ["narrow", "thin"]);
+        assert_eq!(names("amd rdna-3"), ["wide"]);
+        // No word of ARM.
+        assert_eq!(names("charm"), ["wide", "thin", "narrow"]);
+        assert_eq!(names(""), ["wide", "thin", "narrow"]);
+    }
+
+    #[test]
+    fn the_fastest_that_gains_is_taken() {
+        let chosen = |wide, thin| {
+            let tried =
+                [trial(Tuning::BASE, Some(1.0)), trial(Tuning::WIDE, wide), trial(Tuning::THIN, thin)];
+            choose(&tried).name
+        };
+        assert_eq!(chosen(Some(0.5), Some(0.4)), "thin");
+        assert_eq!(chosen(Some(0.5), Some(0.6)), "wide");
+        assert_eq!(chosen(Some(0.81), Some(0.9)), "base");
+        assert_eq!(chosen(None, Some(0.79)), "thin");
+        assert_eq!(chosen(None, None), "base");
+    }
+
+    #[test]
+    fn results_are_the_same_but_for_rounding() {
+        let want = noise(1000);
+        let moved = |by: f32| want.iter().map(|v| v * (1.0 + by)).collect::<Vec<_>>();
+        assert!(same(&moved(0.01), &want));
+        assert!(!same(&moved(0.03), &want));
+        assert!(!same(&moved(f32::NAN), &want));
+        assert!(!same(&want[1..], &want));
+        assert!(!same(&vec![0.0; 1000], &want));
+    }
+}
