@@ -114,7 +114,7 @@ export interface CreateOptions {
    * software, and for a small model, it takes what fits without a trial. "measured" tries wherever it is. Another name fixes
    * the table, so that the same seed gives the same bits: "base", what every GPU runs well, "lanes", for software that loads
    * lane by lane, "wide", "thin" or "narrow", for GPUs with many registers or with few, in tiles that threads share,
-   * "winograd", "wide" with Winograd's convolutions at every size. Where `device` is "auto" and a CPU takes the place of a
+   * "winograd", "thin" with Winograd's convolutions at every size. Where `device` is "auto" and a CPU takes the place of a
    * GPU, there is nothing to choose.
    */
   tuning?: "auto" | "measured" | "base" | "lanes" | "wide" | "thin" | "narrow" | "winograd";

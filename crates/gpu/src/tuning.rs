@@ -158,11 +158,11 @@ impl Tuning {
         winograd: Some(WINOGRAD),
     };
 
-    /// The first of them with Winograd at every size, for tests.
+    /// One of them with Winograd at every size, for tests.
     pub const WINOGRAD: Tuning = Tuning {
         name: "winograd",
         winograd: Some(Winograd { pixels: 0, channels: 0, ..WINOGRAD }),
-        ..Tuning::WIDE
+        ..Tuning::THIN
     };
 
     pub const ALL: [Tuning; 6] =

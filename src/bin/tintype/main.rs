@@ -81,7 +81,7 @@ struct DeviceOptions {
     adapter: Option<String>,
     /// Which kernels a GPU runs, by the name of a table: auto, for a large model the fastest by a trial on a real GPU; measured,
     /// by a trial on any; base, what every GPU runs well; lanes, for adapters that load lane by lane; wide, thin or narrow,
-    /// tiles that threads share, for GPUs with many registers or with few; winograd, wide with Winograd at every size
+    /// tiles that threads share, for GPUs with many registers or with few; winograd, thin with Winograd at every size
     #[arg(long, default_value = "auto")]
     tuning: String,
 }
