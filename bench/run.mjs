@@ -18,6 +18,7 @@ const HELP = `npm run bench -- [options]
   --size WxH              of the picture (512x512)
   --device gpu|cpu|auto   (gpu)
   --limit S               seconds after which a step is not measured again (1)
+  --tuning A,B            these tables of kernels beside "base", in f16 with q8, in place of weights and storages
   --software              let Chromium use its own software GPU`;
 
 /** What is measured in turns: a plain setting and what changes in the second one. */
@@ -25,6 +26,10 @@ const COMPARISONS = {
   "q8 beside f16": [{ weights: "f16" }, { weights: "q8" }],
   "packed halves beside f32": [{ activations: "f32" }, { activations: "pack16" }],
 };
+
+/** Each of some tables of kernels beside those that every GPU runs well. */
+const tables = (names) =>
+  Object.fromEntries(names.map((name) => [`${name} beside base`, ["base", name].map((tuning) => ({ tuning, weights: "q8", activations: "auto" }))]));
 
 const OUT = join(ROOT, "target/bench");
 
@@ -34,9 +39,9 @@ main(async () => {
   mkdirSync(OUT, { recursive: true });
   const places = { native, browser };
   for (const place of options.only ? [options.only] : Object.keys(places)) {
-    for (const [name, settings] of Object.entries(COMPARISONS)) {
+    for (const [name, settings] of Object.entries(options.tuning ? tables(options.tuning.split(",")) : COMPARISONS)) {
       // A CPU computes in f32 only.
-      if (options.device === "cpu" && settings.some((s) => s.activations)) continue;
+      if (options.device === "cpu" && settings.some((s) => s.activations && !s.tuning)) continue;
       say(`\n${place}: ${name}`);
       const file = join(OUT, `${place}, ${name}.json`);
       await places[place](settings, options, file);
@@ -68,7 +73,7 @@ async function browser(settings, { filter, models, size, device, limit, software
     const page = await chromium.newPage();
     await page.exposeFunction("tell", say);
     await page.goto(`${server.url}/bench/`);
-    const named = settings.map((setting) => ({ name: Object.values(setting).join(" "), device, ...setting }));
+    const named = settings.map((setting) => ({ name: setting.tuning ?? Object.values(setting).join(" "), device, ...setting }));
     const request = { filter, models, size, limit };
     const report = await page.evaluate(
       async ([settings, request]) => (await import("/bench/page.js")).bench(settings, request, window.tell),
@@ -96,6 +101,7 @@ function read(args) {
         size: string("512x512"),
         device: string("gpu"),
         limit: string("1"),
+        tuning: string(),
         software: boolean,
       },
     }));

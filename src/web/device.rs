@@ -19,6 +19,8 @@ pub(super) async fn open(options: &Options, load: &LoadOptions) -> Result<Device
     // Before anything is loaded: a refusal should not wait for a download.
     device.elem(&load.activations)?;
     device.tune(options.text("tuning")?.as_deref().unwrap_or("auto"), choice)?;
+    // "auto" waits for a model.
+    device.try_tables(&device.target(&load.activations)?, || Ok(0)).await?;
     if let Device::Cpu = device {
         threads::start(options.get("gather").map(JsCast::unchecked_into)).await;
     }

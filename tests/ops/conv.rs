@@ -128,6 +128,17 @@ fn weights_as_dequantised() {
     }
 }
 
+/// Operands that workgroup memory keeps as halves are summed in f32: as deep as the deepest convolution of a U-Net.
+#[test]
+fn halves_at_a_depth_of_11520() {
+    let shape = Shape::new(1, 3, 5, 1280);
+    let rules = tiled(&[Elem::F16], Tile::THIN_HALVES);
+    for format in [Format::F16, Format::Q8] {
+        let case = Case { elem: Elem::F16, format, shape, outputs: 8, ..CASE };
+        case.check_with(Tuning { conv: rules, ..Tuning::BASE });
+    }
+}
+
 /// The last band and the last slab are smaller than the others.
 #[test]
 fn winograd_in_bands_of_tiles_and_slabs_of_outputs() {

@@ -95,6 +95,8 @@ impl DeviceOptions {
         let device = Device::open(&self.device, &self.activations, self.adapter.as_deref(), None).await?;
         device.elem(&options.activations)?;
         device.tune(&self.tuning, &self.device)?;
+        // "auto" waits for a model.
+        device.try_tables(&device.target(&options.activations)?, || Ok(0)).await?;
         Ok((device, options))
     }
 }
