@@ -14,7 +14,7 @@ mod scale;
 mod step;
 mod watch;
 
-use crate::harness::ELEMS;
+use crate::harness::{ELEMS, HALVES};
 use tintype::gpu::{Block, Rule, Tile, Tuning};
 use tintype::plan::ops::Activation;
 use tintype::shape::Elem;
@@ -38,10 +38,9 @@ pub fn tiled(elems: &[Elem], tile: Tile) -> &'static [Rule] {
 
 /// Every way to share a product among threads, whatever its size.
 pub fn tunings() -> impl Iterator<Item = Tuning> {
-    const TILES: [Tile; 3] = [Tile::WIDE, Tile::THIN, Tile::THIN_HALVES];
+    const TILES: [Tile; 3] = [Tile::WIDE, Tile::THIN, Tile::THIN_STORED];
     let tiles = TILES.into_iter().map(|tile| {
-        // Halves are for what is stored in halves.
-        let rules = tiled(if tile.cell == Elem::F16 { &[Elem::F16] } else { &ELEMS }, tile);
+        let rules = tiled(if tile.stored { &HALVES } else { &ELEMS }, tile);
         Tuning { name: "a tile", matmul: rules, conv: rules, attention: &[], winograd: None }
     });
     [Tuning::BASE].into_iter().chain(tiles)

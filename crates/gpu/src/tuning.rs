@@ -21,18 +21,18 @@ pub struct Tile {
     pub rows: u32,
     /// Rows that a thread makes, with 8 outputs of each; of attention nothing else counts, as the most queries of a thread.
     pub each: u32,
-    /// What workgroup memory keeps operands as: f32, or f16 for activations that are stored so.
-    pub cell: Elem,
+    /// Whether workgroup memory keeps operands as activations are stored, or else in f32. Weights of 32 bits stay so.
+    pub stored: bool,
 }
 
 impl Tile {
     pub const OUTPUTS: u32 = 64;
     /// 64 threads, and the fewest operands for each product.
-    pub const WIDE: Tile = Tile { rows: 64, each: 8, cell: Elem::F32 };
+    pub const WIDE: Tile = Tile { rows: 64, each: 8, stored: false };
     /// 128 threads, each with half the registers.
-    pub const THIN: Tile = Tile { rows: 64, each: 4, cell: Elem::F32 };
-    /// That, with half the workgroup memory too.
-    pub const THIN_HALVES: Tile = Tile { rows: 64, each: 4, cell: Elem::F16 };
+    pub const THIN: Tile = Tile { rows: 64, each: 4, stored: false };
+    /// That, with half the workgroup memory too where activations are halves.
+    pub const THIN_STORED: Tile = Tile { rows: 64, each: 4, stored: true };
 
     /// Of a workgroup.
     pub fn threads(self) -> u32 {
@@ -44,9 +44,9 @@ impl Tile {
         [outputs.div_ceil(Tile::OUTPUTS) * self.threads(), rows.div_ceil(self.rows)]
     }
 
-    /// A variant's name up to its tile, for products of these activations and weights. Weights of 32 bits stay so.
+    /// A variant's name up to its tile, for products of these activations and weights.
     pub fn name(self, elem: Elem, format: Format) -> String {
-        let cell = if format == Format::F32 { Elem::F32 } else { self.cell };
+        let cell = if self.stored && format != Format::F32 { elem } else { Elem::F32 };
         let types = [elem.as_str(), format.as_str(), cell.as_str()].join(".");
         format!("{types}.{}.{}", self.rows, self.each)
     }
@@ -96,7 +96,7 @@ const WIDE: &[Rule] =
     &[tile(Elem::F32, Tile::WIDE), tile(Elem::F16, Tile::WIDE), tile(Elem::Pack16, Tile::WIDE)];
 
 const THIN: &[Rule] =
-    &[tile(Elem::F32, Tile::THIN), tile(Elem::F16, Tile::THIN_HALVES), tile(Elem::Pack16, Tile::THIN)];
+    &[tile(Elem::F32, Tile::THIN), tile(Elem::F16, Tile::THIN_STORED), tile(Elem::Pack16, Tile::THIN_STORED)];
 
 /// With fewer pixels the transformed weights are more than what they save; with fewer channels the inputs are.
 /// The bytes are much less than the activations of an image, and thousands of workgroups.
