@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { cpuName, manifest, openFirefox } from "./harness.mjs";
+import { TUNING, cpuName, manifest, openFirefox } from "./harness.mjs";
 import { compileAll } from "./kernels.mjs";
 import { ROUNDING, compare, few, requests, scheduler } from "./pictures.mjs";
 
@@ -41,14 +41,14 @@ test("Firefox with WebGPU", { timeout: 600_000 }, async (t) => {
     await t.test(`${name} with f16 activations stays near the reference`, async (t) => {
       // Without shader-f16 this is refused, and never drawn with something else.
       const precision = { weights: "f16", activations: "f16" };
-      const { entry, found } = await draw(firefox, name, { device: "gpu", precision });
+      const { entry, found } = await draw(firefox, name, { device: "gpu", tuning: TUNING, precision });
       t.diagnostic(`${found.adapter}: off by ${found.relative.toExponential(2)}`);
       assert.ok(found.relative <= entry.limits.half + ROUNDING, `off by ${found.relative}`);
     });
   }
   for (const name of PLAIN) {
     await t.test(`${name} in f32 is within one level of the reference`, async () => {
-      assertLevels(await draw(firefox, name, { device: "gpu" }), name);
+      assertLevels(await draw(firefox, name, { device: "gpu", tuning: TUNING }), name);
     });
   }
 });

@@ -10,6 +10,9 @@ import { ROOT } from "../../tools/shell.mjs";
 /** Calls that a test aborts at moments of its own; with TINTYPE_ABORTS=50, as many as were once tried, it takes minutes. */
 export const ABORTS = Number(process.env.TINTYPE_ABORTS ?? 10);
 
+/** The table of kernels that images on a GPU are drawn with: tiles take a GPU in software minutes to compile. */
+export const TUNING = process.env.TINTYPE_TUNING;
+
 /** Another set of the same form can be named in the environment. */
 export const GOLDEN = process.env.TINTYPE_GOLDEN ?? join(ROOT, "tests/golden");
 /** Python writes infinities, which JSON does not have; nothing here reads them. */

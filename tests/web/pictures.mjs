@@ -149,7 +149,7 @@ export function scheduler({ model, scheduler_class, scheduler_config }) {
 export const ROUNDING = 1 / 255;
 
 /** Runs in the page: the pictures of a case and their references, value by value. */
-export async function compare({ create, pictures, device, precision = { weights: "f32", activations: "f32" } }) {
+export async function compare({ create, pictures, device, tuning, precision = { weights: "f32", activations: "f32" } }) {
   const { ImageGenerator } = await import("/index.js");
   const blob = async (address) => (await fetch(address)).blob();
   /** Every picture as a file, as a visitor would choose it. */
@@ -176,7 +176,7 @@ export async function compare({ create, pictures, device, precision = { weights:
     return image;
   };
 
-  const generator = await ImageGenerator.create({ ...create, device, ...precision });
+  const generator = await ImageGenerator.create({ ...create, device, tuning, ...precision });
   const results = [];
   for (const { prompt, options, file, tensor } of pictures) {
     const [, given] = await opened(["options", options]);

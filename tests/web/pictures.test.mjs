@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { cpuName, manifest, open } from "./harness.mjs";
+import { TUNING, cpuName, manifest, open } from "./harness.mjs";
 import { FAMILIES, LEFT_OUT, ROUNDING, TASKS, compare, few, requests, scheduler } from "./pictures.mjs";
 
 const every = (cases) => Object.keys(cases).filter((name) => name.startsWith("pipe/"));
@@ -35,7 +35,7 @@ async function pictures(t, options, device, choose) {
     if (typeof wanted === "string") continue;
     await t.test(name, async () => {
       served.set(...scheduler(entry));
-      const found = await page.evaluate(compare, { ...wanted, device });
+      const found = await page.evaluate(compare, { ...wanted, device, tuning: device === "gpu" ? TUNING : undefined });
       assert.equal(found.length, wanted.pictures.length);
       for (const picture of found) {
         assert.equal(picture.device, device);
