@@ -53,6 +53,9 @@ impl Pipeline {
         }
         let survey = Survey::read(folder, &index).await?;
         device.try_tables(&target, || survey.flops(options, &target)).await?;
+        if options.budget.is_some_and(|budget| budget.firm) {
+            device.save_workspace();
+        }
         // What is stored already decides how the model's own networks are stored.
         let stored = pack.as_ref().map(|pack| LoadOptions {
             auto: false,

@@ -141,6 +141,23 @@ fn halves_at_a_depth_of_11520() {
     }
 }
 
+/// Where memory is limited there are more bands, and the same bits.
+#[test]
+fn winograd_with_less_workspace() {
+    let run = |tuning: Tuning| {
+        let mut b = Bench { tuning, ..Bench::new(Elem::F32, Format::Q8) };
+        let layer = Conv::declare(&mut b.d, "layer", 64, 64, 3, true);
+        b.fill();
+        let x = b.input(Shape::new(1, 200, 200, 64)).0;
+        let y = layer.record(&mut b.r, x, None, Epilogue::default());
+        let program = lower(b.r.clone().finish(), &tuning);
+        (program.buffers.sizes.iter().sum::<u64>(), program.dispatches.len(), b.run(y))
+    };
+    let [whole, saved] = [Tuning::THIN, Tuning::THIN.saving()].map(run);
+    assert!(saved.1 > whole.1 && saved.0 + (20 << 20) < whole.0, "{:?} {:?}", &saved.0, &whole.0);
+    assert!(saved.2 == whole.2, "bands change the result");
+}
+
 /// The last band and the last slab are smaller than the others.
 #[test]
 fn winograd_in_bands_of_tiles_and_slabs_of_outputs() {

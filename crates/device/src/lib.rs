@@ -135,6 +135,13 @@ impl Device {
         }
     }
 
+    /// Has kernels take as little workspace as they may: what a model needs of memory is known without it.
+    pub fn save_workspace(&self) {
+        if let Device::Gpu(gpu) = self {
+            gpu.tuning.set(gpu.tuning.get().saving());
+        }
+    }
+
     /// The storage that `activations` asks for: "auto", "f32", "f16" or "pack16".
     pub fn elem(&self, activations: &str) -> Result<Elem> {
         match (self, activations) {

@@ -102,6 +102,9 @@ const THIN: &[Rule] =
 /// The bytes are much less than the activations of an image, and thousands of workgroups.
 const WINOGRAD: Winograd = Winograd { pixels: 1024, channels: 64, bytes: 32 << 20 };
 
+/// Three times this is a percent of a small model.
+const SAVED_BYTES: u64 = 4 << 20;
+
 /// Four queries a thread, or three where heads are long.
 const THIN_ATTENTION: &[Rule] = &[
     Rule {
@@ -185,6 +188,12 @@ impl Tuning {
 
     pub fn conv(&self, elem: Elem, rows: u32, outputs: u32) -> Block {
         choose(self.conv, elem, rows, outputs)
+    }
+
+    /// The same kernels, with no more workspace than there must be: where memory is limited. Bands change no bit.
+    pub fn saving(self) -> Tuning {
+        let least = |how: Winograd| Winograd { bytes: how.bytes.min(SAVED_BYTES), ..how };
+        Tuning { winograd: self.winograd.map(least), ..self }
     }
 
     /// How a 3x3 convolution is computed by Winograd, if it is: in bands, by tiles of products.
