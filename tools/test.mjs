@@ -131,7 +131,7 @@ function missing(file) {
 async function scripts() {
   const faults = [];
   const examples = readdirSync(join(ROOT, "examples"), { withFileTypes: true }).filter((entry) => entry.isDirectory()).map(({ name }) => `examples/${name}`);
-  const files = ["dist", "www/demo", "tools", "crates/cpu/examples", "tests/web", "tests/packages", "bench", "bench/page", "bench/peers", ...examples].flatMap((dir) =>
+  const files = ["dist", "www/demo", "tools", "crates/cpu/examples", "tests/web", "tests/packages", "bench", "bench/compilers", "bench/gpu", "bench/page", "bench/peers", ...examples].flatMap((dir) =>
     readdirSync(join(ROOT, dir)).filter((name) => /\.m?js$/.test(name)).map((name) => join(dir, name)),
   );
   for (const file of files) {
