@@ -110,8 +110,8 @@ export interface CreateOptions {
   activations?: "auto" | "f32" | "f16" | "pack16";
   /**
    * Which kernels a GPU runs, by the name of a table, as `tuning` of the generator and of its results says. "auto" (the
-   * default) tries those that may fit the GPU while a large model is loaded, and takes the fastest that computes the same; in
-   * software, and for a small model, it takes what fits without a trial. "measured" tries wherever it is. Another name fixes
+   * default) tries those that may fit the GPU before a large model is loaded, and takes the fastest that computes the same; in
+   * software, and for a small model, it takes what fits without a trial. "measured" tries on any GPU. Another name fixes
    * the table, so that the same seed gives the same bits: "base", what every GPU runs well, "lanes", for software that loads
    * lane by lane, "wide", "thin" or "narrow", for GPUs with many registers or with few, in tiles that threads share,
    * "winograd", "thin" with Winograd's convolutions at every size. Where `device` is "auto" and a CPU takes the place of a

@@ -1,6 +1,6 @@
 // bench/on-a-gpu.sh: a real GPU in ten minutes. Each part has its time, and writes what it found as it ends.
 
-import { cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { cpus } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
@@ -11,7 +11,9 @@ import { section, write } from "./report.mjs";
 
 const HELP = `bash bench/on-a-gpu.sh [options]
 
-  --prepare           build and fetch all that the parts need, measure nothing
+  --prepare           build and fetch what the parts need, measure nothing: the command, the module, node. PyTorch and the
+                      models of bench:peers are yours to bring: target/on-a-gpu/python/bin is looked into for the one,
+                      target/peers for the others
   --offline           fetch and build nothing: on a copy of a prepared folder
   --part A,B          of native, chromium, peers, torch (all)
   --minutes N         for all parts together (10)
@@ -23,6 +25,8 @@ const HELP = `bash bench/on-a-gpu.sh [options]
   --out FILE          where the table goes (bench/RESULTS.md)`;
 
 const DIR = join(ROOT, "target/on-a-gpu");
+/** What is built is built before; a copy of a prepared folder has no compiler. */
+const PREBUILT = { TINTYPE_PREBUILT: "1" };
 /** Published configurations that PyTorch builds its networks from. */
 const CONFIGS = { "sd-turbo": "sd-turbo", sdxl: "sdxl-turbo" };
 /** What part of the time each may take: what comes later has what is left. */
@@ -67,7 +71,7 @@ const PARTS = {
       const file = join(DIR, `native-${tuning}.json`);
       const args = ["bench", "--device", "gpu", "--size", options.size, "--weights", "q8", "--tuning", tuning, "--rounds", "3", "--limit", "0.5", "--json", file];
       args.push(...options.models.flatMap((model) => ["--model", model]));
-      if (!(await within(end, `tintype bench --tuning ${tuning}`, found, join(ROOT, "target/release/tintype"), args))) continue;
+      if (!(await within(end, `tintype bench --tuning ${tuning}`, found, join(ROOT, "target/release/tintype"), args)).ended) continue;
       take(found, JSON.parse(readFileSync(file, "utf8")), [`Tintype, native, ${tuning}`]);
     }
     return found;
@@ -75,11 +79,18 @@ const PARTS = {
   async chromium(options, limit) {
     const found = { rows: [], left: [] };
     const end = Date.now() + limit;
-    for (const tuning of options.tunings.filter((name) => name !== "base")) {
+    const beside = options.tunings.filter((name) => name !== "base");
+    if (beside.length === 0) found.left.push("there is no table beside base");
+    for (const tuning of beside) {
       const args = ["bench/run.mjs", "--only", "browser", "--tuning", tuning, "--size", options.size, "--model", options.models.join(","), "--limit", "0.5", ...(options.software ? ["--software"] : [])];
-      if (!(await within(end, `bench --only browser --tuning ${tuning}`, found, process.execPath, args))) continue;
-      const file = join(ROOT, "target/bench", `browser, ${tuning} beside base.json`);
-      take(found, JSON.parse(readFileSync(file, "utf8")), ["Tintype, Chromium, base", `Tintype, Chromium, ${tuning}`]);
+      if (!(await within(end, `bench --only browser --tuning ${tuning}`, found, process.execPath, args)).ended) continue;
+      const report = JSON.parse(readFileSync(join(ROOT, "target/bench", `browser, ${tuning} beside base.json`), "utf8"));
+      // A browser that has no driver for the GPU takes one in software without a word.
+      if (!options.software && /swiftshader|llvmpipe|basic render/i.test(JSON.stringify(report.devices))) {
+        found.left.push(`Chromium found no GPU here, only: ${JSON.stringify(report.devices[0])}`);
+        break;
+      }
+      take(found, report, ["Tintype, Chromium, base", `Tintype, Chromium, ${tuning}`]);
     }
     return found;
   },
@@ -88,8 +99,12 @@ const PARTS = {
     const models = join(ROOT, "target/peers");
     if (!existsSync(join(models, "unet"))) return { ...found, left: ["target/peers is not there: python bench/peers/export.py makes it"] };
     const args = ["bench/peers/run.mjs", "--engine", "tintype-webgpu,ort-webgpu", "--rounds", "3", "--budget", "30", ...(options.software ? ["--case", "text", "--cap", "2"] : ["--gpu"])];
+    // What is there is of another time, or of another machine.
+    const file = join(models, "results.json");
+    rmSync(file, { force: true });
     await within(Date.now() + limit, "bench:peers", found, process.execPath, args);
-    const { runs } = JSON.parse(readFileSync(join(models, "results.json"), "utf8"));
+    if (!existsSync(file)) return found;
+    const { runs } = JSON.parse(readFileSync(file, "utf8"));
     for (const [name, engines] of Object.entries(runs[0]?.cases ?? {})) {
       for (const [engine, { rounds = [], failed }] of Object.entries(engines)) {
         if (failed) found.left.push(`${name} by ${engine}: ${failed}`);
@@ -102,9 +117,10 @@ const PARTS = {
     const found = { rows: [], left: [] };
     const end = Date.now() + limit;
     for (const model of options.models.filter((name) => CONFIGS[name])) {
-      const args = ["bench/gpu/torch_gpu.py", "--configs", join("tests/plans/configs", CONFIGS[model]), "--size", options.size.split("x")[0], "--device", options.device, "--budget", String(Math.floor((end - Date.now()) / 2000))];
-      const output = await within(end, `torch_gpu.py, ${model}`, found, "python3", args);
-      for (const line of (output || "").split("\n").filter((line) => line.startsWith("{"))) {
+      const args = ["bench/gpu/torch_gpu.py", "--configs", join("tests/plans/configs", CONFIGS[model]), "--size", options.size, "--device", options.device, "--budget", String(Math.floor((end - Date.now()) / 2000))];
+      // What it printed before its time was over counts.
+      const { output } = await within(end, `torch_gpu.py, ${model}`, found, "python3", args);
+      for (const line of output.split("\n").filter((line) => line.startsWith("{"))) {
         const { how, network, ms, left_out: left } = JSON.parse(line);
         if (left) found.left.push(`${model} ${network} in ${how}: ${left}`);
         if (ms) found.rows.push({ model, network, how: `PyTorch, ${how}`, ms });
@@ -134,16 +150,16 @@ main(async () => {
   say(`\n${section(results)}`);
 });
 
-/** What a command prints if it succeeds before `end`; otherwise null, and the reason among those of `found`. */
+/** Whether a command succeeds before `end`, and what it prints; if not, the reason is among those of `found`. */
 async function within(end, what, found, program, args) {
   if (end - Date.now() < 5000) {
     found.left.push(`${what}: no time was left`);
-    return null;
+    return { ended: false, output: "" };
   }
-  const { code, output } = await run(program, args, { limit: (end - Date.now()) / 1000 }).catch((error) => ({ code: 1, output: error.message }));
-  if (code === 0) return output || " ";
-  found.left.push(`${what}: ${code === null ? "stopped, its time was over" : output.trim().split("\n").at(-1)}`);
-  return null;
+  const { code, output } = await run(program, args, { limit: (end - Date.now()) / 1000, env: PREBUILT });
+  const last = output.trim().split("\n").at(-1);
+  if (code !== 0) found.left.push(`${what}: ${Date.now() >= end ? "stopped, its time was over" : last}`);
+  return { ended: code === 0, output };
 }
 
 /** The whole networks of a report of `tintype bench`, whose settings are called `names`; of one in software too. */

@@ -1,4 +1,5 @@
-// What workgroup memory keeps of four channels: halves. Activations and codes that are stored in as few bits stay as they are.
+// What workgroup memory keeps of four channels: halves. Activations that are stored so and codes of
+// q8 stay as they are; weights of q4 are rounded.
 enable f16;
 
 alias Cell = vec4<f16>;

@@ -1,5 +1,5 @@
-// What workgroup memory keeps of four channels: halves packed in words. Activations and codes that are stored in as few bits
-// stay as they are.
+// What workgroup memory keeps of four channels: halves packed in words. Activations that are stored so and codes of
+// q8 stay as they are; weights of q4 are rounded.
 alias Cell = vec2<u32>;
 
 fn narrow(v: vec4<f32>) -> Cell {

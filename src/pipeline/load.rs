@@ -52,10 +52,6 @@ impl Pipeline {
             pack.check_small(folder).await?;
         }
         let survey = Survey::read(folder, &index).await?;
-        device.try_tables(&target, || survey.flops(options, &target)).await?;
-        if options.budget.is_some_and(|budget| budget.firm) {
-            device.save_workspace();
-        }
         // What is stored already decides how the model's own networks are stored.
         let stored = pack.as_ref().map(|pack| LoadOptions {
             auto: false,
@@ -70,6 +66,10 @@ impl Pipeline {
             fitting.map_or((options.weights, options.savings), |needs| (needs.format, needs.savings));
         let firm = options.budget.filter(|budget| budget.firm);
         let room = fitting.zip(firm).map(|(needs, budget)| budget.bytes.saturating_sub(needs.weights));
+        device.try_tables(&target, || survey.flops(options, &target), hooks.cancelled).await?;
+        if firm.is_some() || savings.tiles {
+            device.save_workspace();
+        }
         let precision = Precision::new(device, &options.activations, room)?;
         let decoder = options.decoder.unwrap_or(format.of_autoencoder());
         let (text_device, text_target) = match savings.text && gpu {

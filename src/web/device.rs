@@ -20,7 +20,7 @@ pub(super) async fn open(options: &Options, load: &LoadOptions) -> Result<Device
     device.elem(&load.activations)?;
     device.tune(options.text("tuning")?.as_deref().unwrap_or("auto"), choice)?;
     // "auto" waits for a model.
-    device.try_tables(&device.target(&load.activations)?, || Ok(0)).await?;
+    device.try_tables(&device.target(&load.activations)?, || Ok(0), &|| false).await?;
     if let Device::Cpu = device {
         threads::start(options.get("gather").map(JsCast::unchecked_into)).await;
     }

@@ -126,11 +126,16 @@ impl Device {
     }
 
     /// Tries the tables that may fit a GPU and takes the fastest that computes what the one at hand does: once, for
-    /// activations of this storage; where no table was named, on a GPU that is none in software, for a model whose images
+    /// activations of this storage; where no table was named, on a GPU that is not software, for a model whose images
     /// take enough `flops`; or where "measured" was asked for.
-    pub async fn try_tables(&self, target: &Target, flops: impl FnOnce() -> Result<u64>) -> Result<()> {
+    pub async fn try_tables(
+        &self,
+        target: &Target,
+        flops: impl FnOnce() -> Result<u64>,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<()> {
         match self {
-            Device::Gpu(gpu) => gpu.try_tables(target.elem, flops).await,
+            Device::Gpu(gpu) => gpu.try_tables(target.elem, flops, cancelled).await,
             Device::Cpu => Ok(()),
         }
     }

@@ -54,9 +54,12 @@ impl Gpu {
         if let Some(kernel) = self.kernels.borrow().get(&id) {
             return Ok(kernel.clone());
         }
-        let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        // What a driver makes nothing of is an internal error.
+        let internal = self.device.push_error_scope(wgpu::ErrorFilter::Internal);
+        let invalid = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let compiled = self.compile(id);
-        let error = scope.pop().await;
+        let (invalid, internal) = (invalid.pop(), internal.pop());
+        let error = invalid.await.or(internal.await);
         // On a lost device everything seems well.
         self.check()?;
         if let Some(e) = error {

@@ -34,9 +34,9 @@ fn is_software(name: &str) -> bool {
 pub enum Choice {
     /// It was named, or tried.
     Made,
-    /// A trial, on a GPU that is none in software, once there is a model for which it is worth it.
+    /// A trial on a GPU that is not software, once there is a model for which it is worth it.
     Auto,
-    /// A trial wherever it is.
+    /// A trial on any GPU.
     Measured,
 }
 

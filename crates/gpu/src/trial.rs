@@ -5,8 +5,8 @@ use std::rc::Rc;
 use super::lower::lower;
 use super::tuning::Tuning;
 use super::{Choice, Gpu, GpuWeights, Session};
-use crate::error::Result;
-use crate::host::{Cancel, now};
+use crate::error::{Error, Result};
+use crate::host::{Cancel, breathe};
 use crate::plan::ops::{Attention, Conv, Epilogue, Matmul};
 use crate::plan::{Plan, Recorder, Target};
 use crate::shape::{Elem, Shape};
@@ -18,17 +18,17 @@ const SIDE: u32 = 32;
 const SOFTWARE_SIDE: u32 = 8;
 const CHANNELS: u32 = 256;
 const HEAD: u32 = 64;
-/// Each layer so many times a run: as few as take this long, or the clock and the way to the GPU would be most of it.
-const TIMES: [u32; 3] = [2, 16, 128];
+/// What a measurement takes at least, and how often the layers are repeated for that at most.
 const SECONDS: f64 = 0.02;
-/// Of a model's image, from which on a trial is worth it: it takes as long as some of these.
-const FLOPS: u64 = 200_000_000_000;
-/// Of the runs of a table the fastest counts.
+const REPEATS: f64 = 200.0;
+/// Of the measurements of a table the fastest counts.
 const RUNS: usize = 3;
 /// The time of the table at hand that a faster one may take: tables should not change from one visit to the next.
 const GAIN: f64 = 0.8;
 /// How far results may be apart, of their size: much more than rounding, much less than a mistake.
 const APART: f64 = 0.02;
+/// Of a model's image, from which on a trial is worth it: it takes as long as some of these.
+const FLOPS: u64 = 200_000_000_000;
 
 /// What came of the trial of a table.
 #[derive(Clone, Copy, Debug)]
@@ -40,38 +40,52 @@ pub struct Trial {
 
 impl Gpu {
     /// Tries the table at hand and those that may fit this adapter, for activations that are stored so. Fails only with
-    /// the device.
-    pub async fn trials(self: &Rc<Gpu>, elem: Elem) -> Result<Vec<Trial>> {
-        let candidates = candidates(&self.info.name);
+    /// the device, or where `cancelled` says so between two of them.
+    pub async fn trials(self: &Rc<Gpu>, elem: Elem, cancelled: &dyn Fn() -> bool) -> Result<Vec<Trial>> {
         let layers = Layers::new(self);
         let at_hand = self.tuning.get();
-        let mut tried = vec![];
-        for times in TIMES {
-            let (seconds, want) = run(&layers, elem, times, &at_hand).await?;
-            if seconds < SECONDS && times != TIMES[TIMES.len() - 1] {
-                continue;
+        let session = layers.session(elem, &at_hand).await?;
+        let want = values(&session).await?;
+        let steps = 0..session.plan().steps.len();
+        let repeats = (SECONDS / session.time(steps.clone(), 1).await?).ceil().clamp(1.0, REPEATS) as usize;
+        let mut sessions = vec![(at_hand, Some(session))];
+        for tuning in candidates(&self.info.name) {
+            // A driver may take seconds for a kernel.
+            breathe().await;
+            if cancelled() {
+                return Err(Error::cancelled());
             }
-            tried.push(Trial { tuning: at_hand, seconds: Some(seconds) });
-            for tuning in candidates {
-                let found = run(&layers, elem, times, tuning).await;
-                self.check()?;
-                let same = |(seconds, got): (f64, Vec<f32>)| same(&got, &want).then_some(seconds);
-                tried.push(Trial { tuning: *tuning, seconds: found.ok().and_then(same) });
-            }
-            break;
+            let tried = layers.tried(elem, tuning, &want).await;
+            self.check()?;
+            sessions.push((*tuning, tried));
         }
-        Ok(tried)
+        let mut trials: Vec<Trial> =
+            sessions.iter().map(|(tuning, _)| Trial { tuning: *tuning, seconds: None }).collect();
+        // In turns, as clocks rise and fall.
+        for _ in 0..RUNS {
+            for ((_, session), trial) in sessions.iter().zip(&mut trials) {
+                let Some(session) = session else { continue };
+                let seconds = session.time(steps.clone(), repeats).await? / repeats as f64;
+                trial.seconds = Some(trial.seconds.unwrap_or(f64::INFINITY).min(seconds));
+            }
+        }
+        Ok(trials)
     }
 
     /// Takes the fastest table that computes what the one at hand does, where there is a choice. `flops`: those of an image.
-    pub async fn try_tables(self: &Rc<Gpu>, elem: Elem, flops: impl FnOnce() -> Result<u64>) -> Result<()> {
+    pub async fn try_tables(
+        self: &Rc<Gpu>,
+        elem: Elem,
+        flops: impl FnOnce() -> Result<u64>,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<()> {
         let worth = match self.choice.get() {
             Choice::Made => false,
             Choice::Auto => !self.info.software && flops()? >= FLOPS,
             Choice::Measured => true,
         };
         if worth {
-            self.tuning.set(choose(&self.trials(elem).await?));
+            self.tuning.set(choose(&self.trials(elem, cancelled).await?));
             self.choice.set(Choice::Made);
         }
         Ok(())
@@ -115,29 +129,18 @@ fn same(got: &[f32], want: &[f32]) -> bool {
     got.len() == want.len() && apart <= size * APART * APART
 }
 
-/// The seconds of a run, and what it computes.
-async fn run(layers: &Layers, elem: Elem, times: u32, tuning: &Tuning) -> Result<(f64, Vec<f32>)> {
-    let session = Session::of(lower(layers.plan(elem, times), tuning), &layers.weights).await?;
-    session.write("x", &noise((layers.side * layers.side * CHANNELS) as usize));
-    let mut best = f64::INFINITY;
-    // One more, which meets everything for the first time.
-    for run in 0..=RUNS {
-        let begin = now();
-        session.run("trial", &Cancel::default(), &|_| {}).await?;
-        if run > 0 {
-            best = best.min(now() - begin);
-        }
-    }
-    let mut values = vec![];
-    for name in OUTPUTS {
-        values.extend(session.read(name).await?);
-    }
-    Ok((best, values))
+/// What the layers compute: each of them, as a mistake in one would be lost among all.
+async fn values(session: &Session) -> Result<[Vec<f32>; 3]> {
+    session.write("x", &noise(session.plan().named("x").shape.vec4s() as usize * 4));
+    session.run("trial", &Cancel::default(), &|_| {}).await?;
+    let [conv, down, attention] = OUTPUTS.map(|name| session.read(name));
+    Ok([conv.await?, down.await?, attention.await?])
 }
 
-const OUTPUTS: [&str; 2] = ["conv", "attention"];
+const OUTPUTS: [&str; 3] = ["conv", "down", "attention"];
 
-/// A 3x3 convolution, and a product that makes queries, keys and values, with weights made up here.
+/// A 3x3 convolution, with a stride too, which Winograd has not, and a product that makes queries, keys and values, with
+/// weights made up here.
 struct Layers {
     weights: GpuWeights,
     conv: Weight,
@@ -151,57 +154,60 @@ impl Layers {
         let mut d = Declarations::new(Format::Q8);
         let conv = d.matrix(CHANNELS, CHANNELS, 9, vec![]);
         let projection = d.matrix(3 * CHANNELS, CHANNELS, 1, vec![]);
-        let blobs = [conv, projection].map(|weight| (weight.handle, blob(weight.matrix)));
+        // Scores of attention are to differ, or any weights of values would do.
+        let blobs =
+            [(conv, 1.0), (projection, 4.0)].map(|(weight, gain)| (weight.handle, blob(weight.matrix, gain)));
         let side = if gpu.info.software { SOFTWARE_SIDE } else { SIDE };
         Layers { weights: GpuWeights::from_blobs(gpu, &d, blobs), conv, projection, side }
     }
 
-    fn plan(&self, elem: Elem, times: u32) -> Plan {
+    async fn session(&self, elem: Elem, tuning: &Tuning) -> Result<Session> {
+        Session::of(lower(self.plan(elem), tuning), &self.weights).await
+    }
+
+    /// A session of a table that computes what is wanted.
+    async fn tried(&self, elem: Elem, tuning: &Tuning, want: &[Vec<f32>; 3]) -> Option<Session> {
+        let session = self.session(elem, tuning).await.ok()?;
+        let got = values(&session).await.ok()?;
+        got.iter().zip(want).all(|(got, want)| same(got, want)).then_some(session)
+    }
+
+    fn plan(&self, elem: Elem) -> Plan {
         let mut r = Recorder::new(&Target::new(elem));
         r.section("trial");
         let x = r.input("x", Shape::new(1, self.side, self.side, CHANNELS), elem);
-        let (x2, epilogue, outputs) = (None, Epilogue::default(), CHANNELS);
-        let conv = |r: &mut Recorder| {
-            let weight = self.conv;
-            Conv {
-                weight,
-                x,
-                x2,
-                outputs,
-                inputs: CHANNELS,
-                stride: 1,
-                pad: (1, 1),
-                upsample: None,
-                epilogue,
-            }
-            .record(r)
-        };
-        let attention = |r: &mut Recorder| {
-            let (weight, outputs) = (self.projection, 3 * CHANNELS);
-            let model_weights = u64::from(CHANNELS * outputs);
-            let t = Matmul { weight, x, x2, epilogue, geglu: false, outputs, model_weights }.record(r);
-            let [q, k, v] = [0, 1, 2].map(|i| (t, i * CHANNELS));
-            let (heads, causal) = (CHANNELS / HEAD, false);
-            Attention { q, k, v, heads, size: HEAD, padded: HEAD, causal }.record(r)
-        };
-        let mut made = [x; 2];
-        for _ in 0..times {
-            made = [conv(&mut r), attention(&mut r)];
-        }
-        for (name, t) in OUTPUTS.into_iter().zip(made) {
+        let (x2, epilogue) = (None, Epilogue::default());
+        let [conv, down] = [1, 2].map(|stride| Conv {
+            weight: self.conv,
+            x,
+            x2,
+            outputs: CHANNELS,
+            inputs: CHANNELS,
+            stride,
+            pad: (1, 1),
+            upsample: None,
+            epilogue,
+        });
+        let made = [conv.record(&mut r), down.record(&mut r)];
+        let (weight, outputs) = (self.projection, 3 * CHANNELS);
+        let model_weights = u64::from(CHANNELS * outputs);
+        let t = Matmul { weight, x, x2, epilogue, geglu: false, outputs, model_weights }.record(&mut r);
+        let [q, k, v] = [0, 1, 2].map(|i| (t, i * CHANNELS));
+        let (heads, causal) = (CHANNELS / HEAD, false);
+        let attention = Attention { q, k, v, heads, size: HEAD, padded: HEAD, causal }.record(&mut r);
+        for (name, t) in OUTPUTS.into_iter().zip([made[0], made[1], attention]) {
             r.output(name, t);
         }
         r.finish()
     }
 }
 
-/// Codes of q8, then a scale and a bias for each output.
-fn blob(matrix: Matrix) -> Vec<u8> {
+/// Codes of q8, then a scale for each output, with which sums are about `gain` times as large as what is summed, and no bias.
+fn blob(matrix: Matrix, gain: f32) -> Vec<u8> {
     let codes = noise(matrix.scale_at() as usize * 16);
     let mut blob: Vec<u8> = codes.iter().map(|v| (v * 127.0) as i8 as u8).collect();
-    // Sums are about as large as what is summed.
-    let scale = 1.0 / (74.0 * (matrix.depth() as f32).sqrt());
-    for value in [scale, 0.5] {
+    let scale = gain / (74.0 * (matrix.depth() as f32).sqrt());
+    for value in [scale, 0.0] {
         blob.extend((0..matrix.outputs).flat_map(|_| value.to_le_bytes()));
     }
     blob

@@ -99,10 +99,10 @@ const THIN: &[Rule] =
     &[tile(Elem::F32, Tile::THIN), tile(Elem::F16, Tile::THIN_STORED), tile(Elem::Pack16, Tile::THIN_STORED)];
 
 /// With fewer pixels the transformed weights are more than what they save; with fewer channels the inputs are.
-/// The bytes are much less than the activations of an image, and thousands of workgroups.
+/// The bytes are much less than the activations of a large image.
 const WINOGRAD: Winograd = Winograd { pixels: 1024, channels: 64, bytes: 32 << 20 };
 
-/// Three times this is a percent of a small model.
+/// Three times this is about a percent of a small model.
 const SAVED_BYTES: u64 = 4 << 20;
 
 /// Four queries a thread, or three where heads are long.
@@ -161,7 +161,7 @@ impl Tuning {
         winograd: Some(WINOGRAD),
     };
 
-    /// One of them with Winograd at every size, for tests.
+    /// One of them with Winograd at every size: where small images should show what it does.
     pub const WINOGRAD: Tuning = Tuning {
         name: "winograd",
         winograd: Some(Winograd { pixels: 0, channels: 0, ..WINOGRAD }),
@@ -190,7 +190,8 @@ impl Tuning {
         choose(self.conv, elem, rows, outputs)
     }
 
-    /// The same kernels, with no more workspace than there must be: where memory is limited. Bands change no bit.
+    /// The same kernels with little workspace, where memory is limited: Winograd in more bands, which change no bit, and only
+    /// of as many inputs as they have room for.
     pub fn saving(self) -> Tuning {
         let least = |how: Winograd| Winograd { bytes: how.bytes.min(SAVED_BYTES), ..how };
         Tuning { winograd: self.winograd.map(least), ..self }
@@ -200,8 +201,10 @@ impl Tuning {
     pub fn winograd(&self, elem: Elem, pixels: u32, inputs: u32, outputs: u32) -> Option<(Winograd, Tile)> {
         let how = self.winograd?;
         let large = pixels >= how.pixels && inputs.min(outputs) >= how.channels;
+        // Of a tile's rows, or as many outputs, in f32.
+        let least = 36 * 64 * 4 * u64::from(inputs.max(64));
         match self.matmul(elem, pixels, outputs) {
-            Block::Tile(tile) if large => Some((how, tile)),
+            Block::Tile(tile) if large && least <= how.bytes => Some((how, tile)),
             _ => None,
         }
     }

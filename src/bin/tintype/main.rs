@@ -96,7 +96,7 @@ impl DeviceOptions {
         device.elem(&options.activations)?;
         device.tune(&self.tuning, &self.device)?;
         // "auto" waits for a model.
-        device.try_tables(&device.target(&options.activations)?, || Ok(0)).await?;
+        device.try_tables(&device.target(&options.activations)?, || Ok(0), &|| false).await?;
         Ok((device, options))
     }
 }

@@ -22,8 +22,8 @@ const THREADS: u32 = 6 * ACROSS;
 const BLOCK: u64 = 64;
 /// FLOPs of a transform, for each weight, input channel of a tile, output channel of a tile.
 const WEIGHT_FLOPS: u64 = 270;
-const INPUT_FLOPS: u64 = 12 * 24;
-const OUTPUT_FLOPS: u64 = 10 * 17;
+const INPUT_FLOPS: u64 = 12 * 20;
+const OUTPUT_FLOPS: u64 = 10 * 16;
 
 /// Whether Winograd can compute it at all.
 pub(super) fn fits(conv: &Conv) -> bool {
