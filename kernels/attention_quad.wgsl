@@ -9,6 +9,7 @@
 fn attention_quad(@builtin(global_invocation_id) id: vec3<u32>) {
     let image = id.x / p.heads;
     let at = id.x % p.heads * p.head;
+    let kv_at = id.x % p.heads / p.shared_by * p.head;
     let t = (id.y + p.first) * 4u;
     if image >= p.images || t >= p.queries {
         return;
@@ -35,13 +36,14 @@ fn attention_quad(@builtin(global_invocation_id) id: vec3<u32>) {
     var largest = vec4<f32>(NEVER);
     var sum = vec4<f32>();
     var scores = vec4<f32>();
+    let bias_from = bias_of(image, id.x % p.heads) - query * p.bias_query;
     for (var s = 0u; s <= last; s += 8u) {
         let key0 = vec4<u32>(s, s + 1u, s + 2u, s + 3u);
         let key1 = key0 + 4u;
         let seen0 = min(key0, vec4<u32>(last));
         let seen1 = min(key1, vec4<u32>(last));
-        let k0 = (image * p.keys + seen0) * p.k_stride + p.k_at + at;
-        let k1 = (image * p.keys + seen1) * p.k_stride + p.k_at + at;
+        let k0 = (image * p.keys + seen0) * p.k_stride + p.k_at + kv_at;
+        let k1 = (image * p.keys + seen1) * p.k_stride + p.k_at + kv_at;
         // Column j holds the scores of key j with the four queries.
         var score0 = mat4x4<f32>();
         var score1 = mat4x4<f32>();
@@ -51,6 +53,14 @@ fn attention_quad(@builtin(global_invocation_id) id: vec3<u32>) {
             score1 += a * mat4x4<f32>(decode(k[k1.x + c]), decode(k[k1.y + c]), decode(k[k1.z + c]), decode(k[k1.w + c]));
         }
         scores += ((score0[0] + score0[1]) + (score0[2] + score0[3])) + ((score1[0] + score1[1]) + (score1[2] + score1[3]));
+        score0 = mat4x4<f32>(
+            finished(score0[0], bias_from + seen0.x), finished(score0[1], bias_from + seen0.y),
+            finished(score0[2], bias_from + seen0.z), finished(score0[3], bias_from + seen0.w),
+        );
+        score1 = mat4x4<f32>(
+            finished(score1[0], bias_from + seen1.x), finished(score1[1], bias_from + seen1.y),
+            finished(score1[2], bias_from + seen1.z), finished(score1[3], bias_from + seen1.w),
+        );
         // The last key that each query sees.
         let end = select(vec4<u32>(last), min(query, vec4<u32>(last)), causal);
         score0 = mat4x4<f32>(
@@ -73,8 +83,8 @@ fn attention_quad(@builtin(global_invocation_id) id: vec3<u32>) {
         );
         largest = peak;
         sum = sum * shrink + ((e0[0] + e0[1]) + (e0[2] + e0[3])) + ((e1[0] + e1[1]) + (e1[2] + e1[3]));
-        let v0 = (image * p.keys + seen0) * p.v_stride + p.v_at + at;
-        let v1 = (image * p.keys + seen1) * p.v_stride + p.v_at + at;
+        let v0 = (image * p.keys + seen0) * p.v_stride + p.v_at + kv_at;
+        let v1 = (image * p.keys + seen1) * p.v_stride + p.v_at + kv_at;
         for (var c = 0u; c < p.head; c++) {
             let before = acc[c];
             let values0 =

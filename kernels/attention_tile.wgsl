@@ -11,6 +11,7 @@
 fn attention_tile(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) t: u32) {
     let image = group.x / p.heads;
     let head = group.x % p.heads * p.head;
+    let kv_head = group.x % p.heads / p.shared_by * p.head;
     let first = (group.y + p.first) * QUERIES;
     let row = t / COLUMNS;
     let column = t % COLUMNS;
@@ -31,7 +32,7 @@ fn attention_tile(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoca
     if CHUNKS == 1u {
         share_queries(t, image, first, head, 0u);
     }
-    fetch_keys(t, image * p.keys, 0u, head, 0u);
+    fetch_keys(t, image * p.keys, 0u, kv_head, 0u);
     for (var s = 0u; s < end; s += KEYS) {
 //# repeat i EACH
         s$i = vec4<f32>();
@@ -46,16 +47,18 @@ fn attention_tile(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoca
         share_next(t);
         workgroupBarrier();
         if $hu + 1u < CHUNKS {
-            fetch_keys(t, image * p.keys, s, head, ($hu + 1u) * CHUNK);
+            fetch_keys(t, image * p.keys, s, kv_head, ($hu + 1u) * CHUNK);
         } else {
-            fetch_values(t, image * p.keys, s, head, 0u);
+            fetch_values(t, image * p.keys, s, kv_head, 0u);
         }
         score(row, column);
 //# end
         let key = vec4<u32>(0u, 1u, 2u, 3u) + s + column * 4u;
+        let bias_from = bias_of(image, group.x % p.heads) + min(key, vec4<u32>(p.keys - 1u));
         var tell = vec4<f32>(NEVER);
 //# repeat i EACH
-        s$i = select(vec4<f32>(NEVER), s$i * p.scale, key < vec4<u32>(min(p.keys, seen + $iu * DOWN)));
+        s$i = finished(s$i * p.scale, bias_from - (first + row + $iu * DOWN) * p.bias_query);
+        s$i = select(vec4<f32>(NEVER), s$i, key < vec4<u32>(min(p.keys, seen + $iu * DOWN)));
         scores += (s$i.x + s$i.y) + (s$i.z + s$i.w);
         tell[$i] = max(max(s$i.x, s$i.y), max(s$i.z, s$i.w));
 //# end
@@ -87,9 +90,9 @@ fn attention_tile(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoca
         share_next(t);
         workgroupBarrier();
         if $hu + 1u < CHUNKS {
-            fetch_values(t, image * p.keys, s, head, ($hu + 1u) * CHUNK);
+            fetch_values(t, image * p.keys, s, kv_head, ($hu + 1u) * CHUNK);
         } else {
-            fetch_keys(t, image * p.keys, s + KEYS, head, 0u);
+            fetch_keys(t, image * p.keys, s + KEYS, kv_head, 0u);
         }
         blend$h(row, column);
 //# end

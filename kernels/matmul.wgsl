@@ -1,6 +1,6 @@
-// matmul: y[r, o] = act(sum over k of x[r, k] * W[k, o] + bias[o] + add[n, o] + residual[r, o])
+// matmul: y[r, o] = act((sum over k of x[r, k] * W[k, o] + bias[o] + add[n, o]) * gate[n, o] + residual[r, o])
 // with x = [x1, x2] side by side, W = scale * stored, n = r / rows_per_image; also 1x1 convolutions.
-// GEGLU: outputs come in pairs of four, value then gate, and y = value * gelu(gate) is half as wide.
+// Gated: outputs come in pairs of four, value then gate, and y = value * act(gate) is half as wide.
 // Grid: x = outputs / (4 FOURS), y = rows / (4 QUADS). A thread makes a block in registers, no barriers.
 // Twin: tests/twin/matmul.rs
 //# use elem matmul weight activation epilogue block
@@ -44,7 +44,7 @@ fn load2(r: Place, k: u32) -> mat4x4<f32> {
     return mat4x4<f32>(decode(x2[at.x]), decode(x2[at.y]), decode(x2[at.z]), decode(x2[at.w]));
 }
 
-// Eight outputs of a quad, which GEGLU needs side by side.
+// Eight outputs of a quad, which a gated product needs side by side.
 fn store(quad: u32, o: u32, acc0: mat4x4<f32>, acc1: mat4x4<f32>) {
     store_row(quad * 4u, o, acc0[0], acc1[0]);
     store_row(quad * 4u + 1u, o, acc0[1], acc1[1]);

@@ -5,11 +5,13 @@ mod attention;
 mod conv;
 mod copy;
 mod group_norm;
+mod head_norm;
 mod image;
 mod layer_norm;
 mod matmul;
 mod mean;
 mod multiply_add;
+mod patchify;
 mod scale;
 mod step;
 mod watch;
@@ -19,7 +21,7 @@ use tintype::gpu::{Block, Rule, Tile, Tuning};
 use tintype::plan::ops::Activation;
 use tintype::shape::Elem;
 
-pub const ACTIVATIONS: [Activation; 8] = [
+pub const ACTIVATIONS: [Activation; 9] = [
     Activation::None,
     Activation::Silu,
     Activation::Gelu,
@@ -28,6 +30,7 @@ pub const ACTIVATIONS: [Activation; 8] = [
     Activation::SoftClamp,
     Activation::Signed,
     Activation::GeluTanh,
+    Activation::Tanh,
 ];
 
 /// This tile for such activations, whatever the size.

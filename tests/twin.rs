@@ -7,6 +7,7 @@ mod add;
 mod attention;
 mod conv;
 mod copy;
+mod head_norm;
 mod image;
 mod layer_norm;
 mod matmul;
@@ -15,23 +16,26 @@ mod multiply_add;
 mod norm_apply;
 mod norm_scale;
 mod norm_stats;
+mod patchify;
 mod plan;
 mod scale;
 mod step;
 
 pub use activation::activate;
 pub use add::add;
-pub use attention::attention;
+pub use attention::{Attention, attention, attention_of};
 pub use conv::{Conv, conv};
-pub use copy::{copy, join};
+pub use copy::{copy, join, slice};
+pub use head_norm::{head_norm, turn};
 pub use image::image;
-pub use layer_norm::layer_norm;
-pub use matmul::{geglu, matmul};
+pub use layer_norm::{layer_norm, modulate, rms_norm};
+pub use matmul::{gated, matmul};
 pub use mean::mean;
 pub use multiply_add::multiply_add;
 pub use norm_apply::norm_apply;
 pub use norm_scale::norm_scale;
 pub use norm_stats::norm_stats;
+pub use patchify::{patchify, unpatchify};
 pub use scale::scale;
 pub use step::{Coefficients, step};
 
@@ -55,6 +59,12 @@ pub fn epilogue(
         activate(activation, y[i] + add + residual.map_or(0.0, |r| r[i]))
     };
     (0..y.len()).map(value).collect()
+}
+
+/// `y gate[image]` for `y` `[images, rows, channels]`.
+pub fn gate(y: &[f64], images: usize, channels: usize, gate: &[f64]) -> Vec<f64> {
+    let image = y.len() / images;
+    (0..y.len()).map(|i| y[i] * gate[i / image * channels + i % channels]).collect()
 }
 
 /// Columns `from..from + count` of `x` `[rows, width]`.

@@ -65,6 +65,11 @@ fn activate(kind: u32, v: vec4<f32>) -> vec4<f32> {
         case 5u: { return 3.0 * precise_tanh(v / 3.0); }
         case 6u: { return 2.0 * v - 1.0; }
         case 7u: { return 0.5 * v * (1.0 + precise_tanh(0.7978845608028654 * (v + 0.044715 * v * v * v))); }
+        case 8u: {
+            // What is not a number stays so: the clamp of the exponential would make one of it.
+            let number = (bitcast<vec4<u32>>(v) & vec4<u32>(0x7fffffffu)) <= vec4<u32>(0x7f800000u);
+            return select(v, precise_tanh(v), number);
+        }
         default: { return v; }
     }
 }

@@ -1,5 +1,5 @@
 // What both kernels of products are given.
-const GEGLU: u32 = 4u;
+const GATED: u32 = 4u;
 
 // Widths and strides count groups of four channels.
 struct Params {
@@ -25,17 +25,18 @@ struct Params {
 @group(0) @binding(5) var<storage, read> residual: array<Elem>;        // [rows, outputs]
 @group(0) @binding(6) var<storage, read_write> y: array<Elem>;         // [rows, outputs]
 
-// Eight outputs of a row, which GEGLU needs side by side.
+// Eight outputs of a row, which a gated product needs side by side.
 fn store_row(row: u32, o: u32, acc0: vec4<f32>, acc1: vec4<f32>) {
     if row >= p.rows || o >= p.outputs {
         return;
     }
     let image = row / p.rows_per_image;
-    let v0 = epilogue(image, row, o, acc0);
-    if (p.flags & GEGLU) != 0u {
-        y[row * (p.outputs / 2u) + o / 2u] = encode(v0 * gelu(epilogue(image, row, o + 1u, acc1)));
+    if (p.flags & GATED) != 0u {
+        let value = scaled(o, acc0);
+        y[row * (p.outputs / 2u) + o / 2u] = encode(value * activate(p.activation, scaled(o + 1u, acc1)));
         return;
     }
+    let v0 = epilogue(image, row, o, acc0);
     y[row * p.outputs + o] = encode(v0);
     if o + 1u < p.outputs {
         y[row * p.outputs + o + 1u] = encode(epilogue(image, row, o + 1u, acc1));

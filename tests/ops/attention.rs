@@ -6,7 +6,7 @@ use crate::twin;
 use tintype::gpu::{Tile, Tuning};
 use tintype::nn;
 use tintype::nn::{Heads, Projections};
-use tintype::plan::ops::Attention;
+use tintype::plan::ops::{Attention, Bias};
 use tintype::quant::Format;
 use tintype::shape::{Elem, Shape};
 
@@ -67,7 +67,7 @@ impl Case {
         let (k, k_seen) = input(self.keys, self.range);
         let (v, v_seen) = input(self.keys, 1.0);
         let Case { heads, size, causal, .. } = self;
-        let y = Attention { q: (q, 0), k: (k, 0), v: (v, 0), heads, size, padded, causal }.record(&mut b.r);
+        let y = Attention { causal, ..Attention::of((q, 0), (k, 0), (v, 0), heads, size) }.record(&mut b.r);
         let (images, heads, size) = (self.images as usize, heads as usize, size as usize);
         let want = twin::attention([&q_seen, &k_seen, &v_seen], images, heads, size, causal);
         let got = b.run(y);
@@ -128,16 +128,7 @@ fn slabs_of_a_fused_projection() {
             // Something before, between and behind them.
             let (q_at, k_at, v_at, stride) = (4, 8 + width, 8 + 2 * width, 12 + 3 * width);
             let (x, seen) = b.input(Shape::tokens(2, tokens, stride));
-            let y = Attention {
-                q: (x, q_at),
-                k: (x, k_at),
-                v: (x, v_at),
-                heads,
-                size,
-                padded: size,
-                causal: false,
-            }
-            .record(&mut b.r);
+            let y = Attention::of((x, q_at), (x, k_at), (x, v_at), heads, size).record(&mut b.r);
             let [q, k, v] = [q_at, k_at, v_at]
                 .map(|at| twin::columns(&seen, stride as usize, at as usize, width as usize));
             let want = twin::attention([&q, &k, &v], 2, heads as usize, size as usize, false);
@@ -183,5 +174,61 @@ fn layer_over_a_context() {
         let out = twin::matmul(&mixed, &w["a.to_out.0.weight"], &w["a.to_out.0.bias"]);
         let want: Vec<f64> = out.iter().zip(&seen).map(|(a, b)| a + b).collect();
         b.check(&format!("cross-attention with {format:?}"), y, &want, F32_LIMIT);
+    }
+}
+
+/// Grouped queries, soft caps, and biases of keys and of distances, by every kernel and by the CPU.
+#[test]
+fn what_transformers_do_to_scores() {
+    for elem in ELEMS {
+        for (shared, cap, biased, causal) in [
+            (1, None, "distances", false),
+            (2, None, "keys", true),
+            (4, Some(1.5), "", true),
+            (1, None, "keys", false),
+        ] {
+            for tile in [None, Some(4), Some(2)] {
+                let tuning = tile.map_or(Tuning::BASE, |each| attention(Tile { each, ..Tile::THIN }));
+                let mut b = Bench { tuning, ..Bench::new(elem, Format::F32) };
+                let (images, heads, size, queries) = (2, 4, 12, 35);
+                let keys = if causal { queries } else { 41 };
+                let (q, q_seen) = b.input(Shape::tokens(images, queries, heads * size));
+                let others = heads / shared * size;
+                let [(k, k_seen), (v, v_seen)] = [0; 2].map(|_| b.input(Shape::tokens(images, keys, others)));
+                let each = (queries + keys).next_multiple_of(4);
+                let mut f32_input = |shape: Shape| {
+                    let values = b.random.values((shape.rows() * shape.c) as usize);
+                    b.input_of(shape, Elem::F32, values)
+                };
+                let (by_key, of_key) = f32_input(Shape::new(images, 1, 1, each));
+                let (by_distance, of_distance) = f32_input(Shape::new(1, 1, heads, each));
+                let bias = match biased {
+                    "keys" => Some(Bias::Keys(by_key)),
+                    "distances" => Some(Bias::Distances(by_distance)),
+                    _ => None,
+                };
+                let op = Attention::of((q, 0), (k, 0), (v, 0), heads, size);
+                let y = Attention { causal, scale: 0.8, shared, cap, bias, ..op }.record(&mut b.r);
+                let each = each as usize;
+                let want = twin::attention_of(&twin::Attention {
+                    q: &q_seen,
+                    k: &k_seen,
+                    v: &v_seen,
+                    images: images as usize,
+                    heads: heads as usize,
+                    size: size as usize,
+                    causal,
+                    scale: f64::from(0.8f32),
+                    shared: shared as usize,
+                    cap: cap.map(f64::from),
+                    bias: &|n, h, t, s| match biased {
+                        "keys" => of_key[n * each + s],
+                        "distances" => of_distance[h * each + s + queries as usize - 1 - t],
+                        _ => 0.0,
+                    },
+                });
+                b.check(&format!("{shared} share, cap {cap:?}, bias of {biased}"), y, &want, F32_LIMIT);
+            }
+        }
     }
 }

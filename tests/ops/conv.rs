@@ -80,6 +80,7 @@ impl Case {
         let residual = self.residual.then(|| b.input(self.shape.with_c(self.outputs)));
         let epilogue = Epilogue {
             add: add.as_ref().map(|(t, _)| (*t, ADD_AT)),
+            gate: None,
             residual: residual.as_ref().map(|(t, _)| *t),
             activation: self.activation,
         };

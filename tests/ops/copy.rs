@@ -1,4 +1,4 @@
-//! The copy that measures memory, and the one that joins sequences.
+//! The copy that measures memory, and those that join and cut sequences.
 
 use crate::harness::{Bench, ELEMS};
 use crate::twin;
@@ -39,5 +39,18 @@ fn sequences_follow_one_another_in_each_picture() {
         let y = ops::join(&mut b.r, x, z);
         let got: Vec<f64> = b.run_on_cpu(y).into_iter().map(f64::from).collect();
         assert_eq!(got, twin::join(n as usize, &first, &second));
+    }
+}
+
+#[test]
+fn a_part_of_each_sequence() {
+    for elem in ELEMS {
+        for (n, tokens, from, count) in [(1, 1, 0, 1), (3, 7, 2, 4), (2, 90, 20, 70)] {
+            let mut b = Bench::new(elem, Format::F32);
+            let (x, seen) = b.input(Shape::tokens(n, tokens, 8));
+            let y = ops::slice(&mut b.r, x, from, count);
+            let want = twin::slice(&seen, n as usize, 8, from as usize, count as usize);
+            b.check(&format!("{elem:?} {count} from {from} of {tokens}"), y, &want, 0.0);
+        }
     }
 }

@@ -1,8 +1,9 @@
-//! Layer norm over rows.
+//! Layer norm and RMS norm over rows.
 
 use crate::harness::{Bench, ELEMS, F32_LIMIT};
 use crate::twin;
 use tintype::nn::LayerNorm;
+use tintype::plan::ops::{self, Modulation, NormKind};
 use tintype::quant::Format;
 use tintype::shape::{Elem, Shape};
 
@@ -48,4 +49,42 @@ fn epsilon_counts() {
     check(Elem::F32, Shape::tokens(1, 17, 12), Some(noise.iter().map(|v| v * 1e-3).collect()), F32_LIMIT);
     // No variance: the bias remains.
     check(Elem::F32, Shape::tokens(1, 17, 12), Some(vec![0.25; 17 * 12]), F32_LIMIT);
+}
+
+/// All kinds, with scale and shift of every image, with a scale alone, and without.
+#[test]
+fn kinds_and_modulations() {
+    for elem in ELEMS {
+        for kind in ["layer", "bare", "rms"] {
+            for (n, rows, width, modulated, shifted) in
+                [(1, 5, 320, false, false), (2, 35, 12, true, true), (3, 70, 64, true, false)]
+            {
+                let mut b = Bench::new(elem, Format::F32);
+                let of = match kind {
+                    "layer" => NormKind::Layer(Some(b.d.norm("norm", width))),
+                    "bare" => NormKind::Layer(None),
+                    _ => NormKind::Rms(b.d.vectors(["norm.weight".to_owned()], width)),
+                };
+                let w = b.fill();
+                let (x, seen) = b.input(Shape::tokens(n, rows, width));
+                let (vectors, told) = b.input(Shape::new(n, 1, 1, 2 * width + 8));
+                let (scale, shift) = (width + 8, shifted.then_some(4));
+                let modulation = modulated.then_some(Modulation { vectors, scale, shift });
+                let y = ops::layer_norm(&mut b.r, of, EPSILON, x, modulation);
+                let (channels, epsilon) = (width as usize, f64::from(EPSILON));
+                let normal = match kind {
+                    "layer" => twin::layer_norm(&seen, &w["norm.weight"], &w["norm.bias"], epsilon),
+                    "bare" => twin::layer_norm(&seen, &vec![1.0; channels], &vec![0.0; channels], epsilon),
+                    _ => twin::rms_norm(&seen, &w["norm.weight"], epsilon),
+                };
+                let vector = |at: u32| twin::columns(&told, 2 * channels + 8, at as usize, channels);
+                let shift = shift.map(vector);
+                let want = match modulated {
+                    true => twin::modulate(&normal, n as usize, &vector(scale), shift.as_deref()),
+                    false => normal,
+                };
+                b.check(&format!("{kind} norm of {n} times {rows} rows of {width}"), y, &want, F32_LIMIT);
+            }
+        }
+    }
 }

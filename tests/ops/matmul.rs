@@ -8,6 +8,7 @@ use tintype::nn::{Conv, Linear};
 use tintype::plan::ops::{Activation, Epilogue, Matmul};
 use tintype::quant::{Format, Scales};
 use tintype::shape::{Elem, Shape};
+use tintype::weights::{Columns, Rows, weight_and_bias};
 
 /// One linear layer.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +20,8 @@ struct Case {
     inputs2: u32,
     outputs: u32,
     add: bool,
+    /// The vector of each image is a factor.
+    gate: bool,
     residual: bool,
     activation: Activation,
 }
@@ -30,6 +33,7 @@ const CASE: Case = Case {
     inputs2: 0,
     outputs: 20,
     add: false,
+    gate: false,
     residual: false,
     activation: Activation::None,
 };
@@ -55,17 +59,21 @@ impl Case {
             matmul.x2 = Some(x2);
         }
         let width = ADD_AT + self.outputs.next_multiple_of(4) + 4;
-        let add = self.add.then(|| b.input(Shape::new(self.shape.n, 1, 1, width)));
+        let vectors = (self.add || self.gate).then(|| b.input(Shape::new(self.shape.n, 1, 1, width)));
         let residual = self.residual.then(|| b.input(self.shape.with_c(self.outputs)));
         matmul.epilogue = Epilogue {
-            add: add.as_ref().map(|(t, _)| (*t, ADD_AT)),
+            add: vectors.as_ref().filter(|_| self.add).map(|(t, _)| (*t, ADD_AT)),
+            gate: vectors.as_ref().filter(|_| self.gate).map(|(t, _)| (*t, ADD_AT)),
             residual: residual.as_ref().map(|(t, _)| *t),
             activation: self.activation,
         };
         let y = matmul.record(&mut b.r);
-        let product = twin::matmul(&seen, &w["layer.weight"], &w["layer.bias"]);
+        let mut product = twin::matmul(&seen, &w["layer.weight"], &w["layer.bias"]);
         let (images, outputs) = (self.shape.n as usize, self.outputs as usize);
-        let add = add.map(|(_, a)| twin::columns(&a, width as usize, ADD_AT as usize, outputs));
+        let mut add = vectors.map(|(_, a)| twin::columns(&a, width as usize, ADD_AT as usize, outputs));
+        if self.gate {
+            product = twin::gate(&product, images, outputs, &add.take().unwrap());
+        }
         let residual = residual.map(|(_, r)| r);
         let want =
             twin::epilogue(&product, images, outputs, add.as_deref(), residual.as_deref(), self.activation);
@@ -108,10 +116,45 @@ fn add_and_residual_of_a_batch() {
 }
 
 #[test]
+fn gates_of_a_batch() {
+    for elem in ELEMS {
+        for (residual, outputs) in [(false, 12), (true, 20), (true, 3)] {
+            let shape = Shape::new(2, 5, 7, 8);
+            Case { elem, shape, outputs, gate: true, residual, ..CASE }.check();
+        }
+    }
+}
+
+#[test]
 fn every_activation() {
     for elem in ELEMS {
         for activation in ACTIVATIONS {
             Case { elem, activation, ..CASE }.check();
+        }
+    }
+}
+
+/// SwiGLU and others of two tensors.
+#[test]
+fn gated_by_any_activation() {
+    for elem in ELEMS {
+        for activation in [Activation::Silu, Activation::GeluTanh] {
+            for tuning in tunings() {
+                let mut b = Bench { tuning, ..Bench::new(elem, Format::Q8) };
+                let part = |name: &str, at| {
+                    weight_and_bias(name, vec![20, 12], true, Rows::Fours(at), Columns::Same)
+                };
+                let parts = [part("gate", 4), part("value", 0)].concat();
+                let layer = Linear::fused(&mut b.d, 12, 40, parts).gated(activation);
+                let w = b.fill();
+                let (x, seen) = b.input(Shape::tokens(2, 17, 12));
+                let y = layer.of(x).record(&mut b.r);
+                let [value, gate] = ["value", "gate"].map(|name| {
+                    twin::matmul(&seen, &w[&format!("{name}.weight")], &w[&format!("{name}.bias")])
+                });
+                let want = twin::gated(&twin::beside(&value, 20, &gate, 20), 20, activation);
+                b.check(&format!("{activation:?} with {tuning:?}"), y, &want, F32_LIMIT);
+            }
         }
     }
 }
@@ -128,7 +171,7 @@ fn geglu() {
                     let (x, seen) = b.input(Shape::tokens(2, 17, inputs));
                     let y = layer.of(x).record(&mut b.r);
                     let product = twin::matmul(&seen, &w["layer.weight"], &w["layer.bias"]);
-                    let want = twin::geglu(&product, outputs as usize);
+                    let want = twin::gated(&product, outputs as usize, Activation::Gelu);
                     b.check(&format!("geglu to {outputs} with {tuning:?}"), y, &want, F32_LIMIT);
                 }
             }

@@ -130,8 +130,7 @@ fn attention_does_not_hide_what_is_not_a_number() {
                 b.input_of(shape, elem, with(40, &put)).0
             };
             let [q, k, v] = [0, 1, 2].map(&mut input);
-            let attention =
-                Attention { q: (q, 0), k: (k, 0), v: (v, 0), heads: 2, size: 4, padded: 4, causal: false };
+            let attention = Attention::of((q, 0), (k, 0), (v, 0), 2, 4);
             let y = attention.record(&mut b.r);
             let found = kept(b, y);
             // Row 1 of the first head alone, or every query of it.

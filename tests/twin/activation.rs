@@ -11,6 +11,7 @@ pub fn activate(kind: Activation, v: f64) -> f64 {
         Activation::Relu => v.max(0.0),
         Activation::SoftClamp => 3.0 * (v / 3.0).tanh(),
         Activation::Signed => 2.0 * v - 1.0,
+        Activation::Tanh => v.tanh(),
         Activation::GeluTanh => v / 2.0 * (1.0 + ((2.0 / PI).sqrt() * (v + 0.044715 * v.powi(3))).tanh()),
     }
 }

@@ -9,3 +9,20 @@ pub fn layer_norm(x: &[f64], weight: &[f64], bias: &[f64], epsilon: f64) -> Vec<
     }
     y
 }
+
+/// `x` is `[rows, channels]`.
+pub fn rms_norm(x: &[f64], weight: &[f64], epsilon: f64) -> Vec<f64> {
+    let row = |row: &[f64]| -> Vec<f64> {
+        let squares = row.iter().map(|v| v * v).sum::<f64>() / row.len() as f64;
+        row.iter().zip(weight).map(|(v, w)| v / (squares + epsilon).sqrt() * w).collect()
+    };
+    x.chunks(weight.len()).flat_map(row).collect()
+}
+
+/// `x (1 + scale) + shift` for `x` `[images, rows, channels]` and vectors `[images, channels]`.
+pub fn modulate(x: &[f64], images: usize, scale: &[f64], shift: Option<&[f64]>) -> Vec<f64> {
+    let (image, channels) = (x.len() / images, scale.len() / images);
+    let vector = |v: &[f64], i: usize| v[i / image * channels + i % channels];
+    let value = |i: usize| x[i] * (1.0 + vector(scale, i)) + shift.map_or(0.0, |shift| vector(shift, i));
+    (0..x.len()).map(value).collect()
+}

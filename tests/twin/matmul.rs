@@ -10,7 +10,7 @@ pub fn matmul(x: &[f64], weight: &[f64], bias: &[f64]) -> Vec<f64> {
 }
 
 /// `y` is `[rows, 2 * outputs]`, values then gates.
-pub fn geglu(y: &[f64], outputs: usize) -> Vec<f64> {
-    let gated = |row: &[f64], o: usize| row[o] * activate(Activation::Gelu, row[outputs + o]);
+pub fn gated(y: &[f64], outputs: usize, activation: Activation) -> Vec<f64> {
+    let gated = |row: &[f64], o: usize| row[o] * activate(activation, row[outputs + o]);
     y.chunks(2 * outputs).flat_map(|row| (0..outputs).map(|o| gated(row, o)).collect::<Vec<_>>()).collect()
 }

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 
-use tintype::plan::ops::{self, Op};
+use tintype::plan::ops::{self, Bias, NormKind, Op};
 use tintype::plan::{Plan, Step, Tensor, TensorId};
 use tintype::weights::{Declarations, Handle, Layout, Weight};
 
 use super::{
-    Coefficients, Conv, add, attention, beside, columns, conv, copy, epilogue, geglu, image, join,
-    layer_norm, matmul, mean, multiply_add, norm_apply, norm_scale, scale, step,
+    Attention, Coefficients, Conv, add, attention_of, beside, columns, conv, copy, epilogue, gate, gated,
+    head_norm, image, join, layer_norm, matmul, mean, modulate, multiply_add, norm_apply, norm_scale,
+    patchify, rms_norm, scale, slice, step, turn, unpatchify,
 };
 
 /// The values of every tensor, unpadded, and the blobs that operations read.
@@ -52,21 +53,31 @@ impl Interpreter<'_> {
                 add(&k, self.of(op.a), self.of(op.b))
             }
             Op::Attention(op) => {
-                // Heads are padded with zeros, which change no product; the scale is of the size without them.
-                let width = (op.heads * op.padded) as usize;
-                let head =
-                    |(t, at): (Tensor, u32)| columns(self.of(t), t.shape.c as usize, at as usize, width);
-                let q: Vec<f64> = head(op.q)
-                    .iter()
-                    .map(|v| v * (f64::from(op.padded) / f64::from(op.size)).sqrt())
-                    .collect();
-                attention(
-                    [&q, &head(op.k), &head(op.v)],
+                // Heads are padded with zeros, which change no product.
+                let width = |heads: u32| (heads * op.padded) as usize;
+                let head = |(t, at): (Tensor, u32), heads| {
+                    columns(self.of(t), t.shape.c as usize, at as usize, width(heads))
+                };
+                let others = op.heads / op.shared;
+                let (queries, each) = (op.q.0.shape.pixels() as usize, |t: Tensor| t.shape.c as usize);
+                let bias = |n: usize, h: usize, t: usize, s: usize| match op.bias {
+                    Some(Bias::Keys(b)) => self.of(b)[n * each(b) + s],
+                    Some(Bias::Distances(b)) => self.of(b)[h * each(b) + s + queries - 1 - t],
+                    None => 0.0,
+                };
+                attention_of(&Attention {
+                    q: &head(op.q, op.heads),
+                    k: &head(op.k, others),
+                    v: &head(op.v, others),
                     images,
-                    op.heads as usize,
-                    op.padded as usize,
-                    op.causal,
-                )
+                    heads: op.heads as usize,
+                    size: op.padded as usize,
+                    causal: op.causal,
+                    scale: f64::from(op.scale),
+                    shared: op.shared as usize,
+                    cap: op.cap.map(f64::from),
+                    bias: &bias,
+                })
             }
             Op::Conv(op) => {
                 let (weight, bias) = self.matrix(op.weight, op.inputs as usize, op.outputs as usize);
@@ -95,14 +106,57 @@ impl Interpreter<'_> {
             Op::Image(op) => image(self.of(op.x)).into_iter().map(f64::from).collect(),
             Op::Join(op) => join(images, self.of(op.a), self.of(op.b)),
             Op::LayerNorm(op) => {
-                let (weight, bias) = self.vectors(op.weight, y.shape.c as usize);
-                layer_norm(self.of(op.x), &weight, &bias, f64::from(op.epsilon))
+                let (channels, epsilon) = (y.shape.c as usize, f64::from(op.epsilon));
+                let normal = match op.kind {
+                    NormKind::Rms(weight) => rms_norm(self.of(op.x), &self.floats(weight), epsilon),
+                    NormKind::Layer(Some(weight)) => {
+                        let (weight, bias) = self.vectors(weight, channels);
+                        layer_norm(self.of(op.x), &weight, &bias, epsilon)
+                    }
+                    NormKind::Layer(None) => {
+                        layer_norm(self.of(op.x), &vec![1.0; channels], &vec![0.0; channels], epsilon)
+                    }
+                };
+                let Some(m) = op.modulation else { return normal };
+                let vector =
+                    |at: u32| columns(self.of(m.vectors), m.vectors.shape.c as usize, at as usize, channels);
+                let shift = m.shift.map(vector);
+                modulate(&normal, images, &vector(m.scale), shift.as_deref())
+            }
+            Op::HeadNorm(op) => {
+                let (heads, size) = ((op.sets * op.heads) as usize, op.size as usize);
+                let ((x, at), tokens) = (op.x, y.shape.pixels() as usize);
+                let mut values = columns(self.of(x), x.shape.c as usize, at as usize, heads * size);
+                if let Some(norm) = op.norm {
+                    let split = norm.split.map_or(usize::MAX, |at| at as usize);
+                    let sizes = [tokens, op.sets as usize, op.heads as usize, size];
+                    let weight = self.floats(norm.weight);
+                    values = head_norm(&values, sizes, &weight, split, f64::from(norm.epsilon));
+                }
+                if let Some(rotary) = op.rotary {
+                    let pairs: Vec<_> =
+                        self.of(rotary.table).as_chunks().0.iter().map(|&[c, s]| (c, s)).collect();
+                    values = turn(&values, heads, size, &pairs, rotary.neighbours);
+                }
+                values
+            }
+            Op::Patchify(op) => {
+                let s = op.x.shape;
+                let (sizes, size) = ([s.n, s.h, s.w, s.c].map(|n| n as usize), op.size as usize);
+                match op.back {
+                    false => patchify(self.of(op.x), sizes, size),
+                    true => unpatchify(self.of(op.x), sizes, size),
+                }
+            }
+            Op::Slice(op) => {
+                let (channels, count) = (y.shape.c as usize, y.shape.pixels() as usize);
+                slice(self.of(op.x), images, channels, op.from as usize, count)
             }
             Op::Matmul(op) => {
                 let (x, inputs) = (self.two(op.x, op.x2), op.x.shape.c + op.x2.map_or(0, |t| t.shape.c));
                 let outputs = op.outputs as usize;
                 let (weight, bias) = self.matrix(op.weight, inputs as usize, outputs);
-                if op.geglu {
+                if let Some(activation) = op.gate {
                     // Values and gates alternate by four in the blob.
                     let apart = |from: &[f64], each: usize| -> Vec<f64> {
                         let rows: Vec<&[f64]> = from.chunks(each).collect();
@@ -111,7 +165,7 @@ impl Interpreter<'_> {
                         half(0).chain(half(4)).collect()
                     };
                     let made = matmul(&x, &apart(&weight, inputs as usize), &apart(&bias, 1));
-                    return geglu(&made, outputs / 2);
+                    return gated(&made, outputs / 2, activation);
                 }
                 let made = matmul(&x, &weight, &bias);
                 self.finish(&op.epilogue, made, y)
@@ -150,6 +204,8 @@ impl Interpreter<'_> {
     fn finish(&self, e: &ops::Epilogue, made: Vec<f64>, y: Tensor) -> Vec<f64> {
         let (images, channels) = (y.shape.n as usize, y.shape.c as usize);
         let added = e.add.map(|(t, at)| columns(self.of(t), t.shape.c as usize, at as usize, channels));
+        let gates = e.gate.map(|(t, at)| columns(self.of(t), t.shape.c as usize, at as usize, channels));
+        let made = gates.map_or(made.clone(), |gates| gate(&made, images, channels, &gates));
         let residual = e.residual.map(|t| self.of(t));
         epilogue(&made, images, channels, added.as_deref(), residual, e.activation)
     }
@@ -167,12 +223,16 @@ impl Interpreter<'_> {
 
     /// Weight and bias of a norm.
     fn vectors(&self, handle: Handle, channels: usize) -> (Vec<f64>, Vec<f64>) {
+        let values = self.floats(handle);
+        (values[..channels].to_vec(), values[values.len() / 2..][..channels].to_vec())
+    }
+
+    /// Everything in a blob of vectors.
+    fn floats(&self, handle: Handle) -> Vec<f64> {
         let Layout::Vectors { .. } = self.declarations.specs[handle.0 as usize].layout else {
             panic!("{handle:?} is no norm's");
         };
-        let values: Vec<f64> =
-            self.blobs[&handle].as_chunks().0.iter().map(|b| f64::from(f32::from_le_bytes(*b))).collect();
-        (values[..channels].to_vec(), values[values.len() / 2..][..channels].to_vec())
+        self.blobs[&handle].as_chunks().0.iter().map(|b| f64::from(f32::from_le_bytes(*b))).collect()
     }
 }
 

@@ -66,7 +66,8 @@ fn best((size, inputs, outputs, kernel): Case, way: usize, calls: usize, now: &d
     let mut y = vec![0.0; rows * outputs];
     let epilogue = Epilogue {
         bias: &bias,
-        add: None,
+        vectors: None,
+        gates: false,
         rows_per_image: rows,
         residual: None,
         width: outputs,
@@ -77,7 +78,7 @@ fn best((size, inputs, outputs, kernel): Case, way: usize, calls: usize, now: &d
     let shape =
         Shape { images: 1, inputs, outputs, stored: size, size, out: size, kernel, stride: 1, pad: 1 };
     let conv = Conv { shape, x, weight: &dense, epilogue, way };
-    let matmul = Matmul { rows, x, inputs, weight: &dense, epilogue, gated: false };
+    let matmul = Matmul { rows, x, inputs, weight: &dense, epilogue, gate: None };
     let mut scratch = Scratch::default();
     let mut call = || match kernel {
         0 => (0..matmul.pieces()).for_each(|piece| matmul.run(piece, &mut y, &mut scratch)),

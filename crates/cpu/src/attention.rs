@@ -22,6 +22,17 @@ pub struct Rows<'a> {
     pub at: usize,
 }
 
+/// What is added to scores. That of key 0 is at `at + image * each_image + head * each_head - query * each_query`, those of
+/// other keys follow.
+#[derive(Clone, Copy)]
+pub struct Bias<'a> {
+    pub values: &'a [f32],
+    pub at: usize,
+    pub each_image: usize,
+    pub each_head: usize,
+    pub each_query: usize,
+}
+
 pub struct Attention<'a> {
     pub images: usize,
     pub heads: usize,
@@ -32,6 +43,11 @@ pub struct Attention<'a> {
     /// A query sees no key behind its own place.
     pub causal: bool,
     pub scale: f32,
+    /// Heads of queries that share a head of keys and values.
+    pub shared: usize,
+    /// The bound `c` of scores, which become `c tanh(score / c)`.
+    pub cap: Option<f32>,
+    pub bias: Option<Bias<'a>>,
     pub q: Rows<'a>,
     pub k: Rows<'a>,
     pub v: Rows<'a>,
@@ -55,7 +71,12 @@ impl Attention<'_> {
     pub fn run(&self, piece: usize, y: &mut [f32], scratch: &mut Scratch) {
         assert!(self.size.is_multiple_of(4), "heads of {}", self.size);
         let width = self.heads * self.size;
-        for (rows, count) in [(self.q, self.queries), (self.k, self.keys), (self.v, self.keys)] {
+        let heads_width = width / self.shared;
+        for (rows, count, width) in [
+            (self.q, self.queries, width),
+            (self.k, self.keys, heads_width),
+            (self.v, self.keys, heads_width),
+        ] {
             let end = (self.images * count - 1) * rows.stride + rows.at + width;
             assert!(rows.values.len() >= end, "rows of tokens end at {end} of {}", rows.values.len());
         }
@@ -78,7 +99,7 @@ unsafe fn run<L: Lanes>(a: &Attention, pack: bool, bands: Range<usize>, y: Share
     let keys = a.keys.next_multiple_of(2 * L::N);
     let size = a.size.next_multiple_of(L::N);
     let packed = Packed { keys, size, first: keys * a.size, each: keys * (a.size + size) };
-    let heads = a.images * a.heads;
+    let heads = a.images * a.heads / a.shared;
     let room = Shared::new(scratch.values.room(heads * packed.each));
     if pack {
         tasks(heads, |head| unsafe {
@@ -95,7 +116,7 @@ unsafe fn run<L: Lanes>(a: &Attention, pack: bool, bands: Range<usize>, y: Share
 
 #[inline(always)]
 unsafe fn pack_head<'a, L: Lanes>(a: &Attention<'a>, packed: &Packed, head: usize, to: *mut f32) {
-    let (image, head) = (head / a.heads, head % a.heads);
+    let (image, head) = (head / (a.heads / a.shared), head % (a.heads / a.shared));
     let row = |rows: Rows<'a>, key: usize| {
         (key < a.keys).then(|| {
             let at = (image * a.keys + key) * rows.stride + rows.at + head * a.size;
@@ -135,7 +156,8 @@ unsafe fn band<L: Lanes>(
     let image = head / a.heads;
     let count = BAND.min(a.queries - first);
     unsafe {
-        let keys = heads.add(head * packed.each);
+        // Heads of an image are a multiple of those that share.
+        let keys = heads.add(head / a.shared * packed.each);
         let at = (image * a.queries + first) * a.q.stride + a.q.at + head % a.heads * a.size;
         let weights = Panels { first: keys, depth: a.size, outputs: packed.keys };
         let all = 0..packed.keys / (2 * L::N);
@@ -143,13 +165,31 @@ unsafe fn band<L: Lanes>(
         block::<L>([count, a.size], (a.q.values.as_ptr().add(at), a.q.stride), weights, 0, all, to, false);
         for i in 0..count {
             let seen = if a.causal { (first + i + 1).min(a.keys) } else { a.keys };
-            L::call::<Softmax>((&mut scores[i * packed.keys..][..packed.keys], seen));
+            let row = &mut scores[i * packed.keys..][..packed.keys];
+            if a.cap.is_some() || a.bias.is_some() {
+                let bias = a.bias.map(|b| {
+                    let at = b.at + image * b.each_image + head % a.heads * b.each_head;
+                    &b.values[at - (first + i) * b.each_query..][..a.keys]
+                });
+                finish(a.cap, bias, &mut row[..a.keys]);
+            }
+            L::call::<Softmax>((row, seen));
         }
         let width = a.heads * a.size;
         let weights = Panels { first: keys.add(packed.first), depth: packed.keys, outputs: a.size };
         let to = (y.add((image * a.queries + first) * width + head % a.heads * a.size), width);
         let all = 0..a.size.div_ceil(2 * L::N);
         block::<L>([count, packed.keys], (scores.as_ptr(), packed.keys), weights, 0, all, to, false);
+    }
+}
+
+/// Scores of a query, capped, and with their bias.
+fn finish(cap: Option<f32>, bias: Option<&[f32]>, scores: &mut [f32]) {
+    if let Some(cap) = cap {
+        scores.iter_mut().for_each(|score| *score = cap * (*score / cap).tanh());
+    }
+    if let Some(bias) = bias {
+        scores.iter_mut().zip(bias).for_each(|(score, bias)| *score += bias);
     }
 }
 

@@ -126,7 +126,7 @@ impl<'a> Conv<'a> {
             inputs: self.shape.inputs,
             weight: self.weight,
             epilogue: self.epilogue,
-            gated: false,
+            gate: None,
         }
     }
 

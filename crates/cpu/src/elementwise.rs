@@ -1,4 +1,4 @@
-//! kernels/{add,copy,image,mean,multiply_add,scale,step}.wgsl on the CPU.
+//! kernels/{add,copy,image,mean,multiply_add,patchify,scale,step}.wgsl on the CPU.
 
 use crate::epilogue::activate;
 use crate::lanes::{Lanes, Loop, load, store, widest};
@@ -69,17 +69,31 @@ pub fn mean([h, w]: [usize; 2], channels: usize, x: &[f32], y: &mut [f32]) {
     }
 }
 
-/// Rows of `values`, to place `at` of every `stride` of `y`.
-pub fn copy([mut values, at, mut stride]: [usize; 3], x: &[f32], y: &mut [f32]) {
+/// Rows of `values`: a place in every so many of `x`, and the distance to the next, to a place of every so many of `y`.
+pub fn copy(mut values: usize, from: [usize; 2], to: [usize; 2], x: &[f32], y: &mut [f32]) {
     const PIECE: usize = 1 << 14;
-    if values == stride {
+    let ([from, mut from_stride], [to, mut to_stride]) = (from, to);
+    if values == from_stride && values == to_stride {
         // One row after the other is one long one, which all cores share.
-        (values, stride) = (y.len(), y.len());
+        (values, from_stride, to_stride) = (y.len(), y.len(), y.len());
     }
-    for (y, x) in y.chunks_exact_mut(stride).zip(x.chunks_exact(values)) {
-        let y = &mut y[at..at + values];
+    for (y, x) in y.chunks_exact_mut(to_stride).zip(x.chunks_exact(from_stride)) {
+        let (y, x) = (&mut y[to..to + values], &x[from..from + values]);
         rows(y, PIECE, |i, y| y.copy_from_slice(&x[i * PIECE..][..y.len()]));
     }
+}
+
+/// Rows of `across` squares of `size` x `size` pixels: the pixels of a square side by side, or `back` in their rows.
+pub fn patch(across: usize, size: usize, channels: usize, back: bool, x: &[f32], y: &mut [f32]) {
+    let (line, square) = (size * channels, size * size * channels);
+    rows(y, across * square, |row, y| {
+        let x = &x[row * y.len()..][..y.len()];
+        for (i, u) in (0..across).flat_map(|i| (0..size).map(move |u| (i, u))) {
+            let (of_square, of_pixel) = (i * square + u * line, u * across * line + i * line);
+            let (from, to) = if back { (of_square, of_pixel) } else { (of_pixel, of_square) };
+            y[to..to + line].copy_from_slice(&x[from..from + line]);
+        }
+    });
 }
 
 /// Chains of what measures a peak.

@@ -4,12 +4,14 @@ use std::ops::Range;
 
 use crate::lanes::{Lanes, Loop, gelu, load, sigmoid, store, tanh};
 
-/// `act(result + bias + add[image] + residual)`.
+/// `act((result + bias + add[image]) * gate[image] + residual)`.
 #[derive(Clone, Copy)]
 pub struct Epilogue<'a> {
     pub bias: &'a [f32],
     /// Vectors of images, where the first begins, and the distance of the next.
-    pub add: Option<(&'a [f32], usize, usize)>,
+    pub vectors: Option<(&'a [f32], usize, usize)>,
+    /// Whether they are factors; or else they are added.
+    pub gates: bool,
     pub rows_per_image: usize,
     /// `[rows, width]`.
     pub residual: Option<&'a [f32]>,
@@ -27,9 +29,9 @@ impl Epilogue<'_> {
             self.bias.len(),
             self.width
         );
-        if let Some((add, at, stride)) = self.add {
+        if let Some((vectors, at, stride)) = self.vectors {
             let end = (rows - 1) / self.rows_per_image * stride + at + self.width;
-            assert!(add.len() >= end, "vectors of images end at {end} of {}", add.len());
+            assert!(vectors.len() >= end, "vectors of images end at {end} of {}", vectors.len());
         }
         if let Some(residual) = self.residual {
             assert!(residual.len() >= rows * self.width, "{} values of {rows} rows", residual.len());
@@ -41,9 +43,10 @@ impl Epilogue<'_> {
     pub(crate) unsafe fn some<L: Lanes>(&self, row: usize, c: usize, count: usize, v: L::V) -> L::V {
         unsafe {
             let mut v = L::add(v, load::<L>(self.bias.as_ptr().add(c), count));
-            if let Some((add, at, stride)) = self.add {
+            if let Some((vectors, at, stride)) = self.vectors {
                 let at = row / self.rows_per_image * stride + at + c;
-                v = L::add(v, load::<L>(add.as_ptr().add(at), count));
+                let vector = load::<L>(vectors.as_ptr().add(at), count);
+                v = if self.gates { L::mul(v, vector) } else { L::add(v, vector) };
             }
             if let Some(residual) = self.residual {
                 v = L::add(v, load::<L>(residual.as_ptr().add(row * self.width + c), count));
@@ -90,6 +93,7 @@ pub unsafe fn activate<L: Lanes>(kind: u32, v: L::V) -> L::V {
                 let t = tanh::<L>(L::mul(L::splat(0.797_884_6), cubic));
                 L::mul(L::mul(L::splat(0.5), v), L::add(L::splat(1.0), t))
             }
+            8 => tanh::<L>(v),
             _ => v,
         }
     }

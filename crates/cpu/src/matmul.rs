@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::ops::Range;
 
 use crate::dense::Dense;
-use crate::epilogue::{Epilogue, Finish};
-use crate::lanes::{Lanes, gelu, widest};
+use crate::epilogue::{Epilogue, Finish, activate};
+use crate::lanes::{Lanes, widest};
 use crate::tasks::{Shared, tasks};
 use crate::tile::{Panels, block, cut};
 use crate::{Lines, PIECE, Scratch};
@@ -20,8 +20,9 @@ pub struct Matmul<'a> {
     pub inputs: [usize; 2],
     pub weight: &'a Dense,
     pub epilogue: Epilogue<'a>,
-    /// Outputs are values and gates, alternating by four: there are half as many.
-    pub gated: bool,
+    /// Outputs are values and gates, alternating by four, and there are half as many: `value * act(gate)`, with the activation
+    /// of this number.
+    pub gate: Option<u32>,
 }
 
 impl Matmul<'_> {
@@ -40,7 +41,7 @@ impl Matmul<'_> {
     pub fn run(&self, piece: usize, y: &mut [f32], scratch: &mut Scratch) {
         let outputs = self.weight.outputs;
         assert_eq!(self.inputs[0] + self.inputs[1], self.weight.depth, "inputs of a product");
-        let width = if self.gated { outputs / 2 } else { outputs };
+        let width = if self.gate.is_some() { outputs / 2 } else { outputs };
         assert!(y.len() >= self.rows * width, "{} values for {} rows of {width}", y.len(), self.rows);
         for (x, inputs) in self.x.iter().zip(self.inputs) {
             assert!(x.len() >= self.rows * inputs, "{} values of {} rows of {inputs}", x.len(), self.rows);
@@ -90,12 +91,12 @@ unsafe fn product<L: Lanes>(
             }
         };
         let y = y.get();
-        if !m.gated {
+        let Some(activation) = m.gate else {
             let (c, stride) = (y.add(first * weights.outputs), weights.outputs);
             multiply(c, stride);
             let values = c.add(columns.start);
             return L::call::<Finish>((&m.epilogue, own_rows.clone(), columns, values, stride));
-        }
+        };
         WIDE.with_borrow_mut(|wide| {
             let width = columns.len();
             let wide = wide.room(own_rows.len() * width).as_mut_ptr();
@@ -103,7 +104,7 @@ unsafe fn product<L: Lanes>(
             L::call::<Finish>((&m.epilogue, own_rows.clone(), columns.clone(), wide, width));
             for row in own_rows.clone() {
                 let y = y.add((row * weights.outputs + columns.start) / 2);
-                gate(wide.add((row - first) * width), y, width / 8);
+                gate(activation, wide.add((row - first) * width), y, width / 8);
             }
         });
     });
@@ -111,7 +112,7 @@ unsafe fn product<L: Lanes>(
 
 /// Values and gates alternate by four.
 #[inline(always)]
-unsafe fn gate(wide: *const f32, y: *mut f32, pairs: usize) {
+unsafe fn gate(activation: u32, wide: *const f32, y: *mut f32, pairs: usize) {
     #[cfg(not(target_arch = "wasm32"))]
     use crate::lanes::Portable as Four;
     #[cfg(target_arch = "wasm32")]
@@ -119,7 +120,7 @@ unsafe fn gate(wide: *const f32, y: *mut f32, pairs: usize) {
     for pair in 0..pairs {
         unsafe {
             let [value, gate] = [0, 4].map(|at| Four::load(wide.add(pair * 8 + at)));
-            Four::store(y.add(pair * 4), Four::mul(value, gelu::<Four>(gate)));
+            Four::store(y.add(pair * 4), Four::mul(value, activate::<Four>(activation, gate)));
         }
     }
 }

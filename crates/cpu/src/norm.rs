@@ -182,45 +182,74 @@ pub fn apply(inputs: &Inputs, activation: u32, affine: &[f32], y: &mut [f32]) {
     });
 }
 
-/// Of every row of `width` values; `w` holds weight, then bias.
-pub fn layer(width: usize, epsilon: f32, x: &[f32], w: &[f32], y: &mut [f32]) {
-    assert!(w.len() >= 2 * width && x.len() >= y.len(), "{} values of weight for {width}", w.len());
-    widest!(layer_of(width, epsilon, x, w, y));
+/// The norm of every row of `width` values, of which `pixels` are an image's.
+#[derive(Clone, Copy)]
+pub struct Rows<'a> {
+    pub width: usize,
+    pub pixels: usize,
+    pub epsilon: f32,
+    /// Divides by the root of the mean of squares; or else by the deviation from the mean.
+    pub rms: bool,
+    /// A factor for each channel, and behind them, unless it is an RMS norm, an addend for each.
+    pub affine: Option<&'a [f32]>,
+    /// Vectors of images and the distance from one to the next; where in one the scale begins, and the shift: afterwards
+    /// `y (1 + scale) + shift`.
+    pub modulation: Option<(&'a [f32], usize, usize, Option<usize>)>,
 }
 
-unsafe fn layer_of<L: Lanes>(width: usize, epsilon: f32, x: &[f32], w: &[f32], y: &mut [f32]) {
-    let many = (TASK / width).max(1);
-    rows(y, width * many, |block, y| {
-        let x = &x[block * many * width..][..y.len()];
+pub fn layer(norm: &Rows, x: &[f32], y: &mut [f32]) {
+    let (width, images) = (norm.width, y.len() / norm.width / norm.pixels);
+    let vectors = if norm.rms { 1 } else { 2 };
+    assert!(x.len() >= y.len() && norm.affine.is_none_or(|w| w.len() >= vectors * width));
+    if let Some((m, stride, scale, shift)) = norm.modulation {
+        assert!(m.len() >= (images - 1) * stride + scale.max(shift.unwrap_or(0)) + width, "{}", m.len());
+    }
+    widest!(layer_of(norm, x, y));
+}
+
+unsafe fn layer_of<L: Lanes>(norm: &Rows, x: &[f32], y: &mut [f32]) {
+    let many = (TASK / norm.width).max(1);
+    rows(y, norm.width * many, |block, y| {
+        let x = &x[block * many * norm.width..][..y.len()];
         // SAFETY: lengths were asked above.
-        unsafe { L::call::<Layer>((width, epsilon, x, w, y)) };
+        unsafe { L::call::<Layer>((norm, block * many, x, y)) };
     });
 }
 
 struct Layer;
 
 impl Loop for Layer {
-    type Args<'a> = (usize, f32, &'a [f32], &'a [f32], &'a mut [f32]);
+    type Args<'a> = (&'a Rows<'a>, usize, &'a [f32], &'a mut [f32]);
 
     #[inline(always)]
-    unsafe fn call<L: Lanes>((width, epsilon, x, w, y): Self::Args<'_>) {
-        for (x, y) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)) {
-            unsafe { layer_row::<L>(epsilon, x, w, y) };
+    unsafe fn call<L: Lanes>((norm, first, x, y): Self::Args<'_>) {
+        let width = norm.width;
+        for (row, (x, y)) in (first..).zip(x.chunks_exact(width).zip(y.chunks_exact_mut(width))) {
+            unsafe { layer_row::<L>(norm, x, y) };
+            let Some((vectors, stride, scale, shift)) = norm.modulation else { continue };
+            let vector = &vectors[row / norm.pixels * stride..];
+            y.iter_mut().zip(&vector[scale..]).for_each(|(y, scale)| *y *= 1.0 + scale);
+            if let Some(shift) = shift {
+                y.iter_mut().zip(&vector[shift..]).for_each(|(y, shift)| *y += shift);
+            }
         }
     }
 }
 
 #[inline(always)]
-unsafe fn layer_row<L: Lanes>(epsilon: f32, x: &[f32], w: &[f32], y: &mut [f32]) {
+unsafe fn layer_row<L: Lanes>(norm: &Rows, x: &[f32], y: &mut [f32]) {
     let width = x.len();
     let whole = width / L::N * L::N;
     let rest = whole..width;
     unsafe {
-        let mut sum = L::splat(0.0);
-        for c in (0..whole).step_by(L::N) {
-            sum = L::add(sum, L::load(x.as_ptr().add(c)));
+        let mut mean = 0.0;
+        if !norm.rms {
+            let mut sum = L::splat(0.0);
+            for c in (0..whole).step_by(L::N) {
+                sum = L::add(sum, L::load(x.as_ptr().add(c)));
+            }
+            mean = (L::sum(sum) + x[rest.clone()].iter().sum::<f32>()) / width as f32;
         }
-        let mean = (L::sum(sum) + x[rest.clone()].iter().sum::<f32>()) / width as f32;
         let mut squares = L::splat(0.0);
         for c in (0..whole).step_by(L::N) {
             let off = L::sub(L::load(x.as_ptr().add(c)), L::splat(mean));
@@ -228,14 +257,20 @@ unsafe fn layer_row<L: Lanes>(epsilon: f32, x: &[f32], w: &[f32], y: &mut [f32])
         }
         let squares_of_rest: f32 = x[rest.clone()].iter().map(|v| (v - mean) * (v - mean)).sum();
         let variance = (L::sum(squares) + squares_of_rest) / width as f32;
-        let scale = 1.0 / (variance + epsilon).sqrt();
+        let scale = 1.0 / (variance + norm.epsilon).sqrt();
         for c in (0..whole).step_by(L::N) {
-            let v = L::mul(L::sub(L::load(x.as_ptr().add(c)), L::splat(mean)), L::splat(scale));
-            let [a, b] = [c, width + c].map(|at| L::load(w.as_ptr().add(at)));
-            L::store(y.as_mut_ptr().add(c), L::madd(v, a, b));
+            let mut v = L::mul(L::sub(L::load(x.as_ptr().add(c)), L::splat(mean)), L::splat(scale));
+            if let Some(w) = norm.affine {
+                let bias = if norm.rms { L::splat(0.0) } else { L::load(w.as_ptr().add(width + c)) };
+                v = L::madd(v, L::load(w.as_ptr().add(c)), bias);
+            }
+            L::store(y.as_mut_ptr().add(c), v);
         }
         for c in rest {
-            y[c] = (x[c] - mean) * scale * w[c] + w[width + c];
+            y[c] = (x[c] - mean) * scale;
+            if let Some(w) = norm.affine {
+                y[c] = y[c] * w[c] + if norm.rms { 0.0 } else { w[width + c] };
+            }
         }
     }
 }

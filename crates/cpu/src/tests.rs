@@ -169,7 +169,8 @@ impl Case {
         let (add, residual) = (values(self.images * self.outputs + 4, 4), values(rows * self.outputs, 5));
         let epilogue = Epilogue {
             bias: &dense.bias,
-            add: Some((&add, 4, self.outputs)),
+            vectors: Some((&add, 4, self.outputs)),
+            gates: false,
             rows_per_image: out[0] * out[1],
             residual: Some(&residual),
             width: self.outputs,
@@ -276,14 +277,22 @@ fn products() {
             let residual = values(rows * outputs, 5);
             let epilogue = Epilogue {
                 bias: &dense.bias,
-                add: None,
+                vectors: None,
+                gates: false,
                 rows_per_image: rows,
                 residual: (!gated).then_some(&residual),
                 width: outputs,
                 activation: 0,
             };
             let width = if gated { outputs / 2 } else { outputs };
-            let matmul = Matmul { rows, x: [&x[0], &x[1]], inputs, weight: &dense, epilogue, gated };
+            let matmul = Matmul {
+                rows,
+                x: [&x[0], &x[1]],
+                inputs,
+                weight: &dense,
+                epilogue,
+                gate: gated.then_some(2),
+            };
             let mut y = vec![f32::NAN; rows * width];
             let mut scratch = Scratch::default();
             (0..matmul.pieces()).for_each(|piece| matmul.run(piece, &mut y, &mut scratch));
@@ -330,6 +339,9 @@ fn attentions() {
                 keys,
                 causal,
                 scale,
+                shared: 1,
+                cap: None,
+                bias: None,
                 q: rows(&q, q_stride, 8),
                 k: rows(&kv, k_stride, 0),
                 v: rows(&kv, k_stride, width),

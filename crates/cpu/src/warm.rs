@@ -50,12 +50,12 @@ impl Room {
             0..ROUNDS => {
                 let weight = dense(Format::F32, DEPTH, 1, Form::Plain);
                 // Every number of rows that a register tile can be left with.
-                (12..24).for_each(|rows| self.matmul(rows, false, &weight));
-                self.matmul(TOKENS, true, &weight);
+                (12..24).for_each(|rows| self.matmul(rows, None, &weight));
+                self.matmul(TOKENS, Some(GELU), &weight);
             }
             ROUNDS..9 => {
                 let weight = dense(FORMATS[at - ROUNDS], DEPTH, 1, Form::Plain);
-                (0..8).for_each(|_| self.matmul(12, false, &weight));
+                (0..8).for_each(|_| self.matmul(12, None, &weight));
             }
             9..12 => self.conv(FORMS[at - 9], 1),
             12 => self.conv(Form::Plain, 2),
@@ -66,10 +66,10 @@ impl Room {
         Some(())
     }
 
-    fn matmul(&mut self, rows: usize, gated: bool, weight: &Dense) {
+    fn matmul(&mut self, rows: usize, gate: Option<u32>, weight: &Dense) {
         let epilogue = self::epilogue(&self.zeros, rows);
         let x: [&[f32]; 2] = [&self.zeros, &[]];
-        let matmul = Matmul { rows, x, inputs: [DEPTH, 0], weight, epilogue, gated };
+        let matmul = Matmul { rows, x, inputs: [DEPTH, 0], weight, epilogue, gate };
         for piece in 0..matmul.pieces() {
             matmul.run(piece, &mut self.y, &mut self.scratch);
         }
@@ -100,6 +100,9 @@ impl Room {
             keys: TOKENS,
             causal: false,
             scale: 1.0,
+            shared: 1,
+            cap: None,
+            bias: None,
             q: rows,
             k: rows,
             v: rows,
@@ -117,12 +120,16 @@ impl Room {
         for activation in [0, SILU] {
             norm::apply(&inputs, activation, &affine, &mut self.y);
         }
-        norm::layer(DEPTH, 1e-5, &self.zeros, &affine, &mut self.y);
+        let (width, pixels) = (DEPTH, self.y.len() / DEPTH);
+        let rows =
+            norm::Rows { width, pixels, epsilon: 1e-5, rms: false, affine: Some(&affine), modulation: None };
+        norm::layer(&rows, &self.zeros, &mut self.y);
     }
 }
 
 /// As kernels/lib/activation.wgsl numbers them.
 const SILU: u32 = 1;
+const GELU: u32 = 2;
 
 fn dense(format: Format, inputs: usize, taps: usize, form: Form) -> Dense {
     let matrix = Matrix { format, outputs: OUTPUTS as u32, inputs: inputs as u32, taps: taps as u32 };
@@ -134,7 +141,8 @@ fn dense(format: Format, inputs: usize, taps: usize, form: Form) -> Dense {
 fn epilogue(zeros: &[f32], rows: usize) -> Epilogue<'_> {
     Epilogue {
         bias: zeros,
-        add: None,
+        vectors: None,
+        gates: false,
         rows_per_image: rows,
         residual: None,
         width: OUTPUTS,

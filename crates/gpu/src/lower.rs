@@ -21,8 +21,10 @@ use tintype_weights::Weight;
 /// Flags of kernels, as their WGSL has them.
 const ADD: u32 = 1;
 const RESIDUAL: u32 = 2;
-const GEGLU: u32 = 4;
+const GATED: u32 = 4;
+const GATE: u32 = 8;
 const CAUSAL: u32 = 1;
+const BIAS: u32 = 2;
 const GUIDED: u32 = 1;
 
 /// An operation that a GPU computes.
@@ -57,13 +59,16 @@ fn of(op: &Op) -> &dyn Lower {
         Op::Conv(op) => op,
         Op::CopyTensor(op) => op,
         Op::GroupNorm(op) => op,
+        Op::HeadNorm(op) => op,
         Op::Image(op) => op,
         Op::Join(op) => op,
         Op::LayerNorm(op) => op,
         Op::Matmul(op) => op,
         Op::Mean(op) => op,
         Op::MultiplyAdd(op) => op,
+        Op::Patchify(op) => op,
         Op::Scale(op) => op,
+        Op::Slice(op) => op,
         Op::Step(op) => op,
     }
 }
@@ -155,16 +160,17 @@ impl<'a> Lowering<'a> {
 
 /// The flags of an epilogue.
 fn flags(e: &Epilogue) -> u32 {
-    (if e.add.is_some() { ADD } else { 0 }) | (if e.residual.is_some() { RESIDUAL } else { 0 })
+    let of = |is: bool, flag| if is { flag } else { 0 };
+    of(e.add.is_some(), ADD) | of(e.gate.is_some(), GATE) | of(e.residual.is_some(), RESIDUAL)
 }
 
 /// Where the vectors of an epilogue begin and how far apart they are, in vec4s.
 fn add_layout(e: &Epilogue) -> (u32, u32) {
-    e.add.map_or((0, 0), |(t, at)| (at / 4, t.shape.c4()))
+    e.vector().map_or((0, 0), |(t, at)| (at / 4, t.shape.c4()))
 }
 
 /// The bindings of a product, as its kernels have them.
 fn bindings(x: Tensor, x2: Option<Tensor>, weight: Weight, e: &Epilogue, y: Tensor) -> Vec<Binding> {
     let blob = Binding::Weight(weight.handle, weight.matrix.bytes() as u64);
-    vec![x.into(), x2.into(), blob, e.add.map(|(t, _)| t).into(), e.residual.into(), y.into()]
+    vec![x.into(), x2.into(), blob, e.vector().map(|(t, _)| t).into(), e.residual.into(), y.into()]
 }

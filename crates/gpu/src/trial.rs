@@ -191,10 +191,10 @@ impl Layers {
         let made = [conv.record(&mut r), down.record(&mut r)];
         let (weight, outputs) = (self.projection, 3 * CHANNELS);
         let model_weights = u64::from(CHANNELS * outputs);
-        let t = Matmul { weight, x, x2, epilogue, geglu: false, outputs, model_weights }.record(&mut r);
+        let t = Matmul { weight, x, x2, epilogue, gate: None, outputs, model_weights }.record(&mut r);
         let [q, k, v] = [0, 1, 2].map(|i| (t, i * CHANNELS));
         let (heads, causal) = (CHANNELS / HEAD, false);
-        let attention = Attention { q, k, v, heads, size: HEAD, padded: HEAD, causal }.record(&mut r);
+        let attention = Attention { causal, ..Attention::of(q, k, v, heads, HEAD) }.record(&mut r);
         for (name, t) in OUTPUTS.into_iter().zip([made[0], made[1], attention]) {
             r.output(name, t);
         }

@@ -9,5 +9,5 @@ mod path;
 pub use attention::{Attention, Heads, Projections, Second};
 pub use conv::Conv;
 pub use linear::Linear;
-pub use norm::{GroupNorm, LayerNorm};
+pub use norm::{GroupNorm, LayerNorm, RmsNorm};
 pub use path::At;

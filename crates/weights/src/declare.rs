@@ -24,6 +24,8 @@ pub enum Rows {
     Heads { at: u32, size: u32, padded: u32 },
     /// A GEGLU projection: values and gates, alternating by four.
     Geglu { outputs: u32 },
+    /// Every other four, from here on: of a gated projection the values (0) or the gates (4).
+    Fours(u32),
 }
 
 impl Rows {
@@ -35,6 +37,7 @@ impl Rows {
                 let (half, r) = (row / outputs, row % outputs);
                 r / 4 * 8 + half * 4 + r % 4
             }
+            Rows::Fours(at) => at + row / 4 * 8 + row % 4,
         }
     }
 }
@@ -255,6 +258,19 @@ impl Declarations {
         };
         let parts = vec![part("weight", 0), part("bias", padded)];
         self.add(Layout::Vectors { bytes: padded as usize * 8 }, parts)
+    }
+
+    /// Vectors of as many channels, one after the other, by their names.
+    pub fn vectors(&mut self, names: impl IntoIterator<Item = String>, channels: u32) -> Handle {
+        assert!(channels.is_multiple_of(4), "vectors of {channels}");
+        let part = |(i, name): (u32, String)| Part {
+            names: vec![name],
+            shape: vec![channels as usize],
+            role: Role::Vector { at: i * channels },
+        };
+        let parts: Vec<Part> = (0..).zip(names).map(part).collect();
+        let bytes = parts.len() * channels as usize * 4;
+        self.add(Layout::Vectors { bytes }, parts)
     }
 
     /// A small table `[rows, width]` of f32 on the CPU.

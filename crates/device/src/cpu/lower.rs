@@ -1,13 +1,14 @@
 //! From the operations of a plan to the loops of `tintype-cpu`.
 
-use tintype_cpu::attention::{Attention, Rows};
+use tintype_cpu::attention::{Attention, Bias, Rows};
 use tintype_cpu::conv::{Conv, Shape};
+use tintype_cpu::heads::{self, Heads};
 use tintype_cpu::matmul::Matmul;
 use tintype_cpu::norm::{self, Groups, Inputs};
 use tintype_cpu::{Dense, Epilogue, Scratch, elementwise};
 
 use super::Weights;
-use crate::plan::ops::{self, CHAINS, Op, ROUNDS};
+use crate::plan::ops::{self, CHAINS, NormKind, Op, ROUNDS};
 use crate::plan::{Buffers, Plan, Step, Tensor};
 use crate::weights::Handle;
 
@@ -34,7 +35,8 @@ impl<'a> Operands<'a> {
     {
         Epilogue {
             bias: &weight.bias,
-            add: e.add.map(|(t, at)| (self.read(t), at as usize, channels(t))),
+            vectors: e.vector().map(|(t, at)| (self.read(t), at as usize, channels(t))),
+            gates: e.gate.is_some(),
             rows_per_image: y.shape.pixels() as usize,
             residual: e.residual.map(|t| self.read(t)),
             width: channels(y),
@@ -93,8 +95,35 @@ pub fn run(
         }
         Op::GroupNorm(op) => lowered.suspect = group_norm(op, operands, y, scratch),
         Op::LayerNorm(op) => {
-            let weight = operands.weights.vectors(op.weight);
-            norm::layer(op.x.shape.c as usize, op.epsilon, read(op.x), &weight, y);
+            let affine = op.kind.weight().map(|weight| operands.weights.vectors(weight));
+            let norm = norm::Rows {
+                width: op.x.shape.c as usize,
+                pixels: op.x.shape.pixels() as usize,
+                epsilon: op.epsilon,
+                rms: matches!(op.kind, NormKind::Rms(_)),
+                affine: affine.as_deref().map(|w| &w[..]),
+                modulation: op.modulation.map(|m| {
+                    let shift = m.shift.map(|at| at as usize);
+                    (read(m.vectors), channels(m.vectors), m.scale as usize, shift)
+                }),
+            };
+            norm::layer(&norm, read(op.x), y);
+        }
+        Op::HeadNorm(op) => {
+            let weight = op.norm.map(|norm| operands.weights.vectors(norm.weight));
+            let norm = op.norm.zip(weight.as_deref());
+            let (x, at) = op.x;
+            let heads = Heads {
+                tokens: x.shape.pixels() as usize,
+                sets: op.sets as usize,
+                heads: op.heads as usize,
+                size: op.size as usize,
+                at: at as usize,
+                stride: channels(x),
+                norm: norm.map(|(n, w)| (&w[..], n.split.map_or(usize::MAX, |at| at as usize), n.epsilon)),
+                rotary: op.rotary.map(|rotary| (read(rotary.table), rotary.neighbours)),
+            };
+            heads::run(&heads, read(x), y);
         }
         Op::Add(op) => {
             let (scales, slots) = (read(op.scales), op.scales.shape.w as usize);
@@ -108,12 +137,25 @@ pub fn run(
             elementwise::image(read(op.x), &mut bytemuck::cast_slice_mut(y)[..pixels]);
             lowered.suspect = true;
         }
-        Op::CopyTensor(op) => elementwise::copy([values(op.x), 0, values(op.x)], read(op.x), y),
+        Op::CopyTensor(op) => {
+            elementwise::copy(values(op.x), [0, values(op.x)], [0, values(op.x)], read(op.x), y)
+        }
         Op::Join(op) => {
             let image = |t: Tensor| values(t) / t.shape.n as usize;
             let stride = image(step.y);
-            elementwise::copy([image(op.a), 0, stride], read(op.a), y);
-            elementwise::copy([image(op.b), image(op.a), stride], read(op.b), y);
+            let (a, b) = (image(op.a), image(op.b));
+            elementwise::copy(a, [0, a], [0, stride], read(op.a), y);
+            elementwise::copy(b, [0, b], [a, stride], read(op.b), y);
+        }
+        Op::Slice(op) => {
+            let [x, y_values] = [op.x, step.y].map(|t| values(t) / t.shape.n as usize);
+            let from = op.from as usize * channels(op.x);
+            elementwise::copy(y_values, [from, x], [0, y_values], read(op.x), y);
+        }
+        Op::Patchify(op) => {
+            let squares = if op.back { op.x } else { step.y };
+            let (across, size) = (squares.shape.w as usize, op.size as usize);
+            elementwise::patch(across, size, channels(squares) / (size * size), op.back, read(op.x), y);
         }
         Op::Mean(op) => {
             let size = [op.x.shape.h as usize, op.x.shape.w as usize];
@@ -139,7 +181,7 @@ fn matmul<'a>(op: &ops::Matmul, operands: &Operands<'a>, weight: &'a Dense, y: T
         inputs: [channels(op.x), op.x2.map_or(0, channels)],
         weight,
         epilogue: operands.epilogue(&op.epilogue, weight, wide),
-        gated: op.geglu,
+        gate: op.gate.map(|activation| activation as u32),
     }
 }
 
@@ -178,10 +220,25 @@ fn attention<'a>(op: &ops::Attention, operands: &Operands<'a>) -> Attention<'a> 
         queries: q.pixels() as usize,
         keys: k.pixels() as usize,
         causal: op.causal,
-        scale: 1.0 / (op.size as f32).sqrt(),
+        scale: op.scale,
+        shared: op.shared as usize,
+        cap: op.cap,
+        bias: op.bias.map(|bias| bias_of(bias, operands, q.pixels())),
         q: rows(op.q),
         k: rows(op.k),
         v: rows(op.v),
+    }
+}
+
+fn bias_of<'a>(bias: ops::Bias, operands: &Operands<'a>, queries: u32) -> Bias<'a> {
+    let t = bias.tensor();
+    let (values, each) = (operands.read(t), channels(t));
+    match bias {
+        ops::Bias::Keys(_) => Bias { values, at: 0, each_image: each, each_head: 0, each_query: 0 },
+        ops::Bias::Distances(_) => {
+            // The distance 0 is behind the shorter ones.
+            Bias { values, at: queries as usize - 1, each_image: 0, each_head: each, each_query: 1 }
+        }
     }
 }
 

@@ -2,12 +2,26 @@
 
 use super::{GUIDED, Lower, Lowering};
 use crate::kernels::{
-    AddParams, CopyParams, ImageParams, LayerNormParams, MeanParams, MultiplyAddParams, ScaleParams,
-    StepParams,
+    AddParams, CopyParams, HeadNormParams, ImageParams, LayerNormParams, MeanParams, MultiplyAddParams,
+    PatchifyParams, ScaleParams, StepParams,
 };
-use crate::plan::ops::{Add, CopyTensor, Image, Join, LayerNorm, Mean, MultiplyAdd, Operator, Scale, Step};
+use crate::plan::ops::{
+    Add, CopyTensor, HeadNorm, Image, Join, LayerNorm, Mean, MultiplyAdd, NormKind, Operator, Patchify,
+    Scale, Slice, Step,
+};
 use crate::plan::{Cost, Tensor};
 use crate::program::Binding;
+use tintype_weights::Handle;
+
+/// Flags of norms, as their WGSL has them.
+const RMS: u32 = 1;
+const AFFINE: u32 = 2;
+const SCALE: u32 = 4;
+const SHIFT: u32 = 8;
+const NORM: u32 = 1;
+const TURN: u32 = 2;
+const NEIGHBOURS: u32 = 4;
+const BACK: u32 = 1;
 
 impl Lower for Add {
     fn lower(&self, l: &mut Lowering, y: Tensor) {
@@ -28,7 +42,7 @@ impl Lower for Add {
 impl Lower for CopyTensor {
     fn lower(&self, l: &mut Lowering, y: Tensor) {
         let (rows, values) = (y.shape.n * y.shape.h, y.shape.w * y.shape.c4());
-        copy(l, self.x, y, CopyParams { first: 0, rows, values, at: 0, stride: values });
+        copy(l, (self.x, y), [rows, values], [0, values], [0, values]);
     }
 }
 
@@ -38,19 +52,25 @@ impl Lower for Join {
         let mut at = 0;
         for x in [self.a, self.b] {
             let values = x.shape.pixels() * c4;
-            copy(
-                l,
-                x,
-                y,
-                CopyParams { first: 0, rows: y.shape.n, values, at, stride: y.shape.pixels() * c4 },
-            );
+            copy(l, (x, y), [y.shape.n, values], [0, values], [at, y.shape.pixels() * c4]);
             at += values;
         }
     }
 }
 
-fn copy(l: &mut Lowering, x: Tensor, y: Tensor, params: CopyParams) {
-    let threads = [params.values, params.rows];
+impl Lower for Slice {
+    fn lower(&self, l: &mut Lowering, y: Tensor) {
+        let (c4, x) = (y.shape.c4(), self.x.shape);
+        let values = y.shape.pixels() * c4;
+        copy(l, (self.x, y), [y.shape.n, values], [self.from * c4, x.pixels() * c4], [0, values]);
+    }
+}
+
+/// `from` and `to`: where the first row begins, and how far apart rows are.
+fn copy(l: &mut Lowering, (x, y): (Tensor, Tensor), [rows, values]: [u32; 2], from: [u32; 2], to: [u32; 2]) {
+    let ([x_at, x_stride], [y_at, y_stride]) = (from, to);
+    let params = CopyParams { first: 0, rows, values, x_at, x_stride, y_at, y_stride };
+    let threads = [values, rows];
     l.dispatch(("copy", x.elem.as_str()), &params, vec![x.into(), y.into()], threads, Cost::default());
 }
 
@@ -64,18 +84,59 @@ impl Lower for Image {
 
 impl Lower for LayerNorm {
     fn lower(&self, l: &mut Lowering, y: Tensor) {
-        let shape = y.shape;
+        let (shape, m) = (y.shape, self.modulation);
+        let flag = |is: bool, flag: u32| if is { flag } else { 0 };
+        let shift = m.and_then(|m| m.shift);
         let params = LayerNormParams {
             first: 0,
             rows: shape.rows(),
+            rows_per_image: shape.pixels(),
             channels: shape.c4(),
             width: shape.c,
+            stride: m.map_or(0, |m| m.vectors.shape.c4()),
+            scale_at: m.map_or(0, |m| m.scale / 4),
+            shift_at: shift.unwrap_or(0) / 4,
             epsilon: self.epsilon,
+            flags: flag(matches!(self.kind, NormKind::Rms(_)), RMS)
+                | flag(self.weight().is_some(), AFFINE)
+                | flag(m.is_some(), SCALE)
+                | flag(shift.is_some(), SHIFT),
         };
-        let (handle, bytes) = self.weight().expect("weight and bias");
-        let bindings = vec![self.x.into(), Binding::Weight(handle, bytes), y.into()];
+        let vectors = m.map(|m| m.vectors).into();
+        let bindings = vec![self.x.into(), blob(self.weight()), vectors, y.into()];
         l.dispatch(("layer_norm", self.x.elem.as_str()), &params, bindings, [1, shape.rows()], self.cost(y));
     }
+}
+
+impl Lower for HeadNorm {
+    fn lower(&self, l: &mut Lowering, y: Tensor) {
+        let ((x, at), rotary) = (self.x, self.rotary);
+        let flag = |is: bool, flag: u32| if is { flag } else { 0 };
+        let params = HeadNormParams {
+            first: 0,
+            rows: x.shape.rows(),
+            tokens: x.shape.pixels(),
+            sets: self.sets,
+            heads: self.heads,
+            size: self.size / 4,
+            at: at / 4,
+            stride: x.shape.c4(),
+            split: self.norm.and_then(|norm| norm.split).unwrap_or(u32::MAX),
+            epsilon: self.norm.map_or(0.0, |norm| norm.epsilon),
+            flags: flag(self.norm.is_some(), NORM)
+                | flag(rotary.is_some(), TURN)
+                | flag(rotary.is_some_and(|rotary| rotary.neighbours), NEIGHBOURS),
+        };
+        let table = rotary.map(|rotary| rotary.table).into();
+        let bindings = vec![x.into(), blob(self.weight()), table, y.into()];
+        let threads = [self.sets * self.heads, x.shape.rows()];
+        l.dispatch(("head_norm", x.elem.as_str()), &params, bindings, threads, self.cost(y));
+    }
+}
+
+/// The blob of a norm that may have none.
+fn blob(weight: Option<(Handle, u64)>) -> Binding {
+    weight.map_or(Binding::Unused, |(handle, bytes)| Binding::Weight(handle, bytes))
 }
 
 impl Lower for Mean {
@@ -93,6 +154,29 @@ impl Lower for MultiplyAdd {
         let params = MultiplyAddParams { first: 0, rows, values };
         let bindings = vec![self.x.into(), y.into()];
         l.dispatch(("multiply_add", y.elem.as_str()), &params, bindings, [values, rows], self.cost(y));
+    }
+}
+
+impl Lower for Patchify {
+    fn lower(&self, l: &mut Lowering, y: Tensor) {
+        let squares = if self.back { self.x.shape } else { y.shape };
+        let square = self.size * self.size;
+        let params = PatchifyParams {
+            first: 0,
+            rows: squares.n * squares.h,
+            across: squares.w,
+            size: self.size,
+            channels: squares.c4() / square,
+            flags: if self.back { BACK } else { 0 },
+        };
+        let threads = [squares.w * squares.c4(), params.rows];
+        l.dispatch(
+            ("patchify", y.elem.as_str()),
+            &params,
+            vec![self.x.into(), y.into()],
+            threads,
+            self.cost(y),
+        );
     }
 }
 

@@ -167,9 +167,8 @@ impl Attention {
         v: (Tensor, u32),
         causal: bool,
     ) -> Tensor {
-        let Heads { count: heads, size } = self.heads;
-        let padded = self.heads.padded();
-        ops::Attention { q: (input, 0), k, v, heads, size, padded, causal }.record(r)
+        let Heads { count, size } = self.heads;
+        ops::Attention { causal, ..ops::Attention::of((input, 0), k, v, count, size) }.record(r)
     }
 
     fn finish(&self, r: &mut Recorder, y: Tensor, residual: Tensor) -> Tensor {

@@ -31,7 +31,7 @@ impl Conv {
         if self.weight.matrix.taps == 1 {
             let model_weights = u64::from(self.inputs) * u64::from(self.outputs);
             let (weight, outputs) = (self.weight, self.outputs);
-            return Matmul { weight, x, x2, epilogue, geglu: false, outputs, model_weights }.record(r);
+            return Matmul { weight, x, x2, epilogue, gate: None, outputs, model_weights }.record(r);
         }
         ops::Conv { x2, epilogue, ..self.of(x) }.record(r)
     }

@@ -1,6 +1,6 @@
-//! Group norm and layer norm.
+//! Group norm, layer norm and RMS norm.
 
-use crate::plan::ops::{self, Activation};
+use crate::plan::ops::{self, Activation, NormKind};
 use crate::plan::{Recorder, Tensor};
 use crate::weights::{Declarations, Handle};
 
@@ -34,6 +34,23 @@ impl LayerNorm {
     }
 
     pub fn record(&self, r: &mut Recorder, x: Tensor) -> Tensor {
-        ops::layer_norm(r, self.weight, self.epsilon, x)
+        ops::layer_norm(r, NormKind::Layer(Some(self.weight)), self.epsilon, x, None)
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct RmsNorm {
+    weight: Handle,
+    epsilon: f32,
+}
+
+impl RmsNorm {
+    /// `path.weight`.
+    pub fn declare(d: &mut Declarations, path: &str, channels: u32, epsilon: f32) -> RmsNorm {
+        RmsNorm { weight: d.vectors([format!("{path}.weight")], channels), epsilon }
+    }
+
+    pub fn record(&self, r: &mut Recorder, x: Tensor) -> Tensor {
+        ops::layer_norm(r, NormKind::Rms(self.weight), self.epsilon, x, None)
     }
 }

@@ -6,25 +6,29 @@ mod attention;
 mod conv;
 mod copy;
 mod group_norm;
+mod head_norm;
 mod image;
 mod layer_norm;
 mod matmul;
 mod mean;
 mod multiply_add;
+mod patchify;
 mod scale;
 mod step;
 
 pub use add::{Add, add};
-pub use attention::Attention;
+pub use attention::{Attention, Bias};
 pub use conv::Conv;
-pub use copy::{CopyTensor, Join, copy, join};
+pub use copy::{CopyTensor, Join, Slice, copy, join, slice};
 pub use group_norm::{GroupNorm, group_norm};
+pub use head_norm::{HeadNorm, HeadWeight, Rotary};
 pub use image::{Image, image};
-pub use layer_norm::{LayerNorm, layer_norm};
+pub use layer_norm::{LayerNorm, Modulation, NormKind, layer_norm};
 pub use matmul::Matmul;
 pub use mean::{Mean, mean};
 pub use multiply_add::{CHAINS, ROUNDS};
 pub use multiply_add::{MultiplyAdd, multiply_add};
+pub use patchify::{Patchify, patchify, unpatchify};
 pub use scale::{Scale, scale};
 pub use step::{Step, step};
 
@@ -97,13 +101,16 @@ operations! {
     Conv: "conv",
     CopyTensor: "copy",
     GroupNorm: "group_norm",
+    HeadNorm: "head_norm",
     Image: "image",
     Join: "join",
     LayerNorm: "layer_norm",
     Matmul: "matmul",
     Mean: "mean",
     MultiplyAdd: "multiply_add",
+    Patchify: "patchify",
     Scale: "scale",
+    Slice: "slice",
     Step: "step",
 }
 
@@ -124,14 +131,17 @@ pub enum Activation {
     Signed = 6,
     /// The approximation with tanh (T5, MMDiT).
     GeluTanh = 7,
+    Tanh = 8,
 }
 
 /// What a matrix product or convolution does with its result before storing it:
-/// `act(result + add[image] + residual)`.
+/// `act((result + add[image]) * gate[image] + residual)`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Epilogue {
     /// A vector an image, from this channel of the tensor on.
     pub add: Option<(Tensor, u32)>,
+    /// A vector an image, likewise; there is this or that one.
+    pub gate: Option<(Tensor, u32)>,
     pub residual: Option<Tensor>,
     pub activation: Activation,
 }
@@ -139,7 +149,8 @@ pub struct Epilogue {
 impl Epilogue {
     /// Asserts that the shapes agree with the output's.
     fn check(&self, output: Shape) {
-        if let Some((t, at)) = self.add {
+        assert!(self.add.is_none() || self.gate.is_none(), "one vector an image");
+        if let Some((t, at)) = self.vector() {
             assert!(at % 4 == 0 && at + output.c <= t.shape.c, "add {}.. of {} to {output}", at, t.shape);
             assert!(t.shape.rows() == output.n, "add {} to {output}", t.shape);
         }
@@ -148,9 +159,19 @@ impl Epilogue {
         }
     }
 
+    /// The vector of each image, whatever is done with it.
+    pub fn vector(&self) -> Option<(Tensor, u32)> {
+        self.add.or(self.gate)
+    }
+
+    /// Whether nothing but the bias is added.
+    fn is_empty(&self) -> bool {
+        self.vector().is_none() && self.residual.is_none() && self.activation == Activation::None
+    }
+
     /// What a product of these inputs reads.
     fn reads(&self, x: Tensor, x2: Option<Tensor>) -> Vec<Tensor> {
-        [Some(x), x2, self.add.map(|(t, _)| t), self.residual].into_iter().flatten().collect()
+        [Some(x), x2, self.vector().map(|(t, _)| t), self.residual].into_iter().flatten().collect()
     }
 }
 

@@ -98,8 +98,7 @@ impl Layer {
         let (q, kv) = (self.to_q.of(own).record(r), self.to_kv.of(all).record(r));
         let size = IpAdapterConfig::HEAD as u32;
         let v = (kv, self.heads * size);
-        let attention =
-            ops::Attention { q: (q, 0), k: (kv, 0), v, heads: self.heads, size, padded: size, causal: false };
+        let attention = ops::Attention::of((q, 0), (kv, 0), v, self.heads, size);
         let seen = attention.record(r);
         let x = Matmul { epilogue: residual(tokens), ..self.to_out.of(seen) }.record(r);
         let [wide, narrow] = &self.feed_forward;

@@ -83,8 +83,7 @@ async fn one(bench: &Bench, reference: &Reference, name: &str, op: &str) -> Resu
             let unit: Vec<f32> = (0..n * n).map(|i| if i / n == i % n { 1.0 } else { 0.0 }).collect();
             more = vec![("k", unit.clone()), ("v", unit)];
             // A head size of one keeps the scores as they are.
-            Attention { q: (x, 0), k: (k, 0), v: (v, 0), heads: 1, size: 1, padded: n, causal: false }
-                .record(&mut r)
+            Attention { padded: n, ..Attention::of((x, 0), (k, 0), (v, 0), 1, 1) }.record(&mut r)
         }
         _ if op.starts_with("gn_") => {
             let epsilon = op.rsplit('_').next().and_then(|e| e.parse().ok()).ok_or_else(|| unknown(name))?;
@@ -194,7 +193,7 @@ async fn attention(
         weight_and_bias("out", vec![width, width], false, Rows::From(0), spread_columns),
     );
     let [q, k, v] = [q, k, v].map(|t| spread.of(t).record(&mut r));
-    let y = Attention { q: (q, 0), k: (k, 0), v: (v, 0), heads, size, padded, causal: false }.record(&mut r);
+    let y = Attention::of((q, 0), (k, 0), (v, 0), heads, size).record(&mut r);
     let y = gather.of(y).record(&mut r);
     r.output("out", y);
 

@@ -2,6 +2,7 @@
 
 use super::Operator;
 use crate::plan::{Cost, Recorder, Tensor};
+use crate::shape::Elem;
 
 /// `q` is `[N, T, ..]`, `k` and `v` are `[N, S, ..]`; each is used from its channel `at` on, where heads of
 /// `padded` channels follow one another. Returns `[N, T, heads * padded]`.
@@ -11,20 +12,63 @@ pub struct Attention {
     pub k: (Tensor, u32),
     pub v: (Tensor, u32),
     pub heads: u32,
-    /// The model's head size: scores are scaled by 1 / sqrt(size).
+    /// The model's head size.
     pub size: u32,
     /// The head size with zeros to a multiple of four.
     pub padded: u32,
     pub causal: bool,
+    /// What scores are multiplied by.
+    pub scale: f32,
+    /// Heads of queries that share a head of keys and values (grouped-query attention); 1 if none do.
+    pub shared: u32,
+    /// The bound `c` of scores, which become `c tanh(score / c)` (Gemma 2's soft capping).
+    pub cap: Option<f32>,
+    /// Added to the scores.
+    pub bias: Option<Bias>,
+}
+
+/// What is added to scores, in f32.
+#[derive(Clone, Copy, Debug)]
+pub enum Bias {
+    /// `[N, 1, 1, C]`: a number for each key of an image, `C` at least their number. A mask has large negative ones.
+    Keys(Tensor),
+    /// `[1, 1, heads, C]`: a number for each head and distance, the key's place less the query's, from `1 - T` on; `C` is at
+    /// least `S + T - 1`. T5's.
+    Distances(Tensor),
+}
+
+impl Bias {
+    pub fn tensor(self) -> Tensor {
+        match self {
+            Bias::Keys(t) | Bias::Distances(t) => t,
+        }
+    }
 }
 
 impl Attention {
+    /// Heads that have keys and values of their own, and scores divided by the square root of their size.
+    pub fn of(q: (Tensor, u32), k: (Tensor, u32), v: (Tensor, u32), heads: u32, size: u32) -> Attention {
+        let padded = size.next_multiple_of(4);
+        let scale = 1.0 / (size as f32).sqrt();
+        Attention { q, k, v, heads, size, padded, causal: false, scale, shared: 1, cap: None, bias: None }
+    }
+
     pub fn record(self, r: &mut Recorder) -> Tensor {
         let (q, k, v) = (self.q.0.shape, self.k.0.shape, self.v.0.shape);
         assert!(k.with_c(0) == v.with_c(0) && q.n == k.n, "attention of {q} over {k}, {v}");
+        assert!(self.heads.is_multiple_of(self.shared), "{} heads share by {}", self.heads, self.shared);
         let width = self.heads * self.padded;
-        for (t, at) in [self.q, self.k, self.v] {
-            assert!(at % 4 == 0 && at + width <= t.shape.c, "heads at {at} of {}", t.shape);
+        for ((t, at), shared) in [(self.q, 1), (self.k, self.shared), (self.v, self.shared)] {
+            assert!(at % 4 == 0 && at + width / shared <= t.shape.c, "heads at {at} of {}", t.shape);
+        }
+        if let Some(bias) = self.bias {
+            let (t, (keys, queries)) = (bias.tensor(), (k.pixels(), q.pixels()));
+            assert!(t.elem == Elem::F32 && t.shape.c.is_multiple_of(4), "bias {}", t.shape);
+            let wanted = match bias {
+                Bias::Keys(_) => t.shape.rows() == q.n && t.shape.c >= keys,
+                Bias::Distances(_) => t.shape.rows() == self.heads && t.shape.c >= keys + queries - 1,
+            };
+            assert!(wanted, "bias {} of attention of {q} over {k}", t.shape);
         }
         let y = r.tensor(q.with_c(width));
         r.record(self, y)
@@ -33,7 +77,8 @@ impl Attention {
 
 impl Operator for Attention {
     fn reads(&self) -> Vec<Tensor> {
-        vec![self.q.0, self.k.0, self.v.0]
+        let bias = self.bias.map(Bias::tensor);
+        [self.q.0, self.k.0, self.v.0].into_iter().chain(bias).collect()
     }
 
     fn cost(&self, _: Tensor) -> Cost {

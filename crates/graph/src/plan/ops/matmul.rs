@@ -1,6 +1,6 @@
-//! Matrix products: linear layers, 1x1 convolutions, fused projections, GEGLU.
+//! Matrix products: linear layers, 1x1 convolutions, fused projections, gated ones.
 
-use super::{Epilogue, Operator, blob, joined, product_flops};
+use super::{Activation, Epilogue, Operator, blob, joined, product_flops};
 use crate::plan::{Cost, Recorder, Tensor};
 use crate::weights::{Handle, Weight};
 
@@ -11,8 +11,9 @@ pub struct Matmul {
     pub x: Tensor,
     pub x2: Option<Tensor>,
     pub epilogue: Epilogue,
-    /// The weight holds values and gates alternating by four; the output is half as wide.
-    pub geglu: bool,
+    /// The weight holds values and gates alternating by four, and the output, `value * act(gate)` (Shazeer,
+    /// arXiv:2002.05202), is half as wide.
+    pub gate: Option<Activation>,
     /// True channels of the output; the matrix has them padded to vec4s.
     pub outputs: u32,
     /// Multiply-adds a row that the model defines, without padding.
@@ -25,9 +26,10 @@ impl Matmul {
         let shape = joined(self.x, self.x2);
         assert!(shape.c.next_multiple_of(4) == m.inputs, "matmul of {shape} with {} inputs", m.inputs);
         assert!(m.taps == 1 && self.outputs.next_multiple_of(4) == m.outputs);
-        let width = if self.geglu { self.outputs / 2 } else { self.outputs };
+        let width = if self.gate.is_some() { self.outputs / 2 } else { self.outputs };
         let y = r.tensor(shape.with_c(width));
         self.epilogue.check(y.shape);
+        assert!(self.gate.is_none() || self.epilogue.is_empty(), "an epilogue of values and gates");
         r.record(self, y)
     }
 }
