@@ -99,9 +99,9 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// Tokens that a text encoder reads at a time.
-    fn prompt_length(&self) -> usize {
-        self.texts[0].tokenizer.length()
+    /// Latents of a token of the denoiser along a side.
+    fn patch(&self) -> usize {
+        self.denoiser.network.sizes().patch
     }
 
     /// What the plans of the text encoders are recorded for.

@@ -2,7 +2,7 @@
 
 use super::precision::Part;
 use super::request::Request;
-use super::text::text_plan;
+use super::text::{encoder_target, text_plan};
 use super::vision::vision_plan;
 use super::{Half, Pipeline};
 use crate::device::Device;
@@ -28,17 +28,23 @@ impl Pipeline {
         let factor = self.vae.config.spatial_factor();
         let target = |part| self.precision.target(part);
         // A size that no request may have is refused by the first one.
-        let Ok([width, height]) = Request::default().size(self.default_size(), factor) else {
+        let request = Request::default();
+        let Ok([width, height]) = request.size(self.default_size(), factor * self.patch()) else {
             return Ok(vec![]);
         };
         let pixels = [height as u32, width as u32];
         let size = pixels.map(|side| side / factor as u32);
         let guided = self.guides(self.usual_guidance(&self.scheduler) as f32);
-        let job = Job { images: 1, guided, size, tokens: self.prompt_length() as u32 };
+        let mut tokens: Vec<_> = self.texts.iter().map(|text| Some(text.tokenizer.length())).collect();
+        tokens.resize(self.family.encoders.len(), None);
+        let tokens = (self.family.reading.tokens)(&tokens, self.sequence_length(&request)?) as u32;
+        let job = Job { images: 1, guided, size, tokens };
         let state = self.hidden_state(0)?;
         let mut plans = vec![];
         for text in self.texts.iter().filter(|_| self.text_target.is_none()) {
-            plans.push(text_plan(&*text.network.encoder, target(Part::Text), job.rows() as usize, state));
+            let sizes = [job.rows() as usize, text.tokenizer.length()];
+            let target = encoder_target(&*text.network.encoder, target(Part::Text));
+            plans.push(text_plan(&*text.network.encoder, &target, sizes, state));
         }
         plans.push(denoise_plan(&*self.denoiser.network, target(Part::Denoiser), job));
         // What no device of this kind can hold is refused by the first image.

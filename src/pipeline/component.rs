@@ -55,10 +55,8 @@ impl Component {
 pub static AUTOENCODER: Component = Component::new("vae", "AutoencoderKL", Role::Autoencoder);
 
 /// Beside every family; and what no family has that is built.
-static OTHERS: [Component; 6] = [
-    Component::new("text_encoder_3", "T5EncoderModel", Role::Text),
+static OTHERS: [Component; 4] = [
     Component::new("image_encoder", "CLIPVisionModelWithProjection", Role::Image),
-    Component::new("transformer", "Transformer2DModel", Role::Denoiser),
     Component::new("controlnet", "ControlNetModel", Role::Control),
     Component::new("adapter", "T2IAdapter", Role::Adapter),
     Component::new("safety_checker", "StableDiffusionSafetyChecker", Role::Safety),

@@ -28,12 +28,15 @@ impl Pipeline {
         request: &Request,
         guided: bool,
         warnings: &mut Vec<Warning>,
-    ) -> Vec<Vec<Vec<Chunk>>> {
+    ) -> Result<Vec<Vec<Vec<Chunk>>>> {
         // A second one reads its own prompt, if there is one; the others read the prompt.
         let second = (request.prompt_2.as_deref(), request.negative_prompt_2.as_deref());
         let own = [(None, None), second].into_iter().chain(std::iter::repeat((None, None)));
         let mut all = vec![];
         for (text, (prompt, negative)) in self.texts.iter().zip(own) {
+            if text.reads_any_number() {
+                text.tokenizer.set_length(self.sequence_length(request)?)?;
+            }
             let mut chunks = |prompt: &str| text.chunks(prompt, request.weighted, warnings);
             let mut rows = vec![];
             if guided {
@@ -43,11 +46,28 @@ impl Pipeline {
             rows.extend(request.prompts.iter().map(|p| chunks(prompt.unwrap_or(p))));
             all.push(rows);
         }
-        let longest = all.iter().flatten().map(Vec::len).max().unwrap_or(1);
-        for (rows, text) in all.iter_mut().zip(self.texts.iter()) {
+        // One that reads any number of tokens has one chunk in any case.
+        let chunked = |text: &TextPart| !text.reads_any_number();
+        let several = all.iter().zip(&self.texts).filter(|(_, text)| chunked(text));
+        let longest = several.flat_map(|(rows, _)| rows).map(Vec::len).max().unwrap_or(1);
+        for (rows, text) in all.iter_mut().zip(&self.texts).filter(|(_, text)| chunked(text)) {
             prompt::level(&text.tokenizer, rows, longest);
         }
-        all
+        Ok(all)
+    }
+
+    /// Tokens that a text encoder of any number of them reads of each prompt.
+    ///
+    /// Errors: `InvalidOption` for another number than 8 to 2048, or where no encoder takes one.
+    pub(super) fn sequence_length(&self, request: &Request) -> Result<usize> {
+        let usual = self.family.encoders.iter().map(|encoder| encoder.tokens).max().unwrap_or(0);
+        let Some(length) = request.max_sequence_length else { return Ok(usual) };
+        let wanted = match (usual, length) {
+            (0, _) => "nothing, since this model's text encoders read as many as they always do".to_owned(),
+            (_, 8..=2048) => return Ok(length),
+            _ => "a number from 8 to 2048".to_owned(),
+        };
+        Err(Error::option(format!("max_sequence_length: wanted {wanted}, found {length}")))
     }
 
     /// What each text encoder reads of a request. Negative prompts have the usual state, whatever layers the prompts leave
@@ -67,7 +87,7 @@ impl Pipeline {
             for (rows, state) in [(negative, usual), (rows, state)].into_iter().filter(|(r, _)| !r.is_empty())
             {
                 let chunks = rows.iter().map(Vec::len).sum();
-                let plan = text.network.plan(target, chunks, state);
+                let plan = text.network.plan(target, [chunks, text.tokenizer.length()], state);
                 let plan = plan.map_err(|error| self.precision.explain(Part::Text, error))?;
                 batches.push(EncodeBatch { text, rows, plan });
             }
@@ -98,7 +118,10 @@ impl Pipeline {
             }
             encoders.push(all.expect("at least one prompt"));
         }
-        let mut encoded = encoders.into_iter().reduce(Encoded::beside).expect("a text encoder");
+        let mut encoders: Vec<_> = encoders.into_iter().map(Some).collect();
+        encoders.resize_with(self.family.encoders.len(), || None);
+        let width = self.denoiser.network.sizes().cross_attention_dim;
+        let mut encoded = (self.family.reading.join)(encoders, task.job.tokens as usize, width);
         let no_negative = request.negative_prompt.is_empty() && request.negative_prompt_2.is_none();
         if task.job.guided && no_negative && self.zeros_for_empty_prompt {
             let (states, pooled) = (encoded.states.len() / 2, encoded.pooled.len() / 2);
@@ -120,8 +143,9 @@ impl Pipeline {
     pub(super) fn hidden_state(&self, clip_skip: usize) -> Result<HiddenState> {
         let usual = self.family.hidden_state;
         let state = HiddenState { skip: usual.skip + clip_skip, ..usual };
-        let layers =
-            self.texts.iter().map(|t| t.network.encoder.sizes().num_hidden_layers).min().unwrap_or(0);
+        let encoders = self.texts.iter().map(|text| &text.network.encoder);
+        let skipping = encoders.filter(|encoder| encoder.leaves_out_layers());
+        let layers = skipping.map(|encoder| encoder.sizes().num_hidden_layers).min().unwrap_or(0);
         if state.skip >= layers {
             let most = layers.saturating_sub(usual.skip + 1);
             return Err(Error::option(format!("clip_skip: wanted 0 to {most}, found {clip_skip}")));

@@ -46,6 +46,9 @@ impl DenoiserWeights {
         }
         let trained = network.sizes().sample_size.unwrap_or(CELLS) as u32;
         let size = self.size.unwrap_or([trained; 2]);
+        // Whole tokens.
+        let patch = network.sizes().patch as u32;
+        let size = size.map(|side| (side / patch).max(1) * patch);
         let job = Job { images: 1, guided: false, size, tokens: 77 };
         let plan = denoise_plan(network, &device.target("auto")?, job);
         let spare = self.spare.unwrap_or_else(|| on_cpu::usual(d));
@@ -117,13 +120,14 @@ impl DenoiserPart {
     /// The plan of a job, which the device can hold.
     pub fn plan(&self, target: &Target, job: Job) -> Result<Plan> {
         let plan = denoise_plan(&*self.network, target, job);
-        plan.check("U-Net", &self.merged.weights.device().limits())?;
+        let what = if self.network.unet().is_some() { "U-Net" } else { "transformer" };
+        plan.check(what, &self.merged.weights.device().limits())?;
         Ok(plan)
     }
 
     /// A session for a job, from its plan.
     pub async fn prepare(&self, plan: Plan, job: Job) -> Result<DenoiseSession> {
-        let session = Session::new(plan, &self.merged.weights).await?;
+        let session = self.session_of(plan, job).await?;
         let ip_adapter = self.network.unet().and_then(|unet| unet.ip_adapter.as_ref());
         if let Some((latents, _)) = ip_adapter.and_then(|adapter| adapter.image_proj.latents()) {
             let latents = self.merged.weights.table(latents);
@@ -148,7 +152,16 @@ impl DenoiserPart {
 
     /// The plan of a job on the device.
     pub async fn session(&self, target: &Target, job: Job) -> Result<Session> {
-        Session::new(self.plan(target, job)?, &self.merged.weights).await
+        self.session_of(self.plan(target, job)?, job).await
+    }
+
+    /// A session from its plan, with what never changes.
+    async fn session_of(&self, plan: Plan, job: Job) -> Result<Session> {
+        let session = Session::new(plan, &self.merged.weights).await?;
+        for (name, values) in self.network.constants(job, &|table| self.merged.weights.table(table)) {
+            session.write(name, &values);
+        }
+        Ok(session)
     }
 }
 

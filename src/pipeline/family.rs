@@ -3,9 +3,11 @@
 
 mod latent_consistency;
 mod stable_diffusion;
+mod stable_diffusion_3;
 mod xl;
 
 use super::component::{AUTOENCODER, Component, Role};
+use super::text::Encoded;
 use crate::error::{Error, Result};
 use crate::model::config::ModelIndex;
 use crate::model::text::HiddenState;
@@ -14,18 +16,41 @@ use crate::model::text::HiddenState;
 pub struct Encoder {
     pub component: Component,
     pub tokenizer: &'static str,
+    /// A model may be without it.
+    pub optional: bool,
+    /// Tokens of a prompt, where the encoder takes any number: of a request that names none.
+    pub tokens: usize,
+}
+
+impl Encoder {
+    const fn new(component: Component, tokenizer: &'static str) -> Encoder {
+        Encoder { component, tokenizer, optional: false, tokens: 0 }
+    }
+}
+
+/// How the states of a family's text encoders become what its denoiser reads of a prompt.
+pub struct Reading {
+    /// Tokens of a prompt, of those that each encoder reads: `None` for one that a model is without. The last number is
+    /// that of an encoder of any number of tokens.
+    pub tokens: fn(&[Option<usize>], usize) -> usize,
+    /// The states, of so many tokens and of this width, and the pooled text.
+    pub join: fn(Vec<Option<Encoded>>, usize, usize) -> Encoded,
+    /// The width that the denoiser must have for encoders of these widths.
+    pub width: fn(&[Option<usize>], usize) -> usize,
 }
 
 pub struct Family {
     /// Whether a model is of this family: the first that says so counts.
     pub matches: fn(&ModelIndex) -> bool,
-    /// Their states are side by side for the denoiser, in this order.
     pub encoders: &'static [Encoder],
+    pub reading: Reading,
     pub denoiser: Component,
     /// What the denoiser reads of a text encoder.
     pub hidden_state: HiddenState,
     /// The guidance scale of a request that names none, where the scheduler is not one for few steps.
     pub guidance: f64,
+    /// Steps of a request that names none, where the scheduler does not say.
+    pub steps: Option<usize>,
     /// Whether an empty negative prompt may stand for zeros (`force_zeros_for_empty_prompt`).
     pub zeros_for_empty_prompt: bool,
     /// Whether all steps of an image to image request are drawn from the end of the schedule.
@@ -35,8 +60,8 @@ pub struct Family {
 }
 
 /// By diffusers' pipelines.
-pub(super) static FAMILIES: [&Family; 3] =
-    [&xl::FAMILY, &latent_consistency::FAMILY, &stable_diffusion::FAMILY];
+pub(super) static FAMILIES: [&Family; 4] =
+    [&stable_diffusion_3::FAMILY, &xl::FAMILY, &latent_consistency::FAMILY, &stable_diffusion::FAMILY];
 
 impl Family {
     /// The family of a model.
@@ -50,11 +75,12 @@ impl Family {
         let Some(family) = FAMILIES.iter().find(|family| (family.matches)(index) && family.knows(index))
         else {
             return refused(
-                "supported are StableDiffusionPipeline, StableDiffusionXLPipeline and LatentConsistencyModelPipeline",
+                "supported are StableDiffusionPipeline, StableDiffusionXLPipeline, StableDiffusion3Pipeline and LatentConsistencyModelPipeline",
             );
         };
         // A first text encoder that is not there is told by its files.
-        let absent = family.encoders.iter().skip(1).find(|e| index.class(e.component.folder).is_none());
+        let mut needed = family.encoders.iter().skip(1).filter(|e| !e.optional);
+        let absent = needed.find(|e| index.class(e.component.folder).is_none());
         match absent {
             Some(Encoder { component: Component { folder, .. }, .. }) => {
                 refused(&format!("supported only with a {folder}, found none"))
@@ -79,6 +105,16 @@ impl Family {
         let all = Component::all().into_iter().filter(|c| matches!(c.role, Role::Text | Role::Denoiser));
         let own = |folder: &str| self.components().any(|own| own.folder == folder);
         all.into_iter().all(|c| index.class(c.folder).is_none() || own(c.folder))
+    }
+
+    /// The family of a network that is in no model.
+    pub fn plain() -> &'static Family {
+        &stable_diffusion::FAMILY
+    }
+
+    /// Whether a model has this text encoder.
+    pub fn has(encoder: &Encoder, index: &ModelIndex) -> bool {
+        !encoder.optional || index.class(encoder.component.folder).is_some()
     }
 
     /// The networks of such a model.

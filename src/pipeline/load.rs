@@ -110,7 +110,8 @@ impl Pipeline {
         check_scales(&scales)?;
         let origin = Origin::new(folder, single, pack.as_ref(), &loras, &scales);
         let mut texts = vec![];
-        for Encoder { component, tokenizer } in family.encoders {
+        let encoders = family.encoders.iter().filter(|encoder| Family::has(encoder, &index));
+        for Encoder { component, tokenizer, .. } in encoders {
             texts.push(
                 TextPart::load(text_device, &origin, tokenizer, component.folder, format, hooks).await?,
             );
@@ -179,7 +180,10 @@ impl Pipeline {
     fn check(&self) -> Result<()> {
         let denoiser = self.denoiser.network.sizes();
         let file = join(self.family.denoiser.folder, "config.json");
-        let width: usize = self.texts.iter().map(|t| t.network.encoder.sizes().hidden_size).sum();
+        let mut widths: Vec<_> =
+            self.texts.iter().map(|t| Some(t.network.encoder.sizes().hidden_size)).collect();
+        widths.resize(self.family.encoders.len(), None);
+        let width = (self.family.reading.width)(&widths, denoiser.cross_attention_dim);
         if width != denoiser.cross_attention_dim {
             let wanted = denoiser.cross_attention_dim;
             return Err(Error::model(format!(

@@ -160,7 +160,7 @@ impl Survey {
         upcast: bool,
         size: [usize; 2],
     ) -> Recording<'a> {
-        Recording { format, target, upcast, state: self.family.hidden_state, size }
+        Recording { format, target, upcast, family: self.family, size }
     }
 
     /// What the transformed weights of the denoiser take more on a CPU: of all that is left, or of what is usual.

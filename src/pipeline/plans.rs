@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use super::component::Component;
 use super::family::Family;
+use super::text::encoder_target;
 use super::vision::{safety_checker, vision_plan};
 use super::{Network, Request, read_json, text_plan, vae_plan};
 use crate::error::{Code, Error, Result};
@@ -12,14 +13,16 @@ use crate::model::config::{ModelIndex, NetworkConfig, VaeConfig};
 use crate::model::controlnet::ControlNet;
 use crate::model::denoiser::{Denoiser, Job, denoise_plan};
 use crate::model::t2i_adapter::T2iAdapter;
-use crate::model::text::{HiddenState, TextEncoder};
+use crate::model::text::{TextConfig, TextEncoder};
 use crate::plan::{Plan, Recorder, Target};
 use crate::quant::Format;
 use crate::shape::{Elem, Shape};
 use crate::weights::{Declarations, Folder, join};
 
 /// Of a prompt, when no text encoder says otherwise.
-const CLIP_TOKENS: u32 = 77;
+const CLIP_TOKENS: usize = 77;
+/// Of an encoder that reads any number of them, alone.
+const T5_TOKENS: usize = 256;
 /// Pixels for each latent along one side, when no autoencoder says otherwise.
 const PIXELS: usize = 8;
 
@@ -66,8 +69,8 @@ pub async fn plans(folder: &dyn Folder, format: Format, target: &Target, size: [
     // A folder without an index is of the family that has what it has.
     let folders: Vec<&str> = found.iter().map(|(folder, _)| *folder).collect();
     let family = family.map(|(family, _)| family).or_else(|| Family::with(&folders));
-    let state = family.map_or(HiddenState::LAST, |family| family.hidden_state);
-    let networks = record(found, Recording { format, target, upcast, state, size })?;
+    let family = family.unwrap_or(Family::plain());
+    let networks = record(found, Recording { format, target, upcast, family, size })?;
     Ok(Plans { networks, left_out })
 }
 
@@ -98,7 +101,7 @@ pub async fn network_plans(
             NetworkConfig::classes().join(", ")
         ))
     })?;
-    let recording = Recording { format, target, upcast: false, state: HiddenState::LAST, size };
+    let recording = Recording { format, target, upcast: false, family: Family::plain(), size };
     let networks = record(vec![(config.folder(), config)], recording)?;
     Ok(Plans { networks, left_out: vec![] })
 }
@@ -140,26 +143,38 @@ pub(super) struct Recording<'a> {
     pub target: &'a Target,
     /// Whether an autoencoder computes in f32.
     pub upcast: bool,
-    /// What the denoiser reads of text encoders.
-    pub state: HiddenState,
+    pub family: &'static Family,
     /// Width and height of the image.
     pub size: [usize; 2],
 }
 
 pub(super) fn record(
     found: Vec<(&'static str, NetworkConfig)>,
-    Recording { format, target, upcast, state, size }: Recording,
+    Recording { format, target, upcast, family, size }: Recording,
 ) -> Result<Vec<Planned>> {
-    let (mut tokens, mut factor) = (CLIP_TOKENS, PIXELS);
-    for (_, config) in &found {
+    let any_number = family.encoders.iter().map(|encoder| encoder.tokens).max().unwrap_or(0);
+    let read_by = |c: &dyn TextConfig| {
+        c.sizes().max_position_embeddings.unwrap_or(if any_number == 0 { T5_TOKENS } else { any_number })
+    };
+    let (mut factor, mut patch) = (PIXELS, 1);
+    let mut tokens = vec![None; family.encoders.len()];
+    for (component, config) in &found {
         match config {
-            NetworkConfig::Text(c) => tokens = c.sizes().max_position_embeddings as u32,
+            NetworkConfig::Text(c) => {
+                let encoder = family.encoders.iter().position(|e| e.component.folder == *component);
+                encoder.into_iter().for_each(|at| tokens[at] = Some(read_by(&**c)));
+            }
+            NetworkConfig::Denoiser(c) => patch = c.sizes().patch,
             NetworkConfig::Vae(c) => factor = c.spatial_factor(),
             _ => {}
         }
     }
     let request = Request { size: Some(size), ..Request::new("", 0) };
-    let [width, height] = request.size(0, factor)?.map(|side| side as u32);
+    let [width, height] = request.size(0, factor * patch)?.map(|side| side as u32);
+    if tokens.iter().all(Option::is_none) {
+        tokens[0] = Some(CLIP_TOKENS);
+    }
+    let tokens = (family.reading.tokens)(&tokens, any_number) as u32;
     let job =
         Job { images: 1, guided: false, size: [height, width].map(|side| side / factor as u32), tokens };
     let mut all = vec![];
@@ -171,7 +186,11 @@ pub(super) fn record(
         match config {
             NetworkConfig::Text(c) => {
                 let declare = |d: &mut Declarations| c.declare(d);
-                let plan = |encoder: Rc<dyn TextEncoder>| text_plan(&*encoder, target, 1, state);
+                let (state, tokens) = (family.hidden_state, read_by(&*c));
+                let plan = |encoder: Rc<dyn TextEncoder>| {
+                    let target = encoder_target(&*encoder, target);
+                    text_plan(&*encoder, &target, [1, tokens], state)
+                };
                 all.push(planned(component, component, format, declare, plan)?);
             }
             NetworkConfig::Denoiser(c) => {

@@ -38,6 +38,9 @@ pub struct Request {
     pub scheduler: Option<String>,
     /// How much fresh noise DDIM and TCD add, 0 to 1; by default 0, as in diffusers' pipelines.
     pub eta: Option<f64>,
+    /// Tokens of a prompt for a text encoder that takes any number of them (T5); by default what suits the family. What pads a
+    /// prompt is seen by some denoisers, and so changes an image.
+    pub max_sequence_length: Option<usize>,
     /// Layers that are left out at the end of the text encoders.
     pub clip_skip: usize,
     /// What SDXL is told of sizes.

@@ -46,7 +46,7 @@ impl Pipeline {
         if let Some(eta) = request.eta {
             scheduler = scheduler.with_key("eta", eta);
         }
-        let steps = request.steps.unwrap_or(scheduler.default_steps());
+        let steps = request.steps.or(self.family.steps).unwrap_or(scheduler.default_steps());
         let begin = if self.family.steps_from_the_end && request.image.is_some() {
             // These pipelines of diffusers draw all steps from the end of the schedule.
             scheduler = scheduler.with_key("strength", strength);
@@ -61,21 +61,29 @@ impl Pipeline {
         }
         let schedule = Schedule::new(&scheduler, steps, begin)?;
         let factor = self.vae.config.spatial_factor();
-        let [width, height] = request.size(self.default_size(), factor)?;
+        // Whole tokens of the denoiser.
+        let [width, height] = request.size(self.default_size(), factor * self.patch())?;
         let guidance = request.guidance(self.usual_guidance(&scheduler))?;
         let guided = self.guides(guidance);
         let guidance_rescale = request.guidance_rescale.unwrap_or(self.guidance_rescale);
         let images = request.images()? as u32;
         let mut warnings: Vec<_> = scheduler.unused().into_iter().collect();
-        let prompts = self.chunks(request, guided, &mut warnings);
+        let prompts = self.chunks(request, guided, &mut warnings)?;
         warnings.extend(self.unused_tokens(&prompts));
-        let chunks = prompts[0][0].len();
+        let mut tokens: Vec<Option<usize>> = self
+            .texts
+            .iter()
+            .zip(&prompts)
+            .map(|(text, rows)| Some(rows[0].len() * text.tokenizer.length()))
+            .collect();
+        tokens.resize(self.family.encoders.len(), None);
         let job = Job {
             images,
             guided,
             size: [(height / factor) as u32, (width / factor) as u32],
-            tokens: (chunks * self.prompt_length()) as u32,
+            tokens: (self.family.reading.tokens)(&tokens, self.sequence_length(request)?) as u32,
         };
+        self.denoiser.network.check(job)?;
         let channels = self.vae.config.latent_channels();
         Ok(Task {
             job,

@@ -63,7 +63,7 @@ impl TextPart {
         })?;
         let network = TextNetwork::load(device, origin, component, format, hooks).await?;
         let positions = network.encoder.sizes().max_position_embeddings;
-        if tokenizer.length() != positions {
+        if let Some(positions) = positions.filter(|positions| tokenizer.length() != *positions) {
             return Err(Error::model(format!(
                 "{}: max_position_embeddings is {positions}, but the tokenizer's model_max_length is {}",
                 join(component, "config.json"),
@@ -71,6 +71,11 @@ impl TextPart {
             )));
         }
         Ok(TextPart { tokenizer, network, learned: vec![] })
+    }
+
+    /// Whether the network reads as many tokens as there are, in one piece.
+    pub(super) fn reads_any_number(&self) -> bool {
+        self.network.encoder.sizes().max_position_embeddings.is_none()
     }
 
     /// Teaches it a token of textual inversion: `vectors` is `[n, width]`.
@@ -115,7 +120,13 @@ impl TextPart {
         };
         prompt::foreign(prompt, weighted).into_iter().for_each(&mut warn);
         if weighted {
-            return prompt::chunks(&self.tokenizer, &prompt::parse(prompt));
+            let mut chunks = prompt::chunks(&self.tokenizer, &prompt::parse(prompt));
+            if self.reads_any_number() && chunks.len() > 1 {
+                let limit = self.tokenizer.room();
+                warn(format!("the prompt is longer than {limit} tokens, which count for this text encoder"));
+                chunks.truncate(1);
+            }
+            return chunks;
         }
         let encoded = self.tokenizer.encode(prompt);
         if let Some(rest) = encoded.overflow {
@@ -136,13 +147,14 @@ impl TextPart {
         let network = &self.network;
         let TextSizes { hidden_size: width, projection_dim, .. } = network.encoder.sizes();
         let ids: Vec<Vec<u32>> = prompts.iter().flatten().map(|chunk| chunk.ids.clone()).collect();
-        let session = Session::new(plan, &network.merged.weights).await?;
+        let tokens = ids.first().map_or(0, Vec::len);
+        let session = network.prepare(plan, tokens).await?;
         session.write("embeddings", &network.embeddings(&ids)?);
         session.run("text", cancel, progress).await?;
         let halves = session.plan().named("hidden_state").elem != Elem::F32;
         let mut states = session.read("hidden_state").await?;
         let mut faults = Faults::of(&states, halves);
-        let each = states.chunks_exact_mut(self.tokenizer.length() * width);
+        let each = states.chunks_exact_mut(tokens * width);
         for (hidden, chunk) in each.zip(prompts.iter().flatten()) {
             prompt::weigh(hidden, &chunk.weights);
         }
@@ -156,7 +168,7 @@ impl TextPart {
             let step = prompts.first().map_or(1, Vec::len);
             pooled = all.chunks_exact(dim).step_by(step).flatten().copied().collect();
         }
-        Ok(Encoded { states, width, pooled, faults })
+        Ok(Encoded { states, prompts: prompts.len(), width, pooled, faults })
     }
 }
 
@@ -164,6 +176,7 @@ impl TextPart {
 pub struct Encoded {
     /// `[prompts, tokens of all chunks, width]`
     pub states: Vec<f32>,
+    pub prompts: usize,
     pub width: usize,
     /// `[prompts, projection_dim]`; empty if the encoder has no projection.
     pub pooled: Vec<f32>,
@@ -176,6 +189,7 @@ impl Encoded {
     pub fn above(self, other: Encoded) -> Encoded {
         Encoded {
             states: [self.states, other.states].concat(),
+            prompts: self.prompts + other.prompts,
             width: self.width,
             pooled: [self.pooled, other.pooled].concat(),
             faults: self.faults.and(other.faults),
@@ -188,6 +202,7 @@ impl Encoded {
         let states = rows.flat_map(|(a, b)| a.iter().chain(b)).copied().collect();
         Encoded {
             states,
+            prompts: self.prompts,
             width: self.width + other.width,
             pooled: [self.pooled, other.pooled].concat(),
             faults: self.faults.and(other.faults),
@@ -215,27 +230,37 @@ impl TextNetwork {
         Ok(TextNetwork { encoder, merged, learned: vec![] })
     }
 
-    /// The plan for so many prompts, which the device can hold.
-    pub fn plan(&self, target: &Target, prompts: usize, state: HiddenState) -> Result<Plan> {
-        let plan = text_plan(&*self.encoder, target, prompts, state);
+    /// The plan for so many prompts of so many tokens, which the device can hold.
+    pub fn plan(&self, target: &Target, [prompts, tokens]: [usize; 2], state: HiddenState) -> Result<Plan> {
+        let target = encoder_target(&*self.encoder, target);
+        let plan = text_plan(&*self.encoder, &target, [prompts, tokens], state);
         plan.check("text encoder", &self.merged.weights.device().limits())?;
         Ok(plan)
     }
 
-    /// A session for so many prompts: its input is [`Self::embeddings`], its section "text".
-    pub async fn session(&self, target: &Target, prompts: usize, state: HiddenState) -> Result<Session> {
-        Session::new(self.plan(target, prompts, state)?, &self.merged.weights).await
+    /// A session for so many prompts of so many tokens: its input is [`Self::embeddings`], its section "text".
+    pub async fn session(&self, target: &Target, sizes: [usize; 2], state: HiddenState) -> Result<Session> {
+        self.prepare(self.plan(target, sizes, state)?, sizes[1]).await
     }
 
-    /// The sums of token and position embeddings, gathered on the CPU.
+    /// A session from its plan.
+    async fn prepare(&self, plan: Plan, tokens: usize) -> Result<Session> {
+        let session = Session::new(plan, &self.merged.weights).await?;
+        let tables = |table| self.merged.weights.table(table);
+        for (name, values) in self.encoder.constants(tokens, &tables) {
+            session.write(name, &values);
+        }
+        Ok(session)
+    }
+
+    /// The embeddings of tokens, with those of their positions if there are any, gathered on the CPU.
     pub fn embeddings(&self, ids: &[Vec<u32>]) -> Result<Vec<f32>> {
         let TextSizes { vocab_size, hidden_size: width, .. } = self.encoder.sizes();
-        let tables = [self.encoder.token_embedding(), self.encoder.position_embedding()];
-        let [tokens, positions] = tables.map(|table| self.merged.weights.table(table));
-        let positions = positions.values();
-        let mut sums = Vec::with_capacity(ids.len() * positions.len());
+        let tokens = self.merged.weights.table(self.encoder.token_embedding());
+        let positions = self.encoder.position_embedding().map(|table| self.merged.weights.table(table));
+        let mut sums = vec![];
         for row in ids {
-            for (&id, position) in row.iter().zip(positions.chunks_exact(width)) {
+            for (at, &id) in row.iter().enumerate() {
                 let learned = |id: usize| {
                     let at = id.checked_sub(vocab_size)?;
                     Some(self.learned.chunks_exact(width).nth(at)?.to_vec())
@@ -245,7 +270,13 @@ impl TextNetwork {
                         "the tokenizer made the token {id}, but the text encoder's vocab_size is {vocab_size}"
                     ))
                 })?;
-                sums.extend(token.iter().zip(position).map(|(t, p)| t + p));
+                match &positions {
+                    Some(table) => {
+                        let position = &table.values()[at * width..][..width];
+                        sums.extend(token.iter().zip(position).map(|(t, p)| t + p));
+                    }
+                    None => sums.extend(token),
+                }
             }
         }
         Ok(sums)
@@ -253,9 +284,10 @@ impl TextNetwork {
 
     /// The states that are pooled, `[prompts, hidden_size]`, of the last hidden states.
     pub fn pooled(&self, last: &[f32], ids: &[Vec<u32>]) -> Vec<f32> {
-        let TextSizes { hidden_size: width, max_position_embeddings: tokens, .. } = self.encoder.sizes();
+        let TextSizes { hidden_size: width, .. } = self.encoder.sizes();
+        let tokens = last.len() / width / ids.len();
         let pooled = last.chunks_exact(tokens * width).zip(ids).map(|(states, ids)| {
-            let at = self.encoder.pooled_token(ids) * width;
+            let at = self.encoder.pooled_token(ids).unwrap_or(0) * width;
             &states[at..at + width]
         });
         pooled.flatten().copied().collect()
@@ -275,12 +307,23 @@ impl TextNetwork {
     }
 }
 
+/// What the plan of an encoder is recorded for, where others have this target.
+pub fn encoder_target(encoder: &dyn TextEncoder, target: &Target) -> Target {
+    let elem = if encoder.overflows_halves() { Elem::F32 } else { target.elem };
+    Target { elem, ..target.clone() }
+}
+
 /// Section "text": input "embeddings", outputs "hidden_state" (the wanted one) and "last_hidden_state" (behind the
 /// final norm, if it comes that far).
-pub fn text_plan(encoder: &dyn TextEncoder, target: &Target, prompts: usize, state: HiddenState) -> Plan {
+pub fn text_plan(
+    encoder: &dyn TextEncoder,
+    target: &Target,
+    [prompts, tokens]: [usize; 2],
+    state: HiddenState,
+) -> Plan {
     let mut r = Recorder::new(target);
     r.section("text");
-    let x = r.input("embeddings", encoder.sizes().shape(prompts as u32), target.elem);
+    let x = r.input("embeddings", encoder.sizes().shape(prompts as u32, tokens as u32), target.elem);
     let (state, last) = encoder.record(&mut r, x, state);
     r.output("hidden_state", state);
     if let Some(last) = last {

@@ -52,7 +52,7 @@ impl TextConfig for ClipTextConfig {
             vocab_size: self.vocab_size,
             hidden_size: self.hidden_size,
             num_hidden_layers: self.num_hidden_layers,
-            max_position_embeddings: self.max_position_embeddings,
+            max_position_embeddings: Some(self.max_position_embeddings),
             projection_dim: self.projection_dim,
         }
     }
@@ -105,8 +105,8 @@ impl TextEncoder for ClipTextModel {
         self.token_embedding
     }
 
-    fn position_embedding(&self) -> Handle {
-        self.position_embedding
+    fn position_embedding(&self) -> Option<Handle> {
+        Some(self.position_embedding)
     }
 
     fn text_projection(&self) -> Option<Handle> {
@@ -142,12 +142,12 @@ impl TextEncoder for ClipTextModel {
 
     /// The end of the text. Published configurations say `eos_token_id: 2`, which stands for the largest id (the first
     /// of them).
-    fn pooled_token(&self, ids: &[u32]) -> usize {
+    fn pooled_token(&self, ids: &[u32]) -> Option<usize> {
         let end = match self.config.eos_token_id {
             2 => ids.iter().max().and_then(|largest| ids.iter().position(|id| id == largest)),
             eos => ids.iter().position(|&id| id as usize == eos),
         };
-        end.unwrap_or(0)
+        Some(end.unwrap_or(0))
     }
 }
 

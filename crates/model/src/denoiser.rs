@@ -2,12 +2,15 @@
 //! A file each, and a row in [`KINDS`].
 
 use std::fmt::Debug;
+use std::rc::Rc;
 
 use super::config::{Reader, TextTime, UnetConfig};
+use super::sd3;
 use super::unet::{self, Networks};
+use crate::error::Result;
 use crate::plan::{Plan, Recorder, Target, Tensor, ops};
 use crate::shape::{Elem, Shape};
-use crate::weights::Declarations;
+use crate::weights::{Declarations, Handle, Table};
 
 /// A denoiser whose weights are declared.
 pub trait Denoiser: Debug {
@@ -26,6 +29,18 @@ pub trait Denoiser: Debug {
     /// What the section "time" reads of the timestep, the same for so many rows.
     fn timestep(&self, timestep: f32, rows: usize) -> Vec<Input>;
 
+    /// What never changes between runs of a job.
+    fn constants(&self, _: Job, _: &Tables) -> Vec<Input> {
+        vec![]
+    }
+
+    /// Whether it can draw a job at all.
+    ///
+    /// Errors: `InvalidOption`, which names the size.
+    fn check(&self, _: Job) -> Result<()> {
+        Ok(())
+    }
+
     /// The U-Net, which ControlNets, T2I-Adapters and IP-Adapters are for.
     fn unet(&self) -> Option<&Networks> {
         None
@@ -38,6 +53,9 @@ pub trait Denoiser: Debug {
 
 /// The name of an input and its values.
 pub type Input = (&'static str, Vec<f32>);
+
+/// The tables of a network that stay on the CPU.
+pub type Tables<'a> = dyn Fn(Handle) -> Rc<Table> + 'a;
 
 /// What is denoised, and what the model says of it, for classifier-free guidance of every image twice.
 #[derive(Clone, Copy, Debug)]
@@ -83,6 +101,8 @@ pub struct DenoiserSizes {
     pub out_channels: usize,
     /// Side of the latents that it was trained for.
     pub sample_size: Option<usize>,
+    /// Latents of a token along a side; 1 where every latent is one.
+    pub patch: usize,
     /// Width of the text's states.
     pub cross_attention_dim: usize,
     /// Width of the pooled text, where it is told that.
@@ -120,7 +140,7 @@ pub struct Kind {
     pub config: Reader<dyn DenoiserConfig>,
 }
 
-pub static KINDS: [&Kind; 1] = [&unet::KIND];
+pub static KINDS: [&Kind; 2] = [&unet::KIND, &sd3::KIND];
 
 /// The sections of the denoiser, with the output "model_output", and "step", the scheduler's: "noise",
 /// "step_coefficients"; it changes "latents" and "predictions".

@@ -46,7 +46,16 @@ impl Rows {
 #[derive(Clone, Copy, Debug)]
 pub enum Columns {
     Same,
-    Heads { size: u32, padded: u32 },
+    Heads {
+        size: u32,
+        padded: u32,
+    },
+    /// Of a convolution over squares of so many places: channels of a place follow one another, where the checkpoint has the
+    /// places of a channel so.
+    Patches {
+        channels: u32,
+        places: u32,
+    },
 }
 
 impl Columns {
@@ -54,6 +63,7 @@ impl Columns {
         match self {
             Columns::Same => column,
             Columns::Heads { size, padded } => column / size * padded + column % size,
+            Columns::Patches { channels, places } => column % places * channels + column / places,
         }
     }
 }
@@ -281,6 +291,11 @@ impl Declarations {
     /// An embedding table `[rows, width]`, gathered on the CPU.
     pub fn tokens(&mut self, name: &str, rows: usize, width: usize) -> Handle {
         self.rows(name, self.format.of_rows(), rows, width)
+    }
+
+    /// A table `[rows, width]` that is a part of any form or name, gathered on the CPU.
+    pub fn rows_of(&mut self, part: Part, rows: usize, width: usize) -> Handle {
+        self.add(Layout::Table { format: self.format.of_rows(), rows, width }, vec![part])
     }
 
     fn rows(&mut self, name: &str, format: Format, rows: usize, width: usize) -> Handle {

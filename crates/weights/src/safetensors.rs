@@ -54,14 +54,21 @@ pub enum Dtype {
 }
 
 impl TensorInfo {
-    /// Rows are the slices of dimension 0; a scalar is one row.
+    /// Rows are the slices of dimension 0, or of a table `[1, rows, width]` of dimension 1; a scalar is one row.
     pub fn rows(&self) -> usize {
-        self.shape.first().copied().unwrap_or(1)
+        self.without_one().first().copied().unwrap_or(1)
     }
 
-    /// Elements of one row: the product of dimensions 1 and up.
+    /// Elements of one row: the product of the other dimensions.
     pub fn row_len(&self) -> usize {
-        self.shape.iter().skip(1).fold(1, |n, &d| n.saturating_mul(d))
+        self.without_one().iter().skip(1).fold(1, |n, &d| n.saturating_mul(d))
+    }
+
+    fn without_one(&self) -> &[usize] {
+        match &self.shape[..] {
+            [1, rest @ ..] if rest.len() == 2 => rest,
+            all => all,
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Stable Diffusion XL and its distillations: StableDiffusionXLPipeline and its variants (Podell et al. 2023).
 
-use super::stable_diffusion::{TEXT_ENCODER, UNET};
+use super::stable_diffusion::{BESIDE, TEXT_ENCODER, UNET};
 use super::{Encoder, Family};
 use crate::model::text::HiddenState;
 use crate::pipeline::component::{Component, Role};
@@ -8,14 +8,15 @@ use crate::pipeline::component::{Component, Role};
 const TEXT_ENCODER_2: Component = Component::new("text_encoder_2", "CLIPTextModelWithProjection", Role::Text);
 
 pub(super) const FAMILY: Family = Family {
-    matches: |index| is_xl(&index.class_name) || index.class("text_encoder_2").is_some(),
-    encoders: &[
-        Encoder { component: TEXT_ENCODER, tokenizer: "tokenizer" },
-        Encoder { component: TEXT_ENCODER_2, tokenizer: "tokenizer_2" },
-    ],
+    matches: |index| {
+        is_xl(&index.class_name) || index.class("text_encoder_2").is_some() && index.class("unet").is_some()
+    },
+    encoders: &[Encoder::new(TEXT_ENCODER, "tokenizer"), Encoder::new(TEXT_ENCODER_2, "tokenizer_2")],
+    reading: BESIDE,
     denoiser: UNET,
     hidden_state: HiddenState::PENULTIMATE,
     guidance: 5.0,
+    steps: None,
     zeros_for_empty_prompt: true,
     steps_from_the_end: false,
     upcasts: is_xl,

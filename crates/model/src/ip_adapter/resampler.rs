@@ -37,13 +37,12 @@ impl Resampler {
         let IpAdapterConfig::Plus { queries, width, heads, depth, inner } = config else {
             panic!("{config:?} is no resampler");
         };
-        // All tokens are one row of the file.
         let part = Part {
             names: vec!["image_proj.latents".to_owned()],
             shape: vec![1, queries, width],
             role: Role::Table,
         };
-        let layout = Layout::Table { format: Format::F32, rows: 1, width: queries * width };
+        let layout = Layout::Table { format: Format::F32, rows: queries, width };
         let latents = d.add(layout, vec![part]);
         let [width, heads, inner] = [width, heads, inner].map(|n| n as u32);
         Resampler {

@@ -1,0 +1,38 @@
+//! What diffusion transformers are made of: embeddings of timesteps and patches, attention over two streams, feed-forward
+//! layers. Their blocks are modulated: scales, shifts and gates come from the timestep (Peebles and Xie, arXiv:2212.09748).
+
+mod attention;
+mod embeddings;
+mod feed_forward;
+
+pub use attention::{JointAttention, SelfAttention, Stream};
+pub use embeddings::{PatchEmbed, Positions, TwoLinears};
+pub use feed_forward::FeedForward;
+
+use crate::plan::ops::{self, Modulation, NormKind};
+use crate::plan::{Recorder, Tensor};
+
+/// Of layer norms in blocks, which have no weights of their own.
+const EPSILON: f32 = 1e-6;
+
+/// Places of vectors in the modulation of a block: each is as wide as the block.
+#[derive(Clone, Copy, Debug)]
+pub struct Modulated {
+    /// `[N, 1, 1, ..]`.
+    pub vectors: Tensor,
+    pub width: u32,
+}
+
+impl Modulated {
+    /// The vector of this number, for a gate.
+    pub fn vector(self, i: u32) -> (Tensor, u32) {
+        (self.vectors, i * self.width)
+    }
+
+    /// A layer norm of `x` with the scale and the shift of these numbers.
+    pub fn norm(self, r: &mut Recorder, x: Tensor, scale: u32, shift: u32) -> Tensor {
+        let (scale, shift) = (scale * self.width, Some(shift * self.width));
+        let modulation = Modulation { vectors: self.vectors, scale, shift };
+        ops::layer_norm(r, NormKind::Layer(None), EPSILON, x, Some(modulation))
+    }
+}
