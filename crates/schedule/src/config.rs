@@ -47,7 +47,7 @@ impl Config {
     }
 
     /// These settings with one of them replaced, for example `original_inference_steps`. What diffusers
-    /// takes as arguments of calls is set in this way too: `eta`, `strength`, `sigmas`.
+    /// takes as arguments of calls is set in this way too: `eta`, `strength`, `sigmas`, `mu`.
     pub fn with_key(&self, key: &str, value: impl Into<Value>) -> Config {
         let mut config = self.clone();
         if let Some(Value::Array(defaults)) = config.keys.get_mut("_use_default_values") {
@@ -104,7 +104,8 @@ impl Config {
     /// # Errors
     /// The errors of [`super::Schedule::new`] that concern the configuration.
     pub fn check(&self) -> Result<()> {
-        super::Schedule::new(self, 1, 0).map(drop)
+        // What depends on the size of the image is not known yet.
+        super::Schedule::new(&self.with_key("mu", 1.0), 1, 0).map(drop)
     }
 
     /// Whether the class has no zero terminal signal-to-noise ratio, whatever its file says.
@@ -152,6 +153,11 @@ impl Keys<'_> {
     /// A finite number.
     pub fn number(&self, key: &str, default: f64) -> Result<f64> {
         self.read(key, default, "a number", |v| v.as_f64().filter(|n| n.is_finite()))
+    }
+
+    /// A finite number, if there is one.
+    pub fn given(&self, key: &str) -> Result<Option<f64>> {
+        self.read(key, None, "a number", |v| v.as_f64().filter(|n| n.is_finite()).map(Some))
     }
 
     /// A whole number, possibly negative.

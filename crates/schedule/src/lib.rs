@@ -17,12 +17,14 @@ mod euler_ancestral;
 mod flow_match;
 mod heun;
 mod lcm;
+mod mu;
 mod pndm;
 mod spacing;
 mod tcd;
 
 pub use alphas::{alphas_cumprod, scaled_linear};
 pub use config::Config;
+pub use mu::{empirical_mu, even_sigmas, linear_mu};
 
 use crate::error::{Error, Result};
 use config::Keys;
