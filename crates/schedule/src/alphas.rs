@@ -110,7 +110,7 @@ fn squared_cosine(_start: f64, _end: f64, steps: usize) -> Vec<f32> {
 
 /// `torch.linspace` in float32: counted from both ends, with fused multiply-adds, as torch's kernel is
 /// compiled.
-fn linspace(start: f32, end: f32, steps: usize) -> Vec<f32> {
+pub(super) fn linspace(start: f32, end: f32, steps: usize) -> Vec<f32> {
     if steps == 1 {
         return vec![start];
     }

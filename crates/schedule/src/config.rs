@@ -47,7 +47,8 @@ impl Config {
     }
 
     /// These settings with one of them replaced, for example `original_inference_steps`. What diffusers
-    /// takes as arguments of calls is set in this way too: `eta`, `strength`, `sigmas`, `mu`.
+    /// takes as arguments of calls is set in this way too: `eta`, `strength`, `sigmas`, `mu`, `max_timesteps`,
+    /// `intermediate_timesteps`.
     pub fn with_key(&self, key: &str, value: impl Into<Value>) -> Config {
         let mut config = self.clone();
         if let Some(Value::Array(defaults)) = config.keys.get_mut("_use_default_values") {
@@ -72,11 +73,12 @@ impl Config {
             .ok_or_else(|| Error::model(self.keys().place("_class_name", "the scheduler's class is missing")))
     }
 
-    /// Denoising steps when nobody names a number: 4 for LCM and TCD; 1 for trailing timesteps, which the models
-    /// have that were distilled to one step (SD-Turbo); 20 for others.
+    /// Denoising steps when nobody names a number: 4 for LCM and TCD, 2 for SCM; 1 for trailing timesteps, which the models
+    /// have that were distilled to one step (SD-Turbo); 20 for others, also for flows, whose files do not say what suits the
+    /// model.
     pub fn default_steps(&self) -> usize {
         match (self.consistency(), self.distilled()) {
-            (true, _) => 4,
+            (Some(steps), _) => steps,
             (_, true) => 1,
             _ => 20,
         }
@@ -88,11 +90,11 @@ impl Config {
         // Models that end in noise alone begin there, in many steps.
         let few =
             keys.word("timestep_spacing") == Some("trailing") && !keys.flag(ZERO_SNR, false).unwrap_or(false);
-        self.consistency() || few
+        self.consistency().is_some() || few
     }
 
-    fn consistency(&self) -> bool {
-        self.row().is_some_and(|scheduler| scheduler.consistency)
+    fn consistency(&self) -> Option<usize> {
+        self.row()?.consistency
     }
 
     fn row(&self) -> Option<&'static Scheduler> {

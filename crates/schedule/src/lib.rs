@@ -19,6 +19,7 @@ mod heun;
 mod lcm;
 mod mu;
 mod pndm;
+mod scm;
 mod spacing;
 mod tcd;
 
@@ -34,8 +35,9 @@ const SCHEDULERS: &[Scheduler] = &[
     Scheduler::new("euler", "EulerDiscreteScheduler", euler::schedule),
     Scheduler::new("euler-ancestral", "EulerAncestralDiscreteScheduler", euler_ancestral::schedule),
     Scheduler::new("heun", "HeunDiscreteScheduler", heun::schedule).without_zero_snr(),
-    Scheduler::new("lcm", "LCMScheduler", lcm::schedule).consistency(),
-    Scheduler::new("tcd", "TCDScheduler", tcd::schedule).consistency(),
+    Scheduler::new("lcm", "LCMScheduler", lcm::schedule).consistency(4),
+    Scheduler::new("tcd", "TCDScheduler", tcd::schedule).consistency(4),
+    Scheduler::new("scm", "SCMScheduler", scm::schedule).consistency(2),
     Scheduler::new("ddim", "DDIMScheduler", ddim::schedule),
     Scheduler::new("pndm", "PNDMScheduler", pndm::schedule).without_zero_snr(),
     Scheduler::new("dpm++", "DPMSolverMultistepScheduler", dpm_solver::schedule),
@@ -57,7 +59,8 @@ const SCHEDULERS: &[Scheduler] = &[
 /// double precision and rounded once.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Step {
-    /// What the model is told, from 0 to the number of training steps; not always whole.
+    /// What the model is told, from 0 to the number of training steps, or an angle from 0 to half of pi (SCM); not always
+    /// whole.
     pub timestep: f32,
     /// The model sees `input_scale * x`.
     pub input_scale: f32,
@@ -147,7 +150,7 @@ impl Step {
     }
 }
 
-/// All steps of a generation.
+/// All steps of a generation. After the last one the sample is the latents of the image.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Schedule {
     /// The first sample is this times unit normal noise.
@@ -194,19 +197,19 @@ struct Scheduler {
     /// What `scheduler_config.json` says.
     class: &'static str,
     schedule: Make,
-    /// Of consistency models, which take few steps and no guidance.
-    consistency: bool,
+    /// The usual number of steps of consistency models, which take few and no guidance; none for other schedulers.
+    consistency: Option<usize>,
     /// Whether it has a zero terminal signal-to-noise ratio where its file asks for that.
     zero_snr: bool,
 }
 
 impl Scheduler {
     const fn new(name: &'static str, class: &'static str, schedule: Make) -> Scheduler {
-        Scheduler { name, class, schedule, consistency: false, zero_snr: true }
+        Scheduler { name, class, schedule, consistency: None, zero_snr: true }
     }
 
-    const fn consistency(self) -> Scheduler {
-        Scheduler { consistency: true, ..self }
+    const fn consistency(self, steps: usize) -> Scheduler {
+        Scheduler { consistency: Some(steps), ..self }
     }
 
     const fn without_zero_snr(self) -> Scheduler {
