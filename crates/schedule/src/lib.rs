@@ -18,6 +18,7 @@ mod flow_match;
 mod heun;
 mod lcm;
 mod mu;
+mod parameterization;
 mod pndm;
 mod scm;
 mod spacing;
@@ -26,6 +27,7 @@ mod tcd;
 pub use alphas::{alphas_cumprod, scaled_linear};
 pub use config::Config;
 pub use mu::{empirical_mu, even_sigmas, linear_mu};
+pub use parameterization::Parameterization;
 
 use crate::error::{Error, Result};
 use config::Keys;
