@@ -1,5 +1,6 @@
 //! Expected numbers are printed by diffusers 0.36 on torch 2.9.1.
 
+mod flows;
 mod trajectories;
 mod variants;
 

@@ -19,11 +19,20 @@ pub async fn run(bench: &Bench, name: &str, case: &Value) -> Result<Vec<Check>> 
     let reference = bench.reference(case)?;
     let steps = schedule(name, case, 0)?;
     let mut checks = vec![];
+    // Samples are in units of SCM's sigma_data here: what is as large as they are is divided by it.
+    let unit = case["config"]["sigma_data"].as_f64().unwrap_or(1.0) as f32;
+    let read = |name: &str| -> Result<Vec<f32>> {
+        Ok(reference.nhwc(name)?.into_iter().map(|value| value / unit).collect())
+    };
     let numbers = |key: &str| -> Option<Vec<f32>> {
         Some(case[key].as_array()?.iter().filter_map(|v| Some(v.as_f64()? as f32)).collect())
     };
-    if let Some(want) = numbers("timesteps") {
+    if let Some(mut want) = numbers("timesteps") {
         let got: Vec<f32> = steps.steps.iter().map(|s| s.timestep).collect();
+        // That of SCM has the angle at which the last step ends.
+        if case["class"] == "SCMScheduler" && want.pop() != Some(0.0) {
+            return Err(Error::model("manifest.json: wanted angles that end at 0"));
+        }
         checks.push(Check::new("timesteps", &got, &want));
     }
     if let Some(want) = numbers("sigmas") {
@@ -36,7 +45,7 @@ pub async fn run(bench: &Bench, name: &str, case: &Value) -> Result<Vec<Check>> 
     let shape = reference.shape("x0")?.to_vec();
     let session = session(bench, &shape).await?;
     let count = shape.iter().product();
-    let mut sample = reference.nhwc("x0")?;
+    let mut sample = read("x0")?;
     session.write("sample", &sample);
     session.write("predictions", &vec![0.0; 4 * count]);
     session.write("noise", &vec![0.0; count]);
@@ -53,9 +62,9 @@ pub async fn run(bench: &Bench, name: &str, case: &Value) -> Result<Vec<Check>> 
         let name = format!("scaled.{i}");
         // Flows have no such operation in diffusers.
         if reference.has(&name) {
-            checks.push(Check::new(&name, &scaled, &reference.nhwc(&name)?));
+            checks.push(Check::new(&name, &scaled, &read(&name)?));
         }
-        session.write("model", &reference.nhwc(&format!("model_output.{i}"))?);
+        session.write("model", &read(&format!("model_output.{i}"))?);
         if step.draws_noise {
             session.write("noise", &reference.nhwc(&format!("noise.{i}"))?);
         }
@@ -66,10 +75,10 @@ pub async fn run(bench: &Bench, name: &str, case: &Value) -> Result<Vec<Check>> 
             predictions.iter().zip(&sample).map(|(&p, &x)| step.denoised(p, x)).collect();
         sample = session.read("sample").await?;
         let name = format!("prev_sample.{i}");
-        checks.push(Check::new(&name, &sample, &reference.nhwc(&name)?));
+        checks.push(Check::new(&name, &sample, &read(&name)?));
         for name in [format!("pred_original_sample.{i}"), format!("denoised.{i}")] {
             if reference.has(&name) {
-                checks.push(Check::new(&name, &denoised, &reference.nhwc(&name)?));
+                checks.push(Check::new(&name, &denoised, &read(&name)?));
             }
         }
     }
@@ -87,7 +96,9 @@ fn schedule(name: &str, case: &Value, begin: usize) -> Result<Schedule> {
     for (key, value) in settings {
         match key.as_str() {
             "num_inference_steps" => steps = value.as_u64().unwrap_or(0) as usize,
-            "original_inference_steps" | "strength" => config = config.with_key(key, value.clone()),
+            "original_inference_steps" | "strength" | "mu" | "max_timesteps" | "intermediate_timesteps" => {
+                config = config.with_key(key, value.clone())
+            }
             "sigmas" => {
                 steps = value.as_array().map_or(0, Vec::len);
                 config = config.with_key(key, value.clone());
