@@ -1,6 +1,7 @@
 //! `tintype verify`: every case of a reference set, against that case's own limits.
 
 mod control;
+mod dit;
 mod lora;
 mod ops;
 mod pipe;
@@ -210,6 +211,7 @@ async fn run_case(bench: &Bench, name: &str, case: &Value) -> Result<Vec<Check>>
         None if name == "rng" => rng::run(bench, case),
         None if name == "ops" => ops::run(bench, case).await,
         Some(("text", _)) => text::run(bench, case).await,
+        Some(("dit", _)) => dit::run(bench, case).await,
         Some(("unet", "timestep_embedding")) => unet::timestep_embedding(bench, case),
         Some(("unet", "guidance_embedding")) => unet::guidance_embedding(bench, case),
         Some(("unet", _)) => unet::run(bench, case).await,

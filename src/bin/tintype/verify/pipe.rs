@@ -16,7 +16,7 @@ use super::{Bench, Check};
 use crate::picture::read_image;
 
 /// The arguments that a request can express, and two that only repeat what `image_inputs` says.
-const KNOWN: [&str; 26] = [
+const KNOWN: [&str; 27] = [
     "prompt",
     "prompt_2",
     "negative_prompt",
@@ -24,6 +24,7 @@ const KNOWN: [&str; 26] = [
     "num_inference_steps",
     "num_images_per_prompt",
     "guidance_scale",
+    "max_sequence_length",
     "guidance_rescale",
     "height",
     "width",
@@ -48,13 +49,15 @@ const KNOWN: [&str; 26] = [
 /// A model of the set, with one of its components taken from elsewhere.
 struct Mixed {
     model: DiskFolder,
-    unet: Option<DiskFolder>,
+    /// Of the denoiser.
+    other: Option<DiskFolder>,
 }
 
 impl Mixed {
     fn place<'a>(&'a self, path: &'a str) -> (&'a DiskFolder, &'a str) {
-        match (&self.unet, path.strip_prefix("unet/")) {
-            (Some(unet), Some(path)) => (unet, path),
+        let below = ["unet/", "transformer/"].into_iter().find_map(|folder| path.strip_prefix(folder));
+        match (&self.other, below) {
+            (Some(other), Some(path)) => (other, path),
             _ => (&self.model, path),
         }
     }
@@ -99,15 +102,16 @@ fn model(bench: &Bench, case: &Value) -> Result<Model> {
                 Some((place, file)) => (place, file.to_owned()),
                 None => (name, String::new()),
             };
-            let folder = Mixed { model: disk(place), unet: None };
+            let folder = Mixed { model: disk(place), other: None };
             (text, Some(Addition { name: name.to_owned(), folder, path, scale }))
         }
     };
-    let (base, unet) = match text.split_once(" with ") {
+    let (base, other) = match text.split_once(" with ") {
         None => (text, None),
-        Some((base, unet)) => (base, Some(disk(unet))),
+        // A note may follow.
+        Some((base, other)) => (base, Some(disk(other.split(" (").next().unwrap_or(other)))),
     };
-    Ok(Model { folder: Mixed { model: disk(base), unet }, addition })
+    Ok(Model { folder: Mixed { model: disk(base), other }, addition })
 }
 
 pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
@@ -256,6 +260,7 @@ fn request(bench: &Bench, case: &Value) -> Result<Request> {
         size: number("width").zip(number("height")).map(|(w, h)| [w, h]),
         guidance: float("guidance_scale"),
         guidance_rescale: float("guidance_rescale"),
+        max_sequence_length: number("max_sequence_length"),
         eta: float("eta"),
         clip_skip: number("clip_skip").unwrap_or(0),
         sizes: Sizes {

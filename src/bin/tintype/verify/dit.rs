@@ -1,0 +1,110 @@
+//! Transformers: outputs, and every module output that this runtime also has.
+
+use serde_json::Value;
+use tintype::device::Session;
+use tintype::error::{Error, Result};
+use tintype::host::Cancel;
+use tintype::model::denoiser::{Conditions, Input, Job};
+use tintype::pipeline::DenoiserPart;
+use tintype::weights::{DiskFolder, Hooks};
+
+use super::reference::Reference;
+use super::unet::activations;
+use super::{Bench, Check};
+
+pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
+    let reference = bench.reference(case)?;
+    let (folder, component) = bench.component(case)?;
+    let (device, folder) = (&bench.device, DiskFolder::new(&folder));
+    let part = DenoiserPart::load(device, &folder, component, bench.load.weights, Hooks::NONE).await?;
+    let mut checks = vec![];
+    // "" in a file of blocks; "B.", "C." in a file of more.
+    let inputs: Vec<&str> = reference.names().filter_map(|n| n.strip_suffix("in.hidden_states")).collect();
+    for prefix in inputs {
+        let session = prepared(bench, &part, &reference, prefix).await?;
+        let name = format!("{prefix}out.sample");
+        let times = reference.f32(&format!("{prefix}in.timestep"))?;
+        checks.push(predicted(&part, &session, &times, &reference, &name).await?);
+        if prefix.is_empty() {
+            checks.extend(activations(&reference, &session, "act.").await?);
+        }
+    }
+    // Other timesteps on the inputs of the file of blocks.
+    let sweep: Vec<&str> = reference.names().filter(|name| name.starts_with("D.out.t")).collect();
+    if let Some(times) = case["sweep"].as_array().filter(|_| !sweep.is_empty()) {
+        let file = case["file"].as_str().unwrap_or_default().replace(".more.", ".blocks.");
+        let blocks = Reference::open(&bench.root.join(file))?;
+        let session = prepared(bench, &part, &blocks, "").await?;
+        for time in times.iter().filter_map(Value::as_f64) {
+            // A name has six digits of its time.
+            let near = |name: &&&str| {
+                let told: Option<f64> = name.trim_start_matches("D.out.t").parse().ok();
+                told.is_some_and(|told| (told - time).abs() <= 1e-5 * time.abs())
+            };
+            let name = sweep.iter().find(near).ok_or_else(|| {
+                Error::model(format!("manifest.json: the sweep has {time}, the reference no D.out.t{time}"))
+            })?;
+            checks.push(predicted(&part, &session, &[time as f32], &reference, name).await?);
+        }
+    }
+    Ok(checks)
+}
+
+/// A session with the inputs under a prefix.
+async fn prepared(
+    bench: &Bench,
+    part: &DenoiserPart,
+    reference: &Reference,
+    prefix: &str,
+) -> Result<Session> {
+    let named = |name: &str| format!("{prefix}in.{name}");
+    let sample = named("hidden_states");
+    let &[n, _, h, w] = reference.shape(&sample)? else {
+        return Err(Error::unsupported(format!("{sample} is not [N, C, h, w]")));
+    };
+    let text = named("encoder_hidden_states");
+    let tokens = reference.shape(&text)?[1] as u32;
+    let job = Job { images: n as u32, guided: false, size: [h as u32, w as u32], tokens };
+    part.network.check(job)?;
+    let session = part.session(&bench.tapped(), job).await?;
+    part.write_sample(&session, &reference.nhwc(&sample)?);
+    let pooled = named("pooled_projections");
+    let conditions = Conditions {
+        text: reference.f32(&text)?,
+        pooled: if reference.has(&pooled) { reference.f32(&pooled)? } else { vec![] },
+        sizes: [0.0; 6],
+        guidance: 1.0,
+    };
+    write(&session, part.network.conditions(&conditions, n));
+    session.run("context", &Cancel::default(), &|_| {}).await?;
+    Ok(session)
+}
+
+fn write(session: &Session, inputs: Vec<Input>) {
+    inputs.iter().for_each(|(name, values)| session.write(name, values));
+}
+
+/// What it makes of timesteps, one for each row.
+async fn predicted(
+    part: &DenoiserPart,
+    session: &Session,
+    times: &[f32],
+    reference: &Reference,
+    name: &str,
+) -> Result<Check> {
+    let mut inputs: Vec<Input> = vec![];
+    for (i, time) in times.iter().enumerate() {
+        for (at, (name, values)) in part.network.timestep(*time, 1).into_iter().enumerate() {
+            if i == 0 {
+                inputs.push((name, values));
+            } else {
+                inputs[at].1.extend(values);
+            }
+        }
+    }
+    write(session, inputs);
+    for section in ["time", "unet"] {
+        session.run(section, &Cancel::default(), &|_| {}).await?;
+    }
+    Ok(Check::new(name, &session.read("model_output").await?, &reference.nhwc(name)?))
+}
