@@ -179,7 +179,7 @@ export interface GenerateOptions {
   /** Whether PNGs say what they were made of: prompt, seed, model, settings and device. By default they do. */
   metadata?: boolean;
   steps?: number;
-  /** In pixels, multiples of 8. */
+  /** In pixels, multiples of 8 (transformers: of 16). */
   width?: number;
   height?: number;
   /** Classifier-free guidance; above 1 each step costs twice. By default 1 for distilled models. */
@@ -190,14 +190,22 @@ export interface GenerateOptions {
    */
   guidanceRescale?: number;
   negativePrompt?: string;
-  /** For the second text encoder of SDXL, instead of the prompt. */
+  /** For the second text encoder (SDXL, SD 3), instead of the prompt. */
   prompt2?: string;
   negativePrompt2?: string;
+  /** For the third text encoder (SD 3), instead of the prompt. */
+  prompt3?: string;
+  negativePrompt3?: string;
   /**
    * Reads (word:1.2) and [word] as weights, and gives long prompts several chunks. Syntax of other tools that is not run is a
    * warning.
    */
   weighted?: boolean;
+  /**
+   * Tokens of a prompt for a text encoder that takes any number of them (T5): by default what suits the model. What pads a
+   * prompt is seen by some models, and so changes an image.
+   */
+  maxSequenceLength?: number;
   /** Layers that are left out at the end of the text encoders. */
   clipSkip?: number;
   /** A short name, such as "euler", "lcm" or "dpm++", or a class of diffusers; the error for any other name lists them all. */

@@ -11,7 +11,7 @@ use crate::model::denoiser::Conditions;
 use crate::model::text::HiddenState;
 use crate::plan::Plan;
 use crate::prompt::{self, Chunk};
-use crate::warning::Warning;
+use crate::warning::{Topic, Warning};
 
 /// Prompts that a text encoder reads in one run, and its plan.
 pub(super) struct EncodeBatch<'a> {
@@ -29,9 +29,18 @@ impl Pipeline {
         guided: bool,
         warnings: &mut Vec<Warning>,
     ) -> Result<Vec<Vec<Vec<Chunk>>>> {
-        // A second one reads its own prompt, if there is one; the others read the prompt.
+        // A second and a third one read their own prompts, if there are any; the others read the prompt.
         let second = (request.prompt_2.as_deref(), request.negative_prompt_2.as_deref());
-        let own = [(None, None), second].into_iter().chain(std::iter::repeat((None, None)));
+        let third = (request.prompt_3.as_deref(), request.negative_prompt_3.as_deref());
+        let own = [(None, None), second, third].into_iter().chain(std::iter::repeat((None, None)));
+        for (name, (prompt, negative), encoders) in [("2", second, 2), ("3", third, 3)] {
+            if (prompt.is_some() || negative.is_some()) && self.texts.len() < encoders {
+                warnings.push(Warning::new(
+                    Topic::Unused,
+                    format!("prompt {name} is not used: the model has fewer than {encoders} text encoders"),
+                ));
+            }
+        }
         let mut all = vec![];
         for (text, (prompt, negative)) in self.texts.iter().zip(own) {
             if text.reads_any_number() {
@@ -122,7 +131,9 @@ impl Pipeline {
         encoders.resize_with(self.family.encoders.len(), || None);
         let width = self.denoiser.network.sizes().cross_attention_dim;
         let mut encoded = (self.family.reading.join)(encoders, task.job.tokens as usize, width);
-        let no_negative = request.negative_prompt.is_empty() && request.negative_prompt_2.is_none();
+        let own_negatives = [&request.negative_prompt_2, &request.negative_prompt_3];
+        let no_negative =
+            request.negative_prompt.is_empty() && own_negatives.into_iter().all(Option::is_none);
         if task.job.guided && no_negative && self.zeros_for_empty_prompt {
             let (states, pooled) = (encoded.states.len() / 2, encoded.pooled.len() / 2);
             encoded.states[..states].fill(0.0);

@@ -53,6 +53,8 @@ pub struct Family {
     pub steps: Option<usize>,
     /// Whether an empty negative prompt may stand for zeros (`force_zeros_for_empty_prompt`).
     pub zeros_for_empty_prompt: bool,
+    /// Steps that an image to image request leaves out, of so many, at this strength.
+    pub left_out: fn(usize, f64) -> usize,
     /// Whether all steps of an image to image request are drawn from the end of the schedule.
     pub steps_from_the_end: bool,
     /// Whether diffusers' pipeline of this class obeys `force_upcast` of an autoencoder.

@@ -19,9 +19,12 @@ pub struct Request {
     /// not run is a warning.
     pub weighted: bool,
     pub negative_prompt: String,
-    /// For the second text encoder of SDXL, instead of the prompts.
+    /// For the second text encoder (SDXL, SD 3), instead of the prompts.
     pub prompt_2: Option<String>,
     pub negative_prompt_2: Option<String>,
+    /// For the third text encoder (SD 3), instead of the prompts.
+    pub prompt_3: Option<String>,
+    pub negative_prompt_3: Option<String>,
     pub seeds: Seeds,
     /// Denoising steps; by default what suits the scheduler ([`crate::schedule::Config::default_steps`]).
     pub steps: Option<usize>,

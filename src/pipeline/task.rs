@@ -52,7 +52,7 @@ impl Pipeline {
             scheduler = scheduler.with_key("strength", strength);
             0
         } else {
-            steps - ((steps as f64 * strength) as usize).min(steps)
+            (self.family.left_out)(steps, strength)
         };
         if steps > 0 && begin == steps {
             return Err(Error::option(format!(

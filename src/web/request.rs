@@ -37,6 +37,8 @@ pub(super) fn request(pipeline: &Pipeline, options: &Options) -> Result<(u64, Re
         negative_prompt: options.text("negativePrompt")?.unwrap_or_default(),
         prompt_2: options.text("prompt2")?,
         negative_prompt_2: options.text("negativePrompt2")?,
+        prompt_3: options.text("prompt3")?,
+        negative_prompt_3: options.text("negativePrompt3")?,
         seeds: Seeds::One(seed),
         steps: count("steps")?,
         size,
@@ -44,6 +46,7 @@ pub(super) fn request(pipeline: &Pipeline, options: &Options) -> Result<(u64, Re
         guidance_rescale: options.number("guidanceRescale")?,
         scheduler: options.text("scheduler")?,
         eta: options.number("eta")?,
+        max_sequence_length: count("maxSequenceLength")?,
         clip_skip: count("clipSkip")?.unwrap_or(0),
         sizes: Sizes {
             original: options.pair("originalSize")?,

@@ -49,6 +49,9 @@ pub struct Options {
     /// How much fresh noise DDIM and TCD add: 0 to 1; by default 0
     #[arg(long)]
     eta: Option<f64>,
+    /// Tokens of a prompt for a text encoder that takes any number of them (T5); by default what suits the model
+    #[arg(long, value_name = "TOKENS")]
+    max_sequence_length: Option<usize>,
     /// Layers that are left out at the end of the text encoder
     #[arg(long, value_name = "LAYERS", default_value_t = 0)]
     clip_skip: usize,
@@ -82,6 +85,7 @@ pub async fn run(options: &Options) -> Result<bool> {
         guidance_rescale: options.guidance_rescale,
         scheduler: options.scheduler.clone(),
         eta: options.eta,
+        max_sequence_length: options.max_sequence_length,
         clip_skip: options.clip_skip,
         weighted: options.weighted,
         ..Request::new(&options.prompt, seed)

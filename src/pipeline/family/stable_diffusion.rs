@@ -24,6 +24,7 @@ pub(super) const FAMILY: Family = Family {
     guidance: 7.5,
     steps: None,
     zeros_for_empty_prompt: false,
+    left_out: |steps, strength| steps - ((steps as f64 * strength) as usize).min(steps),
     steps_from_the_end: false,
     upcasts: |_| false,
 };

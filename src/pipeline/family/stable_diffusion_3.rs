@@ -22,6 +22,7 @@ pub(super) const FAMILY: Family = Family {
     guidance: 7.0,
     steps: Some(28),
     zeros_for_empty_prompt: false,
+    left_out: |steps, strength| (steps as f64 - steps as f64 * strength).max(0.0) as usize,
     steps_from_the_end: false,
     upcasts: |_| false,
 };

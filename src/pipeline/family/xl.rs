@@ -1,6 +1,6 @@
 //! Stable Diffusion XL and its distillations: StableDiffusionXLPipeline and its variants (Podell et al. 2023).
 
-use super::stable_diffusion::{BESIDE, TEXT_ENCODER, UNET};
+use super::stable_diffusion::{self, BESIDE, TEXT_ENCODER, UNET};
 use super::{Encoder, Family};
 use crate::model::text::HiddenState;
 use crate::pipeline::component::{Component, Role};
@@ -18,6 +18,7 @@ pub(super) const FAMILY: Family = Family {
     guidance: 5.0,
     steps: None,
     zeros_for_empty_prompt: true,
+    left_out: stable_diffusion::FAMILY.left_out,
     steps_from_the_end: false,
     upcasts: is_xl,
 };

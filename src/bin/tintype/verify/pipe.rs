@@ -3,22 +3,23 @@
 use std::cell::RefCell;
 
 use async_trait::async_trait;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tintype::error::{Error, Result};
 use tintype::host::Cancel;
 use tintype::image::{Filter, Picture};
 use tintype::pipeline::{Additions, ControlInput, FileIn, Pipeline, Request, Seeds, Sizes, Watch};
 use tintype::schedule::Config;
 use tintype::shape::Elem;
-use tintype::weights::{DiskFolder, Folder, Hooks, OpenFile};
+use tintype::weights::{DiskFolder, Folder, Hooks, MemoryFile, OpenFile};
 
 use super::{Bench, Check};
 use crate::picture::read_image;
 
 /// The arguments that a request can express, and two that only repeat what `image_inputs` says.
-const KNOWN: [&str; 27] = [
+const KNOWN: [&str; 28] = [
     "prompt",
     "prompt_2",
+    "prompt_3",
     "negative_prompt",
     "negative_prompt_2",
     "num_inference_steps",
@@ -51,6 +52,8 @@ struct Mixed {
     model: DiskFolder,
     /// Of the denoiser.
     other: Option<DiskFolder>,
+    /// A component that it has not, according to its index.
+    without: Option<String>,
 }
 
 impl Mixed {
@@ -66,8 +69,18 @@ impl Mixed {
 #[async_trait(?Send)]
 impl Folder for Mixed {
     async fn open(&self, path: &str) -> Result<Option<OpenFile>> {
-        let (folder, path) = self.place(path);
-        folder.open(path).await
+        let (folder, place) = self.place(path);
+        match &self.without {
+            Some(without) if path == "model_index.json" => {
+                let json = folder.read(place).await?.unwrap_or_default();
+                let index: std::result::Result<Value, _> = tintype::json::parse(&json);
+                let mut index = index.map_err(|e| Error::model(format!("{path}: {e}")))?;
+                index[without] = json!([null, null]);
+                let file = MemoryFile::new(index.to_string().into_bytes());
+                Ok(Some(Box::new(file)))
+            }
+            _ => folder.open(place).await,
+        }
     }
 
     fn describe(&self) -> String {
@@ -102,16 +115,20 @@ fn model(bench: &Bench, case: &Value) -> Result<Model> {
                 Some((place, file)) => (place, file.to_owned()),
                 None => (name, String::new()),
             };
-            let folder = Mixed { model: disk(place), other: None };
+            let folder = Mixed { model: disk(place), other: None, without: None };
             (text, Some(Addition { name: name.to_owned(), folder, path, scale }))
         }
+    };
+    let (text, without) = match text.split_once(" without ") {
+        None => (text, None),
+        Some((text, without)) => (text, Some(without.to_owned())),
     };
     let (base, other) = match text.split_once(" with ") {
         None => (text, None),
         // A note may follow.
         Some((base, other)) => (base, Some(disk(other.split(" (").next().unwrap_or(other)))),
     };
-    Ok(Model { folder: Mixed { model: disk(base), other }, addition })
+    Ok(Model { folder: Mixed { model: disk(base), other, without }, addition })
 }
 
 pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
@@ -255,6 +272,7 @@ fn request(bench: &Bench, case: &Value) -> Result<Request> {
         negative_prompt: one("negative_prompt").unwrap_or_default(),
         prompt_2: one("prompt_2"),
         negative_prompt_2: one("negative_prompt_2"),
+        prompt_3: one("prompt_3"),
         seeds,
         steps: number("num_inference_steps"),
         size: number("width").zip(number("height")).map(|(w, h)| [w, h]),
