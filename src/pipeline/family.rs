@@ -1,6 +1,7 @@
 //! Families of models: what a pipeline is made of, and what it does where a request says nothing. A file each, and a row in
 //! [`FAMILIES`].
 
+mod flux;
 mod latent_consistency;
 mod stable_diffusion;
 mod stable_diffusion_3;
@@ -11,6 +12,7 @@ use super::text::Encoded;
 use crate::error::{Error, Result};
 use crate::model::config::ModelIndex;
 use crate::model::text::HiddenState;
+use crate::schedule;
 
 /// A text encoder, and the folder of its tokenizer.
 pub struct Encoder {
@@ -20,11 +22,13 @@ pub struct Encoder {
     pub optional: bool,
     /// Tokens of a prompt, where the encoder takes any number: of a request that names none.
     pub tokens: usize,
+    /// Its pooled state is used as it is, without a projection.
+    pub pools: bool,
 }
 
 impl Encoder {
     const fn new(component: Component, tokenizer: &'static str) -> Encoder {
-        Encoder { component, tokenizer, optional: false, tokens: 0 }
+        Encoder { component, tokenizer, optional: false, tokens: 0, pools: false }
     }
 }
 
@@ -49,6 +53,13 @@ pub struct Family {
     pub hidden_state: HiddenState,
     /// The guidance scale of a request that names none, where the scheduler is not one for few steps.
     pub guidance: f64,
+    /// Whether a guidance scale above 1 means two predictions; or else only a denoiser that takes it as an input has any use
+    /// for it, and none for a negative prompt.
+    pub classifier_free: bool,
+    /// The guidance scale of a request that names none, where it is an input of the denoiser.
+    pub embedded_guidance: f64,
+    /// What the pipeline asks of the scheduler, for so many steps and tokens of an image.
+    pub schedule: fn(&schedule::Config, usize, usize) -> Result<schedule::Config>,
     /// Steps of a request that names none, where the scheduler does not say.
     pub steps: Option<usize>,
     /// Whether an empty negative prompt may stand for zeros (`force_zeros_for_empty_prompt`).
@@ -62,8 +73,13 @@ pub struct Family {
 }
 
 /// By diffusers' pipelines.
-pub(super) static FAMILIES: [&Family; 4] =
-    [&stable_diffusion_3::FAMILY, &xl::FAMILY, &latent_consistency::FAMILY, &stable_diffusion::FAMILY];
+pub(super) static FAMILIES: [&Family; 5] = [
+    &stable_diffusion_3::FAMILY,
+    &flux::FAMILY,
+    &xl::FAMILY,
+    &latent_consistency::FAMILY,
+    &stable_diffusion::FAMILY,
+];
 
 impl Family {
     /// The family of a model.
@@ -77,7 +93,7 @@ impl Family {
         let Some(family) = FAMILIES.iter().find(|family| (family.matches)(index) && family.knows(index))
         else {
             return refused(
-                "supported are StableDiffusionPipeline, StableDiffusionXLPipeline, StableDiffusion3Pipeline and LatentConsistencyModelPipeline",
+                "supported are StableDiffusionPipeline, StableDiffusionXLPipeline, StableDiffusion3Pipeline, FluxPipeline and LatentConsistencyModelPipeline",
             );
         };
         // A first text encoder that is not there is told by its files.

@@ -3,7 +3,7 @@
 use std::cell::{OnceCell, RefCell};
 
 use super::denoise::DenoiserWeights;
-use super::family::{Encoder, Family};
+use super::family::Family;
 use super::load_progress::{LoadProgress, expected};
 use super::origin::{Origin, Single};
 use super::precision::{Precision, halves_after_all};
@@ -111,10 +111,8 @@ impl Pipeline {
         let origin = Origin::new(folder, single, pack.as_ref(), &loras, &scales);
         let mut texts = vec![];
         let encoders = family.encoders.iter().filter(|encoder| Family::has(encoder, &index));
-        for Encoder { component, tokenizer, .. } in encoders {
-            texts.push(
-                TextPart::load(text_device, &origin, tokenizer, component.folder, format, hooks).await?,
-            );
+        for encoder in encoders {
+            texts.push(TextPart::load(text_device, &origin, encoder, format, hooks).await?);
         }
         for file in &additions.embeddings {
             let widths: Vec<usize> = texts.iter().map(|t| t.network.encoder.sizes().hidden_size).collect();
@@ -190,8 +188,7 @@ impl Pipeline {
                 "{file}: cross_attention_dim is {wanted}, but the text encoder's hidden_size is {width}"
             )));
         }
-        let projections: usize =
-            self.texts.iter().filter_map(|t| t.network.encoder.sizes().projection_dim).sum();
+        let projections: usize = self.texts.iter().filter_map(|text| text.pooled_width()).sum();
         if let Some(pooled) = denoiser.pooled.filter(|pooled| *pooled != projections) {
             return Err(Error::model(format!(
                 "{file}: projection_class_embeddings_input_dim wants {pooled} numbers of pooled text, but the \

@@ -59,15 +59,18 @@ impl Pipeline {
                 "strength: {strength} of {steps} steps is less than one: nothing would be done"
             )));
         }
-        let schedule = Schedule::new(&scheduler, steps, begin)?;
         let factor = self.vae.config.spatial_factor();
         // Whole tokens of the denoiser.
         let [width, height] = request.size(self.default_size(), factor * self.patch())?;
+        let side = factor * self.patch();
+        let tokens = (height / side) * (width / side);
+        let schedule = Schedule::new(&(self.family.schedule)(&scheduler, steps, tokens)?, steps, begin)?;
         let guidance = request.guidance(self.usual_guidance(&scheduler))?;
         let guided = self.guides(guidance);
         let guidance_rescale = request.guidance_rescale.unwrap_or(self.guidance_rescale);
         let images = request.images()? as u32;
         let mut warnings: Vec<_> = scheduler.unused().into_iter().collect();
+        warnings.extend(self.unused_guidance(request));
         let prompts = self.chunks(request, guided, &mut warnings)?;
         warnings.extend(self.unused_tokens(&prompts));
         let mut tokens: Vec<Option<usize>> = self
@@ -118,7 +121,7 @@ impl Pipeline {
     /// The guidance scale of a request that names none.
     pub(super) fn usual_guidance(&self, scheduler: &schedule::Config) -> f64 {
         match self.denoiser.network.sizes().embeds_guidance {
-            true => 8.5,
+            true => self.family.embedded_guidance,
             false if scheduler.distilled() => 1.0,
             false => self.family.guidance,
         }
@@ -126,7 +129,29 @@ impl Pipeline {
 
     /// Whether the denoiser sees every image twice.
     pub(super) fn guides(&self, guidance: f32) -> bool {
-        guidance > 1.0 && !self.denoiser.network.sizes().embeds_guidance
+        let embeds = self.denoiser.network.sizes().embeds_guidance;
+        self.family.classifier_free && guidance > 1.0 && !embeds
+    }
+
+    /// Warnings for a guidance scale and a negative prompt that a family makes nothing of.
+    fn unused_guidance(&self, request: &Request) -> Vec<Warning> {
+        if self.family.classifier_free {
+            return vec![];
+        }
+        let embeds = self.denoiser.network.sizes().embeds_guidance;
+        let negatives = [&request.negative_prompt_2, &request.negative_prompt_3];
+        let negative = !request.negative_prompt.is_empty() || negatives.into_iter().any(Option::is_some);
+        let unused = [
+            (!embeds && request.guidance.is_some_and(|scale| scale > 1.0), "the guidance scale"),
+            (negative, "the negative prompt"),
+        ];
+        let unused = unused.into_iter().filter(|(is, _)| *is).map(|(_, what)| {
+            Warning::new(
+                Topic::Unused,
+                format!("{what} is not used: this model has no classifier-free guidance"),
+            )
+        });
+        unused.collect()
     }
 
     /// Every image of the request has a network that sees it.

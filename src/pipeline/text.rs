@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use super::component::Component;
+use super::family::Encoder;
 use super::origin::{Merged, Origin};
 use super::read_json;
 use crate::device::{Device, Session};
@@ -23,6 +24,8 @@ use crate::weights::{Declarations, Embedding, Hooks, join};
 pub struct TextPart {
     pub tokenizer: Tokenizer,
     pub network: TextNetwork,
+    /// Whether the pooled state is wanted as it is, without a projection.
+    pools: bool,
     learned: Vec<Learned>,
 }
 
@@ -47,14 +50,14 @@ impl TextPart {
     pub async fn load(
         device: &Device,
         origin: &Origin<'_>,
-        tokenizer: &str,
-        component: &str,
+        Encoder { component, tokenizer, pools, .. }: &Encoder,
         format: Format,
         hooks: Hooks<'_>,
     ) -> Result<TextPart> {
+        let component = component.folder;
         let file = async |name: &str| origin.folder.read(&join(tokenizer, name)).await;
         let tokenizer = Tokenizer::from_files(&Files {
-            folder: tokenizer.to_owned(),
+            folder: (*tokenizer).to_owned(),
             tokenizer_json: file("tokenizer.json").await?,
             vocab_json: file("vocab.json").await?,
             merges_txt: file("merges.txt").await?,
@@ -70,7 +73,13 @@ impl TextPart {
                 tokenizer.length()
             )));
         }
-        Ok(TextPart { tokenizer, network, learned: vec![] })
+        Ok(TextPart { tokenizer, network, pools: *pools, learned: vec![] })
+    }
+
+    /// Numbers of pooled text that a prompt has of it.
+    pub(super) fn pooled_width(&self) -> Option<usize> {
+        let TextSizes { hidden_size, projection_dim, .. } = self.network.encoder.sizes();
+        projection_dim.or(self.pools.then_some(hidden_size))
     }
 
     /// Whether the network reads as many tokens as there are, in one piece.
@@ -159,10 +168,13 @@ impl TextPart {
             prompt::weigh(hidden, &chunk.weights);
         }
         let mut pooled = vec![];
-        if let Some(dim) = projection_dim {
+        if let Some(dim) = self.pooled_width() {
             let last = session.read("last_hidden_state").await?;
             faults = faults.and(Faults::of(&last, halves));
-            let all = network.text_embeds(&last, &ids);
+            let all = match projection_dim {
+                Some(_) => network.text_embeds(&last, &ids),
+                None => network.pooled(&last, &ids),
+            };
             faults = faults.and(Faults::of(&all, false));
             // A prompt's first chunk speaks for it.
             let step = prompts.first().map_or(1, Vec::len);

@@ -5,8 +5,8 @@ use std::fmt::Debug;
 use std::rc::Rc;
 
 use super::config::{Reader, TextTime, UnetConfig};
-use super::sd3;
 use super::unet::{self, Networks};
+use super::{flux, sd3};
 use crate::error::Result;
 use crate::plan::{Plan, Recorder, Target, Tensor, ops};
 use crate::shape::{Elem, Shape};
@@ -140,7 +140,7 @@ pub struct Kind {
     pub config: Reader<dyn DenoiserConfig>,
 }
 
-pub static KINDS: [&Kind; 2] = [&unet::KIND, &sd3::KIND];
+pub static KINDS: [&Kind; 3] = [&unet::KIND, &sd3::KIND, &flux::KIND];
 
 /// The sections of the denoiser, with the output "model_output", and "step", the scheduler's: "noise",
 /// "step_coefficients"; it changes "latents" and "predictions".

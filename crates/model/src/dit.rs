@@ -4,8 +4,9 @@
 mod attention;
 mod embeddings;
 mod feed_forward;
+pub mod rotary;
 
-pub use attention::{JointAttention, SelfAttention, Stream};
+pub use attention::{First, JointAttention, SelfAttention, Single};
 pub use embeddings::{PatchEmbed, Positions, TwoLinears};
 pub use feed_forward::FeedForward;
 

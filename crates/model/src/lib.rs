@@ -12,6 +12,7 @@ pub mod config;
 pub mod controlnet;
 pub mod denoiser;
 pub mod dit;
+pub mod flux;
 pub mod ip_adapter;
 pub mod resnet;
 pub mod sd3;

@@ -7,7 +7,9 @@ use crate::config::Sd3Config;
 use crate::denoiser::{
     Conditions, Denoiser, DenoiserConfig, DenoiserSizes, Input, Job, Kind, Recorded, Tables,
 };
-use crate::dit::{FeedForward, JointAttention, Modulated, PatchEmbed, Positions, SelfAttention, TwoLinears};
+use crate::dit::{
+    FeedForward, First, JointAttention, Modulated, PatchEmbed, Positions, SelfAttention, TwoLinears,
+};
 use crate::error::{Error, Result};
 use crate::nn::{At, Linear};
 use crate::plan::ops::{self, Activation, Epilogue, Matmul};
@@ -206,7 +208,7 @@ impl Block {
             width,
             norm1,
             norm1_context,
-            attn: JointAttention::declare(d, &path.at("attn"), heads, config.qk_norm, last),
+            attn: JointAttention::declare(d, &path.at("attn"), heads, config.qk_norm, last, First::Image),
             attn2: dual.then(|| SelfAttention::declare(d, &path.at("attn2"), heads, config.qk_norm)),
             ff: FeedForward::declare(d, &path.at("ff"), width),
             ff_context: (!last).then(|| FeedForward::declare(d, &path.at("ff_context"), width)),
@@ -234,7 +236,7 @@ impl Block {
         let image_n = image_m.norm(r, x, 1, 0);
         let (scale, shift) = if self.ends_text() { (0, 1) } else { (1, 0) };
         let text_n = text_m.norm(r, text, scale, shift);
-        let [image_y, text_y] = self.attn.record(r, image_n, text_n);
+        let [image_y, text_y] = self.attn.record(r, image_n, text_n, None);
         let mut image = self.attn.finish_image(r, image_y, image_m.vector(2), x);
         if let Some(attn2) = &self.attn2 {
             // Of what comes into the layer.

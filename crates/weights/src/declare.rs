@@ -24,6 +24,9 @@ pub enum Rows {
     Heads { at: u32, size: u32, padded: u32 },
     /// A GEGLU projection: values and gates, alternating by four.
     Geglu { outputs: u32 },
+    /// Of squares of so many places: channels of a place follow one another, where the checkpoint has the places of a channel
+    /// so.
+    Patches { channels: u32, places: u32 },
     /// Every other four, from here on: of a gated projection the values (0) or the gates (4).
     Fours(u32),
 }
@@ -37,6 +40,7 @@ impl Rows {
                 let (half, r) = (row / outputs, row % outputs);
                 r / 4 * 8 + half * 4 + r % 4
             }
+            Rows::Patches { channels, places } => row % places * channels + row / places,
             Rows::Fours(at) => at + row / 4 * 8 + row % 4,
         }
     }

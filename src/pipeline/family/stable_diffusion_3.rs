@@ -1,6 +1,6 @@
 //! Stable Diffusion 3 and 3.5: StableDiffusion3Pipeline and its variants (Esser et al., arXiv:2403.03206).
 
-use super::{Encoder, Family, Reading};
+use super::{Encoder, Family, Reading, stable_diffusion};
 use crate::model::text::HiddenState;
 use crate::pipeline::component::{Component, Role};
 use crate::pipeline::text::Encoded;
@@ -14,18 +14,21 @@ pub(super) const FAMILY: Family = Family {
         Encoder::new(Component::new("text_encoder", CLIP, Role::Text), "tokenizer"),
         Encoder::new(Component::new("text_encoder_2", CLIP, Role::Text), "tokenizer_2"),
         // By far the largest: diffusers' `text_encoder_3=None`.
-        Encoder { component: T5, tokenizer: "tokenizer_3", optional: true, tokens: 256 },
+        Encoder { optional: true, tokens: 256, ..Encoder::new(T5, "tokenizer_3") },
     ],
     reading: Reading { tokens, join, width },
     denoiser: Component::new("transformer", "SD3Transformer2DModel", Role::Denoiser),
     hidden_state: HiddenState::PENULTIMATE,
     guidance: 7.0,
     steps: Some(28),
-    zeros_for_empty_prompt: false,
-    left_out: |steps, strength| (steps as f64 - steps as f64 * strength).max(0.0) as usize,
-    steps_from_the_end: false,
-    upcasts: |_| false,
+    left_out,
+    ..stable_diffusion::FAMILY
 };
+
+/// As the pipelines of flows count, which need not be what those of other schedules do.
+pub(super) fn left_out(steps: usize, strength: f64) -> usize {
+    (steps as f64 - steps as f64 * strength).max(0.0) as usize
+}
 
 /// Those of CLIP, and behind them those of T5, which are there without it too.
 fn tokens(of_each: &[Option<usize>], t5: usize) -> usize {

@@ -16,11 +16,9 @@ pub(super) const FAMILY: Family = Family {
     denoiser: UNET,
     hidden_state: HiddenState::PENULTIMATE,
     guidance: 5.0,
-    steps: None,
     zeros_for_empty_prompt: true,
-    left_out: stable_diffusion::FAMILY.left_out,
-    steps_from_the_end: false,
     upcasts: is_xl,
+    ..stable_diffusion::FAMILY
 };
 
 fn is_xl(class: &str) -> bool {

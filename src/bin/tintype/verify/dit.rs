@@ -6,15 +6,20 @@ use tintype::error::{Error, Result};
 use tintype::host::Cancel;
 use tintype::model::denoiser::{Conditions, Input, Job};
 use tintype::pipeline::DenoiserPart;
+use tintype::shape::nhwc;
 use tintype::weights::{DiskFolder, Hooks};
 
-use super::reference::Reference;
+use super::reference::{Reference, unpacked};
 use super::unet::activations;
 use super::{Bench, Check};
 
 pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
     let reference = bench.reference(case)?;
     let (folder, component) = bench.component(case)?;
+    // Those of FLUX are told the level of the noise, and multiply it themselves.
+    let config = std::fs::read_to_string(folder.join(component).join("config.json")).unwrap_or_default();
+    let scale = if config.contains("\"Flux") { 1000.0 } else { 1.0 };
+    let scaled = |times: &[f32]| times.iter().map(|time| time * scale).collect::<Vec<f32>>();
     let (device, folder) = (&bench.device, DiskFolder::new(&folder));
     let part = DenoiserPart::load(device, &folder, component, bench.load.weights, Hooks::NONE).await?;
     let mut checks = vec![];
@@ -24,7 +29,7 @@ pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
         let session = prepared(bench, &part, &reference, prefix).await?;
         let name = format!("{prefix}out.sample");
         let times = reference.f32(&format!("{prefix}in.timestep"))?;
-        checks.push(predicted(&part, &session, &times, &reference, &name).await?);
+        checks.push(predicted(&part, &session, &scaled(&times), &reference, &name).await?);
         if prefix.is_empty() {
             checks.extend(activations(&reference, &session, "act.").await?);
         }
@@ -44,7 +49,7 @@ pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
             let name = sweep.iter().find(near).ok_or_else(|| {
                 Error::model(format!("manifest.json: the sweep has {time}, the reference no D.out.t{time}"))
             })?;
-            checks.push(predicted(&part, &session, &[time as f32], &reference, name).await?);
+            checks.push(predicted(&part, &session, &scaled(&[time as f32]), &reference, name).await?);
         }
     }
     Ok(checks)
@@ -58,7 +63,9 @@ async fn prepared(
     prefix: &str,
 ) -> Result<Session> {
     let named = |name: &str| format!("{prefix}in.{name}");
-    let sample = named("hidden_states");
+    // What is packed is there as it was before, too.
+    let latents = named("latents");
+    let sample = if reference.has(&latents) { latents } else { named("hidden_states") };
     let &[n, _, h, w] = reference.shape(&sample)? else {
         return Err(Error::unsupported(format!("{sample} is not [N, C, h, w]")));
     };
@@ -106,5 +113,11 @@ async fn predicted(
     for section in ["time", "unet"] {
         session.run(section, &Cancel::default(), &|_| {}).await?;
     }
-    Ok(Check::new(name, &session.read("model_output").await?, &reference.nhwc(name)?))
+    let output = session.plan().outputs["model_output"].shape;
+    let mut want = reference.nhwc(name)?;
+    if reference.shape(name)?.len() == 3 {
+        let [n, c, h, w] = [output.n, output.c, output.h, output.w].map(|n| n as usize);
+        want = nhwc(&unpacked(&want, [n, c, h, w]), c, h * w);
+    }
+    Ok(Check::new(name, &session.read("model_output").await?, &want))
 }

@@ -12,6 +12,7 @@ use tintype::schedule::Config;
 use tintype::shape::Elem;
 use tintype::weights::{DiskFolder, Folder, Hooks, MemoryFile, OpenFile};
 
+use super::reference::unpacked;
 use super::{Bench, Check};
 use crate::picture::read_image;
 
@@ -171,8 +172,11 @@ pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
     pipeline.set_scheduler(scheduler);
 
     let checks = RefCell::new(vec![]);
-    let compare = |name: &str, _: [usize; 4], values: Vec<f32>| {
-        if let Ok(want) = reference.f32(name) {
+    let compare = |name: &str, shape: [usize; 4], values: Vec<f32>| {
+        if let Ok(mut want) = reference.f32(name) {
+            if reference.shape(name).is_ok_and(|shape| shape.len() == 3) {
+                want = unpacked(&want, shape);
+            }
             checks.borrow_mut().push(Check::new(name, &values, &want));
         }
     };

@@ -66,6 +66,17 @@ impl Reference {
     }
 }
 
+/// Packed latents `[N, T, 4 C]`, squares of 2x2 in the order channel, row, column, as `[N, C, h, w]`.
+pub fn unpacked(values: &[f32], [n, c, h, w]: [usize; 4]) -> Vec<f32> {
+    let (down, across) = (h / 2, w / 2);
+    let at = |image: usize, channel: usize, row: usize, column: usize| {
+        let token = (image * down + row / 2) * across + column / 2;
+        token * 4 * c + channel * 4 + row % 2 * 2 + column % 2
+    };
+    let places = (0..n * c * h * w).map(|i| (i / (c * h * w), i / (h * w) % c, i / w % h, i % w));
+    places.map(|(image, channel, row, column)| values[at(image, channel, row, column)]).collect()
+}
+
 fn convert(dtype: &Dtype, bytes: &[u8]) -> Option<Vec<f64>> {
     fn all<const N: usize>(bytes: &[u8], value: impl Fn([u8; N]) -> f64) -> Vec<f64> {
         bytes.chunks_exact(N).map(|b| value(b.try_into().expect("N bytes"))).collect()
