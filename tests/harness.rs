@@ -76,20 +76,15 @@ impl Bench {
             Ok(())
         });
         for part in self.d.specs.iter().flat_map(|s| &s.parts) {
-            let row: usize = part.shape[1..].iter().product();
             // Outputs differ in size, or one scale would do for all; some are zero, and so is their scale.
             let size = |o: usize| [0.3, 0.6, 0.9, 0.5, 0.7, 0.0, 0.4][o % 7];
-            let values: Vec<f32> =
-                (0..part.shape[0] * row).map(|i| size(i / row) * self.random.value()).collect();
-            let info = TensorInfo {
-                name: part.names[0].clone(),
-                dtype: Dtype::F32,
-                shape: part.shape.clone(),
-                begin: 0,
-                end: 4 * values.len() as u64,
-            };
+            let end = 4 * part.values();
+            let (name, shape) = (part.names[0].clone(), part.shape.clone());
+            let info = TensorInfo { name, dtype: Dtype::F32, shape, begin: 0, end };
+            let (rows, row) = (info.rows(), info.row_len());
+            let values: Vec<f32> = (0..rows * row).map(|i| size(i / row) * self.random.value()).collect();
             assert!(filler.wants(&info).unwrap());
-            filler.slab(&info, 0, part.shape[0], &values).unwrap();
+            filler.slab(&info, 0, rows, &values).unwrap();
             tensors.insert(info.name, values);
         }
         filler.finish("test").unwrap();

@@ -10,7 +10,7 @@ use tintype::gpu::{Choice, Gpu, Program, Tuning, lower};
 use tintype::host::Cancel;
 use tintype::kernels::VARIANTS;
 use tintype::nn::{Attention, Conv, GroupNorm, Heads, LayerNorm, Linear, Projections};
-use tintype::plan::ops::{self, Activation, Epilogue};
+use tintype::plan::ops::{self, Activation, Epilogue, HeadNorm, HeadWeight};
 use tintype::quant::Format;
 use tintype::shape::{Elem, Shape};
 
@@ -47,6 +47,7 @@ fn chain(taps: bool, (elem, tuning): Kind) -> Bench {
     let conv_in = Conv::declare(d, "conv_in", 4, 20, 3, true);
     let norm = GroupNorm::declare(d, "norm", 20, 2, 1e-5);
     let layer_norm = LayerNorm::declare(d, "layer_norm", 20, 1e-5);
+    let head_norm = d.vectors(["first".to_owned(), "second".to_owned()], 4);
     let attention = Attention::declare(d, "attention", 20, Heads { count: 2, size: 10 }, Projections::CLIP);
     let geglu = Linear::geglu(d, "geglu", 20, 40);
     let conv_out = Conv::declare(d, "conv_out", 40, 4, 3, true);
@@ -78,6 +79,11 @@ fn chain(taps: bool, (elem, tuning): Kind) -> Bench {
     let h = r.tap("norm", h);
     let h = layer_norm.record(r, h);
     let h = r.tap("layer_norm", h);
+    let norm = Some(HeadWeight { weight: head_norm, epsilon: 1e-5, split: Some(40) });
+    let h = HeadNorm { x: (h, 0), sets: 1, heads: 5, size: 4, norm, rotary: None }.record(r);
+    let h = r.tap("head_norm", h);
+    let h = ops::patchify(r, h, 1);
+    let h = r.tap("patchify", h);
     let h = attention.record(r, h, None, x, false);
     let h = r.tap("attention", h);
     let h = ops::add(r, scales, 1, h, x);

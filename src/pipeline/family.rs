@@ -10,7 +10,7 @@ mod xl;
 use super::component::{AUTOENCODER, Component, Role};
 use super::text::Encoded;
 use crate::error::{Error, Result};
-use crate::model::config::ModelIndex;
+use crate::model::config::{ModelIndex, NetworkConfig};
 use crate::model::text::HiddenState;
 use crate::schedule;
 
@@ -125,9 +125,16 @@ impl Family {
         all.into_iter().all(|c| index.class(c.folder).is_none() || own(c.folder))
     }
 
-    /// The family of a network that is in no model.
+    /// The family of networks that are in no model, where none is said otherwise.
     pub fn plain() -> &'static Family {
         &stable_diffusion::FAMILY
+    }
+
+    /// The family of a network that stands alone: the last one that has a denoiser of this kind.
+    pub fn with_denoiser(config: &NetworkConfig) -> &'static Family {
+        let NetworkConfig::Denoiser(config) = config else { return Family::plain() };
+        let has = |family: &&&Family| config.classes().contains(&family.denoiser.class);
+        FAMILIES.iter().rev().find(has).copied().unwrap_or(Family::plain())
     }
 
     /// Whether a model has this text encoder.

@@ -101,7 +101,8 @@ pub async fn network_plans(
             NetworkConfig::classes().join(", ")
         ))
     })?;
-    let recording = Recording { format, target, upcast: false, family: Family::plain(), size };
+    let family = Family::with_denoiser(&config);
+    let recording = Recording { format, target, upcast: false, family, size };
     let networks = record(vec![(config.folder(), config)], recording)?;
     Ok(Plans { networks, left_out: vec![] })
 }

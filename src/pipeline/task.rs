@@ -86,7 +86,12 @@ impl Pipeline {
             size: [(height / factor) as u32, (width / factor) as u32],
             tokens: (self.family.reading.tokens)(&tokens, self.sequence_length(request)?) as u32,
         };
-        self.denoiser.network.check(job)?;
+        if let Some(most) = self.denoiser.network.largest().filter(|most| job.size.iter().any(|n| n > most)) {
+            let most = most as usize * factor;
+            return Err(Error::option(format!(
+                "size: this model draws at most {most} pixels along a side (pos_embed_max_size), found {width}x{height}"
+            )));
+        }
         let channels = self.vae.config.latent_channels();
         Ok(Task {
             job,

@@ -245,7 +245,7 @@ mod networks {
     use tintype::cpu;
     use tintype::host::Cancel;
     use tintype::model::clip::ClipTextModel;
-    use tintype::model::config::{ClipTextConfig, UnetConfig, VaeConfig};
+    use tintype::model::config::{ClipTextConfig, NetworkConfig, UnetConfig, VaeConfig};
     use tintype::model::denoiser::{Job, denoise_plan};
     use tintype::model::text::HiddenState;
     use tintype::model::unet::Networks;
@@ -315,13 +315,41 @@ mod networks {
         }
     }
 
+    /// Small ones: two streams with and without a second attention and norms, then one stream.
+    #[test]
+    fn transformers() {
+        let sd3 = r#"{"num_layers": 2, "attention_head_dim": 8, "num_attention_heads": 2, "joint_attention_dim": 20,
+            "pooled_projection_dim": 12, "pos_embed_max_size": 6, "dual_attention_layers": [0], "in_channels": 4,
+            "qk_norm": "rms_norm"}"#;
+        let plain = sd3.replace("\"rms_norm\"", "null");
+        let flux = r#"{"_class_name": "FluxTransformer2DModel", "num_layers": 1, "num_single_layers": 2,
+            "attention_head_dim": 8, "num_attention_heads": 2, "axes_dims_rope": [2, 2, 4], "in_channels": 16,
+            "joint_attention_dim": 20, "pooled_projection_dim": 12, "guidance_embeds": true}"#;
+        for (what, json) in [("SD3", sd3), ("SD3 without norms", &plain), ("FLUX", flux)] {
+            let usual = "SD3Transformer2DModel";
+            let config = NetworkConfig::denoiser(json.as_bytes(), "transformer", usual).unwrap();
+            let mut bench = Bench::new(Elem::F32, Format::F32);
+            let denoiser = config.declare(&mut bench.d);
+            let job = Job { images: 1, guided: true, size: [8, 6], tokens: 5 };
+            check(what, bench, denoise_plan(&*denoiser, &target(), job));
+        }
+    }
+
     #[test]
     fn text_encoders() {
         let config =
             ClipTextConfig::from_json(&json("sd-turbo-like", "text_encoder/config.json"), "text").unwrap();
         let mut bench = Bench::new(Elem::F32, Format::F32);
         let encoder = ClipTextModel::declare(&mut bench.d, &config);
-        check("text encoder", bench, text_plan(&encoder, &target(), 1, HiddenState::LAST));
+        check("text encoder", bench, text_plan(&encoder, &target(), [1, 77], HiddenState::LAST));
+        // Heads of no multiple of four.
+        let t5 =
+            br#"{"architectures": ["T5EncoderModel"], "vocab_size": 30, "d_model": 12, "d_kv": 5, "d_ff": 20,
+            "num_layers": 2, "num_heads": 3, "feed_forward_proj": "gated-gelu"}"#;
+        let config = NetworkConfig::text(t5, "text", "T5EncoderModel").unwrap();
+        let mut bench = Bench::new(Elem::F32, Format::Q8);
+        let encoder = config.declare(&mut bench.d);
+        check("T5", bench, text_plan(&*encoder, &target(), [2, 21], HiddenState::LAST));
     }
 
     #[test]

@@ -7,7 +7,6 @@ use std::rc::Rc;
 use super::config::{Reader, TextTime, UnetConfig};
 use super::unet::{self, Networks};
 use super::{flux, sd3};
-use crate::error::Result;
 use crate::plan::{Plan, Recorder, Target, Tensor, ops};
 use crate::shape::{Elem, Shape};
 use crate::weights::{Declarations, Handle, Table};
@@ -34,11 +33,9 @@ pub trait Denoiser: Debug {
         vec![]
     }
 
-    /// Whether it can draw a job at all.
-    ///
-    /// Errors: `InvalidOption`, which names the size.
-    fn check(&self, _: Job) -> Result<()> {
-        Ok(())
+    /// The largest height and width of latents that it can draw, where there is one.
+    fn largest(&self) -> Option<u32> {
+        None
     }
 
     /// The U-Net, which ControlNets, T2I-Adapters and IP-Adapters are for.
@@ -121,6 +118,9 @@ impl DenoiserSizes {
 /// The configuration of a denoiser.
 pub trait DenoiserConfig: Debug {
     fn sizes(&self) -> DenoiserSizes;
+
+    /// The classes that have such a configuration.
+    fn classes(&self) -> &'static [&'static str];
 
     /// The folder that it usually has in a model.
     fn folder(&self) -> &'static str;

@@ -56,6 +56,10 @@ impl DenoiserConfig for FluxConfig {
         }
     }
 
+    fn classes(&self) -> &'static [&'static str] {
+        KIND.classes
+    }
+
     fn folder(&self) -> &'static str {
         "transformer"
     }

@@ -10,7 +10,6 @@ use crate::denoiser::{
 use crate::dit::{
     FeedForward, First, JointAttention, Modulated, PatchEmbed, Positions, SelfAttention, TwoLinears,
 };
-use crate::error::{Error, Result};
 use crate::nn::{At, Linear};
 use crate::plan::ops::{self, Activation, Epilogue, Matmul};
 use crate::plan::{Recorder, Tensor};
@@ -51,6 +50,10 @@ impl DenoiserConfig for Sd3Config {
             pooled: Some(self.pooled_projection_dim),
             embeds_guidance: false,
         }
+    }
+
+    fn classes(&self) -> &'static [&'static str] {
+        KIND.classes
     }
 
     fn folder(&self) -> &'static str {
@@ -164,16 +167,8 @@ impl Denoiser for Sd3Transformer {
         vec![("positions", positions.repeat(job.rows() as usize))]
     }
 
-    fn check(&self, job: Job) -> Result<()> {
-        let (side, found) = (self.positions.side(), self.patches(job));
-        if found.iter().all(|n| *n <= side) {
-            return Ok(());
-        }
-        let [height, width] = job.size;
-        Err(Error::option(format!(
-            "size: this model draws at most {0} latents along a side (pos_embed_max_size), found {width}x{height}",
-            side * self.config.patch_size as u32
-        )))
+    fn largest(&self) -> Option<u32> {
+        Some(self.positions.side() * self.config.patch_size as u32)
     }
 }
 

@@ -31,6 +31,10 @@ impl DenoiserConfig for UnetConfig {
         }
     }
 
+    fn classes(&self) -> &'static [&'static str] {
+        KIND.classes
+    }
+
     fn folder(&self) -> &'static str {
         "unet"
     }

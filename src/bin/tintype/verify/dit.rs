@@ -72,7 +72,6 @@ async fn prepared(
     let text = named("encoder_hidden_states");
     let tokens = reference.shape(&text)?[1] as u32;
     let job = Job { images: n as u32, guided: false, size: [h as u32, w as u32], tokens };
-    part.network.check(job)?;
     let session = part.session(&bench.tapped(), job).await?;
     part.write_sample(&session, &reference.nhwc(&sample)?);
     let pooled = named("pooled_projections");
