@@ -27,7 +27,8 @@
 //! crates/quant     formats of weights: how a matrix lies in its blob
 //! crates/cpu       the CPU's loops on slices, which know no plan           <- quant
 //! crates/kernels   the table of kernels/*.wgsl, checked by its build script
-//! crates/text      prompts, tokenizers
+//! crates/tokenizer tokenizers of large text encoders, by the `tokenizers` crate; in browsers a module of its own
+//! crates/text      prompts, tokenizers                                      <- tokenizer, but in browsers
 //! crates/schedule  schedulers
 //! crates/weights   files of a model folder, read forward, renamed, merged  <- quant, cpu
 //! crates/graph     plans and the layers that record them                   <- weights
@@ -41,7 +42,8 @@
 //!
 //! # Invariants
 //!
-//! - wgpu is a dependency of `crates/gpu` alone; wasm_bindgen is named only in `src/web` and `crates/base/src/host/web.rs`.
+//! - wgpu is a dependency of `crates/gpu` alone; wasm_bindgen is named only in `src/web`, `crates/base/src/host/web.rs`
+//!   and `crates/tokenizer/src/web.rs`.
 //! - In a browser everything runs in a worker, where blocking is allowed, unless a page wants its own thread: rayon's
 //!   threads are further workers on the same memory. That memory is shared, which most of a browser's functions refuse:
 //!   they get copies.
@@ -92,5 +94,5 @@ pub use tintype_kernels as kernels;
 pub use tintype_model as model;
 pub use tintype_quant as quant;
 pub use tintype_schedule as schedule;
-pub use tintype_text::{prompt, tokenizer};
+pub use tintype_text::{chat, prompt, tokenizer};
 pub use tintype_weights as weights;

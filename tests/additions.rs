@@ -301,8 +301,9 @@ fn ids(model: &Path, text: &str) -> Vec<usize> {
         merges_txt: file("merges.txt"),
         tokenizer_config: file("tokenizer_config.json"),
         special_tokens_map: file("special_tokens_map.json"),
+        ..Files::default()
     });
-    let encoded = tokenizer.unwrap().encode(text);
+    let encoded = tokenizer.unwrap().encode(text).unwrap();
     encoded.ids[1..=encoded.tokens].iter().map(|id| *id as usize).collect()
 }
 

@@ -49,10 +49,12 @@ impl Pipeline {
             let mut chunks = |prompt: &str| text.chunks(prompt, request.weighted, warnings);
             let mut rows = vec![];
             if guided {
-                let negative = chunks(negative.unwrap_or(&request.negative_prompt));
+                let negative = chunks(negative.unwrap_or(&request.negative_prompt))?;
                 rows.resize(request.prompts.len(), negative);
             }
-            rows.extend(request.prompts.iter().map(|p| chunks(prompt.unwrap_or(p))));
+            for p in &request.prompts {
+                rows.push(chunks(prompt.unwrap_or(p))?);
+            }
             all.push(rows);
         }
         // One that reads any number of tokens has one chunk in any case.

@@ -56,14 +56,20 @@ impl TextPart {
     ) -> Result<TextPart> {
         let component = component.folder;
         let file = async |name: &str| origin.folder.read(&join(tokenizer, name)).await;
-        let tokenizer = Tokenizer::from_files(&Files {
+        let mut files = Files {
             folder: (*tokenizer).to_owned(),
             tokenizer_json: file("tokenizer.json").await?,
-            vocab_json: file("vocab.json").await?,
-            merges_txt: file("merges.txt").await?,
             tokenizer_config: file("tokenizer_config.json").await?,
             special_tokens_map: file("special_tokens_map.json").await?,
-        })?;
+            ..Files::default()
+        };
+        if !files.is_beyond_clip()? {
+            files.vocab_json = file("vocab.json").await?;
+            files.merges_txt = file("merges.txt").await?;
+        } else if files.tokenizer_json.is_none() {
+            files.sentencepiece = file("spiece.model").await?;
+        }
+        let tokenizer = Tokenizer::from_files(&files)?;
         let network = TextNetwork::load(device, origin, component, format, hooks).await?;
         let positions = network.encoder.sizes().max_position_embeddings;
         if let Some(positions) = positions.filter(|positions| tokenizer.length() != *positions) {
@@ -120,7 +126,7 @@ impl TextPart {
 
     /// A prompt as chunks of tokens: one, without weights, unless it is `weighted`. What was left out, and what
     /// other tools would not have read as words, goes to `warnings`, once.
-    pub fn chunks(&self, prompt: &str, weighted: bool, warnings: &mut Vec<Warning>) -> Vec<Chunk> {
+    pub fn chunks(&self, prompt: &str, weighted: bool, warnings: &mut Vec<Warning>) -> Result<Vec<Chunk>> {
         let mut warn = |message: String| {
             let warning = Warning::new(Topic::Prompt, message);
             if !warnings.contains(&warning) {
@@ -129,20 +135,20 @@ impl TextPart {
         };
         prompt::foreign(prompt, weighted).into_iter().for_each(&mut warn);
         if weighted {
-            let mut chunks = prompt::chunks(&self.tokenizer, &prompt::parse(prompt));
+            let mut chunks = prompt::chunks(&self.tokenizer, &prompt::parse(prompt))?;
             if self.reads_any_number() && chunks.len() > 1 {
                 let limit = self.tokenizer.room();
                 warn(format!("the prompt is longer than {limit} tokens, which count for this text encoder"));
                 chunks.truncate(1);
             }
-            return chunks;
+            return Ok(chunks);
         }
-        let encoded = self.tokenizer.encode(prompt);
+        let encoded = self.tokenizer.encode(prompt)?;
         if let Some(rest) = encoded.overflow {
             let limit = self.tokenizer.room();
             warn(format!("the prompt has {} tokens, {limit} count; left out: {rest}", encoded.tokens));
         }
-        vec![Chunk { weights: vec![1.0; encoded.ids.len()], ids: encoded.ids }]
+        Ok(vec![Chunk { weights: vec![1.0; encoded.ids.len()], ids: encoded.ids }])
     }
 
     /// What the network makes of prompts of equally many chunks each, by its plan for so many chunks.

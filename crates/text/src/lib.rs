@@ -1,5 +1,7 @@
-//! Prompts: what brackets say of them ([`prompt`]), and their tokens ([`tokenizer`]).
+//! Prompts: what brackets say of them ([`prompt`]), what text encoders that chat read ([`chat`]), and
+//! their tokens ([`tokenizer`]).
 
+pub mod chat;
 pub mod prompt;
 pub mod tokenizer;
 

@@ -28,6 +28,7 @@
 
 mod foreign;
 
+use crate::error::Result;
 use crate::tokenizer::{Tokenizer, is_word};
 pub use foreign::foreign;
 
@@ -102,22 +103,25 @@ pub fn parse(prompt: &str) -> Vec<Piece> {
 
 /// The tokens of a prompt in chunks of as many as there is room for; at least one. A chunk ends before `BREAK`; else, when it
 /// is full, after a comma if one is among its last 20 tokens. The vectors of a name stay together.
-pub fn chunks(tokenizer: &Tokenizer, pieces: &[Piece]) -> Vec<Chunk> {
+///
+/// # Errors
+/// Those of [`Tokenizer::tokens`]; CLIP's has none.
+pub fn chunks(tokenizer: &Tokenizer, pieces: &[Piece]) -> Result<Vec<Chunk>> {
     let mut chunks = vec![];
     let mut tokens: Vec<(u32, f32)> = vec![];
     for piece in pieces {
         for (i, text) in sections(&piece.text).into_iter().enumerate() {
             if i > 0 {
-                cut(tokenizer, &tokens, &mut chunks);
+                cut(tokenizer, &tokens, &mut chunks)?;
                 tokens.clear();
             }
-            tokens.extend(tokenizer.tokens(text).into_iter().map(|id| (id, piece.weight)));
+            tokens.extend(tokenizer.tokens(text)?.into_iter().map(|id| (id, piece.weight)));
         }
     }
     if !tokens.is_empty() || chunks.is_empty() {
-        cut(tokenizer, &tokens, &mut chunks);
+        cut(tokenizer, &tokens, &mut chunks)?;
     }
-    chunks
+    Ok(chunks)
 }
 
 /// Gives all prompts of one image the same number of chunks, at least `least`: the missing ones are empty.
@@ -162,34 +166,34 @@ impl Chunk {
 }
 
 /// Cuts tokens into chunks; none make an empty one.
-fn cut(tokenizer: &Tokenizer, mut tokens: &[(u32, f32)], chunks: &mut Vec<Chunk>) {
+fn cut(tokenizer: &Tokenizer, mut tokens: &[(u32, f32)], chunks: &mut Vec<Chunk>) -> Result<()> {
     loop {
-        let (chunk, rest) = tokens.split_at(end_of_chunk(tokenizer, tokens));
+        let (chunk, rest) = tokens.split_at(end_of_chunk(tokenizer, tokens)?);
         chunks.push(Chunk::new(tokenizer, chunk));
         tokens = rest;
         if tokens.is_empty() {
-            return;
+            return Ok(());
         }
     }
 }
 
 /// How many of these tokens are the first chunk.
-fn end_of_chunk(tokenizer: &Tokenizer, tokens: &[(u32, f32)]) -> usize {
+fn end_of_chunk(tokenizer: &Tokenizer, tokens: &[(u32, f32)]) -> Result<usize> {
     let room = tokenizer.room();
     if tokens.len() <= room {
-        return tokens.len();
+        return Ok(tokens.len());
     }
     let inside_name = |at: &usize| tokenizer.inside_name(tokens[*at].0);
     if inside_name(&room) {
         // A name with more vectors than a chunk has room for is cut all the same.
-        return (1..room).rev().find(|at| !inside_name(at)).unwrap_or(room);
+        return Ok((1..room).rev().find(|at| !inside_name(at)).unwrap_or(room));
     }
-    let comma = tokenizer.tokens(",");
+    let comma = tokenizer.tokens(",")?;
     let is_comma = |at: &usize| comma == [tokens[*at].0];
     if is_comma(&room) {
-        return room;
+        return Ok(room);
     }
-    (room.saturating_sub(SLACK)..room).rev().find(is_comma).map_or(room, |at| at + 1)
+    Ok((room.saturating_sub(SLACK)..room).rev().find(is_comma).map_or(room, |at| at + 1))
 }
 
 /// A text without the word BREAK, which stood between its sections.

@@ -34,6 +34,7 @@ pub fn encode(files: &Files) -> Result<()> {
         tokenizer_json: file("tokenizer.json")?,
         vocab_json: file("vocab.json")?,
         merges_txt: file("merges.txt")?,
+        sentencepiece: file("spiece.model")?,
         tokenizer_config: file("tokenizer_config.json")?,
         special_tokens_map: file("special_tokens_map.json")?,
     })?;
@@ -41,7 +42,7 @@ pub fn encode(files: &Files) -> Result<()> {
     let _ = tokenizer.add_name("<a>", 1000..1003);
     let long = "a fox, ".repeat(100);
     for text in TEXTS.into_iter().chain([long.as_str()]) {
-        let encoded = tokenizer.encode(text);
+        let encoded = tokenizer.encode(text)?;
         assert_eq!(encoded.ids.len(), tokenizer.length(), "ids of {text:?}");
     }
     Ok(())

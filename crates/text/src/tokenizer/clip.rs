@@ -9,10 +9,14 @@ use super::merges::WORD_END;
 use super::settings::Settings;
 use super::special::{Finder, Part};
 use super::vocabulary::{Vocabulary, no_id};
-use super::{Codec, Files, Form, Kind, bytes, words};
+use super::{Codec, Files, Form, Kind, bytes, head, words};
 use crate::error::Result;
 
-pub(super) const KIND: Kind = Kind { classes: &["CLIPTokenizer", "CLIPTokenizerFast"], read };
+pub(super) const KIND: Kind = Kind {
+    classes: &["CLIPTokenizer", "CLIPTokenizerFast"],
+    vocabulary: head::Vocabulary::Words,
+    read: |files, _| read(files),
+};
 
 /// The special tokens that have a role, with their class defaults.
 const ROLES: [(&str, &str); 4] = [
@@ -57,7 +61,7 @@ pub(super) fn settings(files: &Files) -> Result<Settings> {
 }
 
 impl Codec for Clip {
-    fn encode(&self, text: &str, ids: &mut Vec<u32>) {
+    fn encode(&self, text: &str, ids: &mut Vec<u32>) -> Result<()> {
         for part in self.written.split(text) {
             let text = match part {
                 Part::Token(id) => {
@@ -75,13 +79,18 @@ impl Codec for Clip {
                 }
             }
         }
+        Ok(())
     }
 
     fn decode(&self, ids: &[u32]) -> String {
-        bytes::spelled(ids.iter().filter_map(|id| self.token(*id))).replace(WORD_END, " ")
+        bytes::spelled(ids.iter().filter_map(|id| self.vocabulary.text(*id))).replace(WORD_END, " ")
     }
 
-    fn token(&self, id: u32) -> Option<&str> {
-        self.vocabulary.text(id)
+    fn token(&self, id: u32) -> Option<String> {
+        self.vocabulary.text(id).map(str::to_owned)
+    }
+
+    fn id(&self, token: &str) -> Option<u32> {
+        self.vocabulary.id(token)
     }
 }

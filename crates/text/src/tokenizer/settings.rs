@@ -26,6 +26,21 @@ pub fn class(files: &Files) -> Result<Option<String>> {
     Ok(keys.get("tokenizer_class").and_then(Value::as_str).map(str::to_owned))
 }
 
+/// How many tokens `<extra_id_n>` a T5 has behind its pieces (`extra_ids`).
+#[cfg(not(target_arch = "wasm32"))]
+pub fn extra_ids(files: &Files) -> Result<usize> {
+    let file = files.place("tokenizer_config.json");
+    let keys = object(files.tokenizer_config.as_deref(), &file)?;
+    match keys.get("extra_ids") {
+        None | Some(Value::Null) => Ok(100),
+        Some(value) => {
+            let few = value.as_u64().filter(|count| *count <= 10_000);
+            let wrong = || Error::model(format!("{file}, extra_ids: {value} is no number of tokens"));
+            few.map(|count| count as usize).ok_or_else(wrong)
+        }
+    }
+}
+
 impl Settings {
     /// `roles` and `usual_length` are the defaults of the class.
     pub fn read(
@@ -85,6 +100,11 @@ impl Settings {
             }
         }
         Ok(settings)
+    }
+
+    /// A flag of the configuration, if it says so.
+    pub fn flag(&self, key: &str) -> Option<bool> {
+        self.keys.get(key).and_then(Value::as_bool)
     }
 
     /// The token of a role, such as "pad_token".
