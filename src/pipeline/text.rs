@@ -214,7 +214,7 @@ impl Encoded {
         }
     }
 
-    /// Two encoders' states side by side, and the pooled vectors of the one that has them.
+    /// Two encoders' states side by side, and so the pooled vectors of those that have any.
     pub fn beside(self, other: Encoded) -> Encoded {
         let rows = self.states.chunks_exact(self.width).zip(other.states.chunks_exact(other.width));
         let states = rows.flat_map(|(a, b)| a.iter().chain(b)).copied().collect();
@@ -222,7 +222,14 @@ impl Encoded {
             states,
             prompts: self.prompts,
             width: self.width + other.width,
-            pooled: [self.pooled, other.pooled].concat(),
+            pooled: {
+                let of = |pooled: &[f32], i: usize| {
+                    let each = pooled.len() / self.prompts;
+                    pooled[i * each..][..each].to_vec()
+                };
+                let prompts = 0..self.prompts;
+                prompts.flat_map(|i| [of(&self.pooled, i), of(&other.pooled, i)].concat()).collect()
+            },
             faults: self.faults.and(other.faults),
         }
     }

@@ -290,7 +290,10 @@ fn request(bench: &Bench, case: &Value) -> Result<Request> {
             crop: pair("crops_coords_top_left").unwrap_or_default(),
             target: pair("target_size"),
         },
-        image: args.contains_key("image").then(|| image(bench, case)).transpose()?,
+        image: (args.contains_key("image")
+            || case["image_inputs"]["image"].is_string() && args.contains_key("strength"))
+        .then(|| image(bench, case))
+        .transpose()?,
         mask: mask.is_string().then(|| picture(bench, mask)).transpose()?,
         strength: float("strength"),
         guess_mode: args.get("guess_mode").and_then(Value::as_bool).unwrap_or(false),

@@ -54,7 +54,7 @@ fn compare(
     set: &Value,
     wanted: &Value,
     name: &str,
-    mut tokenizer: Tokenizer,
+    tokenizer: Tokenizer,
     checks: &mut Vec<Check>,
 ) -> Result<()> {
     for (key, ids) in wanted.as_object().into_iter().flatten() {
@@ -68,7 +68,7 @@ fn compare(
 }
 
 /// Rows of one length, with their masks.
-fn padded(set: &Value, kind: &str, mut tokenizer: Tokenizer, checks: &mut Vec<Check>) -> Result<()> {
+fn padded(set: &Value, kind: &str, tokenizer: Tokenizer, checks: &mut Vec<Check>) -> Result<()> {
     for (key, wanted) in set["padded"][kind].as_object().into_iter().flatten() {
         let (prompt, length) = key.rsplit_once('.').unwrap_or((key, ""));
         let wrong = |_| Error::model(format!("padded.{kind}: {key} has no length"));
