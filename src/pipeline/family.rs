@@ -107,14 +107,15 @@ impl Family {
         }
     }
 
-    /// The family of fewest text encoders that has all of those in these folders.
+    /// The family of fewest text encoders that has all text encoders and denoisers in these folders.
     pub fn with(folders: &[&str]) -> Option<&'static Family> {
-        let is_text = |folder: &&str| Component::of(folder).is_some_and(|c| c.role == Role::Text);
-        let has =
-            |family: &Family, folder: &str| family.encoders.iter().any(|e| e.component.folder == folder);
+        let counts = |folder: &&str| {
+            Component::of(folder).is_some_and(|c| matches!(c.role, Role::Text | Role::Denoiser))
+        };
+        let has = |family: &'static Family, folder: &str| family.components().any(|c| c.folder == folder);
         let families = FAMILIES.into_iter();
         let all =
-            families.filter(|family| folders.iter().copied().filter(|f| is_text(f)).all(|f| has(family, f)));
+            families.filter(|family| folders.iter().copied().filter(counts).all(|f| has(family, f)));
         all.min_by_key(|family| family.encoders.len())
     }
 

@@ -233,18 +233,18 @@ fn memory(files: &[(&str, &'static str)]) -> MemoryFolder {
 
 #[test]
 fn what_is_not_built_is_named() {
-    const T5: &str = r#"{"architectures": ["T5EncoderModel"], "model_type": "t5"}"#;
+    const T5: &str = r#"{"architectures": ["UMT5EncoderModel"], "model_type": "umt5"}"#;
     let of = |folder: &MemoryFolder| block_on(plans(folder, Format::F16, &Target::new(Elem::F16), [64; 2]));
     let folder = memory(&[("text_encoder/config.json", T5), ("unet/config.json", "{}")]);
     let all = of(&folder).unwrap();
     assert_eq!(names(&all.networks), [("unet", "unet")]);
-    assert_eq!(all.left_out, ["text_encoder/config.json: the class is T5EncoderModel, which is not built"]);
+    assert_eq!(all.left_out, ["text_encoder/config.json: the class is UMT5EncoderModel, which is not built"]);
     // One that is built, in a form that is not, is an error: a plan without it would mislead.
     let folder = memory(&[("unet/config.json", r#"{"act_fn": "mish"}"#), ("vae/config.json", "{}")]);
     assert_eq!(of(&folder).err().unwrap().code, Code::Unsupported);
     let error = of(&memory(&[("config.json", T5)])).err().unwrap();
     assert_eq!(error.code, Code::Unsupported);
-    assert!(error.message.contains("config.json: the class is T5EncoderModel, supported are"), "{error}");
+    assert!(error.message.contains("config.json: the class is UMT5EncoderModel, supported are"), "{error}");
     let error = of(&memory(&[("config.json", "{}")])).err().unwrap();
     assert_eq!(error.code, Code::InvalidModel);
     assert!(error.message.contains("there is no _class_name"), "{error}");
