@@ -114,8 +114,7 @@ impl Family {
         };
         let has = |family: &'static Family, folder: &str| family.components().any(|c| c.folder == folder);
         let families = FAMILIES.into_iter();
-        let all =
-            families.filter(|family| folders.iter().copied().filter(counts).all(|f| has(family, f)));
+        let all = families.filter(|family| folders.iter().copied().filter(counts).all(|f| has(family, f)));
         all.min_by_key(|family| family.encoders.len())
     }
 

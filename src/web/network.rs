@@ -129,8 +129,12 @@ impl Network {
                     .map(|row| row.iter().map(|&id| id as u32).collect())
                     .collect();
                 let size = [n, tokens, 1, 1];
-                let session =
-                    self.session(size, network.session(target, n as usize, HiddenState::LAST)).await?;
+                let session = self
+                    .session(
+                        size,
+                        network.session(target, [n, tokens].map(|n| n as usize), HiddenState::LAST),
+                    )
+                    .await?;
                 session.write("embeddings", &network.embeddings(&ids)?);
                 self.finish(session, size, &["text"], "last_hidden_state").await
             }
