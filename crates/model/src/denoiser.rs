@@ -5,8 +5,8 @@ use std::fmt::Debug;
 use std::rc::Rc;
 
 use super::config::{Reader, TextTime, UnetConfig};
-use super::sd3;
 use super::unet::{self, Networks};
+use super::{sana, sd3};
 use crate::error::Result;
 use crate::plan::{Plan, Recorder, Target, Tensor, ops};
 use crate::shape::{Elem, Shape};
@@ -73,6 +73,8 @@ pub struct Conditions {
     pub sizes: [f32; TextTime::SIZES],
     /// For a denoiser that takes the guidance scale as an input.
     pub guidance: f32,
+    /// `[rows, tokens]`: 1 for a token that counts, 0 for one that only fills up its prompt. Empty where all count.
+    pub mask: Vec<f32>,
 }
 
 /// What a denoiser is recorded for.
@@ -140,7 +142,7 @@ pub struct Kind {
     pub config: Reader<dyn DenoiserConfig>,
 }
 
-pub static KINDS: [&Kind; 2] = [&unet::KIND, &sd3::KIND];
+pub static KINDS: [&Kind; 3] = [&unet::KIND, &sd3::KIND, &sana::KIND];
 
 /// The sections of the denoiser, with the output "model_output", and "step", the scheduler's: "noise",
 /// "step_coefficients"; it changes "latents" and "predictions".

@@ -4,10 +4,12 @@
 mod attention;
 mod embeddings;
 mod feed_forward;
+mod gated_conv;
 
 pub use attention::{JointAttention, SelfAttention, Stream};
 pub use embeddings::{PatchEmbed, Positions, TwoLinears};
 pub use feed_forward::FeedForward;
+pub use gated_conv::GatedConv;
 
 use crate::plan::ops::{self, Modulation, NormKind};
 use crate::plan::{Recorder, Tensor};

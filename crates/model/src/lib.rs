@@ -14,6 +14,7 @@ pub mod denoiser;
 pub mod dit;
 pub mod ip_adapter;
 pub mod resnet;
+pub mod sana;
 pub mod sd3;
 pub mod t2i_adapter;
 pub mod t5;
