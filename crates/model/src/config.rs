@@ -8,6 +8,7 @@
 mod clip;
 mod clip_vision;
 mod controlnet;
+mod dc_ae;
 mod fields;
 mod ip_adapter;
 mod network;
@@ -26,6 +27,7 @@ use serde_json::Value;
 pub use clip::{Activation, ClipTextConfig};
 pub use clip_vision::{ClipImageConfig, ClipVisionConfig};
 pub use controlnet::ControlNetConfig;
+pub use dc_ae::{DcBlock, DcConfig, DcLevel};
 pub(super) use fields::Fields;
 pub use ip_adapter::IpAdapterConfig;
 pub use network::{NetworkConfig, Reader};

@@ -10,6 +10,7 @@ pub mod clip;
 pub mod clip_vision;
 pub mod config;
 pub mod controlnet;
+pub mod dc_ae;
 pub mod denoiser;
 pub mod dit;
 pub mod ip_adapter;
