@@ -20,6 +20,7 @@ mod norm_scale;
 mod norm_stats;
 mod patchify;
 mod plan;
+mod sana;
 mod scale;
 mod step;
 

@@ -279,7 +279,7 @@ impl Interpreter<'_> {
 
 /// Networks as a whole on the CPU against their twins: operations with the shapes, the padding and the epilogues that models
 /// give them, and the buffers that they share.
-mod networks {
+pub mod networks {
     use std::rc::Rc;
 
     use pollster::block_on;
@@ -308,7 +308,7 @@ mod networks {
         block_on(read_json(&DiskFolder::new(golden(model)), file)).unwrap()
     }
 
-    fn check(what: &str, mut bench: Bench, plan: Plan) {
+    pub fn check(what: &str, mut bench: Bench, plan: Plan) {
         bench.fill();
         let blobs: HashMap<Handle, Vec<u8>> = bench.blobs.iter().cloned().collect();
         let weights = Rc::new(cpu::Weights::from_blobs(&bench.d, bench.blobs));
@@ -341,7 +341,7 @@ mod networks {
         }
     }
 
-    fn target() -> Target {
+    pub fn target() -> Target {
         Target { taps: true, ..Target::new(Elem::F32) }
     }
 
@@ -362,7 +362,11 @@ mod networks {
             ClipTextConfig::from_json(&json("sd-turbo-like", "text_encoder/config.json"), "text").unwrap();
         let mut bench = Bench::new(Elem::F32, Format::F32);
         let encoder = ClipTextModel::declare(&mut bench.d, &config);
-        check("text encoder", bench, text_plan(&encoder, &target(), 1, HiddenState::LAST));
+        check(
+            "text encoder",
+            bench,
+            text_plan(&encoder, &target(), [1, config.max_position_embeddings], HiddenState::LAST),
+        );
     }
 
     #[test]
