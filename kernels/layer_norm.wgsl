@@ -1,14 +1,16 @@
-// layer_norm: y[r, c] = normal[r, c] * (1 + scale[n, c]) + shift[n, c] with n = r / rows_per_image, and
+// layer_norm: y[r, c] = act(normal[r, c] * (1 + scale[n, c]) + shift[n, c] + residual[r, c]) with n = r / rows_per_image, and
 // normal[r, c] = (x[r, c] - mean[r]) / sqrt(variance[r] + epsilon) * weight[c] + bias[c];
-// RMS: the mean counts as zero, and there is no bias.
+// RMS: the mean counts as zero.
 // Grid: x = 1, y = rows. A thread makes one row, no barriers.
 // Twin: tests/twin/layer_norm.rs
-//# use elem
+//# use elem activation
 
 const RMS: u32 = 1u;
 const AFFINE: u32 = 2u;
 const SCALE: u32 = 4u;
 const SHIFT: u32 = 8u;
+const BIAS: u32 = 16u;
+const RESIDUAL: u32 = 32u;
 
 // `channels`, `stride`, `scale_at` and `shift_at` count fours, `width` single channels.
 struct Params {
@@ -21,6 +23,7 @@ struct Params {
     scale_at: u32,
     shift_at: u32,
     epsilon: f32,
+    activation: u32,
     flags: u32,
 }
 
@@ -28,7 +31,8 @@ struct Params {
 @group(0) @binding(1) var<storage, read> x: array<Elem>;               // [rows, channels]
 @group(0) @binding(2) var<storage, read> w: array<vec4<u32>>;          // [2, channels]: weight, bias
 @group(0) @binding(3) var<storage, read> vectors: array<Elem>;         // [images, stride]
-@group(0) @binding(4) var<storage, read_write> y: array<Elem>;         // [rows, channels]
+@group(0) @binding(4) var<storage, read> residual: array<Elem>;        // [rows, channels]
+@group(0) @binding(5) var<storage, read_write> y: array<Elem>;         // [rows, channels]
 
 @compute @workgroup_size(1, 64)
 fn layer_norm(@builtin(global_invocation_id) id: vec3<u32>) {
@@ -57,9 +61,9 @@ fn layer_norm(@builtin(global_invocation_id) id: vec3<u32>) {
         var v = (decode(x[at + c]) - mean) * scale;
         if (p.flags & AFFINE) != 0u {
             v *= bitcast<vec4<f32>>(w[c]);
-            if (p.flags & RMS) == 0u {
-                v += bitcast<vec4<f32>>(w[p.channels + c]);
-            }
+        }
+        if (p.flags & BIAS) != 0u {
+            v += bitcast<vec4<f32>>(w[p.channels + c]);
         }
         if (p.flags & SCALE) != 0u {
             v *= 1.0 + decode(vectors[image + p.scale_at + c]);
@@ -67,6 +71,9 @@ fn layer_norm(@builtin(global_invocation_id) id: vec3<u32>) {
         if (p.flags & SHIFT) != 0u {
             v += decode(vectors[image + p.shift_at + c]);
         }
-        y[at + c] = encode(v);
+        if (p.flags & RESIDUAL) != 0u {
+            v += decode(residual[at + c]);
+        }
+        y[at + c] = encode(activate(p.activation, v));
     }
 }

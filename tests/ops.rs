@@ -4,15 +4,18 @@ mod add;
 mod attention;
 mod conv;
 mod copy;
+mod group_conv;
 mod group_norm;
 mod head_norm;
 mod image;
 mod layer_norm;
+mod linear_attention;
 mod matmul;
 mod mean;
 mod multiply_add;
 mod patchify;
 mod scale;
+mod shortcut;
 mod step;
 mod watch;
 

@@ -9,10 +9,11 @@ use tintype::error::Code;
 use tintype::gpu::{Choice, Gpu, Program, Tuning, lower};
 use tintype::host::Cancel;
 use tintype::kernels::VARIANTS;
-use tintype::nn::{Attention, Conv, GroupNorm, Heads, LayerNorm, Linear, Projections};
-use tintype::plan::ops::{self, Activation, Epilogue, HeadNorm, HeadWeight};
+use tintype::nn::{Attention, Conv, GroupConv, GroupNorm, Heads, LayerNorm, Linear, Projections};
+use tintype::plan::ops::{self, Activation, Epilogue, HeadNorm, HeadWeight, LinearAttention};
 use tintype::quant::Format;
 use tintype::shape::{Elem, Shape};
+use tintype::weights::Rows;
 
 const OUTPUTS: [&str; 3] = ["sample", "predictions", "picture"];
 
@@ -50,6 +51,7 @@ fn chain(taps: bool, (elem, tuning): Kind) -> Bench {
     let head_norm = d.vectors(["first".to_owned(), "second".to_owned()], 4);
     let attention = Attention::declare(d, "attention", 20, Heads { count: 2, size: 10 }, Projections::CLIP);
     let geglu = Linear::geglu(d, "geglu", 20, 40);
+    let depth = GroupConv::declare(d, "depth", (20, Rows::From(0), 20), [1, 3], true);
     let conv_out = Conv::declare(d, "conv_out", 40, 4, 3, true);
     let to_rgb = Conv::declare(d, "to_rgb", 20, 3, 1, true);
     b.fill();
@@ -88,6 +90,13 @@ fn chain(taps: bool, (elem, tuning): Kind) -> Bench {
     let h = r.tap("attention", h);
     let h = ops::add(r, scales, 1, h, x);
     let h = r.tap("add", h);
+    let (q, k, v) = ((h, 0), (h, 0), (h, 0));
+    let h = LinearAttention { q, k, v, heads: 5, size: 4, each: 4 }.record(r);
+    let h = r.tap("linear_attention", h);
+    let h = depth.of(h).record(r);
+    let h = r.tap("depth", h);
+    let h = ops::shrink(r, h, 1, 20);
+    let h = r.tap("shortcut", h);
     let rgb = to_rgb.record(r, h, None, Epilogue::default());
     let rgb = ops::mean(r, rgb);
     let h = geglu.of(h).record(r);

@@ -150,6 +150,7 @@ impl Pipeline {
             pooled: encoded.pooled,
             sizes: request.sizes.numbers(task.height, task.width),
             guidance: task.guidance,
+            mask: vec![],
         }))
     }
 

@@ -8,21 +8,23 @@ use super::tiles::{Mosaic, Tiles, levels};
 use crate::device::{Device, Session, Weights};
 use crate::error::{Code, Result};
 use crate::host::Cancel;
-use crate::model::config::VaeConfig;
+use crate::model::config::{DcConfig, TinyConfig, VaeConfig};
 use crate::model::vae::Posterior;
-use crate::model::{taesd, vae};
+use crate::model::{dc_ae, taesd, vae};
 use crate::plan::ops::{self, Activation};
 use crate::plan::{Faults, Plan, Recorder, Target};
 use crate::quant::Format;
 use crate::shape::{Elem, Shape};
 use crate::weights::{Declarations, Hooks, join};
 
-/// One half of an autoencoder of either kind.
+/// One half of an autoencoder of any kind.
 pub enum Network {
     KlDecoder(vae::Decoder),
     KlEncoder(vae::Encoder),
     TinyDecoder(taesd::Decoder),
     TinyEncoder(taesd::Encoder),
+    DcDecoder(dc_ae::Decoder),
+    DcEncoder(dc_ae::Encoder),
 }
 
 impl Network {
@@ -30,6 +32,7 @@ impl Network {
         match config {
             VaeConfig::Kl(c) => Network::KlDecoder(vae::Decoder::declare(d, c)),
             VaeConfig::Tiny(c) => Network::TinyDecoder(taesd::Decoder::declare(d, c)),
+            VaeConfig::Dc(c) => Network::DcDecoder(dc_ae::Decoder::declare(d, c)),
         }
     }
 
@@ -37,6 +40,7 @@ impl Network {
         match config {
             VaeConfig::Kl(c) => Network::KlEncoder(vae::Encoder::declare(d, c)),
             VaeConfig::Tiny(c) => Network::TinyEncoder(taesd::Encoder::declare(d, c)),
+            VaeConfig::Dc(c) => Network::DcEncoder(dc_ae::Encoder::declare(d, c)),
         }
     }
 }
@@ -156,7 +160,10 @@ impl VaePart {
     /// values as an image has latents, if they are drawn.
     pub fn latents(&self, sample: &[f32], noise: impl FnOnce() -> Vec<f32>) -> Vec<f32> {
         match &self.config {
-            VaeConfig::Tiny(c) => sample.iter().map(|v| v * c.scaling_factor).collect(),
+            VaeConfig::Tiny(TinyConfig { scaling_factor, .. })
+            | VaeConfig::Dc(DcConfig { scaling_factor, .. }) => {
+                sample.iter().map(|v| v * scaling_factor).collect()
+            }
             VaeConfig::Kl(c) => {
                 let posterior = Posterior::new(sample, c.latent_channels);
                 let noise = noise();
@@ -253,6 +260,7 @@ fn coefficients(config: &VaeConfig, network: &Network) -> [f32; 4] {
             [1.0 / c.scaling_factor, c.shift_factor.unwrap_or(0.0), 0.0, 0.0]
         }
         (Network::TinyDecoder(_), VaeConfig::Tiny(c)) => [1.0 / c.scaling_factor, 0.0, 0.0, 0.0],
+        (Network::DcDecoder(_), VaeConfig::Dc(c)) => [1.0 / c.scaling_factor, 0.0, 0.0, 0.0],
         // [-1, 1] to [0, 1]
         (Network::TinyEncoder(_), _) => [0.5, 0.5, 0.0, 0.0],
         _ => [1.0, 0.0, 0.0, 0.0],
@@ -273,8 +281,9 @@ pub fn vae_plan(
     let (latent, colours) = match config {
         VaeConfig::Kl(c) => (c.latent_channels, c.in_channels),
         VaeConfig::Tiny(c) => (c.latent_channels, c.in_channels),
+        VaeConfig::Dc(c) => (c.latent_channels, 3),
     };
-    let decodes = matches!(network, Network::KlDecoder(_) | Network::TinyDecoder(_));
+    let decodes = matches!(network, Network::KlDecoder(_) | Network::TinyDecoder(_) | Network::DcDecoder(_));
     let channels = if decodes { latent } else { colours } as u32;
     let input = r.input("input", Shape::new(images, h, w, channels), Elem::F32);
     let coefficients = r.input("coefficients", Shape::new(1, 1, 1, 4), Elem::F32);
@@ -288,6 +297,8 @@ pub fn vae_plan(
         Network::KlEncoder(n) => n.record(&mut r, x),
         Network::TinyDecoder(n) => n.record(&mut r, x),
         Network::TinyEncoder(n) => n.record(&mut r, x),
+        Network::DcDecoder(n) => n.record(&mut r, x),
+        Network::DcEncoder(n) => n.record(&mut r, x),
     };
     r.output("sample", y);
     if decodes {

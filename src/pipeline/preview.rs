@@ -58,7 +58,7 @@ impl Pipeline {
                 height: task.height,
                 rgba: decoder.decode(&latents, &watch.cancel, progress).await?.0,
             },
-            VaeConfig::Kl(_) => {
+            VaeConfig::Kl(_) | VaeConfig::Dc(_) => {
                 let [height, width] = task.job.size.map(|side| side as usize);
                 let colours = self.colours(&watch.cancel).await?;
                 Image { width, height, rgba: colours.paint(&latents, task.channels) }

@@ -1,9 +1,9 @@
 //! Layer norm and RMS norm over rows.
 
-use crate::harness::{Bench, ELEMS, F32_LIMIT};
+use crate::harness::{Bench, ELEMS, F32_LIMIT, compare};
 use crate::twin;
-use tintype::nn::LayerNorm;
-use tintype::plan::ops::{self, Modulation, NormKind};
+use tintype::nn::{LayerNorm, RmsNorm};
+use tintype::plan::ops::{self, Activation, Modulation, NormKind};
 use tintype::quant::Format;
 use tintype::shape::{Elem, Shape};
 
@@ -55,7 +55,7 @@ fn epsilon_counts() {
 #[test]
 fn kinds_and_modulations() {
     for elem in ELEMS {
-        for kind in ["layer", "bare", "rms"] {
+        for kind in ["layer", "bare", "rms", "biased"] {
             for (n, rows, width, modulated, shifted) in
                 [(1, 5, 320, false, false), (2, 35, 12, true, true), (3, 70, 64, true, false)]
             {
@@ -63,6 +63,7 @@ fn kinds_and_modulations() {
                 let of = match kind {
                     "layer" => NormKind::Layer(Some(b.d.norm("norm", width))),
                     "bare" => NormKind::Layer(None),
+                    "biased" => NormKind::RmsBias(b.d.norm("norm", width)),
                     _ => NormKind::Rms(b.d.vectors(["norm.weight".to_owned()], width)),
                 };
                 let w = b.fill();
@@ -75,6 +76,7 @@ fn kinds_and_modulations() {
                 let normal = match kind {
                     "layer" => twin::layer_norm(&seen, &w["norm.weight"], &w["norm.bias"], epsilon),
                     "bare" => twin::layer_norm(&seen, &vec![1.0; channels], &vec![0.0; channels], epsilon),
+                    "biased" => biased(twin::rms_norm(&seen, &w["norm.weight"], epsilon), &w["norm.bias"]),
                     _ => twin::rms_norm(&seen, &w["norm.weight"], epsilon),
                 };
                 let vector = |at: u32| twin::columns(&told, 2 * channels + 8, at as usize, channels);
@@ -84,6 +86,37 @@ fn kinds_and_modulations() {
                     false => normal,
                 };
                 b.check(&format!("{kind} norm of {n} times {rows} rows of {width}"), y, &want, F32_LIMIT);
+            }
+        }
+    }
+}
+
+fn biased(normal: Vec<f64>, bias: &[f64]) -> Vec<f64> {
+    (0..normal.len()).map(|i| normal[i] + bias[i % bias.len()]).collect()
+}
+
+/// What comes behind a norm, on the GPU and on the CPU.
+#[test]
+fn residual_and_activation() {
+    for elem in ELEMS {
+        for (rows, width, added) in [(70, 12, true), (5, 320, false)] {
+            let ready = || {
+                let mut b = Bench::new(elem, Format::F32);
+                let norm = RmsNorm::with_bias(&mut b.d, "norm", width, EPSILON);
+                let w = b.fill();
+                let [(x, seen), (residual, more)] = [0, 1].map(|_| b.input(Shape::tokens(2, rows, width)));
+                let (residual, activation) = (added.then_some(residual), Activation::Relu);
+                let y = ops::LayerNorm { residual, activation, ..norm.of(x) }.record(&mut b.r);
+                let normal = twin::rms_norm(&seen, &w["norm.weight"], f64::from(EPSILON));
+                let normal = biased(normal, &w["norm.bias"]);
+                let more = added.then_some(&more[..]);
+                (b, y, twin::epilogue(&normal, 2, width as usize, None, more, activation))
+            };
+            let (b, y, want) = ready();
+            b.check(&format!("{rows} rows of {width}"), y, &want, F32_LIMIT);
+            if elem == Elem::F32 {
+                let (b, y, want) = ready();
+                compare(elem, &b.run_on_cpu(y), &want, F32_LIMIT).unwrap();
             }
         }
     }

@@ -27,6 +27,7 @@ const CONFIGS: &str = "tests/plans/configs";
 type Network = (&'static str, u64, usize, &'static [(&'static str, usize, f64)]);
 
 const KL: &[(&str, usize, f64)] = &[("decoder", 512, 2514.5), ("encoder", 512, 1116.7)];
+const DC: &[(&str, usize, f64)] = &[("decoder", 512, 2092.2)];
 const TINY: &[(&str, usize, f64)] = &[("decoder", 512, 141.4), ("encoder", 512, 122.3)];
 /// A later autoencoder of 16 channels: torch's count is of 4.
 const KL_16: &[(&str, usize, f64)] = &[];
@@ -46,6 +47,9 @@ const NETWORKS: &[Network] = &[
     ("lcm-dreamshaper-v7/unet", 859_602_884, 687, &[("unet", 768, 2148.1)]),
     ("lcm-dreamshaper-v7/vae", 83_653_863, 248, KL),
     ("lcm-sdxl/unet", 2_567_545_604, 1681, &[("unet", 512, 1588.8)]),
+    ("sana-sprint-0.6b/transformer", 593_501_216, 664, &[]),
+    ("sana-sprint-0.6b/vae", 312_250_275, 375, DC),
+    ("sana-sprint-1.6b/transformer", 1_610_237_472, 480, &[]),
     ("sd-turbo/text_encoder", 340_387_840, 372, &[("text_encoder", 512, 44.6)]),
     ("sd-turbo/unet", 865_910_724, 686, &[("unet", 512, 804.3)]),
     ("sd-turbo/vae", 83_653_863, 248, KL),

@@ -7,9 +7,10 @@ use tintype::plan::{Plan, Step, Tensor, TensorId};
 use tintype::weights::{Declarations, Handle, Layout, Weight};
 
 use super::{
-    Attention, Coefficients, Conv, add, attention_of, beside, columns, conv, copy, epilogue, gate, gated,
-    head_norm, image, join, layer_norm, matmul, mean, modulate, multiply_add, norm_apply, norm_scale,
-    patchify, rms_norm, scale, slice, step, turn, unpatchify,
+    Attention, Coefficients, Conv, activate, add, attention_of, beside, columns, conv, copy, epilogue, gate,
+    gated, gated_halves, group_conv, grow, head_norm, image, join, layer_norm, linear_attention, matmul,
+    mean, modulate, multiply_add, norm_apply, norm_scale, patchify, rms_norm, scale, shrink, slice, step,
+    turn, unpatchify,
 };
 
 /// The values of every tensor, unpadded, and the blobs that operations read.
@@ -103,12 +104,49 @@ impl Interpreter<'_> {
                 let (scale, shift) = norm_scale(&x, images, groups, &weight, &bias, f64::from(op.epsilon));
                 norm_apply(&x, images, &scale, &shift, op.activation)
             }
+            Op::GroupConv(op) => {
+                // The blob has the outputs of a tap side by side.
+                let (channels, depth) = (op.x.shape.c as usize, op.depth() as usize);
+                let held = self.floats(op.weight);
+                let weight: Vec<f64> =
+                    (0..channels * depth).map(|i| held[i % depth * channels + i / depth]).collect();
+                let bias = op.biased.then(|| &held[depth * channels..]);
+                let s = op.x.shape;
+                let size = [s.n, s.h, s.w].map(|n| n as usize);
+                let group = [op.inputs, op.kernel].map(|n| n as usize);
+                let made = group_conv(self.of(op.x), size, &weight, bias, group);
+                let made = if op.gated { gated_halves(&made, channels / 2) } else { made };
+                made.into_iter().map(|v| activate(op.activation, v)).collect()
+            }
+            Op::LinearAttention(op) => {
+                let (heads, size) = (op.heads as usize, op.size as usize);
+                let of = |(t, at): (Tensor, u32)| -> Vec<f64> {
+                    let head = |h: usize| at as usize + h * op.each as usize;
+                    let row = |row: &[f64]| -> Vec<f64> {
+                        (0..heads).flat_map(|h| row[head(h)..][..size].to_vec()).collect()
+                    };
+                    self.of(t).chunks(t.shape.c as usize).flat_map(row).collect()
+                };
+                let [q, k, v] = [op.q, op.k, op.v].map(of);
+                linear_attention([&q, &k, &v], [images, y.shape.pixels() as usize, heads, size])
+            }
+            Op::Shortcut(op) => {
+                let s = op.x.shape;
+                let make = if op.back { grow } else { shrink };
+                let sizes = [s.n, s.h, s.w, s.c].map(|n| n as usize);
+                make(self.of(op.x), sizes, op.size as usize, y.shape.c as usize)
+            }
             Op::Image(op) => image(self.of(op.x)).into_iter().map(f64::from).collect(),
             Op::Join(op) => join(images, self.of(op.a), self.of(op.b)),
             Op::LayerNorm(op) => {
                 let (channels, epsilon) = (y.shape.c as usize, f64::from(op.epsilon));
                 let normal = match op.kind {
                     NormKind::Rms(weight) => rms_norm(self.of(op.x), &self.floats(weight), epsilon),
+                    NormKind::RmsBias(weight) => {
+                        let (weight, bias) = self.vectors(weight, channels);
+                        let normal = rms_norm(self.of(op.x), &weight, epsilon);
+                        (0..normal.len()).map(|i| normal[i] + bias[i % channels]).collect()
+                    }
                     NormKind::Layer(Some(weight)) => {
                         let (weight, bias) = self.vectors(weight, channels);
                         layer_norm(self.of(op.x), &weight, &bias, epsilon)
@@ -117,11 +155,14 @@ impl Interpreter<'_> {
                         layer_norm(self.of(op.x), &vec![1.0; channels], &vec![0.0; channels], epsilon)
                     }
                 };
-                let Some(m) = op.modulation else { return normal };
-                let vector =
-                    |at: u32| columns(self.of(m.vectors), m.vectors.shape.c as usize, at as usize, channels);
-                let shift = m.shift.map(vector);
-                modulate(&normal, images, &vector(m.scale), shift.as_deref())
+                let modulated = op.modulation.map_or(normal.clone(), |m| {
+                    let vector = |at: u32| {
+                        columns(self.of(m.vectors), m.vectors.shape.c as usize, at as usize, channels)
+                    };
+                    let shift = m.shift.map(vector);
+                    modulate(&normal, images, &vector(m.scale), shift.as_deref())
+                });
+                epilogue(&modulated, images, channels, None, op.residual.map(|t| self.of(t)), op.activation)
             }
             Op::HeadNorm(op) => {
                 let (heads, size) = ((op.sets * op.heads) as usize, op.size as usize);
@@ -238,7 +279,7 @@ impl Interpreter<'_> {
 
 /// Networks as a whole on the CPU against their twins: operations with the shapes, the padding and the epilogues that models
 /// give them, and the buffers that they share.
-mod networks {
+pub mod networks {
     use std::rc::Rc;
 
     use pollster::block_on;
@@ -267,7 +308,7 @@ mod networks {
         block_on(read_json(&DiskFolder::new(golden(model)), file)).unwrap()
     }
 
-    fn check(what: &str, mut bench: Bench, plan: Plan) {
+    pub fn check(what: &str, mut bench: Bench, plan: Plan) {
         bench.fill();
         let blobs: HashMap<Handle, Vec<u8>> = bench.blobs.iter().cloned().collect();
         let weights = Rc::new(cpu::Weights::from_blobs(&bench.d, bench.blobs));
@@ -300,7 +341,7 @@ mod networks {
         }
     }
 
-    fn target() -> Target {
+    pub fn target() -> Target {
         Target { taps: true, ..Target::new(Elem::F32) }
     }
 

@@ -96,6 +96,38 @@ pub fn patch(across: usize, size: usize, channels: usize, back: bool, x: &[f32],
     });
 }
 
+/// Means of `ratio` channels that follow one another of squares of pixels, whose channels are in the order channel, row,
+/// column: `x` has rows of `across` squares of `size` x `size` pixels of `channels`, and `y` squares of `wide`.
+pub fn shrink([across, size, channels]: [usize; 3], wide: usize, ratio: usize, x: &[f32], y: &mut [f32]) {
+    let line = across * size * channels;
+    rows(y, across * wide, |row, y| {
+        let x = &x[row * size * line..][..size * line];
+        for (j, y) in y.chunks_exact_mut(wide).enumerate() {
+            let value = |m: usize| {
+                let (c, u, v) = (m / (size * size), m / size % size, m % size);
+                x[u * line + (j * size + v) * channels + c]
+            };
+            for (o, y) in y.iter_mut().enumerate() {
+                *y = (o * ratio..(o + 1) * ratio).map(value).sum::<f32>() / ratio as f32;
+            }
+        }
+    });
+}
+
+/// Squares of pixels whose channels are those of a square, each repeated `ratio` times in its place: what `shrink` has for
+/// `x` is `y` here.
+pub fn grow([across, size, channels]: [usize; 3], wide: usize, ratio: usize, x: &[f32], y: &mut [f32]) {
+    let line = across * size * channels;
+    rows(y, size * line, |row, y| {
+        let x = &x[row * across * wide..][..across * wide];
+        for (at, y) in y.chunks_exact_mut(channels).enumerate() {
+            let (u, j, v) = (at / (across * size), at / size % across, at % size);
+            let x = &x[j * wide..][..wide];
+            y.iter_mut().enumerate().for_each(|(c, y)| *y = x[(c * size * size + u * size + v) / ratio]);
+        }
+    });
+}
+
 /// Chains of what measures a peak.
 pub const CHAINS: usize = 8;
 /// Where each of them ends.

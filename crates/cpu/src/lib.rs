@@ -4,7 +4,8 @@
 //! - [`lanes`]: registers of four, eight or sixteen values; exp and erf
 //! - [`tile`]: the product of a few rows with one panel of weights, of which all products are made
 //! - [`dense`]: a matrix of weights, packed in panels, in bytes, or transformed
-//! - [`matmul`], [`conv`], [`winograd`], [`attention`], [`norm`], [`heads`], [`elementwise`]: the steps
+//! - [`matmul`], [`conv`], [`winograd`], [`group_conv`], [`attention`], [`linear_attention`], [`norm`], [`heads`],
+//!   [`elementwise`]: the steps
 //! - [`warm_up`]: each of them a little, for engines that compile while they run
 //!
 //! A long step is cut into pieces, between which whoever runs it may look up.
@@ -16,8 +17,10 @@ pub mod conv;
 pub mod dense;
 pub mod elementwise;
 mod epilogue;
+pub mod group_conv;
 pub mod heads;
 mod lanes;
+pub mod linear_attention;
 mod lines;
 pub mod matmul;
 pub mod norm;

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::Scratch;
 use crate::epilogue::activate;
-use crate::lanes::{Lanes, Loop, load, widest};
+use crate::lanes::{Lanes, Loop, load, store, widest};
 use crate::tasks::rows;
 
 /// Values of a task of what is done value by value.
@@ -190,17 +190,23 @@ pub struct Rows<'a> {
     pub epsilon: f32,
     /// Divides by the root of the mean of squares; or else by the deviation from the mean.
     pub rms: bool,
-    /// A factor for each channel, and behind them, unless it is an RMS norm, an addend for each.
+    /// A factor for each channel, and behind them, where it is biased, an addend for each.
     pub affine: Option<&'a [f32]>,
+    pub biased: bool,
     /// Vectors of images and the distance from one to the next; where in one the scale begins, and the shift: afterwards
     /// `y (1 + scale) + shift`.
     pub modulation: Option<(&'a [f32], usize, usize, Option<usize>)>,
+    /// Added at the end, a value for each.
+    pub residual: Option<&'a [f32]>,
+    /// As kernels/lib/activation.wgsl numbers them; the last of all.
+    pub activation: u32,
 }
 
 pub fn layer(norm: &Rows, x: &[f32], y: &mut [f32]) {
     let (width, images) = (norm.width, y.len() / norm.width / norm.pixels);
-    let vectors = if norm.rms { 1 } else { 2 };
+    let vectors = if norm.biased { 2 } else { 1 };
     assert!(x.len() >= y.len() && norm.affine.is_none_or(|w| w.len() >= vectors * width));
+    assert!(norm.residual.is_none_or(|r| r.len() >= y.len()));
     if let Some((m, stride, scale, shift)) = norm.modulation {
         assert!(m.len() >= (images - 1) * stride + scale.max(shift.unwrap_or(0)) + width, "{}", m.len());
     }
@@ -226,11 +232,23 @@ impl Loop for Layer {
         let width = norm.width;
         for (row, (x, y)) in (first..).zip(x.chunks_exact(width).zip(y.chunks_exact_mut(width))) {
             unsafe { layer_row::<L>(norm, x, y) };
-            let Some((vectors, stride, scale, shift)) = norm.modulation else { continue };
-            let vector = &vectors[row / norm.pixels * stride..];
-            y.iter_mut().zip(&vector[scale..]).for_each(|(y, scale)| *y *= 1.0 + scale);
-            if let Some(shift) = shift {
-                y.iter_mut().zip(&vector[shift..]).for_each(|(y, shift)| *y += shift);
+            if let Some((vectors, stride, scale, shift)) = norm.modulation {
+                let vector = &vectors[row / norm.pixels * stride..];
+                y.iter_mut().zip(&vector[scale..]).for_each(|(y, scale)| *y *= 1.0 + scale);
+                if let Some(shift) = shift {
+                    y.iter_mut().zip(&vector[shift..]).for_each(|(y, shift)| *y += shift);
+                }
+            }
+            if let Some(residual) = norm.residual {
+                y.iter_mut().zip(&residual[row * width..]).for_each(|(y, residual)| *y += residual);
+            }
+            if norm.activation != 0 {
+                for c in (0..width).step_by(L::N) {
+                    unsafe {
+                        let (p, count) = (y.as_mut_ptr().add(c), width - c);
+                        store::<L>(p, count, activate::<L>(norm.activation, load::<L>(p, count)));
+                    }
+                }
             }
         }
     }
@@ -261,7 +279,7 @@ unsafe fn layer_row<L: Lanes>(norm: &Rows, x: &[f32], y: &mut [f32]) {
         for c in (0..whole).step_by(L::N) {
             let mut v = L::mul(L::sub(L::load(x.as_ptr().add(c)), L::splat(mean)), L::splat(scale));
             if let Some(w) = norm.affine {
-                let bias = if norm.rms { L::splat(0.0) } else { L::load(w.as_ptr().add(width + c)) };
+                let bias = if norm.biased { L::load(w.as_ptr().add(width + c)) } else { L::splat(0.0) };
                 v = L::madd(v, L::load(w.as_ptr().add(c)), bias);
             }
             L::store(y.as_mut_ptr().add(c), v);
@@ -269,7 +287,7 @@ unsafe fn layer_row<L: Lanes>(norm: &Rows, x: &[f32], y: &mut [f32]) {
         for c in rest {
             y[c] = (x[c] - mean) * scale;
             if let Some(w) = norm.affine {
-                y[c] = y[c] * w[c] + if norm.rms { 0.0 } else { w[width + c] };
+                y[c] = y[c] * w[c] + if norm.biased { w[width + c] } else { 0.0 };
             }
         }
     }

@@ -121,8 +121,17 @@ impl Room {
             norm::apply(&inputs, activation, &affine, &mut self.y);
         }
         let (width, pixels) = (DEPTH, self.y.len() / DEPTH);
-        let rows =
-            norm::Rows { width, pixels, epsilon: 1e-5, rms: false, affine: Some(&affine), modulation: None };
+        let rows = norm::Rows {
+            width,
+            pixels,
+            epsilon: 1e-5,
+            rms: false,
+            affine: Some(&affine),
+            biased: true,
+            modulation: None,
+            residual: None,
+            activation: 0,
+        };
         norm::layer(&rows, &self.zeros, &mut self.y);
     }
 }

@@ -5,6 +5,7 @@ mod attention;
 mod conv;
 mod elementwise;
 mod group_norm;
+mod linear_attention;
 mod matmul;
 mod winograd;
 
@@ -58,16 +59,19 @@ fn of(op: &Op) -> &dyn Lower {
         Op::Attention(op) => op,
         Op::Conv(op) => op,
         Op::CopyTensor(op) => op,
+        Op::GroupConv(op) => op,
         Op::GroupNorm(op) => op,
         Op::HeadNorm(op) => op,
         Op::Image(op) => op,
         Op::Join(op) => op,
         Op::LayerNorm(op) => op,
+        Op::LinearAttention(op) => op,
         Op::Matmul(op) => op,
         Op::Mean(op) => op,
         Op::MultiplyAdd(op) => op,
         Op::Patchify(op) => op,
         Op::Scale(op) => op,
+        Op::Shortcut(op) => op,
         Op::Slice(op) => op,
         Op::Step(op) => op,
     }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use super::config::{Reader, TextTime, UnetConfig};
 use super::unet::{self, Networks};
-use super::{flux, sd3};
+use super::{flux, sana, sd3};
 use crate::plan::{Plan, Recorder, Target, Tensor, ops};
 use crate::shape::{Elem, Shape};
 use crate::weights::{Declarations, Handle, Table};
@@ -70,6 +70,8 @@ pub struct Conditions {
     pub sizes: [f32; TextTime::SIZES],
     /// For a denoiser that takes the guidance scale as an input.
     pub guidance: f32,
+    /// `[rows, tokens]`: 1 for a token that counts, 0 for one that only fills up its prompt. Empty where all count.
+    pub mask: Vec<f32>,
 }
 
 /// What a denoiser is recorded for.
@@ -140,7 +142,7 @@ pub struct Kind {
     pub config: Reader<dyn DenoiserConfig>,
 }
 
-pub static KINDS: [&Kind; 3] = [&unet::KIND, &sd3::KIND, &flux::KIND];
+pub static KINDS: [&Kind; 4] = [&unet::KIND, &sd3::KIND, &flux::KIND, &sana::KIND];
 
 /// The sections of the denoiser, with the output "model_output", and "step", the scheduler's: "noise",
 /// "step_coefficients"; it changes "latents" and "predictions".

@@ -4,11 +4,13 @@
 mod attention;
 mod embeddings;
 mod feed_forward;
+mod gated_conv;
 pub mod rotary;
 
 pub use attention::{First, JointAttention, SelfAttention, Single};
 pub use embeddings::{PatchEmbed, Positions, TwoLinears};
 pub use feed_forward::FeedForward;
+pub use gated_conv::GatedConv;
 
 use crate::plan::ops::{self, Modulation, NormKind};
 use crate::plan::{Recorder, Tensor};

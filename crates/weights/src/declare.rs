@@ -32,6 +32,16 @@ pub enum Rows {
 }
 
 impl Rows {
+    /// The same, so much further on.
+    pub fn behind(self, by: u32) -> Rows {
+        match self {
+            Rows::From(at) => Rows::From(at + by),
+            Rows::Heads { at, size, padded } => Rows::Heads { at: at + by, size, padded },
+            Rows::Geglu { .. } | Rows::Patches { .. } => panic!("{self:?} begins where a matrix does"),
+            Rows::Fours(at) => Rows::Fours(at + by),
+        }
+    }
+
     pub fn place(self, row: u32) -> u32 {
         match self {
             Rows::From(at) => at + row,
@@ -81,9 +91,10 @@ pub enum Role {
     Bias {
         rows: Rows,
     },
-    /// A vector of a norm, at this f32 of the blob.
+    /// Vectors of f32: the first value of a row is where `rows` says, the next ones each `each` values on. A norm's have one.
     Vector {
-        at: u32,
+        rows: Rows,
+        each: u32,
     },
     /// An embedding table, kept on the CPU.
     Table,
@@ -268,7 +279,7 @@ impl Declarations {
         let part = |name: &str, at| Part {
             names: vec![format!("{path}.{name}")],
             shape: vec![channels as usize],
-            role: Role::Vector { at },
+            role: Role::Vector { rows: Rows::From(at), each: 1 },
         };
         let parts = vec![part("weight", 0), part("bias", padded)];
         self.add(Layout::Vectors { bytes: padded as usize * 8 }, parts)
@@ -280,7 +291,7 @@ impl Declarations {
         let part = |(i, name): (u32, String)| Part {
             names: vec![name],
             shape: vec![channels as usize],
-            role: Role::Vector { at: i * channels },
+            role: Role::Vector { rows: Rows::From(i * channels), each: 1 },
         };
         let parts: Vec<Part> = (0..).zip(names).map(part).collect();
         let bytes = parts.len() * channels as usize * 4;

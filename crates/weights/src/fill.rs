@@ -222,7 +222,11 @@ fn store_row(part: &Part, layout: &Layout, row: u32, values: &[f32], blob: &mut 
             m.store_row(blob, rows.place(row), values, |c| columns.place(c), Scales::Chosen);
         }
         (Role::Bias { rows }, Layout::Matrix(m)) => m.store_bias(blob, rows.place(row), values[0]),
-        (Role::Vector { at }, _) => store_f32(blob, (at + row) as usize, values[0]),
+        (Role::Vector { rows, each }, _) => {
+            for (i, value) in (0..).zip(values) {
+                store_f32(blob, (rows.place(row) + i * each) as usize, *value);
+            }
+        }
         (Role::Table, Layout::Table { format: Format::F32, width, .. }) => {
             let at = row as usize * width * 4;
             blob[at..at + width * 4].copy_from_slice(bytemuck::cast_slice(values));

@@ -2,13 +2,15 @@
 
 use tintype_cpu::attention::{Attention, Bias, Rows};
 use tintype_cpu::conv::{Conv, Shape};
+use tintype_cpu::group_conv::{self, GroupConv};
 use tintype_cpu::heads::{self, Heads};
+use tintype_cpu::linear_attention::{self, LinearAttention};
 use tintype_cpu::matmul::Matmul;
 use tintype_cpu::norm::{self, Groups, Inputs};
 use tintype_cpu::{Dense, Epilogue, Scratch, elementwise};
 
 use super::Weights;
-use crate::plan::ops::{self, CHAINS, NormKind, Op, ROUNDS};
+use crate::plan::ops::{self, CHAINS, Op, ROUNDS};
 use crate::plan::{Buffers, Plan, Step, Tensor};
 use crate::weights::Handle;
 
@@ -100,12 +102,15 @@ pub fn run(
                 width: op.x.shape.c as usize,
                 pixels: op.x.shape.pixels() as usize,
                 epsilon: op.epsilon,
-                rms: matches!(op.kind, NormKind::Rms(_)),
+                rms: op.kind.is_rms(),
                 affine: affine.as_deref().map(|w| &w[..]),
+                biased: op.kind.has_bias(),
                 modulation: op.modulation.map(|m| {
                     let shift = m.shift.map(|at| at as usize);
                     (read(m.vectors), channels(m.vectors), m.scale as usize, shift)
                 }),
+                residual: op.residual.map(read),
+                activation: op.activation as u32,
             };
             norm::layer(&norm, read(op.x), y);
         }
@@ -156,6 +161,44 @@ pub fn run(
             let squares = if op.back { op.x } else { step.y };
             let (across, size) = (squares.shape.w as usize, op.size as usize);
             elementwise::patch(across, size, channels(squares) / (size * size), op.back, read(op.x), y);
+        }
+        Op::Shortcut(op) => {
+            let (pixels, squares) = if op.back { (step.y, op.x) } else { (op.x, step.y) };
+            let sizes = [squares.shape.w as usize, op.size as usize, channels(pixels)];
+            let (wide, ratio) = (channels(squares), op.ratio as usize);
+            let make = if op.back { elementwise::grow } else { elementwise::shrink };
+            make(sizes, wide, ratio, read(op.x), y);
+        }
+        Op::GroupConv(op) => {
+            let conv = GroupConv {
+                size: [op.x.shape.h as usize, op.x.shape.w as usize],
+                channels: channels(op.x),
+                kernel: op.kernel as usize,
+                inputs: op.inputs as usize,
+                weight: &operands.weights.vectors(op.weight),
+                biased: op.biased,
+                gated: op.gated,
+                activation: op.activation as u32,
+            };
+            group_conv::run(&conv, read(op.x), y);
+        }
+        Op::LinearAttention(op) => {
+            let rows = |(t, at): (Tensor, u32)| linear_attention::Rows {
+                values: read(t),
+                at: at as usize,
+                stride: channels(t),
+            };
+            let attention = LinearAttention {
+                images: op.q.0.shape.n as usize,
+                tokens: op.q.0.shape.pixels() as usize,
+                heads: op.heads as usize,
+                size: op.size as usize,
+                each: op.each as usize,
+                q: rows(op.q),
+                k: rows(op.k),
+                v: rows(op.v),
+            };
+            linear_attention::run(&attention, y, scratch);
         }
         Op::Mean(op) => {
             let size = [op.x.shape.h as usize, op.x.shape.w as usize];

@@ -2,12 +2,12 @@
 
 use super::{GUIDED, Lower, Lowering};
 use crate::kernels::{
-    AddParams, CopyParams, HeadNormParams, ImageParams, LayerNormParams, MeanParams, MultiplyAddParams,
-    PatchifyParams, ScaleParams, StepParams,
+    AddParams, CopyParams, GroupConvParams, HeadNormParams, ImageParams, LayerNormParams, MeanParams,
+    MultiplyAddParams, PatchifyParams, ScaleParams, StepParams,
 };
 use crate::plan::ops::{
-    Add, CopyTensor, HeadNorm, Image, Join, LayerNorm, Mean, MultiplyAdd, NormKind, Operator, Patchify,
-    Scale, Slice, Step,
+    Add, CopyTensor, GroupConv, HeadNorm, Image, Join, LayerNorm, Mean, MultiplyAdd, Operator, Patchify,
+    Scale, Shortcut, Slice, Step,
 };
 use crate::plan::{Cost, Tensor};
 use crate::program::Binding;
@@ -18,10 +18,16 @@ const RMS: u32 = 1;
 const AFFINE: u32 = 2;
 const SCALE: u32 = 4;
 const SHIFT: u32 = 8;
+const BIASED: u32 = 16;
+const ADDED: u32 = 32;
 const NORM: u32 = 1;
 const TURN: u32 = 2;
 const NEIGHBOURS: u32 = 4;
 const BACK: u32 = 1;
+const MEANS: u32 = 2;
+const REPEATED: u32 = 4;
+const CONV_BIAS: u32 = 1;
+const CONV_GATED: u32 = 2;
 
 impl Lower for Add {
     fn lower(&self, l: &mut Lowering, y: Tensor) {
@@ -97,13 +103,16 @@ impl Lower for LayerNorm {
             scale_at: m.map_or(0, |m| m.scale / 4),
             shift_at: shift.unwrap_or(0) / 4,
             epsilon: self.epsilon,
-            flags: flag(matches!(self.kind, NormKind::Rms(_)), RMS)
+            activation: self.activation as u32,
+            flags: flag(self.kind.is_rms(), RMS)
                 | flag(self.weight().is_some(), AFFINE)
+                | flag(self.kind.has_bias(), BIASED)
+                | flag(self.residual.is_some(), ADDED)
                 | flag(m.is_some(), SCALE)
                 | flag(shift.is_some(), SHIFT),
         };
         let vectors = m.map(|m| m.vectors).into();
-        let bindings = vec![self.x.into(), blob(self.weight()), vectors, y.into()];
+        let bindings = vec![self.x.into(), blob(self.weight()), vectors, self.residual.into(), y.into()];
         l.dispatch(("layer_norm", self.x.elem.as_str()), &params, bindings, [1, shape.rows()], self.cost(y));
     }
 }
@@ -167,6 +176,8 @@ impl Lower for Patchify {
             across: squares.w,
             size: self.size,
             channels: squares.c4() / square,
+            wide: squares.c4(),
+            ratio: 1,
             flags: if self.back { BACK } else { 0 },
         };
         let threads = [squares.w * squares.c4(), params.rows];
@@ -177,6 +188,46 @@ impl Lower for Patchify {
             threads,
             self.cost(y),
         );
+    }
+}
+
+impl Lower for Shortcut {
+    fn lower(&self, l: &mut Lowering, y: Tensor) {
+        let (pixels, squares) = if self.back { (y.shape, self.x.shape) } else { (self.x.shape, y.shape) };
+        let params = PatchifyParams {
+            first: 0,
+            rows: squares.n * squares.h,
+            across: squares.w,
+            size: self.size,
+            channels: pixels.c4(),
+            wide: squares.c4(),
+            ratio: self.ratio,
+            flags: if self.back { REPEATED } else { MEANS },
+        };
+        let across = if self.back { self.size * self.size * pixels.c4() } else { squares.c4() };
+        let (bindings, threads) = (vec![self.x.into(), y.into()], [squares.w * across, params.rows]);
+        l.dispatch(("patchify", y.elem.as_str()), &params, bindings, threads, self.cost(y));
+    }
+}
+
+impl Lower for GroupConv {
+    fn lower(&self, l: &mut Lowering, y: Tensor) {
+        let flag = |is: bool, flag: u32| if is { flag } else { 0 };
+        let params = GroupConvParams {
+            first: 0,
+            images: y.shape.n,
+            h: y.shape.h,
+            w: y.shape.w,
+            channels: self.x.shape.c4(),
+            outputs: y.shape.c4(),
+            inputs: self.inputs,
+            kernel: self.kernel,
+            activation: self.activation as u32,
+            flags: flag(self.biased, CONV_BIAS) | flag(self.gated, CONV_GATED),
+        };
+        let bindings = vec![self.x.into(), blob(self.weight()), y.into()];
+        let threads = [y.shape.c4(), y.shape.rows()];
+        l.dispatch(("group_conv", y.elem.as_str()), &params, bindings, threads, self.cost(y));
     }
 }
 

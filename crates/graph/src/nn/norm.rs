@@ -40,17 +40,27 @@ impl LayerNorm {
 
 #[derive(Clone, Copy, Debug)]
 pub struct RmsNorm {
-    weight: Handle,
+    kind: NormKind,
     epsilon: f32,
 }
 
 impl RmsNorm {
     /// `path.weight`.
     pub fn declare(d: &mut Declarations, path: &str, channels: u32, epsilon: f32) -> RmsNorm {
-        RmsNorm { weight: d.vectors([format!("{path}.weight")], channels), epsilon }
+        RmsNorm { kind: NormKind::Rms(d.vectors([format!("{path}.weight")], channels)), epsilon }
+    }
+
+    /// `path.weight` and `path.bias`.
+    pub fn with_bias(d: &mut Declarations, path: &str, channels: u32, epsilon: f32) -> RmsNorm {
+        RmsNorm { kind: NormKind::RmsBias(d.norm(path, channels)), epsilon }
+    }
+
+    /// The operation for `x`; callers change fields, then record it.
+    pub fn of(&self, x: Tensor) -> ops::LayerNorm {
+        ops::LayerNorm::of(self.kind, self.epsilon, x)
     }
 
     pub fn record(&self, r: &mut Recorder, x: Tensor) -> Tensor {
-        ops::layer_norm(r, NormKind::Rms(self.weight), self.epsilon, x, None)
+        self.of(x).record(r)
     }
 }

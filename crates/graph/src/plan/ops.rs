@@ -5,31 +5,37 @@ mod add;
 mod attention;
 mod conv;
 mod copy;
+mod group_conv;
 mod group_norm;
 mod head_norm;
 mod image;
 mod layer_norm;
+mod linear_attention;
 mod matmul;
 mod mean;
 mod multiply_add;
 mod patchify;
 mod scale;
+mod shortcut;
 mod step;
 
 pub use add::{Add, add};
 pub use attention::{Attention, Bias};
 pub use conv::Conv;
 pub use copy::{CopyTensor, Join, Slice, copy, join, slice};
+pub use group_conv::GroupConv;
 pub use group_norm::{GroupNorm, group_norm};
 pub use head_norm::{HeadNorm, HeadWeight, Rotary};
 pub use image::{Image, image};
 pub use layer_norm::{LayerNorm, Modulation, NormKind, layer_norm};
+pub use linear_attention::LinearAttention;
 pub use matmul::Matmul;
 pub use mean::{Mean, mean};
 pub use multiply_add::{CHAINS, ROUNDS};
 pub use multiply_add::{MultiplyAdd, multiply_add};
 pub use patchify::{Patchify, patchify, unpatchify};
 pub use scale::{Scale, scale};
+pub use shortcut::{Shortcut, grow, shrink};
 pub use step::{Step, step};
 
 use crate::plan::{Cost, Tensor};
@@ -100,16 +106,19 @@ operations! {
     Attention: "attention",
     Conv: "conv",
     CopyTensor: "copy",
+    GroupConv: "group_conv",
     GroupNorm: "group_norm",
     HeadNorm: "head_norm",
     Image: "image",
     Join: "join",
     LayerNorm: "layer_norm",
+    LinearAttention: "linear_attention",
     Matmul: "matmul",
     Mean: "mean",
     MultiplyAdd: "multiply_add",
     Patchify: "patchify",
     Scale: "scale",
+    Shortcut: "shortcut",
     Slice: "slice",
     Step: "step",
 }

@@ -1,7 +1,8 @@
-//! `vae/config.json`: `AutoencoderKL` or `AutoencoderTiny`.
+//! `vae/config.json`: `AutoencoderKL`, `AutoencoderTiny` or `AutoencoderDC`.
 
 use serde_json::{Value, json};
 
+use super::DcConfig;
 use super::fields::{Fields, MAX_HEAD};
 use crate::error::Result;
 
@@ -10,6 +11,7 @@ use crate::error::Result;
 pub enum VaeConfig {
     Kl(KlConfig),
     Tiny(TinyConfig),
+    Dc(DcConfig),
 }
 
 /// diffusers' `AutoencoderKL`: plain down and up blocks, SiLU, every width a multiple of 4 and of
@@ -57,7 +59,8 @@ impl VaeConfig {
         match f.string("_class_name", None)?.as_str() {
             "AutoencoderKL" => KlConfig::new(&f).map(VaeConfig::Kl),
             "AutoencoderTiny" => TinyConfig::new(&f).map(VaeConfig::Tiny),
-            _ => Err(f.unsupported("_class_name", "AutoencoderKL or AutoencoderTiny")),
+            "AutoencoderDC" => DcConfig::new(&f).map(VaeConfig::Dc),
+            _ => Err(f.unsupported("_class_name", "AutoencoderKL, AutoencoderTiny or AutoencoderDC")),
         }
     }
 
@@ -66,6 +69,7 @@ impl VaeConfig {
         let levels = match self {
             VaeConfig::Kl(kl) => kl.block_out_channels.len(),
             VaeConfig::Tiny(tiny) => tiny.decoder_block_out_channels.len(),
+            VaeConfig::Dc(dc) => dc.decoder.len(),
         };
         1 << (levels - 1)
     }
@@ -74,6 +78,7 @@ impl VaeConfig {
         match self {
             VaeConfig::Kl(kl) => kl.latent_channels,
             VaeConfig::Tiny(tiny) => tiny.latent_channels,
+            VaeConfig::Dc(dc) => dc.latent_channels,
         }
     }
 }

@@ -143,7 +143,7 @@ impl Denoiser for Networks {
 
     fn conditions(&self, conditions: &Conditions, rows: usize) -> Vec<Input> {
         let time = self.unet.time_embedding();
-        let Conditions { text, pooled, sizes, guidance } = conditions;
+        let Conditions { text, pooled, sizes, guidance, .. } = conditions;
         let mut inputs = vec![("text", text.clone())];
         if let Some(features) = time.guidance_features(*guidance) {
             inputs.push(("guidance_features", features.repeat(rows)));

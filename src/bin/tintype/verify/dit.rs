@@ -13,6 +13,9 @@ use super::reference::{Reference, unpacked};
 use super::unet::activations;
 use super::{Bench, Check};
 
+/// What guidance scales are multiplied by in front of a transformer (`guidance_embeds_scale`).
+const GUIDANCE: f32 = 0.1;
+
 pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
     let reference = bench.reference(case)?;
     let (folder, component) = bench.component(case)?;
@@ -74,16 +77,39 @@ async fn prepared(
     let job = Job { images: n as u32, guided: false, size: [h as u32, w as u32], tokens };
     let session = part.session(&bench.tapped(), job).await?;
     part.write_sample(&session, &reference.nhwc(&sample)?);
-    let pooled = named("pooled_projections");
-    let conditions = Conditions {
-        text: reference.f32(&text)?,
-        pooled: if reference.has(&pooled) { reference.f32(&pooled)? } else { vec![] },
-        sizes: [0.0; 6],
-        guidance: 1.0,
+    let given = |name: &str| {
+        let name = named(name);
+        if reference.has(&name) { reference.f32(&name) } else { Ok(vec![]) }
     };
-    write(&session, part.network.conditions(&conditions, n));
+    let (text, pooled) = (reference.f32(&text)?, given("pooled_projections")?);
+    let (mask, guidance) = (given("encoder_attention_mask")?, given("guidance")?);
+    // Each row may have a guidance of its own.
+    let row = |i: usize| {
+        let own = |values: &[f32]| values[i * values.len() / n..(i + 1) * values.len() / n].to_vec();
+        part.network.conditions(
+            &Conditions {
+                text: own(&text),
+                pooled: own(&pooled),
+                sizes: [0.0; 6],
+                // The reference has it as the network gets it.
+                guidance: guidance.get(i).map_or(1.0, |told| told / GUIDANCE),
+                mask: own(&mask),
+            },
+            1,
+        )
+    };
+    write(&session, rows(n, row));
     session.run("context", &Cancel::default(), &|_| {}).await?;
     Ok(session)
+}
+
+/// Inputs of several rows, which may differ.
+fn rows(count: usize, row: impl Fn(usize) -> Vec<Input>) -> Vec<Input> {
+    let mut inputs = row(0);
+    for more in (1..count).map(row) {
+        inputs.iter_mut().zip(more).for_each(|((_, values), (_, more))| values.extend(more));
+    }
+    inputs
 }
 
 fn write(session: &Session, inputs: Vec<Input>) {
@@ -98,17 +124,7 @@ async fn predicted(
     reference: &Reference,
     name: &str,
 ) -> Result<Check> {
-    let mut inputs: Vec<Input> = vec![];
-    for (i, time) in times.iter().enumerate() {
-        for (at, (name, values)) in part.network.timestep(*time, 1).into_iter().enumerate() {
-            if i == 0 {
-                inputs.push((name, values));
-            } else {
-                inputs[at].1.extend(values);
-            }
-        }
-    }
-    write(session, inputs);
+    write(session, rows(times.len(), |i| part.network.timestep(times[i], 1)));
     for section in ["time", "unet"] {
         session.run(section, &Cancel::default(), &|_| {}).await?;
     }

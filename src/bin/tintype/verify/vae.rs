@@ -33,7 +33,8 @@ pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
             }
         } else if input("encode") {
             let session = run_part(bench, &reference, name, &part, Half::Encoder).await?;
-            checks.extend(encoded(&reference, name.trim_end_matches(".in"), &session).await?);
+            let prefix = name.trim_end_matches(".in");
+            checks.extend(encoded(&reference, prefix, part.draws(), &session).await?);
         }
     }
     Ok(checks)
@@ -59,9 +60,17 @@ async fn run_part(
     Ok(session)
 }
 
-/// `prefix.out`, or the moments behind it, and the modules on the way.
-async fn encoded(reference: &Reference, prefix: &str, session: &Session) -> Result<Vec<Check>> {
+/// `prefix.out` or `prefix.latent`, or the moments behind it where latents are drawn, and the modules on the way.
+async fn encoded(reference: &Reference, prefix: &str, draws: bool, session: &Session) -> Result<Vec<Check>> {
     let got = session.read("sample").await?;
+    let latent = format!("{prefix}.{}", if prefix == "encode_blocks" { "out" } else { "latent" });
+    if !draws && reference.has(&latent) {
+        let mut checks = vec![Check::new(&latent, &got, &reference.nhwc(&latent)?)];
+        if prefix == "encode_blocks" {
+            checks.extend(unet::activations(reference, session, "act.").await?);
+        }
+        return Ok(checks);
+    }
     if prefix == "encode_blocks" {
         // The encoder without quant_conv.
         let blocks = session.read("encoder.conv_out").await?;

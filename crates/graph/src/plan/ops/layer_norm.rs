@@ -1,11 +1,11 @@
 //! Layer norm and RMS norm over the channels of every row.
 
-use super::{Operator, uncounted};
+use super::{Activation, Operator, uncounted};
 use crate::plan::{Cost, Recorder, Tensor};
 use crate::weights::Handle;
 
 /// `[.., C]`, C a multiple of four: `(x - mean) / sqrt(variance + epsilon) * weight + bias`, then
-/// `y (1 + scale) + shift`.
+/// `y (1 + scale) + shift`, then `act(y + residual)`.
 #[derive(Clone, Copy, Debug)]
 pub struct LayerNorm {
     pub kind: NormKind,
@@ -13,6 +13,8 @@ pub struct LayerNorm {
     pub x: Tensor,
     /// Of every image.
     pub modulation: Option<Modulation>,
+    pub residual: Option<Tensor>,
+    pub activation: Activation,
 }
 
 /// What a row is divided by, and multiplied by afterwards.
@@ -22,22 +24,34 @@ pub enum NormKind {
     Layer(Option<Handle>),
     /// The root of the mean of squares; the blob holds the weight (Zhang and Sennrich, arXiv:1910.07467).
     Rms(Handle),
+    /// As `Rms`; the blob holds weight, then bias.
+    RmsBias(Handle),
 }
 
 impl NormKind {
     pub fn weight(self) -> Option<Handle> {
         match self {
             NormKind::Layer(weight) => weight,
-            NormKind::Rms(weight) => Some(weight),
+            NormKind::Rms(weight) | NormKind::RmsBias(weight) => Some(weight),
         }
     }
 
     /// Vectors of the blob.
     fn vectors(self) -> u64 {
         match self {
-            NormKind::Layer(_) => 2,
+            NormKind::Layer(_) | NormKind::RmsBias(_) => 2,
             NormKind::Rms(_) => 1,
         }
+    }
+
+    /// Whether the mean counts as zero.
+    pub fn is_rms(self) -> bool {
+        matches!(self, NormKind::Rms(_) | NormKind::RmsBias(_))
+    }
+
+    /// Whether the blob has a bias.
+    pub fn has_bias(self) -> bool {
+        matches!(self, NormKind::Layer(Some(_)) | NormKind::RmsBias(_))
     }
 }
 
@@ -52,7 +66,7 @@ pub struct Modulation {
 
 impl Operator for LayerNorm {
     fn reads(&self) -> Vec<Tensor> {
-        [self.x].into_iter().chain(self.modulation.map(|m| m.vectors)).collect()
+        [self.x].into_iter().chain(self.modulation.map(|m| m.vectors)).chain(self.residual).collect()
     }
 
     fn weight(&self) -> Option<(Handle, u64)> {
@@ -64,6 +78,34 @@ impl Operator for LayerNorm {
     }
 }
 
+impl LayerNorm {
+    /// Without modulation, residual and activation.
+    pub fn of(kind: NormKind, epsilon: f32, x: Tensor) -> LayerNorm {
+        LayerNorm { kind, epsilon, x, modulation: None, residual: None, activation: Activation::None }
+    }
+
+    pub fn record(self, r: &mut Recorder) -> Tensor {
+        let (x, shape) = (self.x, self.x.shape);
+        assert!(shape.c.is_multiple_of(4), "norm of {shape}");
+        if let Some(Modulation { vectors, scale, shift }) = self.modulation {
+            let rows = vectors.shape.rows();
+            assert!(rows == shape.n && vectors.elem == x.elem, "modulation {} of {shape}", vectors.shape);
+            for at in [Some(scale), shift].into_iter().flatten() {
+                assert!(
+                    at % 4 == 0 && at + shape.c <= vectors.shape.c,
+                    "vector at {at} of {}",
+                    vectors.shape
+                );
+            }
+        }
+        if let Some(t) = self.residual {
+            assert!(t.shape.vec4s() == shape.vec4s() && t.elem == x.elem, "residual {} of {shape}", t.shape);
+        }
+        let y = r.tensor(shape);
+        r.record(self, y)
+    }
+}
+
 pub fn layer_norm(
     r: &mut Recorder,
     kind: NormKind,
@@ -71,14 +113,5 @@ pub fn layer_norm(
     x: Tensor,
     modulation: Option<Modulation>,
 ) -> Tensor {
-    assert!(x.shape.c.is_multiple_of(4), "norm of {}", x.shape);
-    if let Some(Modulation { vectors, scale, shift }) = modulation {
-        let rows = vectors.shape.rows();
-        assert!(rows == x.shape.n && vectors.elem == x.elem, "modulation {} of {}", vectors.shape, x.shape);
-        for at in [Some(scale), shift].into_iter().flatten() {
-            assert!(at % 4 == 0 && at + x.shape.c <= vectors.shape.c, "vector at {at} of {}", vectors.shape);
-        }
-    }
-    let y = r.tensor(x.shape);
-    r.record(LayerNorm { kind, epsilon, x, modulation }, y)
+    LayerNorm { modulation, ..LayerNorm::of(kind, epsilon, x) }.record(r)
 }

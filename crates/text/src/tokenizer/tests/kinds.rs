@@ -136,7 +136,7 @@ fn gemma_begins_a_text() {
 #[test]
 fn qwen_neither_begins_nor_ends_a_text() {
     let config = json!({"tokenizer_class": "Qwen2Tokenizer", "bos_token": null, "model_max_length": 131_072, "pad_token": "<|endoftext|>"});
-    let mut t = read(&byte_level(), config);
+    let t = read(&byte_level(), config);
     assert_eq!(t.length(), 512);
     t.set_length(5).unwrap();
     let encoded = t.encode("ab ab").unwrap();
@@ -246,7 +246,7 @@ fn the_codec_may_come_from_elsewhere() {
         }
     }
     let files = files_of(&unigram(), json!({"tokenizer_class": "T5Tokenizer"}));
-    let mut t = Tokenizer::with(&files, &|_| Ok(Box::new(Letters))).unwrap();
+    let t = Tokenizer::with(&files, &|_| Ok(Box::new(Letters))).unwrap();
     t.set_length(4).unwrap();
     assert_eq!(t.encode("abcde").unwrap().ids, [97, 98, 99, 1]);
     assert_eq!(t.encode("abcde").unwrap().overflow.as_deref(), Some("de"));
