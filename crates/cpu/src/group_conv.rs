@@ -91,11 +91,18 @@ unsafe fn made<L: Lanes>(
                 sum = L::madd(load::<L>(pixel.add(c), count), weight(0, tap), sum);
                 continue;
             }
-            // Lanes of one register may be of several groups.
+            let group = |c: usize| c / conv.inputs * conv.inputs;
+            if group(c) == group(c + L::N.min(count) - 1) {
+                for input in 0..conv.inputs {
+                    sum = L::madd(L::splat(*pixel.add(group(c) + input)), weight(input, tap), sum);
+                }
+                continue;
+            }
+            // Lanes of one register are of several groups.
             for input in 0..conv.inputs {
                 let mut values = [0.0f32; 16];
                 for l in 0..L::N.min(count) {
-                    values[l] = *pixel.add((c + l) / conv.inputs * conv.inputs + input);
+                    values[l] = *pixel.add(group(c + l) + input);
                 }
                 sum = L::madd(L::load(values.as_ptr()), weight(input, tap), sum);
             }

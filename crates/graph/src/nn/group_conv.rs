@@ -35,7 +35,8 @@ impl GroupConv {
         if bias {
             parts.push(part("bias", vec![outputs], rows.behind(vectors * channels)));
         }
-        let bytes = (vectors + u32::from(bias)) as usize * channels as usize * 4;
+        // What no device can hold is refused later, by its size.
+        let bytes = ((vectors + u32::from(bias)) as usize * 4).saturating_mul(channels as usize);
         let weight = d.add(Layout::Vectors { bytes }, parts);
         GroupConv { weight, channels, kernel, inputs, biased: bias }
     }

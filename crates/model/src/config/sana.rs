@@ -5,6 +5,10 @@ use serde_json::{Value, json};
 use super::fields::{Fields, MAX_HEAD};
 use crate::error::Result;
 
+/// No width is larger, so that all that is counted of a layer fits in 32 bits.
+const MAX_WIDTH: usize = 1 << 20;
+const MAX_RATIO: f64 = 16.0;
+
 /// The denoiser of SANA and SANA-Sprint. Heads of the self attention are multiples of 4 channels.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SanaConfig {
@@ -42,8 +46,21 @@ impl SanaConfig {
         f.only("norm_elementwise_affine", json!(false))?;
         f.only("norm_eps", json!(1e-6))?;
         let in_channels = f.count("in_channels", 32)?;
-        let heads = [f.count("num_attention_heads", 70)?, f.count("attention_head_dim", 32)?];
-        let width = heads[0] * heads[1];
+        let (count, size) = (f.count("num_attention_heads", 70)?, f.count("attention_head_dim", 32)?);
+        if size > MAX_HEAD || !size.is_multiple_of(4) {
+            let supported = format!("a multiple of 4, at most {MAX_HEAD}");
+            return Err(f.unsupported("attention_head_dim", &supported));
+        }
+        let width = count * size;
+        if width > MAX_WIDTH {
+            return Err(
+                f.unsupported("num_attention_heads", &format!("heads of at most {MAX_WIDTH} channels"))
+            );
+        }
+        let hidden = f64::from(f.positive("mlp_ratio", 2.5)?) * width as f64;
+        if !(1.0..=MAX_RATIO * width as f64).contains(&hidden) {
+            return Err(f.unsupported("mlp_ratio", &format!("at most {MAX_RATIO}, and one channel at least")));
+        }
         let config = SanaConfig {
             sample_size: f.count("sample_size", 32)?,
             patch_size: f.count("patch_size", 1)?,
@@ -53,12 +70,12 @@ impl SanaConfig {
                 Some(_) => f.optional_count("out_channels")?.unwrap_or(in_channels),
             },
             num_layers: f.count("num_layers", 20)?,
-            num_attention_heads: heads[0],
-            attention_head_dim: heads[1],
+            num_attention_heads: count,
+            attention_head_dim: size,
             num_cross_attention_heads: f.count("num_cross_attention_heads", 20)?,
             cross_attention_head_dim: f.count("cross_attention_head_dim", 112)?,
             caption_channels: f.count("caption_channels", 2304)?,
-            hidden: (f64::from(f.positive("mlp_ratio", 2.5)?) * width as f64) as usize,
+            hidden: hidden as usize,
             attention_bias: f.bool("attention_bias", false)?,
             qk_norm: match f.get("qk_norm") {
                 None | Some(Value::Null) => false,
@@ -76,7 +93,6 @@ impl SanaConfig {
             return Err(f.unsupported("cross_attention_dim", &wanted));
         }
         for (key, value) in [
-            ("attention_head_dim", config.attention_head_dim),
             ("in_channels", config.in_channels),
             ("out_channels", config.out_channels),
             ("caption_channels", config.caption_channels),
@@ -85,17 +101,12 @@ impl SanaConfig {
                 return Err(f.unsupported(key, "a multiple of 4"));
             }
         }
-        for (key, value) in [
-            ("attention_head_dim", config.attention_head_dim),
-            ("cross_attention_head_dim", config.cross_attention_head_dim),
-        ] {
-            if value > MAX_HEAD {
-                return Err(f.unsupported(key, &format!("at most {MAX_HEAD}")));
-            }
+        if config.cross_attention_head_dim > MAX_HEAD {
+            return Err(f.unsupported("cross_attention_head_dim", &format!("at most {MAX_HEAD}")));
         }
-        // Larger ones would count more channels than 32 bits do.
-        if config.hidden == 0 || config.hidden > 32 * width {
-            return Err(f.unsupported("mlp_ratio", "at most 32, and at least one channel"));
+        if config.cross_attention_head_dim * config.num_cross_attention_heads > MAX_WIDTH {
+            let supported = format!("heads of at most {MAX_WIDTH} channels");
+            return Err(f.unsupported("num_cross_attention_heads", &supported));
         }
         if config.patch_size > 8 {
             return Err(f.unsupported("patch_size", "1 to 8"));
@@ -134,12 +145,14 @@ mod tests {
 
     #[test]
     fn what_is_not_built_is_refused_by_its_key() {
-        let cases: [(&str, Code, &str); 10] = [
+        let cases: [(&str, Code, &str); 12] = [
             (r#"{"_class_name": "FluxTransformer2DModel"}"#, Unsupported, "_class_name"),
             (r#"{"qk_norm": "layer_norm"}"#, Unsupported, "qk_norm"),
             (r#"{"attention_head_dim": 6, "cross_attention_dim": 420}"#, Unsupported, "attention_head_dim"),
             (r#"{"cross_attention_dim": 64}"#, Unsupported, "cross_attention_dim"),
             (r#"{"cross_attention_head_dim": 520}"#, Unsupported, "cross_attention_head_dim"),
+            (r#"{"num_attention_heads": 1000000}"#, Unsupported, "num_attention_heads"),
+            (r#"{"num_cross_attention_heads": 1000000}"#, Unsupported, "num_cross_attention_heads"),
             (r#"{"interpolation_scale": 1.0}"#, Unsupported, "interpolation_scale"),
             (r#"{"norm_elementwise_affine": true}"#, Unsupported, "norm_elementwise_affine"),
             (r#"{"mlp_ratio": 0}"#, InvalidModel, "mlp_ratio"),
