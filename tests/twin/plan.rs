@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use tintype::plan::ops::{self, Bias, NormKind, Op};
+use tintype::plan::ops::{self, NormKind, Op};
 use tintype::plan::{Plan, Step, Tensor, TensorId};
 use tintype::weights::{Declarations, Handle, Layout, Weight};
 
@@ -60,10 +60,10 @@ impl Interpreter<'_> {
                 };
                 let others = op.heads / op.shared;
                 let (queries, each) = (op.q.0.shape.pixels() as usize, |t: Tensor| t.shape.c as usize);
-                let bias = |n: usize, h: usize, t: usize, s: usize| match op.bias {
-                    Some(Bias::Keys(b)) => self.of(b)[n * each(b) + s],
-                    Some(Bias::Distances(b)) => self.of(b)[h * each(b) + s + queries - 1 - t],
-                    None => 0.0,
+                let bias = |n: usize, h: usize, t: usize, s: usize| {
+                    let of_key = op.keys().map_or(0.0, |b| self.of(b)[n * each(b) + s]);
+                    let of_distance = |b| self.of(b)[h * each(b) + s + queries - 1 - t];
+                    of_key + op.distances().map_or(0.0, of_distance)
                 };
                 attention_of(&Attention {
                     q: &head(op.q, op.heads),
