@@ -50,6 +50,11 @@ impl RmsNorm {
         RmsNorm { weight: d.vectors([format!("{path}.weight")], channels), epsilon }
     }
 
+    /// `path.weight`, which is what the weight is more than one (Gemma's).
+    pub fn from_one(d: &mut Declarations, path: &str, channels: u32, epsilon: f32) -> RmsNorm {
+        RmsNorm { weight: d.vector_from_one(format!("{path}.weight"), channels), epsilon }
+    }
+
     pub fn record(&self, r: &mut Recorder, x: Tensor) -> Tensor {
         ops::layer_norm(r, NormKind::Rms(self.weight), self.epsilon, x, None)
     }
