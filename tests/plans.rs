@@ -62,7 +62,7 @@ fn plans(model: &std::path::Path, wish: Wish) -> Plans {
             text_plan(
                 &encoder,
                 &target,
-                if guided { 2 * images } else { images } as usize,
+                [if guided { 2 * images } else { images } as usize, text.max_position_embeddings],
                 HiddenState::LAST,
             ),
         ),

@@ -10,7 +10,7 @@ use super::component::{AUTOENCODER, Component, Role};
 use super::text::Encoded;
 use crate::error::{Error, Result};
 use crate::model::config::ModelIndex;
-use crate::model::text::HiddenState;
+use crate::model::text::{HiddenState, TextUse};
 
 /// A text encoder, and the folder of its tokenizer.
 pub struct Encoder {
@@ -20,11 +20,13 @@ pub struct Encoder {
     pub optional: bool,
     /// Tokens of a prompt, where the encoder takes any number: of a request that names none.
     pub tokens: usize,
+    /// Whether padding is hidden from other tokens, where the encoder can hide it.
+    pub masked: bool,
 }
 
 impl Encoder {
     const fn new(component: Component, tokenizer: &'static str) -> Encoder {
-        Encoder { component, tokenizer, optional: false, tokens: 0 }
+        Encoder { component, tokenizer, optional: false, tokens: 0, masked: false }
     }
 }
 
@@ -64,6 +66,11 @@ pub(super) static FAMILIES: [&Family; 4] =
     [&stable_diffusion_3::FAMILY, &xl::FAMILY, &latent_consistency::FAMILY, &stable_diffusion::FAMILY];
 
 impl Family {
+    /// What such a model does with a text encoder.
+    pub fn text_use(&self, encoder: &Encoder) -> TextUse {
+        TextUse { state: Some(self.hidden_state), masked: encoder.masked }
+    }
+
     /// The family of a model.
     ///
     /// Errors: `Unsupported` where there is none, or where the model has a denoiser or a text encoder that its family

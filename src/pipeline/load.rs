@@ -111,10 +111,11 @@ impl Pipeline {
         let origin = Origin::new(folder, single, pack.as_ref(), &loras, &scales);
         let mut texts = vec![];
         let encoders = family.encoders.iter().filter(|encoder| Family::has(encoder, &index));
-        for Encoder { component, tokenizer, .. } in encoders {
-            texts.push(
-                TextPart::load(text_device, &origin, tokenizer, component.folder, format, hooks).await?,
-            );
+        for encoder in encoders {
+            let (usage, Encoder { component, tokenizer, .. }) = (family.text_use(encoder), encoder);
+            let part =
+                TextPart::load(text_device, &origin, tokenizer, component.folder, usage, format, hooks);
+            texts.push(part.await?);
         }
         for file in &additions.embeddings {
             let widths: Vec<usize> = texts.iter().map(|t| t.network.encoder.sizes().hidden_size).collect();

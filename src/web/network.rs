@@ -12,7 +12,7 @@ use crate::device::{Device, Session};
 use crate::error::{Error, Result};
 use crate::host::Cancel;
 use crate::model::denoiser::Job;
-use crate::pipeline::{DenoiserPart, Half, HiddenState, LoadOptions, Origin, TextNetwork, VaePart};
+use crate::pipeline::{DenoiserPart, Half, HiddenState, LoadOptions, Origin, TextNetwork, TextUse, VaePart};
 use crate::plan::Target;
 use crate::shape::{nchw, nhwc};
 use crate::weights::Hooks;
@@ -73,7 +73,7 @@ impl Network {
                 Part::Decoder(VaePart::load(d, &origin, component, format, Hooks::NONE, &halves).await?)
             }
             "text_encoder" => {
-                Part::Text(TextNetwork::load(d, &origin, component, format, Hooks::NONE).await?)
+                Part::Text(TextNetwork::load(d, &origin, component, TextUse::ANY, format, Hooks::NONE).await?)
             }
             other => {
                 return Err(Error::option(format!(
@@ -129,8 +129,12 @@ impl Network {
                     .map(|row| row.iter().map(|&id| id as u32).collect())
                     .collect();
                 let size = [n, tokens, 1, 1];
-                let session =
-                    self.session(size, network.session(target, n as usize, HiddenState::LAST)).await?;
+                let session = self
+                    .session(
+                        size,
+                        network.session(target, [n, tokens].map(|n| n as usize), HiddenState::LAST),
+                    )
+                    .await?;
                 session.write("embeddings", &network.embeddings(&ids)?);
                 self.finish(session, size, &["text"], "last_hidden_state").await
             }

@@ -5,12 +5,15 @@
 //! key, the value and what is supported. A value of the wrong type, or one that contradicts another
 //! one, is `InvalidModel`. Keys that the classes do not know are ignored, as diffusers does.
 
+mod causal;
 mod clip;
 mod clip_vision;
 mod controlnet;
 mod fields;
+mod gemma2;
 mod ip_adapter;
 mod network;
+mod qwen3;
 mod sd3;
 mod t2i_adapter;
 mod t5;
@@ -22,12 +25,15 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+pub use causal::CausalConfig;
 pub use clip::{Activation, ClipTextConfig};
 pub use clip_vision::{ClipImageConfig, ClipVisionConfig};
 pub use controlnet::ControlNetConfig;
 pub(super) use fields::Fields;
+pub use gemma2::Gemma2Config;
 pub use ip_adapter::IpAdapterConfig;
 pub use network::{NetworkConfig, Reader};
+pub use qwen3::Qwen3Config;
 pub use sd3::Sd3Config;
 pub use t2i_adapter::{AdapterType, T2iAdapterConfig};
 pub use t5::T5Config;

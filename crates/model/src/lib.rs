@@ -6,13 +6,16 @@ use tintype_graph::{nn, plan};
 use tintype_quant as quant;
 use tintype_weights as weights;
 
+mod causal;
 pub mod clip;
 pub mod clip_vision;
 pub mod config;
 pub mod controlnet;
 pub mod denoiser;
 pub mod dit;
+pub mod gemma2;
 pub mod ip_adapter;
+pub mod qwen3;
 pub mod resnet;
 pub mod sd3;
 pub mod t2i_adapter;

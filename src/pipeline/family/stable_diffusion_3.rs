@@ -14,7 +14,7 @@ pub(super) const FAMILY: Family = Family {
         Encoder::new(Component::new("text_encoder", CLIP, Role::Text), "tokenizer"),
         Encoder::new(Component::new("text_encoder_2", CLIP, Role::Text), "tokenizer_2"),
         // By far the largest: diffusers' `text_encoder_3=None`.
-        Encoder { component: T5, tokenizer: "tokenizer_3", optional: true, tokens: 256 },
+        Encoder { optional: true, tokens: 256, ..Encoder::new(T5, "tokenizer_3") },
     ],
     reading: Reading { tokens, join, width },
     denoiser: Component::new("transformer", "SD3Transformer2DModel", Role::Denoiser),
