@@ -121,8 +121,9 @@ impl HiddenState {
 
     /// Layers that an encoder of so many runs for it; none if it has too few.
     pub fn depth(self, layers: usize) -> Option<usize> {
-        let left = layers.checked_sub(self.least())?;
-        Some(if let HiddenState::Behind(_) = self { self.least() } else { left })
+        let least = self.least();
+        let depth = if let HiddenState::Behind(_) = self { least } else { layers.saturating_sub(least) };
+        (least <= layers).then_some(depth)
     }
 
     /// The state that so many more layers at the end are left out for; none where that is not a number of layers.
