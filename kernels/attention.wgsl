@@ -1,5 +1,5 @@
 // attention: y[n, t, h] = sum over s of softmax over s of (cap(scale * q[n, t, h] . k[n, s, g]) + bias) * v[n, s, g]
-// with g = h / shared_by, cap(v) = cap tanh(v / cap), and a bias of image and key or of head and distance.
+// with g = h / shared_by, cap(v) = cap tanh(v / cap), and biases of image and key, and of head and distance.
 // Online softmax (Milakov and Gimelshein 2018), four keys at a time; causal: s <= t.
 // q, k and v may be slabs of one fused projection: each has a start and a row stride.
 // Grid: x = images * heads, y = queries. A thread makes one query of one head, no barriers.
@@ -33,7 +33,8 @@ fn attention(@builtin(global_invocation_id) id: vec3<u32>) {
     var largest = NEVER;
     var sum = 0.0;
     var scores = vec4<f32>();
-    let bias_from = bias_of(image, id.x % p.heads) - t * p.bias_query;
+    let keys = keys_from(image);
+    let distances = distances_from(id.x % p.heads) - t;
     for (var s = 0u; s < end; s += 4u) {
         let key = min(vec4<u32>(s, s + 1u, s + 2u, s + 3u), vec4<u32>(last));
         let k_row = (image * p.keys + key) * p.k_stride + p.k_at + kv_at;
@@ -49,7 +50,7 @@ fn attention(@builtin(global_invocation_id) id: vec3<u32>) {
             );
         }
         scores += score;
-        score = finished(score, bias_from + key);
+        score = finished(score, keys + key, distances + key);
         score = select(vec4<f32>(NEVER), score, vec4<u32>(s, s + 1u, s + 2u, s + 3u) < vec4<u32>(end));
         let peak = max(largest, max(max(score.x, score.y), max(score.z, score.w)));
         let shrink = exp(max(largest - peak, -87.0));

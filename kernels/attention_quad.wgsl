@@ -36,7 +36,8 @@ fn attention_quad(@builtin(global_invocation_id) id: vec3<u32>) {
     var largest = vec4<f32>(NEVER);
     var sum = vec4<f32>();
     var scores = vec4<f32>();
-    let bias_from = bias_of(image, id.x % p.heads) - query * p.bias_query;
+    let keys = keys_from(image);
+    let distances = distances_from(id.x % p.heads) - query;
     for (var s = 0u; s <= last; s += 8u) {
         let key0 = vec4<u32>(s, s + 1u, s + 2u, s + 3u);
         let key1 = key0 + 4u;
@@ -54,12 +55,16 @@ fn attention_quad(@builtin(global_invocation_id) id: vec3<u32>) {
         }
         scores += ((score0[0] + score0[1]) + (score0[2] + score0[3])) + ((score1[0] + score1[1]) + (score1[2] + score1[3]));
         score0 = mat4x4<f32>(
-            finished(score0[0], bias_from + seen0.x), finished(score0[1], bias_from + seen0.y),
-            finished(score0[2], bias_from + seen0.z), finished(score0[3], bias_from + seen0.w),
+            finished(score0[0], vec4<u32>(keys + seen0.x), distances + seen0.x),
+            finished(score0[1], vec4<u32>(keys + seen0.y), distances + seen0.y),
+            finished(score0[2], vec4<u32>(keys + seen0.z), distances + seen0.z),
+            finished(score0[3], vec4<u32>(keys + seen0.w), distances + seen0.w),
         );
         score1 = mat4x4<f32>(
-            finished(score1[0], bias_from + seen1.x), finished(score1[1], bias_from + seen1.y),
-            finished(score1[2], bias_from + seen1.z), finished(score1[3], bias_from + seen1.w),
+            finished(score1[0], vec4<u32>(keys + seen1.x), distances + seen1.x),
+            finished(score1[1], vec4<u32>(keys + seen1.y), distances + seen1.y),
+            finished(score1[2], vec4<u32>(keys + seen1.z), distances + seen1.z),
+            finished(score1[3], vec4<u32>(keys + seen1.w), distances + seen1.w),
         );
         // The last key that each query sees.
         let end = select(vec4<u32>(last), min(query, vec4<u32>(last)), causal);

@@ -54,10 +54,12 @@ fn attention_tile(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoca
         score(row, column);
 //# end
         let key = vec4<u32>(0u, 1u, 2u, 3u) + s + column * 4u;
-        let bias_from = bias_of(image, group.x % p.heads) + min(key, vec4<u32>(p.keys - 1u));
+        let there = min(key, vec4<u32>(p.keys - 1u));
+        let keys = keys_from(image) + there;
+        let distances = distances_from(group.x % p.heads) + there;
         var tell = vec4<f32>(NEVER);
 //# repeat i EACH
-        s$i = finished(s$i * p.scale, bias_from - (first + row + $iu * DOWN) * p.bias_query);
+        s$i = finished(s$i * p.scale, keys, distances - min(first + row + $iu * DOWN, p.queries - 1u));
         s$i = select(vec4<f32>(NEVER), s$i, key < vec4<u32>(min(p.keys, seen + $iu * DOWN)));
         scores += (s$i.x + s$i.y) + (s$i.z + s$i.w);
         tell[$i] = max(max(s$i.x, s$i.y), max(s$i.z, s$i.w));

@@ -46,7 +46,7 @@ pub use vision::{Encoded, ImagePrompt, SafetyPart, Verdict, VisionPart};
 use crate::device::Device;
 use crate::error::{Code, Result};
 use crate::host::now;
-pub use crate::model::text::HiddenState;
+pub use crate::model::text::{HiddenState, TextUse};
 use crate::plan::{Faults, Plan, Target};
 use crate::quant::Format;
 use crate::schedule;

@@ -1,6 +1,7 @@
 // What all kernels of attention are given.
 const CAUSAL: u32 = 1u;
-const BIAS: u32 = 2u;
+const KEYS_BIAS: u32 = 2u;
+const DISTANCES_BIAS: u32 = 4u;
 // Smaller than any score, but finite: WGSL promises nothing about infinities.
 const NEVER: f32 = -1e30;
 
@@ -22,11 +23,9 @@ struct Params {
     shared_by: u32,
     // The bound of scores, if it is not zero.
     cap: f32,
-    // Where the bias of an image, a head and a query begins; for each key it has a number.
-    bias_at: u32,
-    bias_image: u32,
-    bias_head: u32,
-    bias_query: u32,
+    // Numbers of an image in the bias of keys, and of a head in that of distances.
+    keys_row: u32,
+    distances_row: u32,
     flags: u32,
 }
 
@@ -34,23 +33,33 @@ struct Params {
 @group(0) @binding(1) var<storage, read> q: array<Elem>;               // [images, queries, q_stride]
 @group(0) @binding(2) var<storage, read> k: array<Elem>;               // [images, keys, k_stride]
 @group(0) @binding(3) var<storage, read> v: array<Elem>;               // [images, keys, v_stride]
-@group(0) @binding(4) var<storage, read> bias: array<f32>;
-@group(0) @binding(5) var<storage, read_write> y: array<Elem>;         // [images, queries, heads * head]
+@group(0) @binding(4) var<storage, read> keys_bias: array<f32>;        // [images, keys_row]
+@group(0) @binding(5) var<storage, read> distances_bias: array<f32>;   // [heads, distances_row]
+@group(0) @binding(6) var<storage, read_write> y: array<Elem>;         // [images, queries, heads * head]
 
-// Where the bias of a head's scores begins; a query's begins `bias_query` numbers earlier than that of the one before it.
-fn bias_of(image: u32, head: u32) -> u32 {
-    return p.bias_at + image * p.bias_image + head * p.bias_head;
+// Where the bias of keys begins.
+fn keys_from(image: u32) -> u32 {
+    return image * p.keys_row;
 }
 
-// Four scores, capped, and with the bias at these places.
-fn finished(score: vec4<f32>, at: vec4<u32>) -> vec4<f32> {
+// Where the bias of distances begins for the first query; for each other one a number earlier than for that before it.
+fn distances_from(head: u32) -> u32 {
+    return head * p.distances_row + p.queries - 1u;
+}
+
+// Four scores, capped, and with the biases at these places.
+fn finished(score: vec4<f32>, key: vec4<u32>, distance: vec4<u32>) -> vec4<f32> {
     var v = score;
     if p.cap > 0.0 {
         let e = exp(max(-2.0 / p.cap * abs(v), vec4<f32>(-87.0)));
         v = p.cap * sign(v) * (1.0 - e) / (1.0 + e);
     }
-    if (p.flags & BIAS) != 0u {
-        v += vec4<f32>(bias[at.x], bias[at.y], bias[at.z], bias[at.w]);
+    if (p.flags & KEYS_BIAS) != 0u {
+        v += vec4<f32>(keys_bias[key.x], keys_bias[key.y], keys_bias[key.z], keys_bias[key.w]);
+    }
+    if (p.flags & DISTANCES_BIAS) != 0u {
+        let at = distance;
+        v += vec4<f32>(distances_bias[at.x], distances_bias[at.y], distances_bias[at.z], distances_bias[at.w]);
     }
     return v;
 }

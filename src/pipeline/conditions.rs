@@ -156,14 +156,12 @@ impl Pipeline {
 
     pub(super) fn hidden_state(&self, clip_skip: usize) -> Result<HiddenState> {
         let usual = self.family.hidden_state;
-        let state = HiddenState { skip: usual.skip + clip_skip, ..usual };
         let encoders = self.texts.iter().map(|text| &text.network.encoder);
         let skipping = encoders.filter(|encoder| encoder.leaves_out_layers());
-        let layers = skipping.map(|encoder| encoder.sizes().num_hidden_layers).min().unwrap_or(0);
-        if state.skip >= layers {
-            let most = layers.saturating_sub(usual.skip + 1);
-            return Err(Error::option(format!("clip_skip: wanted 0 to {most}, found {clip_skip}")));
-        }
-        Ok(state)
+        let layers = skipping.map(|encoder| encoder.sizes().num_hidden_layers).min();
+        // At least one layer runs.
+        let most = layers.and_then(|layers| usual.depth(layers)).map_or(0, |depth| depth.saturating_sub(1));
+        let state = usual.without(clip_skip).filter(|_| clip_skip <= most);
+        state.ok_or_else(|| Error::option(format!("clip_skip: wanted 0 to {most}, found {clip_skip}")))
     }
 }

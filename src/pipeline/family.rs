@@ -11,7 +11,7 @@ use super::component::{AUTOENCODER, Component, Role};
 use super::text::Encoded;
 use crate::error::{Error, Result};
 use crate::model::config::{ModelIndex, NetworkConfig};
-use crate::model::text::HiddenState;
+use crate::model::text::{HiddenState, TextUse};
 use crate::schedule;
 
 /// A text encoder, and the folder of its tokenizer.
@@ -24,11 +24,13 @@ pub struct Encoder {
     pub tokens: usize,
     /// Its pooled state is used as it is, without a projection.
     pub pools: bool,
+    /// Whether padding is hidden from other tokens, where the encoder can hide it.
+    pub masked: bool,
 }
 
 impl Encoder {
     const fn new(component: Component, tokenizer: &'static str) -> Encoder {
-        Encoder { component, tokenizer, optional: false, tokens: 0, pools: false }
+        Encoder { component, tokenizer, optional: false, tokens: 0, pools: false, masked: false }
     }
 }
 
@@ -82,6 +84,11 @@ pub(super) static FAMILIES: [&Family; 5] = [
 ];
 
 impl Family {
+    /// What such a model does with a text encoder.
+    pub fn text_use(&self, encoder: &Encoder) -> TextUse {
+        TextUse { state: Some(self.hidden_state), masked: encoder.masked }
+    }
+
     /// The family of a model.
     ///
     /// Errors: `Unsupported` where there is none, or where the model has a denoiser or a text encoder that its family

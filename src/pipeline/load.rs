@@ -112,7 +112,8 @@ impl Pipeline {
         let mut texts = vec![];
         let encoders = family.encoders.iter().filter(|encoder| Family::has(encoder, &index));
         for encoder in encoders {
-            texts.push(TextPart::load(text_device, &origin, encoder, format, hooks).await?);
+            let usage = family.text_use(encoder);
+            texts.push(TextPart::load(text_device, &origin, encoder, usage, format, hooks).await?);
         }
         for file in &additions.embeddings {
             let widths: Vec<usize> = texts.iter().map(|t| t.network.encoder.sizes().hidden_size).collect();

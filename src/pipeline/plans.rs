@@ -13,7 +13,7 @@ use crate::model::config::{ModelIndex, NetworkConfig, VaeConfig};
 use crate::model::controlnet::ControlNet;
 use crate::model::denoiser::{Denoiser, Job, denoise_plan};
 use crate::model::t2i_adapter::T2iAdapter;
-use crate::model::text::{TextConfig, TextEncoder};
+use crate::model::text::{HiddenState, TextConfig, TextEncoder, TextUse};
 use crate::plan::{Plan, Recorder, Target};
 use crate::quant::Format;
 use crate::shape::{Elem, Shape};
@@ -126,7 +126,7 @@ pub(super) fn read(
 pub(super) fn parameters(config: &NetworkConfig) -> u64 {
     let mut d = Declarations::new(Format::F16);
     match config {
-        NetworkConfig::Text(c) => drop(c.declare(&mut d)),
+        NetworkConfig::Text(c) => drop(c.declare(&mut d, TextUse::ANY)),
         NetworkConfig::Denoiser(c) => drop(c.declare(&mut d)),
         NetworkConfig::Vae(c) => drop((Network::decoder(&mut d, c), Network::encoder(&mut d, c))),
         NetworkConfig::ControlNet(c) => drop(ControlNet::declare(&mut d, c)),
@@ -186,8 +186,14 @@ pub(super) fn record(
         };
         match config {
             NetworkConfig::Text(c) => {
-                let declare = |d: &mut Declarations| c.declare(d);
-                let (state, tokens) = (family.hidden_state, read_by(&*c));
+                let encoder = family.encoders.iter().find(|e| e.component.folder == component);
+                let usage = encoder.map_or(TextUse::ANY, |encoder| family.text_use(encoder));
+                // One that has fewer layers than are read is refused where it is loaded.
+                let fits = |state: &HiddenState| state.depth(c.sizes().num_hidden_layers).is_some();
+                let state = usage.state.filter(fits).unwrap_or(HiddenState::LAST);
+                let usage = TextUse { state: Some(state), ..usage };
+                let declare = |d: &mut Declarations| c.declare(d, usage);
+                let tokens = read_by(&*c);
                 let plan = |encoder: Rc<dyn TextEncoder>| {
                     let target = encoder_target(&*encoder, target);
                     text_plan(&*encoder, &target, [1, tokens], state)

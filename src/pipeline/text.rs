@@ -1,24 +1,22 @@
 //! Prompts to hidden states and pooled vectors.
 
-use std::ops::Range;
-use std::rc::Rc;
+mod network;
 
-use super::component::Component;
+use std::ops::Range;
+
 use super::family::Encoder;
-use super::origin::{Merged, Origin};
-use super::read_json;
-use crate::device::{Device, Session};
+use super::origin::Origin;
+use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::host::Cancel;
-use crate::model::config::NetworkConfig;
-use crate::model::text::{HiddenState, TextEncoder, TextSizes};
-use crate::plan::{Faults, Plan, Recorder, Target};
+use crate::model::text::{TextSizes, TextUse};
+use crate::plan::{Faults, Plan};
 use crate::prompt::{self, Chunk};
 use crate::quant::Format;
-use crate::shape::Elem;
 use crate::tokenizer::{Files, Tokenizer};
 use crate::warning::{Topic, Warning};
-use crate::weights::{Declarations, Embedding, Hooks, join};
+use crate::weights::{Embedding, Hooks, join};
+pub use network::{TextNetwork, encoder_target, text_plan};
 
 /// A tokenizer and its text encoder.
 pub struct TextPart {
@@ -38,19 +36,12 @@ struct Learned {
     ids: Range<u32>,
 }
 
-/// A text encoder, from token ids on.
-pub struct TextNetwork {
-    pub encoder: Rc<dyn TextEncoder>,
-    pub(super) merged: Merged,
-    /// The vectors of learned tokens, `[n, width]`: the token behind the vocabulary and those after it.
-    learned: Vec<f32>,
-}
-
 impl TextPart {
     pub async fn load(
         device: &Device,
         origin: &Origin<'_>,
         Encoder { component, tokenizer, pools, .. }: &Encoder,
+        usage: TextUse,
         format: Format,
         hooks: Hooks<'_>,
     ) -> Result<TextPart> {
@@ -70,7 +61,7 @@ impl TextPart {
             files.sentencepiece = file("spiece.model").await?;
         }
         let tokenizer = Tokenizer::from_files(&files)?;
-        let network = TextNetwork::load(device, origin, component, format, hooks).await?;
+        let network = TextNetwork::load(device, origin, component, usage, format, hooks).await?;
         let positions = network.encoder.sizes().max_position_embeddings;
         if let Some(positions) = positions.filter(|positions| tokenizer.length() != *positions) {
             return Err(Error::model(format!(
@@ -160,14 +151,16 @@ impl TextPart {
         progress: &dyn Fn(f64),
     ) -> Result<Encoded> {
         let network = &self.network;
-        let TextSizes { hidden_size: width, projection_dim, .. } = network.encoder.sizes();
+        let projection_dim = network.encoder.sizes().projection_dim;
         let ids: Vec<Vec<u32>> = prompts.iter().flatten().map(|chunk| chunk.ids.clone()).collect();
         let tokens = ids.first().map_or(0, Vec::len);
-        let session = network.prepare(plan, tokens).await?;
+        let session = network.prepare(plan).await?;
         session.write("embeddings", &network.embeddings(&ids)?);
+        let lengths: Vec<usize> = ids.iter().map(|ids| self.tokenizer.unpadded(ids)).collect();
+        network.write_mask(&session, &lengths);
         session.run("text", cancel, progress).await?;
-        let halves = session.plan().named("hidden_state").elem != Elem::F32;
-        let mut states = session.read("hidden_state").await?;
+        let (mut states, halves) = network.states(&session).await?;
+        let width = states.len() / ids.len() / tokens;
         let mut faults = Faults::of(&states, halves);
         let each = states.chunks_exact_mut(tokens * width);
         for (hidden, chunk) in each.zip(prompts.iter().flatten()) {
@@ -233,126 +226,4 @@ impl Encoded {
             faults: self.faults.and(other.faults),
         }
     }
-}
-
-impl TextNetwork {
-    pub async fn load(
-        device: &Device,
-        origin: &Origin<'_>,
-        component: &str,
-        format: Format,
-        hooks: Hooks<'_>,
-    ) -> Result<TextNetwork> {
-        let path = join(component, "config.json");
-        let config = NetworkConfig::text(
-            &read_json(origin.folder, &path).await?,
-            &path,
-            Component::class_of(component),
-        )?;
-        let mut d = Declarations::new(format);
-        let encoder = config.declare(&mut d);
-        let merged = Merged::load(device, origin, (component, "model"), d, vec![], hooks).await?;
-        Ok(TextNetwork { encoder, merged, learned: vec![] })
-    }
-
-    /// The plan for so many prompts of so many tokens, which the device can hold.
-    pub fn plan(&self, target: &Target, [prompts, tokens]: [usize; 2], state: HiddenState) -> Result<Plan> {
-        let target = encoder_target(&*self.encoder, target);
-        let plan = text_plan(&*self.encoder, &target, [prompts, tokens], state);
-        plan.check("text encoder", &self.merged.weights.device().limits())?;
-        Ok(plan)
-    }
-
-    /// A session for so many prompts of so many tokens: its input is [`Self::embeddings`], its section "text".
-    pub async fn session(&self, target: &Target, sizes: [usize; 2], state: HiddenState) -> Result<Session> {
-        self.prepare(self.plan(target, sizes, state)?, sizes[1]).await
-    }
-
-    /// A session from its plan.
-    async fn prepare(&self, plan: Plan, tokens: usize) -> Result<Session> {
-        let session = Session::new(plan, &self.merged.weights).await?;
-        let tables = |table| self.merged.weights.table(table);
-        for (name, values) in self.encoder.constants(tokens, &tables) {
-            session.write(name, &values);
-        }
-        Ok(session)
-    }
-
-    /// The embeddings of tokens, with those of their positions if there are any, gathered on the CPU.
-    pub fn embeddings(&self, ids: &[Vec<u32>]) -> Result<Vec<f32>> {
-        let TextSizes { vocab_size, hidden_size: width, .. } = self.encoder.sizes();
-        let tokens = self.merged.weights.table(self.encoder.token_embedding());
-        let positions = self.encoder.position_embedding().map(|table| self.merged.weights.table(table));
-        let mut sums = vec![];
-        for row in ids {
-            for (at, &id) in row.iter().enumerate() {
-                let learned = |id: usize| {
-                    let at = id.checked_sub(vocab_size)?;
-                    Some(self.learned.chunks_exact(width).nth(at)?.to_vec())
-                };
-                let token = tokens.row(id as usize).or_else(|| learned(id as usize)).ok_or_else(|| {
-                    Error::model(format!(
-                        "the tokenizer made the token {id}, but the text encoder's vocab_size is {vocab_size}"
-                    ))
-                })?;
-                match &positions {
-                    Some(table) => {
-                        let position = &table.values()[at * width..][..width];
-                        sums.extend(token.iter().zip(position).map(|(t, p)| t + p));
-                    }
-                    None => sums.extend(token),
-                }
-            }
-        }
-        Ok(sums)
-    }
-
-    /// The states that are pooled, `[prompts, hidden_size]`, of the last hidden states.
-    pub fn pooled(&self, last: &[f32], ids: &[Vec<u32>]) -> Vec<f32> {
-        let TextSizes { hidden_size: width, .. } = self.encoder.sizes();
-        let tokens = last.len() / width / ids.len();
-        let pooled = last.chunks_exact(tokens * width).zip(ids).map(|(states, ids)| {
-            let at = self.encoder.pooled_token(ids).unwrap_or(0) * width;
-            &states[at..at + width]
-        });
-        pooled.flatten().copied().collect()
-    }
-
-    /// The projected pooled states, `[prompts, projection_dim]`, from the last hidden states.
-    pub fn text_embeds(&self, last: &[f32], ids: &[Vec<u32>]) -> Vec<f32> {
-        let projection = self.encoder.text_projection().expect("an encoder with a projection");
-        let (table, width) = (self.merged.weights.table(projection), self.encoder.sizes().hidden_size);
-        let matrix = table.values();
-        let pooled = self.pooled(last, ids);
-        let dot = |row: &[f32], vector: &[f32]| row.iter().zip(vector).map(|(a, b)| a * b).sum::<f32>();
-        pooled
-            .chunks_exact(width)
-            .flat_map(|v| matrix.chunks_exact(width).map(move |row| dot(row, v)))
-            .collect()
-    }
-}
-
-/// What the plan of an encoder is recorded for, where others have this target.
-pub fn encoder_target(encoder: &dyn TextEncoder, target: &Target) -> Target {
-    let elem = if encoder.overflows_halves() { Elem::F32 } else { target.elem };
-    Target { elem, ..target.clone() }
-}
-
-/// Section "text": input "embeddings", outputs "hidden_state" (the wanted one) and "last_hidden_state" (behind the
-/// final norm, if it comes that far).
-pub fn text_plan(
-    encoder: &dyn TextEncoder,
-    target: &Target,
-    [prompts, tokens]: [usize; 2],
-    state: HiddenState,
-) -> Plan {
-    let mut r = Recorder::new(target);
-    r.section("text");
-    let x = r.input("embeddings", encoder.sizes().shape(prompts as u32, tokens as u32), target.elem);
-    let (state, last) = encoder.record(&mut r, x, state);
-    r.output("hidden_state", state);
-    if let Some(last) = last {
-        r.output("last_hidden_state", last);
-    }
-    r.finish()
 }

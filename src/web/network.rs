@@ -12,7 +12,7 @@ use crate::device::{Device, Session};
 use crate::error::{Error, Result};
 use crate::host::Cancel;
 use crate::model::denoiser::Job;
-use crate::pipeline::{DenoiserPart, Half, HiddenState, LoadOptions, Origin, TextNetwork, VaePart};
+use crate::pipeline::{DenoiserPart, Half, HiddenState, LoadOptions, Origin, TextNetwork, TextUse, VaePart};
 use crate::plan::Target;
 use crate::shape::{nchw, nhwc};
 use crate::weights::Hooks;
@@ -73,7 +73,7 @@ impl Network {
                 Part::Decoder(VaePart::load(d, &origin, component, format, Hooks::NONE, &halves).await?)
             }
             "text_encoder" => {
-                Part::Text(TextNetwork::load(d, &origin, component, format, Hooks::NONE).await?)
+                Part::Text(TextNetwork::load(d, &origin, component, TextUse::ANY, format, Hooks::NONE).await?)
             }
             other => {
                 return Err(Error::option(format!(

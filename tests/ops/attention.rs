@@ -6,7 +6,7 @@ use crate::twin;
 use tintype::gpu::{Tile, Tuning};
 use tintype::nn;
 use tintype::nn::{Heads, Projections};
-use tintype::plan::ops::{Attention, Bias};
+use tintype::plan::ops::{Attention, Bias, HIDDEN};
 use tintype::quant::Format;
 use tintype::shape::{Elem, Shape};
 
@@ -183,6 +183,7 @@ fn what_transformers_do_to_scores() {
     for elem in ELEMS {
         for (shared, cap, biased, causal) in [
             (1, None, "distances", false),
+            (1, None, "both", false),
             (2, None, "keys", true),
             (4, Some(1.5), "", true),
             (1, None, "keys", false),
@@ -196,15 +197,20 @@ fn what_transformers_do_to_scores() {
                 let others = heads / shared * size;
                 let [(k, k_seen), (v, v_seen)] = [0; 2].map(|_| b.input(Shape::tokens(images, keys, others)));
                 let each = (queries + keys).next_multiple_of(4);
-                let mut f32_input = |shape: Shape| {
+                // Of every image another number of keys at the end is hidden.
+                let hidden = |i: u32| i % each + 7 * (1 + i / each) >= keys;
+                let mut f32_input = |shape: Shape, masked: bool| {
                     let values = b.random.values((shape.rows() * shape.c) as usize);
+                    let hide = |(i, value)| if masked && hidden(i) { HIDDEN } else { value };
+                    let values = (0..).zip(values).map(hide).collect();
                     b.input_of(shape, Elem::F32, values)
                 };
-                let (by_key, of_key) = f32_input(Shape::new(images, 1, 1, each));
-                let (by_distance, of_distance) = f32_input(Shape::new(1, 1, heads, each));
+                let (keys, of_key) = f32_input(Shape::new(images, 1, 1, each), true);
+                let (distances, of_distance) = f32_input(Shape::new(1, 1, heads, each), false);
                 let bias = match biased {
-                    "keys" => Some(Bias::Keys(by_key)),
-                    "distances" => Some(Bias::Distances(by_distance)),
+                    "keys" => Some(Bias::Keys(keys)),
+                    "distances" => Some(Bias::Distances(distances)),
+                    "both" => Some(Bias::Both { keys, distances }),
                     _ => None,
                 };
                 let op = Attention::of((q, 0), (k, 0), (v, 0), heads, size);
@@ -224,6 +230,7 @@ fn what_transformers_do_to_scores() {
                     bias: &|n, h, t, s| match biased {
                         "keys" => of_key[n * each + s],
                         "distances" => of_distance[h * each + s + queries as usize - 1 - t],
+                        "both" => of_key[n * each + s] + of_distance[h * each + s + queries as usize - 1 - t],
                         _ => 0.0,
                     },
                 });

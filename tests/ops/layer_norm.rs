@@ -55,7 +55,7 @@ fn epsilon_counts() {
 #[test]
 fn kinds_and_modulations() {
     for elem in ELEMS {
-        for kind in ["layer", "bare", "rms", "biased"] {
+        for kind in ["layer", "bare", "rms", "biased", "rms from one"] {
             for (n, rows, width, modulated, shifted) in
                 [(1, 5, 320, false, false), (2, 35, 12, true, true), (3, 70, 64, true, false)]
             {
@@ -64,9 +64,11 @@ fn kinds_and_modulations() {
                     "layer" => NormKind::Layer(Some(b.d.norm("norm", width))),
                     "bare" => NormKind::Layer(None),
                     "biased" => NormKind::RmsBias(b.d.norm("norm", width)),
+                    "rms from one" => NormKind::Rms(b.d.vector_from_one("norm.weight".to_owned(), width)),
                     _ => NormKind::Rms(b.d.vectors(["norm.weight".to_owned()], width)),
                 };
                 let w = b.fill();
+                let from_one = |w: &[f64]| -> Vec<f64> { w.iter().map(|w| 1.0 + w).collect() };
                 let (x, seen) = b.input(Shape::tokens(n, rows, width));
                 let (vectors, told) = b.input(Shape::new(n, 1, 1, 2 * width + 8));
                 let (scale, shift) = (width + 8, shifted.then_some(4));
@@ -77,7 +79,8 @@ fn kinds_and_modulations() {
                     "layer" => twin::layer_norm(&seen, &w["norm.weight"], &w["norm.bias"], epsilon),
                     "bare" => twin::layer_norm(&seen, &vec![1.0; channels], &vec![0.0; channels], epsilon),
                     "biased" => biased(twin::rms_norm(&seen, &w["norm.weight"], epsilon), &w["norm.bias"]),
-                    _ => twin::rms_norm(&seen, &w["norm.weight"], epsilon),
+                    "rms" => twin::rms_norm(&seen, &w["norm.weight"], epsilon),
+                    _ => twin::rms_norm(&seen, &from_one(&w["norm.weight"]), epsilon),
                 };
                 let vector = |at: u32| twin::columns(&told, 2 * channels + 8, at as usize, channels);
                 let shift = shift.map(vector);

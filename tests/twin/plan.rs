@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use tintype::plan::ops::{self, Bias, NormKind, Op};
+use tintype::plan::ops::{self, NormKind, Op};
 use tintype::plan::{Plan, Step, Tensor, TensorId};
 use tintype::weights::{Declarations, Handle, Layout, Weight};
 
@@ -61,10 +61,10 @@ impl Interpreter<'_> {
                 };
                 let others = op.heads / op.shared;
                 let (queries, each) = (op.q.0.shape.pixels() as usize, |t: Tensor| t.shape.c as usize);
-                let bias = |n: usize, h: usize, t: usize, s: usize| match op.bias {
-                    Some(Bias::Keys(b)) => self.of(b)[n * each(b) + s],
-                    Some(Bias::Distances(b)) => self.of(b)[h * each(b) + s + queries - 1 - t],
-                    None => 0.0,
+                let bias = |n: usize, h: usize, t: usize, s: usize| {
+                    let of_key = op.keys().map_or(0.0, |b| self.of(b)[n * each(b) + s]);
+                    let of_distance = |b| self.of(b)[h * each(b) + s + queries - 1 - t];
+                    of_key + op.distances().map_or(0.0, of_distance)
                 };
                 attention_of(&Attention {
                     q: &head(op.q, op.heads),
@@ -285,10 +285,9 @@ pub mod networks {
     use pollster::block_on;
     use tintype::cpu;
     use tintype::host::Cancel;
-    use tintype::model::clip::ClipTextModel;
-    use tintype::model::config::{ClipTextConfig, NetworkConfig, UnetConfig, VaeConfig};
+    use tintype::model::config::{NetworkConfig, UnetConfig, VaeConfig};
     use tintype::model::denoiser::{Job, denoise_plan};
-    use tintype::model::text::HiddenState;
+    use tintype::model::text::{HiddenState, TextUse};
     use tintype::model::unet::Networks;
     use tintype::model::unet::Unet;
     use tintype::pipeline::{Network, read_json, text_plan, vae_plan};
@@ -378,19 +377,27 @@ pub mod networks {
 
     #[test]
     fn text_encoders() {
-        let config =
-            ClipTextConfig::from_json(&json("sd-turbo-like", "text_encoder/config.json"), "text").unwrap();
-        let mut bench = Bench::new(Elem::F32, Format::F32);
-        let encoder = ClipTextModel::declare(&mut bench.d, &config);
-        check("text encoder", bench, text_plan(&encoder, &target(), [1, 77], HiddenState::LAST));
-        // Heads of no multiple of four.
         let t5 =
-            br#"{"architectures": ["T5EncoderModel"], "vocab_size": 30, "d_model": 12, "d_kv": 5, "d_ff": 20,
-            "num_layers": 2, "num_heads": 3, "feed_forward_proj": "gated-gelu"}"#;
-        let config = NetworkConfig::text(t5, "text", "T5EncoderModel").unwrap();
-        let mut bench = Bench::new(Elem::F32, Format::Q8);
-        let encoder = config.declare(&mut bench.d);
-        check("T5", bench, text_plan(&*encoder, &target(), [2, 21], HiddenState::LAST));
+            br#"{"model_type": "t5", "feed_forward_proj": "gated-gelu", "d_model": 24, "d_kv": 6, "d_ff": 20,
+            "num_layers": 2, "num_heads": 3, "vocab_size": 40}"#;
+        let qwen3 =
+            br#"{"model_type": "qwen3", "hidden_size": 20, "intermediate_size": 28, "num_hidden_layers": 3,
+            "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16, "vocab_size": 40}"#;
+        let gemma2 =
+            br#"{"model_type": "gemma2", "hidden_size": 20, "intermediate_size": 28, "num_hidden_layers": 2,
+            "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 256, "vocab_size": 40,
+            "attn_logit_softcapping": 0.5}"#;
+        for (json, [prompts, tokens], state) in [
+            (json("sd-turbo-like", "text_encoder/config.json"), [1, 77], HiddenState::LAST),
+            (t5.to_vec(), [2, 9], HiddenState::LAST),
+            (qwen3.to_vec(), [2, 9], HiddenState::Behind(&[1, 2])),
+            (gemma2.to_vec(), [2, 9], HiddenState::LAST),
+        ] {
+            let config = NetworkConfig::text(&json, "config.json", "CLIPTextModel").unwrap();
+            let mut bench = Bench::new(Elem::F32, Format::F32);
+            let encoder = config.declare(&mut bench.d, TextUse { state: None, masked: true });
+            check(&format!("{config:?}"), bench, text_plan(&*encoder, &target(), [prompts, tokens], state));
+        }
     }
 
     #[test]

@@ -22,15 +22,11 @@ pub struct Rows<'a> {
     pub at: usize,
 }
 
-/// What is added to scores. That of key 0 is at `at + image * each_image + head * each_head - query * each_query`, those of
-/// other keys follow.
+/// What is added to scores, in rows of `each` numbers.
 #[derive(Clone, Copy)]
 pub struct Bias<'a> {
     pub values: &'a [f32],
-    pub at: usize,
-    pub each_image: usize,
-    pub each_head: usize,
-    pub each_query: usize,
+    pub each: usize,
 }
 
 pub struct Attention<'a> {
@@ -47,7 +43,10 @@ pub struct Attention<'a> {
     pub shared: usize,
     /// The bound `c` of scores, which become `c tanh(score / c)`.
     pub cap: Option<f32>,
-    pub bias: Option<Bias<'a>>,
+    /// A row for each image, a number for each key.
+    pub keys_bias: Option<Bias<'a>>,
+    /// A row for each head, a number for each distance from a query to a key, from `1 - queries` on.
+    pub distances_bias: Option<Bias<'a>>,
     pub q: Rows<'a>,
     pub k: Rows<'a>,
     pub v: Rows<'a>,
@@ -166,13 +165,7 @@ unsafe fn band<L: Lanes>(
         for i in 0..count {
             let seen = if a.causal { (first + i + 1).min(a.keys) } else { a.keys };
             let row = &mut scores[i * packed.keys..][..packed.keys];
-            if a.cap.is_some() || a.bias.is_some() {
-                let bias = a.bias.map(|b| {
-                    let at = b.at + image * b.each_image + head % a.heads * b.each_head;
-                    &b.values[at - (first + i) * b.each_query..][..a.keys]
-                });
-                finish(a.cap, bias, &mut row[..a.keys]);
-            }
+            finish(a, [image, head % a.heads, first + i], &mut row[..a.keys]);
             L::call::<Softmax>((row, seen));
         }
         let width = a.heads * a.size;
@@ -183,13 +176,15 @@ unsafe fn band<L: Lanes>(
     }
 }
 
-/// Scores of a query, capped, and with their bias.
-fn finish(cap: Option<f32>, bias: Option<&[f32]>, scores: &mut [f32]) {
-    if let Some(cap) = cap {
+/// Scores of a query, capped, and with their biases.
+fn finish(a: &Attention, [image, head, query]: [usize; 3], scores: &mut [f32]) {
+    if let Some(cap) = a.cap {
         scores.iter_mut().for_each(|score| *score = cap * (*score / cap).tanh());
     }
-    if let Some(bias) = bias {
-        scores.iter_mut().zip(bias).for_each(|(score, bias)| *score += bias);
+    let of_keys = a.keys_bias.map(|b| &b.values[image * b.each..]);
+    let of_distances = a.distances_bias.map(|b| &b.values[head * b.each + a.queries - 1 - query..]);
+    for bias in [of_keys, of_distances].into_iter().flatten() {
+        scores.iter_mut().zip(&bias[..a.keys]).for_each(|(score, bias)| *score += bias);
     }
 }
 

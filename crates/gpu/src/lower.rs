@@ -25,7 +25,8 @@ const RESIDUAL: u32 = 2;
 const GATED: u32 = 4;
 const GATE: u32 = 8;
 const CAUSAL: u32 = 1;
-const BIAS: u32 = 2;
+const KEYS_BIAS: u32 = 2;
+const DISTANCES_BIAS: u32 = 4;
 const GUIDED: u32 = 1;
 
 /// An operation that a GPU computes.

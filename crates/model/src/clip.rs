@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use super::config::{self, ClipTextConfig};
-use super::text::{HiddenState, Kind, TextConfig, TextEncoder, TextSizes};
+use super::text::{HiddenState, Kind, TextConfig, TextEncoder, TextSizes, TextUse};
 use crate::nn::{At, Attention, Heads, LayerNorm, Linear, Projections};
 use crate::plan::ops::{Activation, Epilogue, Matmul};
 use crate::plan::{Recorder, Tensor};
@@ -57,7 +57,8 @@ impl TextConfig for ClipTextConfig {
         }
     }
 
-    fn declare(&self, d: &mut Declarations) -> Rc<dyn TextEncoder> {
+    /// Any state may be asked for, since requests say how many layers they leave out.
+    fn declare(&self, d: &mut Declarations, _: TextUse) -> Rc<dyn TextEncoder> {
         Rc::new(ClipTextModel::declare(d, self))
     }
 }
@@ -109,35 +110,34 @@ impl TextEncoder for ClipTextModel {
         Some(self.position_embedding)
     }
 
+    fn leaves_out_layers(&self) -> bool {
+        true
+    }
+
     fn text_projection(&self) -> Option<Handle> {
         self.text_projection
     }
 
     /// There is no padding mask: pads are attended to, as in the reference.
-    fn record(&self, r: &mut Recorder, mut x: Tensor, wanted: HiddenState) -> (Tensor, Option<Tensor>) {
-        let end = self.layers.len().checked_sub(wanted.skip).expect("fewer layers left out than there are");
-        let to_the_end = wanted.skip == 0 || self.text_projection.is_some() || r.target.taps;
-        let layers = if to_the_end { &self.layers[..] } else { &self.layers[..end] };
-        let mut state = x;
+    fn record(&self, r: &mut Recorder, mut x: Tensor, wanted: HiddenState) -> (Vec<Tensor>, Option<Tensor>) {
+        let count = self.layers.len();
+        let depth = wanted.depth(count).expect("as many layers as are wanted");
+        let to_the_end = depth == count || self.text_projection.is_some() || r.target.taps;
+        let layers = if to_the_end { &self.layers[..] } else { &self.layers[..depth] };
+        let mut states = vec![x];
         for (i, layer) in layers.iter().enumerate() {
             r.tap(&format!("hidden_states.{i}"), x);
             if r.target.taps {
                 // What diffusers' clip_skip gives: an earlier state behind the final norm.
                 let skipped = self.final_layer_norm.record(r, x);
-                r.tap(&format!("clip_skip_{}", self.layers.len() - i), skipped);
+                r.tap(&format!("clip_skip_{}", count - i), skipped);
             }
             x = layer.record(r, x, true);
-            if i + 1 == end {
-                state = x;
-            }
+            states.push(x);
         }
         r.tap(&format!("hidden_states.{}", layers.len()), x);
         let last = to_the_end.then(|| self.final_layer_norm.record(r, x));
-        match last {
-            Some(last) if wanted == HiddenState::LAST => (last, Some(last)),
-            _ if wanted.normed => (self.final_layer_norm.record(r, state), last),
-            _ => (state, last),
-        }
+        (wanted.of(count, &states, last, |state| self.final_layer_norm.record(r, state)), last)
     }
 
     /// The end of the text. Published configurations say `eos_token_id: 2`, which stands for the largest id (the first

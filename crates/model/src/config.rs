@@ -5,14 +5,17 @@
 //! key, the value and what is supported. A value of the wrong type, or one that contradicts another
 //! one, is `InvalidModel`. Keys that the classes do not know are ignored, as diffusers does.
 
+mod causal;
 mod clip;
 mod clip_vision;
 mod controlnet;
 mod dc_ae;
 mod fields;
 mod flux;
+mod gemma2;
 mod ip_adapter;
 mod network;
+mod qwen3;
 mod sana;
 mod sd3;
 mod t2i_adapter;
@@ -25,14 +28,17 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+pub use causal::CausalConfig;
 pub use clip::{Activation, ClipTextConfig};
 pub use clip_vision::{ClipImageConfig, ClipVisionConfig};
 pub use controlnet::ControlNetConfig;
 pub use dc_ae::{DcBlock, DcConfig, DcLevel};
 pub(super) use fields::Fields;
 pub use flux::FluxConfig;
+pub use gemma2::Gemma2Config;
 pub use ip_adapter::IpAdapterConfig;
 pub use network::{NetworkConfig, Reader};
+pub use qwen3::Qwen3Config;
 pub use sana::SanaConfig;
 pub use sd3::Sd3Config;
 pub use t2i_adapter::{AdapterType, T2iAdapterConfig};

@@ -6,6 +6,7 @@ use tintype_graph::{nn, plan};
 use tintype_quant as quant;
 use tintype_weights as weights;
 
+mod causal;
 pub mod clip;
 pub mod clip_vision;
 pub mod config;
@@ -14,7 +15,9 @@ pub mod dc_ae;
 pub mod denoiser;
 pub mod dit;
 pub mod flux;
+pub mod gemma2;
 pub mod ip_adapter;
+pub mod qwen3;
 pub mod resnet;
 pub mod sana;
 pub mod sd3;

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::config::T5Config;
 use super::denoiser::{Input, Tables};
-use super::text::{HiddenState, Kind, TextConfig, TextEncoder, TextSizes};
+use super::text::{HiddenState, Kind, TextConfig, TextEncoder, TextSizes, TextUse, mask};
 use crate::nn::{At, Linear, RmsNorm};
 use crate::plan::ops::{self, Activation, Bias, Epilogue, Matmul};
 use crate::plan::{Recorder, Tensor};
@@ -24,6 +24,7 @@ pub struct T5Encoder {
     relative_attention_bias: Handle,
     blocks: Vec<Block>,
     final_layer_norm: RmsNorm,
+    masked: bool,
 }
 
 impl TextConfig for T5Config {
@@ -37,13 +38,14 @@ impl TextConfig for T5Config {
         }
     }
 
-    fn declare(&self, d: &mut Declarations) -> Rc<dyn TextEncoder> {
-        Rc::new(T5Encoder::declare(d, self))
+    fn declare(&self, d: &mut Declarations, usage: TextUse) -> Rc<dyn TextEncoder> {
+        Rc::new(T5Encoder::declare(d, self, usage.masked))
     }
 }
 
 impl T5Encoder {
-    pub fn declare(d: &mut Declarations, config: &T5Config) -> T5Encoder {
+    /// `masked`: padding is hidden, as pipelines have it that give a mask.
+    pub fn declare(d: &mut Declarations, config: &T5Config, masked: bool) -> T5Encoder {
         let (width, buckets) = (config.d_model, config.relative_attention_num_buckets);
         let embeddings = Part {
             // Some files have both, which are one.
@@ -59,6 +61,7 @@ impl T5Encoder {
             blocks: (0..config.num_layers).map(|i| Block::declare(d, config, i)).collect(),
             final_layer_norm: RmsNorm::declare(d, norm, width as u32, config.layer_norm_epsilon),
             config: config.clone(),
+            masked,
         }
     }
 
@@ -92,26 +95,30 @@ impl TextEncoder for T5Encoder {
         true
     }
 
-    fn leaves_out_layers(&self) -> bool {
-        false
+    fn is_masked(&self) -> bool {
+        self.masked
     }
 
-    /// Inputs: "relative_bias". Padding is attended to, as in the pipelines that give no mask. `wanted` is not: the last
-    /// state behind the norm is what all pipelines take.
-    fn record(&self, r: &mut Recorder, mut x: Tensor, _: HiddenState) -> (Tensor, Option<Tensor>) {
+    /// Inputs: "relative_bias", and "mask" where padding is hidden: else it is attended to, as in the pipelines that give no
+    /// mask. `wanted` does not count: the last state behind the norm is what all pipelines take.
+    fn record(&self, r: &mut Recorder, mut x: Tensor, _: HiddenState) -> (Vec<Tensor>, Option<Tensor>) {
         let distances = 2 * x.shape.pixels() - 1;
         let shape = Shape::new(1, 1, self.config.num_heads as u32, distances.next_multiple_of(4));
-        let bias = r.input("relative_bias", shape, Elem::F32);
+        let distances = r.input("relative_bias", shape, Elem::F32);
+        let bias = match self.masked {
+            true => Bias::Both { keys: mask(r, x.shape), distances },
+            false => Bias::Distances(distances),
+        };
         for (i, block) in self.blocks.iter().enumerate() {
             r.tap(&format!("hidden_states.{i}"), x);
             x = block.record(r, x, bias, i);
         }
         let last = self.final_layer_norm.record(r, x);
         r.tap(&format!("hidden_states.{}", self.blocks.len()), last);
-        (last, Some(last))
+        (vec![last], Some(last))
     }
 
-    fn constants(&self, tokens: usize, tables: &Tables) -> Vec<Input> {
+    fn constants(&self, [_, tokens]: [usize; 2], tables: &Tables) -> Vec<Input> {
         let table = tables(self.relative_attention_bias);
         let (heads, distances) = (self.config.num_heads, 2 * tokens - 1);
         let each = distances.next_multiple_of(4);
@@ -175,12 +182,12 @@ impl Block {
     }
 
     /// `x` is `[N, tokens, width]`.
-    fn record(&self, r: &mut Recorder, x: Tensor, bias: Tensor, i: usize) -> Tensor {
+    fn record(&self, r: &mut Recorder, x: Tensor, bias: Bias, i: usize) -> Tensor {
         let n = self.attention_norm.record(r, x);
         let qkv = self.qkv.of(n).record(r);
         let w = self.heads * self.size.next_multiple_of(4);
         let attention = ops::Attention::of((qkv, 0), (qkv, w), (qkv, 2 * w), self.heads, self.size);
-        let y = ops::Attention { scale: 1.0, bias: Some(Bias::Distances(bias)), ..attention }.record(r);
+        let y = ops::Attention { scale: 1.0, bias: Some(bias), ..attention }.record(r);
         let onto = |x| Epilogue { residual: Some(x), ..Default::default() };
         let x = Matmul { epilogue: onto(x), ..self.o.of(y) }.record(r);
         let x = r.tap(&format!("{}.layer.0", self.path), x);
@@ -204,7 +211,7 @@ mod tests {
     fn buckets_as_in_the_reference() {
         let json = br#"{"feed_forward_proj": "gated-gelu", "num_layers": 1}"#;
         let config = T5Config::from_json(json, "config.json").unwrap();
-        let encoder = T5Encoder::declare(&mut Declarations::new(Format::F32), &config);
+        let encoder = T5Encoder::declare(&mut Declarations::new(Format::F32), &config, false);
         for (distance, bucket) in [
             (0, 0),
             (-1, 1),

@@ -177,6 +177,11 @@ impl Tokenizer {
         Ok(())
     }
 
+    /// How many of a row's ids are not padding behind a text.
+    pub fn unpadded(&self, ids: &[u32]) -> usize {
+        ids.iter().rposition(|id| *id != self.form.pad).map_or(0, |last| last + 1)
+    }
+
     /// How many of these are tokens of the text.
     pub fn room(&self) -> usize {
         let Form { prefix, suffix, .. } = &self.form;

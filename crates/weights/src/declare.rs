@@ -96,6 +96,10 @@ pub enum Role {
         rows: Rows,
         each: u32,
     },
+    /// A vector of a norm that a checkpoint has as what it is more than one, at this f32 of the blob.
+    VectorFromOne {
+        at: u32,
+    },
     /// An embedding table, kept on the CPU.
     Table,
 }
@@ -287,13 +291,20 @@ impl Declarations {
 
     /// Vectors of as many channels, one after the other, by their names.
     pub fn vectors(&mut self, names: impl IntoIterator<Item = String>, channels: u32) -> Handle {
+        let roles = (0..).map(|i| Role::Vector { rows: Rows::From(i * channels), each: 1 });
+        self.vectors_of(names.into_iter().zip(roles), channels)
+    }
+
+    /// A vector that a checkpoint has as what it is more than one.
+    pub fn vector_from_one(&mut self, name: String, channels: u32) -> Handle {
+        self.vectors_of([(name, Role::VectorFromOne { at: 0 })], channels)
+    }
+
+    fn vectors_of(&mut self, named: impl IntoIterator<Item = (String, Role)>, channels: u32) -> Handle {
         assert!(channels.is_multiple_of(4), "vectors of {channels}");
-        let part = |(i, name): (u32, String)| Part {
-            names: vec![name],
-            shape: vec![channels as usize],
-            role: Role::Vector { rows: Rows::From(i * channels), each: 1 },
-        };
-        let parts: Vec<Part> = (0..).zip(names).map(part).collect();
+        let shape = vec![channels as usize];
+        let part = |(name, role)| Part { names: vec![name], shape: shape.clone(), role };
+        let parts: Vec<Part> = named.into_iter().map(part).collect();
         let bytes = parts.len() * channels as usize * 4;
         self.add(Layout::Vectors { bytes }, parts)
     }

@@ -227,6 +227,7 @@ fn store_row(part: &Part, layout: &Layout, row: u32, values: &[f32], blob: &mut 
                 store_f32(blob, (rows.place(row) + i * each) as usize, *value);
             }
         }
+        (Role::VectorFromOne { at }, _) => store_f32(blob, (at + row) as usize, 1.0 + values[0]),
         (Role::Table, Layout::Table { format: Format::F32, width, .. }) => {
             let at = row as usize * width * 4;
             blob[at..at + width * 4].copy_from_slice(bytemuck::cast_slice(values));

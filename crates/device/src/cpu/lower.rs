@@ -256,6 +256,7 @@ fn attention<'a>(op: &ops::Attention, operands: &Operands<'a>) -> Attention<'a> 
     let rows =
         |(t, at): (Tensor, u32)| Rows { values: operands.read(t), stride: channels(t), at: at as usize };
     let (q, k) = (op.q.0.shape, op.k.0.shape);
+    let bias = |t| Bias { values: operands.read(t), each: channels(t) };
     Attention {
         images: q.n as usize,
         heads: op.heads as usize,
@@ -266,22 +267,11 @@ fn attention<'a>(op: &ops::Attention, operands: &Operands<'a>) -> Attention<'a> 
         scale: op.scale,
         shared: op.shared as usize,
         cap: op.cap,
-        bias: op.bias.map(|bias| bias_of(bias, operands, q.pixels())),
+        keys_bias: op.keys().map(bias),
+        distances_bias: op.distances().map(bias),
         q: rows(op.q),
         k: rows(op.k),
         v: rows(op.v),
-    }
-}
-
-fn bias_of<'a>(bias: ops::Bias, operands: &Operands<'a>, queries: u32) -> Bias<'a> {
-    let t = bias.tensor();
-    let (values, each) = (operands.read(t), channels(t));
-    match bias {
-        ops::Bias::Keys(_) => Bias { values, at: 0, each_image: each, each_head: 0, each_query: 0 },
-        ops::Bias::Distances(_) => {
-            // The distance 0 is behind the shorter ones.
-            Bias { values, at: queries as usize - 1, each_image: 0, each_head: each, each_query: 1 }
-        }
     }
 }
 

@@ -1,21 +1,17 @@
 //! Attention: kernels/attention.wgsl, a query a thread, kernels/attention_quad.wgsl, four, and kernels/attention_tile.wgsl,
 //! a workgroup several together.
 
-use super::{BIAS, CAUSAL, Lower, Lowering};
+use super::{CAUSAL, DISTANCES_BIAS, KEYS_BIAS, Lower, Lowering};
 use crate::kernels::{AttentionParams, VARIANTS, VariantId};
 use crate::plan::Tensor;
-use crate::plan::ops::{Attention, Bias, Operator};
+use crate::plan::ops::{Attention, Operator};
 use crate::tuning::{Block, Tile};
 
 impl Lower for Attention {
     fn lower(&self, l: &mut Lowering, y: Tensor) {
         let [(q, q_at), (k, k_at), (v, v_at)] = [self.q, self.k, self.v].map(|(t, at)| (t.shape, at / 4));
-        let (bias_at, bias_image, bias_head, bias_query) = match self.bias {
-            Some(Bias::Keys(t)) => (0, t.shape.c, 0, 0),
-            // The distance 0 is behind the shorter ones.
-            Some(Bias::Distances(t)) => (q.pixels() - 1, 0, t.shape.c, 1),
-            None => (0, 0, 0, 0),
-        };
+        let (keys, distances) = (self.keys(), self.distances());
+        let row = |bias: Option<Tensor>| bias.map_or(0, |t| t.shape.c);
         let flag = |is: bool, flag| if is { flag } else { 0 };
         let params = AttentionParams {
             first: 0,
@@ -33,11 +29,11 @@ impl Lower for Attention {
             scale: self.scale,
             shared_by: self.shared,
             cap: self.cap.unwrap_or(0.0),
-            bias_at,
-            bias_image,
-            bias_head,
-            bias_query,
-            flags: flag(self.causal, CAUSAL) | flag(self.bias.is_some(), BIAS),
+            keys_row: row(keys),
+            distances_row: row(distances),
+            flags: flag(self.causal, CAUSAL)
+                | flag(keys.is_some(), KEYS_BIAS)
+                | flag(distances.is_some(), DISTANCES_BIAS),
         };
         // All kernels have the same parameters.
         let of = |kernel, each| variant(kernel, y.elem.as_str(), self.padded / 4, each);
@@ -51,13 +47,8 @@ impl Lower for Attention {
                 (tile, [rows * v.workgroup[0], queries.div_ceil(v.constant("QUERIES"))])
             }
         };
-        let bindings = vec![
-            self.q.0.into(),
-            self.k.0.into(),
-            self.v.0.into(),
-            self.bias.map(Bias::tensor).into(),
-            y.into(),
-        ];
+        let bindings =
+            vec![self.q.0.into(), self.k.0.into(), self.v.0.into(), keys.into(), distances.into(), y.into()];
         l.dispatch_of(variant, &params, bindings, threads, self.cost(y));
     }
 }

@@ -60,6 +60,12 @@ impl RmsNorm {
         ops::LayerNorm::of(self.kind, self.epsilon, x)
     }
 
+    /// `path.weight`, which is what the weight is more than one (Gemma's).
+    pub fn from_one(d: &mut Declarations, path: &str, channels: u32, epsilon: f32) -> RmsNorm {
+        let kind = NormKind::Rms(d.vector_from_one(format!("{path}.weight"), channels));
+        RmsNorm { kind, epsilon }
+    }
+
     pub fn record(&self, r: &mut Recorder, x: Tensor) -> Tensor {
         self.of(x).record(r)
     }

@@ -20,7 +20,7 @@ mod shortcut;
 mod step;
 
 pub use add::{Add, add};
-pub use attention::{Attention, Bias};
+pub use attention::{Attention, Bias, HIDDEN};
 pub use conv::Conv;
 pub use copy::{CopyTensor, Join, Slice, copy, join, slice};
 pub use group_conv::GroupConv;

@@ -168,7 +168,7 @@ mod tests {
             ("T2IAdapter", "{}", Some("adapter")),
             ("clip_vision_model", "{}", Some("image_encoder")),
             ("StableDiffusionSafetyChecker", r#"{"vision_config": {}}"#, Some("safety_checker")),
-            ("UMT5EncoderModel", "{}", None),
+            ("BertModel", "{}", None),
         ] {
             assert_eq!(folder(class, json), wanted, "{class}");
         }
@@ -184,15 +184,17 @@ mod tests {
         assert_eq!(text(r#"{"hidden_size": 64}"#).unwrap().sizes().hidden_size, 64);
         // Of classes that somebody derived, the type is known.
         assert!(text(r#"{"architectures": ["Mine"], "model_type": "clip_text_model"}"#).is_ok());
+        assert_eq!(text(r#"{"architectures": ["Qwen3ForCausalLM"]}"#).unwrap().sizes().hidden_size, 4096);
+        assert_eq!(text(r#"{"model_type": "gemma2"}"#).unwrap().sizes().hidden_size, 2304);
         let unet =
             |json: &str| NetworkConfig::denoiser(json.as_bytes(), "unet/config.json", "UNet2DConditionModel");
         assert_eq!(unet(r#"{"in_channels": 9}"#).unwrap().sizes().in_channels, 9);
         let refused = [
-            text(r#"{"architectures": ["UMT5EncoderModel"], "model_type": "umt5"}"#).unwrap_err(),
+            text(r#"{"architectures": ["BertModel"], "model_type": "bert"}"#).unwrap_err(),
             unet(r#"{"_class_name": "HunyuanDiT2DModel"}"#).unwrap_err(),
         ];
         let words = [
-            ["text/config.json", "UMT5EncoderModel", "CLIPTextModel"],
+            ["text/config.json", "BertModel", "CLIPTextModel"],
             ["unet/config.json", "HunyuanDiT2DModel", "UNet2DConditionModel"],
         ];
         for (error, words) in refused.into_iter().zip(words) {

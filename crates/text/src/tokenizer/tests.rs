@@ -71,6 +71,8 @@ fn words_become_tokens() {
 fn a_pad_that_is_a_letter_is_split_out_of_the_text() {
     let t = Tokenizer::from_files(&files("!")).unwrap();
     assert_eq!(t.encode("cat!!").unwrap().ids, [START, 513, 0, 0, END, 0, 0, 0, 0]);
+    // Pads within a text are no padding.
+    assert_eq!(t.unpadded(&t.encode("cat!!").unwrap().ids), 5);
     let plain = Tokenizer::from_files(&files("<|endoftext|>")).unwrap();
     assert_eq!(plain.encode("cat!!").unwrap().ids[2], vocab()["!!</w>"]);
     // It is looked for in the text as it is written, before it is lowered.

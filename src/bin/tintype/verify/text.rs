@@ -4,7 +4,7 @@ use serde_json::Value;
 use tintype::error::Result;
 use tintype::host::Cancel;
 use tintype::model::text::HiddenState;
-use tintype::pipeline::{Origin, TextNetwork};
+use tintype::pipeline::{Origin, TextNetwork, TextUse};
 use tintype::weights::{DiskFolder, Hooks};
 
 use super::{Bench, Check};
@@ -14,7 +14,9 @@ pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
     let (folder, component) = bench.component(case)?;
     let folder = DiskFolder::new(&folder);
     let (device, origin) = (&bench.device, Origin::of(&folder));
-    let network = TextNetwork::load(device, &origin, component, bench.load.weights, Hooks::NONE).await?;
+    let usage = TextUse { masked: reference.has("in.attention_mask"), ..TextUse::ANY };
+    let format = bench.load.weights;
+    let network = TextNetwork::load(device, &origin, component, usage, format, Hooks::NONE).await?;
     let tokens = reference.shape("in.input_ids")?[1];
     let ids: Vec<Vec<u32>> = reference
         .f64("in.input_ids")?
@@ -23,6 +25,12 @@ pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
         .collect();
     let session = network.session(&bench.tapped(), [ids.len(), tokens], HiddenState::LAST).await?;
     session.write("embeddings", &network.embeddings(&ids)?);
+    if reference.has("in.attention_mask") {
+        // Padding is on the right.
+        let mask = reference.f64("in.attention_mask")?;
+        let lengths = mask.chunks_exact(tokens).map(|row| row.iter().sum::<f64>() as usize);
+        network.write_mask(&session, &lengths.collect::<Vec<_>>());
+    }
     session.run("text", &Cancel::default(), &|_| {}).await?;
     let last = session.read("last_hidden_state").await?;
     let mut checks =

@@ -30,17 +30,30 @@ pub struct Attention {
 /// What is added to scores, in f32.
 #[derive(Clone, Copy, Debug)]
 pub enum Bias {
-    /// `[N, 1, 1, C]`: a number for each key of an image, `C` at least their number. A mask has large negative ones.
+    /// `[N, 1, 1, C]`: a number for each key of an image, `C` at least their number. A mask has [`HIDDEN`] for some.
     Keys(Tensor),
     /// `[1, 1, heads, C]`: a number for each head and distance, the key's place less the query's, from `1 - T` on; `C` is at
     /// least `S + T - 1`. T5's.
     Distances(Tensor),
+    /// The sum of one of each kind.
+    Both { keys: Tensor, distances: Tensor },
 }
 
+/// What a mask adds to the score of a key that is not seen: it gets no weight, as long as another key is seen.
+pub const HIDDEN: f32 = -1e30;
+
 impl Bias {
-    pub fn tensor(self) -> Tensor {
+    pub fn keys(self) -> Option<Tensor> {
         match self {
-            Bias::Keys(t) | Bias::Distances(t) => t,
+            Bias::Keys(keys) | Bias::Both { keys, .. } => Some(keys),
+            Bias::Distances(_) => None,
+        }
+    }
+
+    pub fn distances(self) -> Option<Tensor> {
+        match self {
+            Bias::Distances(distances) | Bias::Both { distances, .. } => Some(distances),
+            Bias::Keys(_) => None,
         }
     }
 }
@@ -53,6 +66,16 @@ impl Attention {
         Attention { q, k, v, heads, size, padded, causal: false, scale, shared: 1, cap: None, bias: None }
     }
 
+    /// The bias of keys.
+    pub fn keys(&self) -> Option<Tensor> {
+        self.bias.and_then(Bias::keys)
+    }
+
+    /// The bias of distances.
+    pub fn distances(&self) -> Option<Tensor> {
+        self.bias.and_then(Bias::distances)
+    }
+
     pub fn record(self, r: &mut Recorder) -> Tensor {
         let (q, k, v) = (self.q.0.shape, self.k.0.shape, self.v.0.shape);
         assert!(k.with_c(0) == v.with_c(0) && q.n == k.n, "attention of {q} over {k}, {v}");
@@ -61,14 +84,12 @@ impl Attention {
         for ((t, at), shared) in [(self.q, 1), (self.k, self.shared), (self.v, self.shared)] {
             assert!(at % 4 == 0 && at + width / shared <= t.shape.c, "heads at {at} of {}", t.shape);
         }
-        if let Some(bias) = self.bias {
-            let (t, (keys, queries)) = (bias.tensor(), (k.pixels(), q.pixels()));
-            assert!(t.elem == Elem::F32 && t.shape.c.is_multiple_of(4), "bias {}", t.shape);
-            let wanted = match bias {
-                Bias::Keys(_) => t.shape.rows() == q.n && t.shape.c >= keys,
-                Bias::Distances(_) => t.shape.rows() == self.heads && t.shape.c >= keys + queries - 1,
-            };
-            assert!(wanted, "bias {} of attention of {q} over {k}", t.shape);
+        let (keys, queries) = (k.pixels(), q.pixels());
+        let wanted = [(self.keys(), q.n, keys), (self.distances(), self.heads, keys + queries - 1)];
+        for (bias, rows, least) in wanted {
+            let Some(Tensor { shape, elem, .. }) = bias else { continue };
+            let fits = shape.rows() == rows && shape.c >= least && shape.c.is_multiple_of(4);
+            assert!(elem == Elem::F32 && fits, "bias {shape} of attention of {q} over {k}");
         }
         let y = r.tensor(q.with_c(width));
         r.record(self, y)
@@ -77,8 +98,8 @@ impl Attention {
 
 impl Operator for Attention {
     fn reads(&self) -> Vec<Tensor> {
-        let bias = self.bias.map(Bias::tensor);
-        [self.q.0, self.k.0, self.v.0].into_iter().chain(bias).collect()
+        let biases = self.keys().into_iter().chain(self.distances());
+        [self.q.0, self.k.0, self.v.0].into_iter().chain(biases).collect()
     }
 
     fn cost(&self, _: Tensor) -> Cost {
