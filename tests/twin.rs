@@ -15,6 +15,7 @@ mod linear_attention;
 mod matmul;
 mod mean;
 mod multiply_add;
+mod networks;
 mod norm_apply;
 mod norm_scale;
 mod norm_stats;

@@ -7,7 +7,7 @@ use tintype::pipeline::{Network, vae_plan};
 use tintype::quant::Format;
 use tintype::shape::Elem;
 
-use super::plan::networks::{check, target};
+use super::networks::{check, target};
 use crate::harness::Bench;
 
 /// Heads of the cross attention and halves of the feed-forward layer that are no multiple of four.
