@@ -14,6 +14,9 @@ use crate::model::config::{ModelIndex, NetworkConfig};
 use crate::model::text::{HiddenState, TextUse};
 use crate::schedule;
 
+/// The folder of a denoiser that is a U-Net.
+pub const UNET: &str = "unet";
+
 /// A text encoder, and the folder of its tokenizer.
 pub struct Encoder {
     pub component: Component,

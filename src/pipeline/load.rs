@@ -3,7 +3,7 @@
 use std::cell::{OnceCell, RefCell};
 
 use super::denoise::DenoiserWeights;
-use super::family::Family;
+use super::family::{Family, UNET};
 use super::load_progress::{LoadProgress, expected};
 use super::origin::{Origin, Single};
 use super::precision::{Precision, halves_after_all};
@@ -272,6 +272,10 @@ async fn read_loras(additions: &Additions<'_>, family: &Family, hooks: Hooks<'_>
     let text_encoders = family.encoders.iter().map(|encoder| encoder.component.folder);
     let present: Vec<&str> = [family.denoiser.folder].into_iter().chain(text_encoders).collect();
     let mut loras = vec![];
+    if !additions.loras.is_empty() && family.denoiser.folder != UNET {
+        let class = family.denoiser.class;
+        return Err(Error::unsupported(format!("a LoRA: the denoiser is {class}, supported are U-Nets")));
+    }
     for (file, _) in &additions.loras {
         let lora = Lora::read(file.folder, file.path, hooks).await?;
         lora.check_components(&present)?;

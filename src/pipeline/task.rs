@@ -186,6 +186,11 @@ impl Pipeline {
                 "image: the model was loaded without its autoencoder's encoder; ask for it when loading",
             ));
         }
+        if request.mask.is_some() && network.unet().is_none() {
+            return Err(Error::unsupported(
+                "mask: the denoiser is a transformer, supported for inpainting are U-Nets",
+            ));
+        }
         if network.sizes().is_inpainting() && request.mask.is_none() {
             return Err(Error::option(
                 "mask: this model fills a hole in an image: wanted both, found no mask",

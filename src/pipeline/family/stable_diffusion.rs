@@ -6,7 +6,7 @@ use crate::pipeline::component::{Component, Role};
 use crate::pipeline::text::Encoded;
 
 pub(super) const TEXT_ENCODER: Component = Component::new("text_encoder", "CLIPTextModel", Role::Text);
-pub(super) const UNET: Component = Component::new("unet", "UNet2DConditionModel", Role::Denoiser);
+pub(super) const UNET: Component = Component::new(super::UNET, "UNet2DConditionModel", Role::Denoiser);
 
 /// The states of all encoders side by side.
 pub(super) const BESIDE: Reading = Reading {
