@@ -8,6 +8,7 @@ mod network;
 mod request;
 mod source;
 mod threads;
+mod tokenizer;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;

@@ -60,7 +60,7 @@ impl TextPart {
         } else if files.tokenizer_json.is_none() {
             files.sentencepiece = file("spiece.model").await?;
         }
-        let tokenizer = Tokenizer::from_files(&files)?;
+        let tokenizer = Tokenizer::load(&files).await?;
         let network = TextNetwork::load(device, origin, component, usage, format, hooks).await?;
         let positions = network.encoder.sizes().max_position_embeddings;
         if let Some(positions) = positions.filter(|positions| tokenizer.length() != *positions) {

@@ -153,7 +153,7 @@ extern "C" {
 
 /// What www/source.ts throws has a code and a message for people already. What a browser throws has neither, and comes
 /// from where the bytes are.
-fn failed(error: JsValue) -> Error {
+pub(super) fn failed(error: JsValue) -> Error {
     let text = |key: &str| Reflect::get(&error, &key.into()).ok().and_then(|value| value.as_string());
     let code = text("code").and_then(|word| Code::parse(&word)).unwrap_or(Code::Network);
     Error::new(code, text("message").unwrap_or_else(|| described(&error)))

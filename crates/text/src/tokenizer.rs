@@ -18,6 +18,8 @@ mod vocabulary;
 mod words;
 
 pub use clip_files::{CLIP_TOKENS, clip_files};
+#[cfg(target_arch = "wasm32")]
+pub use library::{Provider, provide};
 pub use names::is_word;
 
 use std::cell::Cell;
@@ -122,6 +124,19 @@ impl Tokenizer {
     /// built has the class; the message names the file.
     pub fn from_files(files: &Files) -> Result<Tokenizer> {
         Tokenizer::with(files, &library::native)
+    }
+
+    /// Builds the tokenizer that the files describe; in a browser its codec may have to be fetched.
+    ///
+    /// # Errors
+    /// Those of [`Tokenizer::from_files`], in a browser those of fetching the codec too.
+    pub async fn load(files: &Files) -> Result<Tokenizer> {
+        #[cfg(target_arch = "wasm32")]
+        if files.is_beyond_clip()? {
+            let codec = std::cell::Cell::new(Some(library::provided(files).await?));
+            return Tokenizer::with(files, &|files| codec.take().ok_or_else(|| library::missing(files)));
+        }
+        Tokenizer::from_files(files)
     }
 
     /// Builds the tokenizer that the files describe; if it is not CLIP's, with the codec that `make` makes.

@@ -99,12 +99,40 @@ pub(super) fn native(files: &Files) -> Result<Box<dyn Codec>> {
     Ok(Box::new(library))
 }
 
+/// Nothing is linked: [`provided`] makes it.
 #[cfg(target_arch = "wasm32")]
 pub(super) fn native(files: &Files) -> Result<Box<dyn Codec>> {
     Err(Error::unsupported(format!(
-        "{}: the module for tokenizers like this one was not loaded",
+        "{}: wanted a module that knows its kind, found none",
         files.vocabulary_place()
     )))
+}
+
+/// What makes a codec of files, with the number of T5's extra tokens.
+#[cfg(target_arch = "wasm32")]
+pub type Provider = std::rc::Rc<dyn Fn(&Files, usize) -> Making>;
+#[cfg(target_arch = "wasm32")]
+type Making = std::pin::Pin<Box<dyn Future<Output = Result<Box<dyn Codec>>>>>;
+
+#[cfg(target_arch = "wasm32")]
+thread_local! {
+    static PROVIDER: std::cell::RefCell<Option<Provider>> = const { std::cell::RefCell::new(None) };
+}
+
+/// Lets `provider` make the codecs of this thread's tokenizers other than CLIP's.
+#[cfg(target_arch = "wasm32")]
+pub fn provide(provider: Provider) {
+    PROVIDER.with(|held| *held.borrow_mut() = Some(provider));
+}
+
+#[cfg(target_arch = "wasm32")]
+pub(super) async fn provided(files: &Files) -> Result<Box<dyn Codec>> {
+    if files.tokenizer_json.is_none() && files.sentencepiece.is_none() {
+        return Err(missing(files));
+    }
+    let extra_ids = super::settings::extra_ids(files)?;
+    let Some(provider) = PROVIDER.with(|held| held.borrow().clone()) else { return native(files) };
+    provider(files, extra_ids).await
 }
 
 /// That there is no vocabulary among the files.

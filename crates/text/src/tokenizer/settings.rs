@@ -27,7 +27,6 @@ pub fn class(files: &Files) -> Result<Option<String>> {
 }
 
 /// How many tokens `<extra_id_n>` a T5 has behind its pieces (`extra_ids`).
-#[cfg(not(target_arch = "wasm32"))]
 pub fn extra_ids(files: &Files) -> Result<usize> {
     let file = files.place("tokenizer_config.json");
     let keys = object(files.tokenizer_config.as_deref(), &file)?;
