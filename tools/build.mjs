@@ -1,5 +1,6 @@
 // The npm package's files, in dist/: the modules for the browser, one for all and one with relaxed SIMD (cargo ->
-// wasm-bindgen -> wasm-opt -> dist/pkg/base and dist/pkg/relaxed), the notices of what is in them, the built-in model as a
+// wasm-bindgen -> wasm-opt -> dist/pkg/base and dist/pkg/relaxed), the one with the tokenizers of large text encoders
+// (dist/pkg/tokenizer), the notices of what is in them, the built-in model as a
 // pack in one file, what tsc makes of www/, and what made it all. What no input of has changed is left as it is. Nothing
 // of it tells where it was built, and two builds by the same tools are equal to the byte (tools/reproducible.mjs).
 //
@@ -35,6 +36,8 @@ const LINK = [
 ];
 /** Loops stay as fast with this much less inlining (LLVM's own is 225), and the module is a seventeenth smaller. */
 export const INLINE = "-Cllvm-args=--inline-threshold=60";
+/** The module of tokenizers is for a few texts: nearly nothing inlined, and panics do not tell their places, a sixteenth less. */
+const SMALL = ["-Cllvm-args=--inline-threshold=10", "-Zlocation-detail=none"];
 /**
  * Without it LLVM makes of a pointer and a number, which an instruction has room for, an addition before every load: the
  * products' innermost loop is a sixth slower.
@@ -47,6 +50,8 @@ export const ADDRESSES = "-Cllvm-args=--disable-lsr";
 export const KEEP = "--one-caller-inline-max-function-size=1";
 /** Of each module, gzipped: what a visitor loads. */
 const MOST_BYTES = 1_000_000;
+/** Of the module of tokenizers, which is fetched for models that need it. It has one thread and a memory of its own. */
+const MOST_TOKENIZER_BYTES = 650_000;
 /** As BundledModel of www/types.ts, which tsc makes later. */
 const BUILTIN_TYPES = `/** The built-in model, for \`create({ model })\`. */
 declare const builtin: {
@@ -84,20 +89,33 @@ async function modules({ force, strict }) {
     const own = { ...how, env: environment(name, features) };
     const out = join(PKG, name);
     mkdirSync(out, { recursive: true });
-    await bindgen(await cargo(own, strict), out);
+    await bindgen(await cargo(own, "tintype", strict), out);
     return own;
   });
   oneGlue();
+  const tokenizer = await step("wasm module of tokenizers", () => tokenizers(names, strict));
   const sizes = await each("wasm-opt", (name) => optimise(join(PKG, name, "tintype_bg.wasm")));
   for (const [at, name] of Object.keys(MODULES).entries()) {
     const { raw, gzip } = sizes[at];
     say(`wasm ${name}: ${kilobytes(raw)}, ${kilobytes(gzip)} gzipped`);
     if (gzip > MOST_BYTES) throw new UserError(`The module is larger than ${kilobytes(MOST_BYTES)} gzipped.`);
   }
-  // Of both modules: they differ in instructions alone.
-  writeFileSync(NOTICES, await step("notices", () => notices(made[0])));
+  // Of the first: the second differs in instructions alone.
+  writeFileSync(NOTICES, await step("notices", () => notices([made[0], tokenizer])));
   // Hashed before the build: an edit made while it ran is built the next time.
   writeFileSync(STAMP, inputs);
+}
+
+async function tokenizers(names, strict) {
+  const how = await find.wasmCargo("tintype-tokenizer");
+  const own = { ...how, env: { ...how.env, CARGO_ENCODED_RUSTFLAGS: [...SMALL, ...renames(names)].join("\x1f"), CARGO_TARGET_DIR: join(TARGET, "module", "tokenizer") } };
+  const out = join(PKG, "tokenizer");
+  mkdirSync(out, { recursive: true });
+  await bindgen(await cargo(own, "tintype_tokenizer", strict), out);
+  const { raw, gzip } = await optimise(join(out, "tintype_tokenizer_bg.wasm"));
+  say(`wasm tokenizer: ${kilobytes(raw)}, ${kilobytes(gzip)} gzipped`);
+  if (gzip > MOST_TOKENIZER_BYTES) throw new UserError(`The module of tokenizers is larger than ${kilobytes(MOST_TOKENIZER_BYTES)} gzipped.`);
+  return own;
 }
 
 /** What wasm-bindgen writes beside a module is the same for both, and stays once: www/runtime.ts says which module it loads. */
@@ -109,16 +127,18 @@ function oneGlue() {
   }
 }
 
-async function cargo({ program, args, env }, strict) {
+async function cargo({ program, args, env }, name, strict) {
   const output = await must("The wasm build", program, args, { env });
   // Nothing else compiles the files for wasm alone; a flag would build all crates anew. The compiler warns of
   // the features too, but not at a place.
-  if (strict && /^ *--> (src|build\.rs)/m.test(output)) throw new UserError(`The wasm build has warnings:\n${output}`);
-  return join(env.CARGO_TARGET_DIR, "wasm32-unknown-unknown/wasm/tintype.wasm");
+  if (strict && /^ *--> (src|crates\/tokenizer|build\.rs)/m.test(output)) throw new UserError(`The wasm build has warnings:\n${output}`);
+  return join(env.CARGO_TARGET_DIR, `wasm32-unknown-unknown/wasm/${name}.wasm`);
 }
 
 const flags = (features, names) =>
-  [`-Ctarget-feature=${features.map((name) => `+${name}`)}`, INLINE, ADDRESSES, ...LINK.map((arg) => `-Clink-arg=${arg}`), ...names.map((name) => `--remap-path-prefix=${name}`)].join("\x1f");
+  [`-Ctarget-feature=${features.map((name) => `+${name}`)}`, INLINE, ADDRESSES, ...LINK.map((arg) => `-Clink-arg=${arg}`), ...renames(names)].join("\x1f");
+
+const renames = (names) => names.map((name) => `--remap-path-prefix=${name}`);
 
 /**
  * Other names for the places of this machine, [from=to], which messages of panics would tell: of what fits, the last one

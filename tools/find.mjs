@@ -46,10 +46,10 @@ export const vulkanLoader = () =>
 export const onlyDriver = (icd) => (icd ? { VK_DRIVER_FILES: icd, VK_ICD_FILENAMES: icd } : {});
 
 /**
- * How to build for wasm here: { program, args, env, sysroot }, or null. No ready-made standard library has threads, so
+ * How to build the library of a package for wasm here: { program, args, env, sysroot }, or null. No ready-made standard library has threads, so
  * it is built from its source: rustup's, or else Debian's with Debian's compiler.
  */
-export async function wasmCargo() {
+export async function wasmCargo(name = "tintype") {
   for (const [program, rustc] of [["cargo", "rustc"], ["/usr/bin/cargo", "/usr/bin/rustc"]]) {
     const { code, output } = await run(rustc, ["--print", "sysroot"]);
     const rustlib = join(output.trim(), "lib/rustlib");
@@ -60,7 +60,7 @@ export async function wasmCargo() {
       env.CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER = wasmLinker();
       if (!env.CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER) continue;
     }
-    return { program, sysroot: output.trim(), env, args: ["build", "--locked", "--profile", "wasm", "--lib", "--target", TARGET, "-Zbuild-std=std,panic_abort", "-Zbuild-std-features=optimize_for_size"] };
+    return { program, sysroot: output.trim(), env, args: ["build", "--locked", "--profile", "wasm", "--lib", "-p", name, "--target", TARGET, "-Zbuild-std=std,panic_abort", "-Zbuild-std-features=optimize_for_size"] };
   }
   return null;
 }

@@ -17,12 +17,15 @@ const KNOWN = [
 ];
 
 /**
- * The text, of what `cargo` builds: { program, args, env } of a build that was done just now, so that all it does is to say
- * what the parts were.
+ * The text, of what `cargo` builds: a { program, args, env } of each build that was done just now, so that all it does is to
+ * say what the parts were.
  */
-export async function notices({ program, args, env }) {
-  const output = await must("Listing the crates", program, [...args, "-q", "--message-format=json"], { env });
-  const messages = output.split("\n").filter((line) => line.startsWith("{")).map((line) => JSON.parse(line));
+export async function notices(builds) {
+  const messages = [];
+  for (const { program, args, env } of builds) {
+    const output = await must("Listing the crates", program, [...args, "-q", "--message-format=json"], { env });
+    messages.push(...output.split("\n").filter((line) => line.startsWith("{")).map((line) => JSON.parse(line)));
+  }
   const parts = messages.filter(({ reason, filenames, manifest_path }) => reason === "compiler-artifact" && filenames.some(isInModule) && !isOwn(dirname(manifest_path)));
   const crates = [...new Set(parts.map(({ manifest_path }) => manifest_path))].map(crateOf);
   if (crates.length === 0) throw new UserError("cargo names no crates of the module: there are no notices to write.");
@@ -64,7 +67,7 @@ function textOf(crates) {
   const users = new Map();
   for (const crate of crates) for (const text of crate.texts) users.set(text, [...(users.get(text) ?? []), titleOf(crate)]);
   const line = (crate) => [titleOf(crate), crate.licence ?? "licence below", ...(crate.repository ? [crate.repository] : [])].join(", ");
-  const begin = `The modules of this package, dist/pkg/*/tintype_bg.wasm, have these crates in them:\n\n${crates.map(line).join("\n")}\n`;
+  const begin = `The modules of this package, dist/pkg/*/*.wasm, have these crates in them:\n\n${crates.map(line).join("\n")}\n`;
   const vocabulary = `dist/clip.bin, CLIP's vocabulary:\n\n${read(join(ROOT, "models/clip/LICENSE"))}\n`;
   return [begin, ...[...users].map(([text, titles]) => `${titles.join(", ")}:\n\n${text}\n`), vocabulary].join(`\n${RULE}\n\n`);
 }

@@ -15,7 +15,7 @@ const NEEDED = ["package.json", "README.md", "LICENSE-APACHE", "LICENSE-MIT"];
 /** What tools/build.mjs makes, beside what tsc makes of www/. */
 const MADE = [
   ...["builtin.js", "builtin.d.ts", "builtin.bin", "clip.bin", "THIRD-PARTY-NOTICES.txt", "build.json"].map((name) => `dist/${name}`),
-  ...["base/tintype.js", "base/tintype.d.ts", "base/tintype_bg.wasm", "relaxed/tintype_bg.wasm"].map((file) => `dist/pkg/${file}`),
+  ...["base/tintype.js", "base/tintype.d.ts", "base/tintype_bg.wasm", "relaxed/tintype_bg.wasm", ...["js", "d.ts"].map((ending) => `tokenizer/tintype_tokenizer.${ending}`), "tokenizer/tintype_tokenizer_bg.wasm"].map((file) => `dist/pkg/${file}`),
 ];
 
 /** Packs, and resolves to the files: [{ path, size }]. */

@@ -26,6 +26,7 @@ export function sizes(dist = join(ROOT, "dist")) {
     row("tintype/worker, scripts", worker),
     ...Object.entries(WASM).map(([build, wasm]) => row(`tintype/worker, ${build}`, [...worker, wasm])),
     ...Object.entries(WASM).map(([build, wasm]) => row(`the runtime, ${build}`, [...scripts, wasm], MOST_BYTES)),
+    row("tokenizers beyond CLIP's", ["pkg/tokenizer/tintype_tokenizer_bg.wasm"]),
     row("of a single file, CLIP's vocabulary", ["clip.bin"]),
     row("tintype/builtin, with its weights", [...pulled(dist, "builtin.js"), "builtin.bin"]),
   ];

@@ -86,7 +86,7 @@ const COMPONENTS = Object.keys({ unet: 1, vae: 1, text_encoder: 1, text_encoder_
 
 /** Options that are objects or lists of them, and what those may have. */
 const INSIDE: Record<string, Fields> = {
-  wasmUrl: ["base", "relaxed"],
+  wasmUrl: ["base", "relaxed", "tokenizer"],
   loras: LORA,
   embeddings: ["source"],
   singleFile: ["source"],

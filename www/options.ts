@@ -49,7 +49,7 @@ export interface Settings extends Record<string, unknown> {
   cache: boolean;
   offline: boolean;
   components: Partial<Record<Component, string>>;
-  wasmUrl?: { base: string; relaxed?: string };
+  wasmUrl?: { base: string; relaxed?: string; tokenizer?: string };
 }
 
 /** What a model is called, for people. */
@@ -146,9 +146,10 @@ const isPlain = ({ loras, singleFile, components }: CreateOptions) =>
 
 function moduleOf(value: EstimateOptions["wasmUrl"]): Settings["wasmUrl"] {
   if (value === undefined) return undefined;
-  const { base, relaxed } = typeof value === "string" || value instanceof URL ? { base: value, relaxed: undefined } : Object(value);
+  const { base, ...others } = typeof value === "string" || value instanceof URL ? { base: value } : Object(value);
   const each = (key: string, address: unknown) => addressOf(key, address, "the URL of a .wasm file").href;
-  return { base: each("wasmUrl", base), ...(relaxed === undefined ? {} : { relaxed: each("wasmUrl.relaxed", relaxed) }) };
+  const given = Object.entries(others).filter(([, address]) => address !== undefined);
+  return { base: each("wasmUrl", base), ...Object.fromEntries(given.map(([key, address]) => [key, each(`wasmUrl.${key}`, address)])) };
 }
 
 function flag(key: string, value: unknown, otherwise: boolean): boolean {

@@ -2,6 +2,7 @@
 // thread runs the same file as the worker that starts it, which imports this one.
 
 import init, * as runtime from "./pkg/base/tintype.js";
+import { tokenizers } from "./tokenizer.js";
 import { trusted } from "./trusted.js";
 
 /** The module's own types are in its folder; those who use it know what they pass. */
@@ -28,6 +29,13 @@ export const internal = (message: string) => `an internal error, please report i
 export const isThread = inWorker && self.name === THREAD;
 if (isThread) onmessage = beThread;
 
+/** Where the modules are, if not beside this file. */
+interface Urls {
+  base: string;
+  relaxed?: string;
+  tokenizer?: string;
+}
+
 /** The module, once for all who want it here, and who is told when it breaks. */
 let loaded: Promise<Module> | null = null;
 const listeners = new Set<(message: string) => void>();
@@ -36,7 +44,7 @@ const listeners = new Set<(message: string) => void>();
  * Loads the module, and resolves to what it exports. `fatal` gets the message when it breaks, after which it is not
  * to be used. Its memory can be shared between threads, and is there even where the page has none.
  */
-export function load(fatal: (message: string) => void, urls?: { base: string; relaxed?: string }): Promise<Module> {
+export function load(fatal: (message: string) => void, urls?: Urls): Promise<Module> {
   listeners.add(fatal);
   return (loaded ??= start(urls).catch((error) => {
     loaded = null;
@@ -49,7 +57,7 @@ export function release(fatal: (message: string) => void): void {
   listeners.delete(fatal);
 }
 
-async function start(urls?: { base: string; relaxed?: string }): Promise<Module> {
+async function start(urls?: Urls): Promise<Module> {
   // Both builds have the same exports, and the same glue.
   const relaxed = RELAXED && (urls ? urls.relaxed : new URL("./pkg/relaxed/tintype_bg.wasm", import.meta.url));
   const memory = reserve();
@@ -57,6 +65,7 @@ async function start(urls?: { base: string; relaxed?: string }): Promise<Module>
     throw { code: "network", message: `the module could not be loaded: ${error.message}` };
   });
   runtime.onPanic(broke);
+  runtime.onTokenizer(tokenizers(urls && urls.tokenizer));
   if (inWorker) {
     onerror = (event) => broke((event as unknown as ErrorEvent).message ?? String(event));
     onunhandledrejection = (event) => broke(event.reason?.message ?? String(event.reason));

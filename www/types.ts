@@ -45,9 +45,10 @@ export interface CreateOptions {
   baseUrl?: Address;
   /**
    * Where Tintype's module is, for pages whose bundler does not copy it: the address of `tintype/runtime.wasm`, which every
-   * browser takes, and perhaps of `tintype/runtime-relaxed.wasm`, which draws faster on the CPU of those that take it.
+   * browser takes, and perhaps of `tintype/runtime-relaxed.wasm`, which draws faster on the CPU of those that take it. `tokenizer` is the
+   * address of `tintype/tokenizer.wasm`, which models with another text encoder than CLIP need.
    */
-  wasmUrl?: Address | { base: Address; relaxed?: Address };
+  wasmUrl?: Address | { base: Address; relaxed?: Address; tokenizer?: Address };
   /**
    * Where the work is done. True (the default): in a worker that is made for it. An address: in a worker of that script,
    * a copy of `tintype/worker`, for pages whose bundler does not copy it. A worker of that script, or a function that
