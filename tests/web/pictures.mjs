@@ -20,6 +20,8 @@ const OPTIONS = {
   negative_prompt: "negativePrompt",
   prompt_2: "prompt2",
   negative_prompt_2: "negativePrompt2",
+  prompt_3: "prompt3",
+  max_sequence_length: "maxSequenceLength",
   eta: "eta",
   clip_skip: "clipSkip",
   original_size: "originalSize",
@@ -57,7 +59,9 @@ export function requests(name, entry) {
   if (files.length !== seeds.length || prompts.length !== seeds.length) return "images that share a seed";
 
   // "sd15-like with extras/unet-x", "sd15-like + extras/ip-adapter (scale 0.6)", "sd15-like + extras/ip-adapter/x.safetensors"
-  const [, family, unet, addition, scale = "1"] = /^(\S+)(?: with (\S+))?(?: \+ (\S+)(?: \(scale (\S+)\))?)?$/.exec(model);
+  const words = /^(\S+)(?: with (\S+))?(?: \+ (\S+)(?: \(scale (\S+)\))?)?$/.exec(model);
+  if (!words) return `the model ${model}`;
+  const [, family, unet, addition, scale = "1"] = words;
   const inputs = inputsOf(entry);
   // A folder, or a file in one.
   const [, place, path] = /^(\S+?)(?:\/([^/]+\.safetensors))?$/.exec(addition ?? "none");
