@@ -11,7 +11,7 @@ import { MOST_BYTES, pulled, sizes } from "../../tools/size.mjs";
 import { SITES, install } from "./consumers.mjs";
 
 /** Above this somebody has put in what does not belong there; most are the built-in model's weights. */
-const MOST_PACKED = 14_000_000;
+const MOST_PACKED = 16_000_000;
 
 const tool = (path, args) => run(process.execPath, [join(ROOT, "node_modules", path), ...args]);
 
