@@ -2,8 +2,9 @@
 // knows them.
 
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { open } from "./harness.mjs";
+import { drawOnce, open } from "./harness.mjs";
 
 const added = (id, content) => ({ id, content, single_word: false, lstrip: false, rstrip: false, normalized: false, special: true });
 const words = { type: "Metaspace", replacement: "\u2581", prepend_scheme: "always", split: true };
@@ -49,4 +50,32 @@ test("a module that is not where it should be is an error of the network", async
   });
   assert.equal(error.code, "network");
   assert.match(error.message, /^the module of tokenizers could not be loaded/);
+});
+
+test("a model whose tokenizer is not CLIP's takes it from there, one with CLIP's does without", { timeout: 120_000 }, async (t) => {
+  const { page, served } = await open(t, undefined, { isolated: true });
+  const fetched = [];
+  const module = readFileSync(new URL("../../dist/pkg/tokenizer/tintype_tokenizer_bg.wasm", import.meta.url));
+  served.set("/pkg/tokenizer/tintype_tokenizer_bg.wasm", (response, request) => {
+    fetched.push(request.url);
+    response.writeHead(200, { "Content-Type": "application/wasm" }).end(module);
+  });
+  // Its text encoder is CLIP's all the same: it takes any ids.
+  const model = "/golden/models/sdxs-like/";
+  const plain = await drawOnce(page, { model });
+  assert.deepEqual([plain.message, fetched], [undefined, []]);
+  const config = { tokenizer_class: "T5TokenizerFast", model_max_length: 77 };
+  served.set(`${model}tokenizer/tokenizer.json`, JSON.stringify(UNIGRAM));
+  served.set(`${model}tokenizer/tokenizer_config.json`, JSON.stringify(config));
+  served.set(`${model}tokenizer/special_tokens_map.json`, "{}");
+  const first = await drawOnce(page, { model });
+  assert.deepEqual([first.message, fetched.length], [undefined, 1]);
+  assert.notEqual(first.pixels, plain.pixels);
+  // Nothing of it is known but "red": other tokens are another picture.
+  served.set(`${model}tokenizer/tokenizer.json`, JSON.stringify(UNIGRAM).replace("red", "circle"));
+  assert.notEqual((await drawOnce(page, { model })).pixels, first.pixels);
+  served.set(`${model}tokenizer/tokenizer.json`, "{}");
+  const { code, message } = await drawOnce(page, { model });
+  assert.equal(code, "invalid-model");
+  assert.match(message, /tokenizer\/tokenizer\.json is not a tokenizer/);
 });
