@@ -159,7 +159,7 @@ fn configurations() {
         ("unet/config.json", "dual_cross_attention", json!(true), Unsupported),
         ("unet/config.json", "act_fn", json!("mish"), Unsupported),
         ("unet/config.json", "block_out_channels", json!([20, 40, 62]), InvalidModel),
-        ("vae/config.json", "_class_name", json!("AutoencoderDC"), Unsupported),
+        ("vae/config.json", "_class_name", json!("AutoencoderOobleck"), Unsupported),
         ("text_encoder/config.json", "hidden_act", json!("relu"), Unsupported),
         ("text_encoder/config.json", "num_attention_heads", json!(0), InvalidModel),
         ("model_index.json", "_class_name", json!("StableDiffusionXLPipeline"), Unsupported),
