@@ -99,6 +99,13 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
+    /// Something of each of the family's text encoders; nothing of those that the model is without, which are the last ones.
+    fn each_encoder<T>(&self, of: impl IntoIterator<Item = T>) -> Vec<Option<T>> {
+        let mut all: Vec<Option<T>> = of.into_iter().map(Some).collect();
+        all.resize_with(self.family.encoders.len(), || None);
+        all
+    }
+
     /// Latents of a token of the denoiser along a side.
     fn patch(&self) -> usize {
         self.denoiser.network.sizes().patch

@@ -35,8 +35,7 @@ impl Pipeline {
         let pixels = [height as u32, width as u32];
         let size = pixels.map(|side| side / factor as u32);
         let guided = self.guides(self.usual_guidance(&self.scheduler) as f32);
-        let mut tokens: Vec<_> = self.texts.iter().map(|text| Some(text.tokenizer.length())).collect();
-        tokens.resize(self.family.encoders.len(), None);
+        let tokens = self.each_encoder(self.texts.iter().map(|text| text.tokenizer.length()));
         let tokens = (self.family.reading.tokens)(&tokens, self.sequence_length(&request)?) as u32;
         let job = Job { images: 1, guided, size, tokens };
         let state = self.hidden_state(0)?;

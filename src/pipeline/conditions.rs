@@ -129,8 +129,7 @@ impl Pipeline {
             }
             encoders.push(all.expect("at least one prompt"));
         }
-        let mut encoders: Vec<_> = encoders.into_iter().map(Some).collect();
-        encoders.resize_with(self.family.encoders.len(), || None);
+        let encoders = self.each_encoder(encoders);
         let width = self.denoiser.network.sizes().cross_attention_dim;
         let mut encoded = (self.family.reading.join)(encoders, task.job.tokens as usize, width);
         let own_negatives = [&request.negative_prompt_2, &request.negative_prompt_3];

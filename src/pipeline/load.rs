@@ -179,9 +179,8 @@ impl Pipeline {
     fn check(&self) -> Result<()> {
         let denoiser = self.denoiser.network.sizes();
         let file = join(self.family.denoiser.folder, "config.json");
-        let mut widths: Vec<_> =
-            self.texts.iter().map(|t| Some(t.network.encoder.sizes().hidden_size)).collect();
-        widths.resize(self.family.encoders.len(), None);
+        let widths = self.texts.iter().map(|text| text.network.encoder.sizes().hidden_size);
+        let widths = self.each_encoder(widths);
         let width = (self.family.reading.width)(&widths, denoiser.cross_attention_dim);
         if width != denoiser.cross_attention_dim {
             let wanted = denoiser.cross_attention_dim;

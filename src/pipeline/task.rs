@@ -73,13 +73,9 @@ impl Pipeline {
         warnings.extend(self.unused_guidance(request));
         let prompts = self.chunks(request, guided, &mut warnings)?;
         warnings.extend(self.unused_tokens(&prompts));
-        let mut tokens: Vec<Option<usize>> = self
-            .texts
-            .iter()
-            .zip(&prompts)
-            .map(|(text, rows)| Some(rows[0].len() * text.tokenizer.length()))
-            .collect();
-        tokens.resize(self.family.encoders.len(), None);
+        let read =
+            self.texts.iter().zip(&prompts).map(|(text, rows)| rows[0].len() * text.tokenizer.length());
+        let tokens = self.each_encoder(read);
         let job = Job {
             images,
             guided,

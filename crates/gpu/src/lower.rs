@@ -163,10 +163,14 @@ impl<'a> Lowering<'a> {
     }
 }
 
+/// A flag, where something is so.
+fn flag(is: bool, flag: u32) -> u32 {
+    if is { flag } else { 0 }
+}
+
 /// The flags of an epilogue.
 fn flags(e: &Epilogue) -> u32 {
-    let of = |is: bool, flag| if is { flag } else { 0 };
-    of(e.add.is_some(), ADD) | of(e.gate.is_some(), GATE) | of(e.residual.is_some(), RESIDUAL)
+    flag(e.add.is_some(), ADD) | flag(e.gate.is_some(), GATE) | flag(e.residual.is_some(), RESIDUAL)
 }
 
 /// Where the vectors of an epilogue begin and how far apart they are, in vec4s.

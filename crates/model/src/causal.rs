@@ -3,6 +3,7 @@
 
 use super::config::CausalConfig;
 use super::denoiser::{Input, Tables};
+use super::dit::rotary;
 use super::text::{HiddenState, TextEncoder, TextSizes, TextUse, mask};
 use crate::nn::{At, Linear, RmsNorm};
 use crate::plan::ops::{self, Activation, Attention, Bias, Epilogue, HeadNorm, HeadWeight, Matmul, Rotary};
@@ -156,20 +157,11 @@ impl TextEncoder for CausalModel {
     }
 
     fn constants(&self, [prompts, tokens]: [usize; 2], _: &Tables) -> Vec<Input> {
-        let rotary = rotary(tokens, self.config.head_dim, f64::from(self.config.rope_theta));
+        let places = (0..tokens as u32).map(|place| [place]);
+        let rotary = rotary::table([self.config.head_dim], f64::from(self.config.rope_theta), places);
         let ones = self.style.gemma.then(|| ("ones", vec![1.0; 4 * prompts]));
         [("rotary", rotary)].into_iter().chain(ones).collect()
     }
-}
-
-/// Cosine and sine of every pair of a head's channels, for places from 0 on. Computed wide and rounded once: in half
-/// precision frequencies alone would be off by more than anything else.
-fn rotary(tokens: usize, size: usize, theta: f64) -> Vec<f32> {
-    let turn = |(place, pair): (usize, usize)| {
-        let angle = place as f64 * theta.powf(-(2.0 * pair as f64) / size as f64);
-        [angle.cos() as f32, angle.sin() as f32]
-    };
-    (0..tokens).flat_map(|place| (0..size / 2).map(move |pair| (place, pair))).flat_map(turn).collect()
 }
 
 impl Layer {
@@ -306,7 +298,7 @@ mod tests {
 
     #[test]
     fn rotary_positions() {
-        let table = rotary(3, 8, 10000.0);
+        let table = rotary::table([8], 10000.0, (0..3).map(|place| [place]));
         assert_eq!(table[..8], [1.0, 0.0].repeat(4));
         // The frequencies of pairs are 1, 1/10, 1/100 and 1/1000.
         for (pair, angle) in [2.0f64, 0.2, 0.02, 0.002].into_iter().enumerate() {

@@ -74,6 +74,15 @@ pub struct Conditions {
     pub mask: Vec<f32>,
 }
 
+/// The inputs "latents", `[images, h, w, channels]` in f32, and "input_coefficients"; and the latents as a network sees them:
+/// scaled, and under guidance every image twice.
+pub(super) fn latents(r: &mut Recorder, job: Job, channels: u32) -> (Tensor, Tensor) {
+    let [h, w] = job.size;
+    let latents = r.input("latents", Shape::new(job.images, h, w, channels), Elem::F32);
+    let coefficients = r.input("input_coefficients", Shape::new(1, 1, 1, 4), Elem::F32);
+    (latents, ops::scale(r, latents, coefficients, job.rows(), ops::Activation::None))
+}
+
 /// What a denoiser is recorded for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Job {

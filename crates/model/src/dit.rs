@@ -14,6 +14,15 @@ pub use gated_conv::GatedConv;
 
 use crate::plan::ops::{self, Modulation, NormKind};
 use crate::plan::{Recorder, Tensor};
+use crate::unet::timestep_embedding;
+
+/// Numbers that a timestep becomes, or a guidance scale.
+pub const FEATURES: u32 = 256;
+
+/// The features of a timestep, cosines first, `[FEATURES]`.
+pub fn features(timestep: f32) -> Vec<f32> {
+    timestep_embedding(timestep, FEATURES as usize, true, 0.0)
+}
 
 /// Of layer norms in blocks, which have no weights of their own.
 const EPSILON: f32 = 1e-6;

@@ -5,14 +5,13 @@ use std::rc::Rc;
 
 use crate::config::FluxConfig;
 use crate::denoiser::{
-    Conditions, Denoiser, DenoiserConfig, DenoiserSizes, Input, Job, Kind, Recorded, Tables,
+    self, Conditions, Denoiser, DenoiserConfig, DenoiserSizes, Input, Job, Kind, Recorded, Tables,
 };
-use crate::dit::{FeedForward, First, JointAttention, Modulated, Single, TwoLinears, rotary};
+use crate::dit::{self, FEATURES, FeedForward, First, JointAttention, Modulated, Single, TwoLinears, rotary};
 use crate::nn::{At, Linear};
 use crate::plan::ops::{self, Activation, Epilogue};
 use crate::plan::{Recorder, Tensor};
 use crate::shape::{Elem, Shape};
-use crate::unet::timestep_embedding;
 use crate::weights::{Columns, Declarations, Rows, weight_and_bias};
 
 pub(super) const KIND: Kind = Kind {
@@ -20,8 +19,6 @@ pub(super) const KIND: Kind = Kind {
     config: |bytes, file| Ok(Rc::new(FluxConfig::from_json(bytes, file)?)),
 };
 
-/// Numbers that a timestep becomes, and a guidance scale.
-const TIME_FEATURES: u32 = 256;
 /// Latents of a token along a side.
 const PATCH: u32 = 2;
 const THETA: f64 = 10_000.0;
@@ -86,10 +83,8 @@ impl FluxTransformer {
         };
         FluxTransformer {
             x_embedder: d.sensitive(|d| Linear::fused(d, inputs, width, x_embedder)),
-            timestep_embedder: embedder(d, "timestep_embedder", TIME_FEATURES),
-            guidance_embedder: config
-                .guidance_embeds
-                .then(|| embedder(d, "guidance_embedder", TIME_FEATURES)),
+            timestep_embedder: embedder(d, "timestep_embedder", FEATURES),
+            guidance_embedder: config.guidance_embeds.then(|| embedder(d, "guidance_embedder", FEATURES)),
             text_embedder: embedder(d, "text_embedder", pooled),
             context_embedder: d.sensitive(|d| Linear::declare(d, "context_embedder", text, width, true)),
             blocks: (0..config.num_layers).map(|i| Block::declare(d, config, i)).collect(),
@@ -115,7 +110,7 @@ impl Denoiser for FluxTransformer {
     /// - "unet": "rotary"
     fn record(&self, r: &mut Recorder, job: Job) -> Recorded {
         let (config, width, elem) = (&self.config, self.config.width() as u32, r.target.elem);
-        let (rows, [h, w]) = (job.rows(), job.size);
+        let rows = job.rows();
         let vector = |c: usize| Shape::new(rows, 1, 1, c as u32);
         let onto = |x| Epilogue { residual: Some(x), ..Default::default() };
 
@@ -128,12 +123,12 @@ impl Denoiser for FluxTransformer {
         let mut known = self.text_embedder.record(r, pooled, Epilogue::default());
         known = r.tap("time_text_embed.text_embedder", known);
         if let Some(embedder) = &self.guidance_embedder {
-            let features = r.input("guidance_features", vector(TIME_FEATURES as usize), elem);
+            let features = r.input("guidance_features", vector(FEATURES as usize), elem);
             known = embedder.record(r, features, onto(known));
         }
 
         r.section("time");
-        let features = r.input("time_features", vector(TIME_FEATURES as usize), elem);
+        let features = r.input("time_features", vector(FEATURES as usize), elem);
         let silu = Epilogue { activation: Activation::Silu, ..onto(known) };
         let time = self.timestep_embedder.record(r, features, silu);
         let of = |r: &mut Recorder, linear: &Linear| Modulated { vectors: linear.of(time).record(r), width };
@@ -141,10 +136,7 @@ impl Denoiser for FluxTransformer {
             self.blocks.iter().map(|b| [of(r, &b.norm1), of(r, &b.norm1_context)]).collect();
         let single: Vec<Modulated> = self.single_blocks.iter().map(|b| of(r, &b.norm)).collect();
         let last = of(r, &self.norm_out);
-        let channels = self.sizes().in_channels as u32;
-        let latents = r.input("latents", Shape::new(job.images, h, w, channels), Elem::F32);
-        let coefficients = r.input("input_coefficients", Shape::new(1, 1, 1, 4), Elem::F32);
-        let x = ops::scale(r, latents, coefficients, rows, Activation::None);
+        let (latents, x) = denoiser::latents(r, job, self.sizes().in_channels as u32);
 
         r.section("unet");
         let x = ops::patchify(r, x, PATCH);
@@ -181,15 +173,14 @@ impl Denoiser for FluxTransformer {
     fn conditions(&self, conditions: &Conditions, rows: usize) -> Vec<Input> {
         let mut inputs = vec![("text", conditions.text.clone()), ("pooled", conditions.pooled.clone())];
         if self.guidance_embedder.is_some() {
-            let features =
-                timestep_embedding(1000.0 * conditions.guidance, TIME_FEATURES as usize, true, 0.0);
+            let features = dit::features(1000.0 * conditions.guidance);
             inputs.push(("guidance_features", features.repeat(rows)));
         }
         inputs
     }
 
     fn timestep(&self, timestep: f32, rows: usize) -> Vec<Input> {
-        let features = timestep_embedding(timestep, TIME_FEATURES as usize, true, 0.0);
+        let features = dit::features(timestep);
         vec![("time_features", features.repeat(rows))]
     }
 

@@ -7,14 +7,13 @@ use std::rc::Rc;
 
 use crate::config::SanaConfig;
 use crate::denoiser::{
-    Conditions, Denoiser, DenoiserConfig, DenoiserSizes, Input, Job, Kind, Recorded, Tables,
+    self, Conditions, Denoiser, DenoiserConfig, DenoiserSizes, Input, Job, Kind, Recorded, Tables,
 };
-use crate::dit::{GatedConv, Modulated, PatchEmbed, TwoLinears};
+use crate::dit::{self, FEATURES, GatedConv, Modulated, PatchEmbed, TwoLinears};
 use crate::nn::{At, Linear, RmsNorm};
 use crate::plan::ops::{self, Activation, Epilogue, Matmul};
 use crate::plan::{Recorder, Tensor};
 use crate::shape::{Elem, Shape};
-use crate::unet::timestep_embedding;
 use crate::weights::{Declarations, Handle};
 use attention::{CrossAttention, LinearSelfAttention};
 
@@ -23,8 +22,6 @@ pub(super) const KIND: Kind = Kind {
     config: |bytes, file| Ok(Rc::new(SanaConfig::from_json(bytes, file)?)),
 };
 
-/// Numbers that a timestep or a guidance scale becomes.
-const FEATURES: u32 = 256;
 /// Of the norm of the text.
 const CAPTION_EPSILON: f32 = 1e-5;
 /// What scores of tokens that only fill up a prompt get.
@@ -172,10 +169,7 @@ impl Denoiser for SanaTransformer {
             .collect();
         let [modulations @ .., shift, scale] = &sums[..] else { unreachable!("two of the last layer") };
         let last = ops::join(r, *shift, *scale).viewed(Shape::new(rows, 1, 1, 2 * width));
-        let shape = Shape::new(job.images, h, w, config.in_channels as u32);
-        let latents = r.input("latents", shape, Elem::F32);
-        let coefficients = r.input("input_coefficients", Shape::new(1, 1, 1, 4), Elem::F32);
-        let x = ops::scale(r, latents, coefficients, rows, Activation::None);
+        let (latents, x) = denoiser::latents(r, job, config.in_channels as u32);
 
         r.section("unet");
         let patch = config.patch_size as u32;
@@ -204,7 +198,7 @@ impl Denoiser for SanaTransformer {
         }
         let mut inputs = vec![("text", conditions.text.clone()), ("text_mask", mask)];
         if let Some(scale) = self.config.guidance_embeds_scale {
-            let features = timestep_embedding(conditions.guidance * scale, FEATURES as usize, true, 0.0);
+            let features = dit::features(conditions.guidance * scale);
             inputs.push(("guidance_features", features.repeat(rows)));
         }
         inputs
@@ -212,7 +206,7 @@ impl Denoiser for SanaTransformer {
 
     fn timestep(&self, timestep: f32, rows: usize) -> Vec<Input> {
         let timestep = timestep * self.config.timestep_scale;
-        let features = timestep_embedding(timestep, FEATURES as usize, true, 0.0);
+        let features = dit::features(timestep);
         vec![("time_features", features.repeat(rows))]
     }
 

@@ -5,25 +5,22 @@ use std::rc::Rc;
 
 use crate::config::Sd3Config;
 use crate::denoiser::{
-    Conditions, Denoiser, DenoiserConfig, DenoiserSizes, Input, Job, Kind, Recorded, Tables,
+    self, Conditions, Denoiser, DenoiserConfig, DenoiserSizes, Input, Job, Kind, Recorded, Tables,
 };
 use crate::dit::{
-    FeedForward, First, JointAttention, Modulated, PatchEmbed, Positions, SelfAttention, TwoLinears,
+    self, FEATURES, FeedForward, First, JointAttention, Modulated, PatchEmbed, Positions, SelfAttention,
+    TwoLinears,
 };
 use crate::nn::{At, Linear};
 use crate::plan::ops::{self, Activation, Epilogue, Matmul};
 use crate::plan::{Recorder, Tensor};
-use crate::shape::{Elem, Shape};
-use crate::unet::timestep_embedding;
+use crate::shape::Shape;
 use crate::weights::Declarations;
 
 pub(super) const KIND: Kind = Kind {
     classes: &["SD3Transformer2DModel"],
     config: |bytes, file| Ok(Rc::new(Sd3Config::from_json(bytes, file)?)),
 };
-
-/// Numbers that a timestep becomes.
-const TIME_FEATURES: u32 = 256;
 
 #[derive(Clone, Debug)]
 pub struct Sd3Transformer {
@@ -79,7 +76,7 @@ impl Sd3Transformer {
         Sd3Transformer {
             pos_embed: d.sensitive(|d| PatchEmbed::declare(d, "pos_embed", channels, width, patch)),
             positions: Positions::declare(d, "pos_embed.pos_embed", side, width),
-            timestep_embedder: time(d, "timestep_embedder", TIME_FEATURES),
+            timestep_embedder: time(d, "timestep_embedder", FEATURES),
             text_embedder: time(d, "text_embedder", pooled),
             context_embedder: d.sensitive(|d| Linear::declare(d, "context_embedder", text, width, true)),
             blocks: (0..config.num_layers).map(|i| Block::declare(d, config, i)).collect(),
@@ -107,7 +104,7 @@ impl Denoiser for Sd3Transformer {
     /// - "unet": "positions"
     fn record(&self, r: &mut Recorder, job: Job) -> Recorded {
         let (config, width, elem) = (&self.config, self.config.width() as u32, r.target.elem);
-        let (rows, [h, w]) = (job.rows(), job.size);
+        let rows = job.rows();
         let vector = |c: usize| Shape::new(rows, 1, 1, c as u32);
 
         r.section("context");
@@ -120,16 +117,13 @@ impl Denoiser for Sd3Transformer {
         let pooled = r.tap("time_text_embed.text_embedder", pooled);
 
         r.section("time");
-        let features = r.input("time_features", vector(TIME_FEATURES as usize), elem);
+        let features = r.input("time_features", vector(FEATURES as usize), elem);
         let silu = Epilogue { residual: Some(pooled), activation: Activation::Silu, ..Default::default() };
         let time = self.timestep_embedder.record(r, features, silu);
         let modulations: Vec<[Modulated; 2]> =
             self.blocks.iter().map(|block| block.record_time(r, time)).collect();
         let last = self.norm_out.of(time).record(r);
-        let shape = Shape::new(job.images, h, w, config.in_channels as u32);
-        let latents = r.input("latents", shape, Elem::F32);
-        let coefficients = r.input("input_coefficients", Shape::new(1, 1, 1, 4), Elem::F32);
-        let x = ops::scale(r, latents, coefficients, rows, Activation::None);
+        let (latents, x) = denoiser::latents(r, job, config.in_channels as u32);
 
         r.section("unet");
         let [down, across] = self.patches(job);
@@ -158,7 +152,7 @@ impl Denoiser for Sd3Transformer {
     }
 
     fn timestep(&self, timestep: f32, rows: usize) -> Vec<Input> {
-        let features = timestep_embedding(timestep, TIME_FEATURES as usize, true, 0.0);
+        let features = dit::features(timestep);
         vec![("time_features", features.repeat(rows))]
     }
 

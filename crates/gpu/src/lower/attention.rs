@@ -1,7 +1,7 @@
 //! Attention: kernels/attention.wgsl, a query a thread, kernels/attention_quad.wgsl, four, and kernels/attention_tile.wgsl,
 //! a workgroup several together.
 
-use super::{CAUSAL, DISTANCES_BIAS, KEYS_BIAS, Lower, Lowering};
+use super::{CAUSAL, DISTANCES_BIAS, KEYS_BIAS, Lower, Lowering, flag};
 use crate::kernels::{AttentionParams, VARIANTS, VariantId};
 use crate::plan::Tensor;
 use crate::plan::ops::{Attention, Operator};
@@ -12,7 +12,6 @@ impl Lower for Attention {
         let [(q, q_at), (k, k_at), (v, v_at)] = [self.q, self.k, self.v].map(|(t, at)| (t.shape, at / 4));
         let (keys, distances) = (self.keys(), self.distances());
         let row = |bias: Option<Tensor>| bias.map_or(0, |t| t.shape.c);
-        let flag = |is: bool, flag| if is { flag } else { 0 };
         let params = AttentionParams {
             first: 0,
             images: q.n,

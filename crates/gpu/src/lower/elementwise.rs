@@ -1,6 +1,6 @@
 //! What has a kernel of its own name and a thread a vec4, or a thread a row.
 
-use super::{GUIDED, Lower, Lowering};
+use super::{GUIDED, Lower, Lowering, flag};
 use crate::kernels::{
     AddParams, CopyParams, GroupConvParams, HeadNormParams, ImageParams, LayerNormParams, MeanParams,
     MultiplyAddParams, PatchifyParams, ScaleParams, StepParams,
@@ -91,7 +91,6 @@ impl Lower for Image {
 impl Lower for LayerNorm {
     fn lower(&self, l: &mut Lowering, y: Tensor) {
         let (shape, m) = (y.shape, self.modulation);
-        let flag = |is: bool, flag: u32| if is { flag } else { 0 };
         let shift = m.and_then(|m| m.shift);
         let params = LayerNormParams {
             first: 0,
@@ -120,7 +119,6 @@ impl Lower for LayerNorm {
 impl Lower for HeadNorm {
     fn lower(&self, l: &mut Lowering, y: Tensor) {
         let ((x, at), rotary) = (self.x, self.rotary);
-        let flag = |is: bool, flag: u32| if is { flag } else { 0 };
         let params = HeadNormParams {
             first: 0,
             rows: x.shape.rows(),
@@ -178,7 +176,7 @@ impl Lower for Patchify {
             channels: squares.c4() / square,
             wide: squares.c4(),
             ratio: 1,
-            flags: if self.back { BACK } else { 0 },
+            flags: flag(self.back, BACK),
         };
         let threads = [squares.w * squares.c4(), params.rows];
         l.dispatch(
@@ -212,7 +210,6 @@ impl Lower for Shortcut {
 
 impl Lower for GroupConv {
     fn lower(&self, l: &mut Lowering, y: Tensor) {
-        let flag = |is: bool, flag: u32| if is { flag } else { 0 };
         let params = GroupConvParams {
             first: 0,
             images: y.shape.n,
@@ -250,7 +247,7 @@ impl Lower for Scale {
 impl Lower for Step {
     fn lower(&self, l: &mut Lowering, y: Tensor) {
         let count = self.sample.shape.vec4s() as u32;
-        let params = StepParams { first: 0, count, flags: if self.guided() { GUIDED } else { 0 } };
+        let params = StepParams { first: 0, count, flags: flag(self.guided(), GUIDED) };
         let bindings = [self.coefficients, self.model, self.noise, self.counters, self.sample, y];
         let bindings = bindings.into_iter().map(Binding::from).collect();
         l.dispatch(("step", self.model.elem.as_str()), &params, bindings, [1, count], self.cost(y));

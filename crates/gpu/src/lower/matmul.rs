@@ -1,6 +1,6 @@
 //! Products: kernels/matmul.wgsl, and kernels/matmul_tile.wgsl.
 
-use super::{GATED, Lower, Lowering, add_layout, bindings, flags};
+use super::{GATED, Lower, Lowering, add_layout, bindings, flag, flags};
 use crate::kernels::MatmulParams;
 use crate::plan::Tensor;
 use crate::plan::ops::{Matmul, Operator};
@@ -22,7 +22,7 @@ impl Lower for Matmul {
             add_at,
             add_stride,
             activation: self.gate.unwrap_or(e.activation) as u32,
-            flags: flags(e) | if self.gate.is_some() { GATED } else { 0 },
+            flags: flags(e) | flag(self.gate.is_some(), GATED),
         };
         let bindings = bindings(self.x, self.x2, self.weight, e, y);
         let (types, rows) = (format!("{}.{}", y.elem.as_str(), m.format.as_str()), shape.rows());

@@ -79,11 +79,7 @@ pub(super) fn check_sizes(f: &Fields, width: usize, heads: usize, inner: usize) 
     if width / heads > MAX_HEAD {
         return Err(f.unsupported("num_attention_heads", &format!("heads of at most {MAX_HEAD} channels")));
     }
-    for (key, width) in [("hidden_size", width), ("intermediate_size", inner)] {
-        if !width.is_multiple_of(4) {
-            return Err(f.unsupported(key, "a multiple of 4"));
-        }
-    }
+    f.check_fours(&[("hidden_size", width), ("intermediate_size", inner)])?;
     Ok(())
 }
 

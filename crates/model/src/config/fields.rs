@@ -239,6 +239,14 @@ impl<'a> Fields<'a> {
         Ok(())
     }
 
+    /// Refuses numbers under these keys that are no multiples of 4, which the layout of activations cannot have.
+    pub fn check_fours(&self, numbers: &[(&str, usize)]) -> Result<()> {
+        match numbers.iter().find(|(_, number)| !number.is_multiple_of(4)) {
+            Some((key, _)) => Err(self.unsupported(key, "a multiple of 4")),
+            None => Ok(()),
+        }
+    }
+
     /// Refuses widths that are not multiples of the number of groups (which the normalisation cannot
     /// have) or of 4 (which the layout of activations cannot).
     pub fn check_widths(&self, key: &str, widths: &[usize], groups: usize) -> Result<()> {

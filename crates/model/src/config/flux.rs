@@ -68,14 +68,10 @@ impl FluxConfig {
                 return Err(f.unsupported(key, "a multiple of 16: squares of 2x2 latents"));
             }
         }
-        for (key, value) in [
+        f.check_fours(&[
             ("joint_attention_dim", config.joint_attention_dim),
             ("pooled_projection_dim", config.pooled_projection_dim),
-        ] {
-            if !value.is_multiple_of(4) {
-                return Err(f.unsupported(key, "a multiple of 4"));
-            }
-        }
+        ])?;
         Ok(config)
     }
 

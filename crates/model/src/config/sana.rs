@@ -92,15 +92,11 @@ impl SanaConfig {
             let wanted = format!("attention_head_dim times num_attention_heads, {width}");
             return Err(f.unsupported("cross_attention_dim", &wanted));
         }
-        for (key, value) in [
+        f.check_fours(&[
             ("in_channels", config.in_channels),
             ("out_channels", config.out_channels),
             ("caption_channels", config.caption_channels),
-        ] {
-            if !value.is_multiple_of(4) {
-                return Err(f.unsupported(key, "a multiple of 4"));
-            }
-        }
+        ])?;
         if config.cross_attention_head_dim > MAX_HEAD {
             return Err(f.unsupported("cross_attention_head_dim", &format!("at most {MAX_HEAD}")));
         }

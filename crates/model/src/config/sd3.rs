@@ -65,16 +65,12 @@ impl Sd3Config {
             let supported = format!("a multiple of 4, at most {MAX_HEAD}");
             return Err(f.unsupported("attention_head_dim", &supported));
         }
-        for (key, value) in [
+        f.check_fours(&[
             ("in_channels", config.in_channels),
             ("out_channels", config.out_channels),
             ("joint_attention_dim", config.joint_attention_dim),
             ("pooled_projection_dim", config.pooled_projection_dim),
-        ] {
-            if !value.is_multiple_of(4) {
-                return Err(f.unsupported(key, "a multiple of 4"));
-            }
-        }
+        ])?;
         if config.patch_size > 8 {
             return Err(f.unsupported("patch_size", "1 to 8"));
         }

@@ -45,11 +45,7 @@ impl T5Config {
         if config.d_kv > MAX_HEAD {
             return Err(f.unsupported("d_kv", &format!("at most {MAX_HEAD}")));
         }
-        for (key, value) in [("d_model", config.d_model), ("d_ff", config.d_ff)] {
-            if !value.is_multiple_of(4) {
-                return Err(f.unsupported(key, "a multiple of 4"));
-            }
-        }
+        f.check_fours(&[("d_model", config.d_model), ("d_ff", config.d_ff)])?;
         let (buckets, distance) =
             (config.relative_attention_num_buckets, config.relative_attention_max_distance);
         if !buckets.is_multiple_of(4) || distance <= buckets / 4 {

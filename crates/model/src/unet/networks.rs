@@ -5,7 +5,9 @@ use std::rc::Rc;
 use super::{Adapter, Control, Extras, Unet};
 use crate::config::UnetConfig;
 use crate::controlnet::ControlNet;
-use crate::denoiser::{Conditions, Denoiser, DenoiserConfig, DenoiserSizes, Input, Job, Kind, Recorded};
+use crate::denoiser::{
+    self, Conditions, Denoiser, DenoiserConfig, DenoiserSizes, Input, Job, Kind, Recorded,
+};
 use crate::ip_adapter::IpAdapter;
 use crate::plan::ops::{self, Activation};
 use crate::plan::{Recorder, Tensor};
@@ -118,9 +120,7 @@ impl Denoiser for Networks {
         let time = unet.record_time(r, features, guidance, added);
         let control_times: Vec<_> =
             self.controls.iter().map(|c| c.record_time(r, features, added_features)).collect();
-        let sample = r.input("latents", shape, Elem::F32);
-        let coefficients = r.input("input_coefficients", Shape::new(1, 1, 1, 4), Elem::F32);
-        let x = ops::scale(r, sample, coefficients, rows, Activation::None);
+        let (sample, x) = denoiser::latents(r, job, shape.c);
 
         r.section("control");
         for (i, control) in self.controls.iter().enumerate() {
