@@ -1,6 +1,6 @@
 //! FLUX.1: FluxPipeline and its variants (Black Forest Labs; diffusers' pipeline of that name).
 
-use super::stable_diffusion_3::left_out;
+use super::stable_diffusion_3::{flow, left_out};
 use super::{Encoder, Family, Reading, stable_diffusion};
 use crate::model::text::HiddenState;
 use crate::pipeline::component::{Component, Role};
@@ -25,7 +25,7 @@ pub(super) const FAMILY: Family = Family {
     guidance: 1.0,
     classifier_free: false,
     embedded_guidance: 3.5,
-    schedule: |config, steps, tokens| config.with_even_sigmas(steps).with_linear_mu(tokens),
+    schedule: |config, steps, tokens| flow(config)?.with_even_sigmas(steps).with_linear_mu(tokens),
     // What schnell was distilled to; FLUX.1-dev wants 28.
     steps: Some(4),
     left_out,

@@ -1,9 +1,11 @@
 //! Stable Diffusion 3 and 3.5: StableDiffusion3Pipeline and its variants (Esser et al., arXiv:2403.03206).
 
 use super::{Encoder, Family, Reading, stable_diffusion};
+use crate::error::{Error, Result};
 use crate::model::text::HiddenState;
 use crate::pipeline::component::{Component, Role};
 use crate::pipeline::text::Encoded;
+use crate::schedule::Config;
 
 const CLIP: &str = "CLIPTextModelWithProjection";
 const T5: Component = Component::new("text_encoder_3", "T5EncoderModel", Role::Text);
@@ -20,10 +22,21 @@ pub(super) const FAMILY: Family = Family {
     denoiser: Component::new("transformer", "SD3Transformer2DModel", Role::Denoiser),
     hidden_state: HiddenState::PENULTIMATE,
     guidance: 7.0,
+    schedule: |config, _, _| flow(config).cloned(),
     steps: Some(28),
     left_out,
     ..stable_diffusion::FAMILY
 };
+
+/// The scheduler, if it is one of flows: any other would make noise of what the network gives.
+pub(super) fn flow(config: &Config) -> Result<&Config> {
+    match config.class()? {
+        "FlowMatchEulerDiscreteScheduler" => Ok(config),
+        other => Err(Error::option(format!(
+            "scheduler: wanted flow-euler (FlowMatchEulerDiscreteScheduler) for this model, found {other}"
+        ))),
+    }
+}
 
 /// As the pipelines of flows count, which need not be what those of other schedules do.
 pub(super) fn left_out(steps: usize, strength: f64) -> usize {
