@@ -273,11 +273,16 @@ export function placesOf(files: unknown): Places | null {
 
 /** What a file of a folder has; null if there is none, or none that can be read. */
 export async function json(folder: FileSystemDirectoryHandle, name: string): Promise<Record<string, unknown> | null> {
-  try {
-    return JSON.parse(await (await (await folder.getFileHandle(name)).getFile()).text());
-  } catch {
-    return null;
+  const handle = await folder.getFileHandle(name).catch(() => null);
+  // Another tab may replace the file between its opening and its reading, which then fails: the new one is read instead.
+  for (let tries = 0; handle && tries < 20; tries++) {
+    try {
+      return JSON.parse(await (await handle.getFile()).text());
+    } catch (error) {
+      if (!(error instanceof DOMException)) break;
+    }
   }
+  return null;
 }
 
 const isPacked = (path: string) => path.endsWith("tintype.safetensors");

@@ -191,6 +191,20 @@ test("two tabs at once", { timeout: 120_000 }, async (t) => {
   assert.equal((await cache(page, "list")).length, 1);
   const [again, too] = await Promise.all([page, other].map((tab) => draw(tab, { ...model, offline: true })));
   assert.deepEqual([again.pixels, too.pixels], [one.pixels, one.pixels]);
+  // Each find writes when the model was used last, and the other tab may be reading that just then.
+  const finds = (tab) =>
+    tab.evaluate(async () => {
+      const store = await (await import("/store.js")).openStore();
+      const [{ key }] = await store.list();
+      let found = 0;
+      for (let i = 0; i < 200; i++) {
+        const kept = await store.find(key);
+        if (kept) found++;
+        kept?.release();
+      }
+      return found;
+    });
+  assert.deepEqual(await Promise.all([page, other].map(finds)), [200, 200]);
 });
 
 test("where nothing can be kept", { timeout: 300_000 }, async (t) => {
