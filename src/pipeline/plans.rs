@@ -176,8 +176,13 @@ pub(super) fn record(
         tokens[0] = Some(CLIP_TOKENS);
     }
     let tokens = (family.reading.tokens)(&tokens, any_number) as u32;
-    let job =
-        Job { images: 1, guided: false, size: [height, width].map(|side| side / factor as u32), tokens };
+    let job = Job {
+        images: 1,
+        guided: false,
+        size: [height, width].map(|side| side / factor as u32),
+        tokens,
+        ..Job::default()
+    };
     let mut all = vec![];
     for (component, config) in found {
         let format = match &config {
@@ -207,8 +212,9 @@ pub(super) fn record(
             }
             NetworkConfig::Vae(c) => {
                 type Declare = fn(&mut Declarations, &VaeConfig) -> Network;
+                let cells = job.size.map(|side| side * c.packing() as u32);
                 let halves: [(_, Declare, _); 2] =
-                    [("decoder", Network::decoder, job.size), ("encoder", Network::encoder, [height, width])];
+                    [("decoder", Network::decoder, cells), ("encoder", Network::encoder, [height, width])];
                 for (name, declare, size) in halves {
                     let elem = if upcast { Elem::F32 } else { target.elem };
                     let target = Target { elem, ..target.clone() };

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use super::config::{Reader, TextTime, UnetConfig};
 use super::unet::{self, Networks};
-use super::{flux, sana, sd3};
+use super::{flux, flux2, sana, sd3};
 use crate::plan::{Plan, Recorder, Target, Tensor, ops};
 use crate::shape::{Elem, Shape};
 use crate::weights::{Declarations, Handle, Table};
@@ -36,6 +36,11 @@ pub trait Denoiser: Debug {
     /// The largest height and width of latents that it can draw, where there is one.
     fn largest(&self) -> Option<u32> {
         None
+    }
+
+    /// Whether it is shown pictures to edit.
+    fn edits(&self) -> bool {
+        false
     }
 
     /// The U-Net, which ControlNets, T2I-Adapters and IP-Adapters are for.
@@ -83,8 +88,11 @@ pub(super) fn latents(r: &mut Recorder, job: Job, channels: u32) -> (Tensor, Ten
     (latents, ops::scale(r, latents, coefficients, job.rows(), ops::Activation::None))
 }
 
+/// Pictures that a denoiser edits at most.
+pub const REFERENCES: usize = 4;
+
 /// What a denoiser is recorded for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Job {
     pub images: u32,
     /// Classifier-free guidance: the denoiser sees every image twice.
@@ -93,6 +101,8 @@ pub struct Job {
     pub size: [u32; 2],
     /// Of a prompt's context.
     pub tokens: u32,
+    /// Height and width of the latents of each picture to edit; zeros where there are fewer.
+    pub references: [[u32; 2]; REFERENCES],
 }
 
 impl Job {
@@ -151,7 +161,7 @@ pub struct Kind {
     pub config: Reader<dyn DenoiserConfig>,
 }
 
-pub static KINDS: [&Kind; 4] = [&unet::KIND, &sd3::KIND, &flux::KIND, &sana::KIND];
+pub static KINDS: [&Kind; 5] = [&unet::KIND, &sd3::KIND, &flux::KIND, &flux2::KIND, &sana::KIND];
 
 /// The sections of the denoiser, with the output "model_output", and "step", the scheduler's: "noise",
 /// "step_coefficients"; it changes "latents" and "predictions".

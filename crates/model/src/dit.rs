@@ -6,11 +6,13 @@ mod embeddings;
 mod feed_forward;
 mod gated_conv;
 pub mod rotary;
+mod streams;
 
 pub use attention::{First, JointAttention, SelfAttention, Single};
 pub use embeddings::{PatchEmbed, Positions, TwoLinears};
 pub use feed_forward::FeedForward;
 pub use gated_conv::GatedConv;
+pub use streams::{JointBlock, Streams};
 
 use crate::plan::ops::{self, Modulation, NormKind};
 use crate::plan::{Recorder, Tensor};

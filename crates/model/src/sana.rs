@@ -83,8 +83,9 @@ impl SanaTransformer {
         let linear = |d: &mut Declarations, path: &str, [inputs, outputs]: [u32; 2]| {
             d.sensitive(|d| Linear::declare(d, path, inputs, outputs, true))
         };
-        let embedder =
-            |d: &mut Declarations, path: &str| d.sensitive(|d| TwoLinears::declare(d, path, FEATURES, width));
+        let embedder = |d: &mut Declarations, path: &str| {
+            d.sensitive(|d| TwoLinears::declare(d, path, FEATURES, width, true))
+        };
         SanaTransformer {
             patch_embed: d.sensitive(|d| PatchEmbed::declare(d, "patch_embed", channels, width, patch)),
             timestep_embedder: embedder(d, time),

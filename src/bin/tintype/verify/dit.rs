@@ -66,15 +66,18 @@ async fn prepared(
     prefix: &str,
 ) -> Result<Session> {
     let named = |name: &str| format!("{prefix}in.{name}");
-    // What is packed is there as it was before, too.
+    // What is packed is there as it was before, too; FLUX.2 takes it packed.
     let latents = named("latents");
-    let sample = if reference.has(&latents) { latents } else { named("hidden_states") };
-    let &[n, _, h, w] = reference.shape(&sample)? else {
+    let mut sample = if reference.has(&latents) { latents } else { named("hidden_states") };
+    let &[n, channels, mut h, mut w] = reference.shape(&sample)? else {
         return Err(Error::unsupported(format!("{sample} is not [N, C, h, w]")));
     };
+    if part.network.sizes().in_channels == 4 * channels {
+        (sample, h, w) = (named("hidden_states"), h / 2, w / 2);
+    }
     let text = named("encoder_hidden_states");
     let tokens = reference.shape(&text)?[1] as u32;
-    let job = Job { images: n as u32, guided: false, size: [h as u32, w as u32], tokens };
+    let job = Job { images: n as u32, guided: false, size: [h as u32, w as u32], tokens, ..Job::default() };
     let session = part.session(&bench.tapped(), job).await?;
     part.write_sample(&session, &reference.nhwc(&sample)?);
     let given = |name: &str| {
@@ -130,9 +133,9 @@ async fn predicted(
     }
     let output = session.plan().outputs["model_output"].shape;
     let mut want = reference.nhwc(name)?;
-    if reference.shape(name)?.len() == 3 {
+    if let &[_, _, width] = reference.shape(name)? {
         let [n, c, h, w] = [output.n, output.c, output.h, output.w].map(|n| n as usize);
-        want = nhwc(&unpacked(&want, [n, c, h, w]), c, h * w);
+        want = nhwc(&unpacked(&want, width, [n, c, h, w]), c, h * w);
     }
     Ok(Check::new(name, &session.read("model_output").await?, &want))
 }
