@@ -165,7 +165,7 @@ pub(super) fn record(
                 let encoder = family.encoders.iter().position(|e| e.component.folder == *component);
                 encoder.into_iter().for_each(|at| tokens[at] = Some(read_by(&**c)));
             }
-            NetworkConfig::Denoiser(c) => patch = c.sizes().patch,
+            NetworkConfig::Denoiser(c) => (patch, factor) = (c.sizes().patch, c.sizes().pixels),
             NetworkConfig::Vae(c) => factor = c.spatial_factor(),
             _ => {}
         }

@@ -121,6 +121,8 @@ pub struct DenoiserSizes {
     pub sample_size: Option<usize>,
     /// Latents of a token along a side; 1 where every latent is one.
     pub patch: usize,
+    /// Pixels of a latent along a side, in the models that have such a denoiser.
+    pub pixels: usize,
     /// Width of the text's states.
     pub cross_attention_dim: usize,
     /// Width of the pooled text, where it is told that.

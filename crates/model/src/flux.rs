@@ -50,6 +50,7 @@ impl DenoiserConfig for FluxConfig {
             // The configuration does not say; diffusers' pipeline draws 1024 pixels.
             sample_size: Some(128),
             patch: PATCH as usize,
+            pixels: 8,
             cross_attention_dim: self.joint_attention_dim,
             pooled: Some(self.pooled_projection_dim),
             embeds_guidance: self.guidance_embeds,

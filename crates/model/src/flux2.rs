@@ -49,6 +49,7 @@ impl DenoiserConfig for Flux2Config {
             // The configuration does not say; diffusers' pipeline draws 1024 pixels.
             sample_size: Some(64),
             patch: 1,
+            pixels: 16,
             cross_attention_dim: self.joint_attention_dim,
             pooled: None,
             embeds_guidance: self.guidance_embeds,

@@ -52,6 +52,7 @@ impl DenoiserConfig for SanaConfig {
             out_channels: self.out_channels,
             sample_size: Some(self.sample_size),
             patch: self.patch_size,
+            pixels: 32,
             cross_attention_dim: self.caption_channels,
             pooled: None,
             embeds_guidance: self.guidance_embeds_scale.is_some(),

@@ -43,6 +43,7 @@ impl DenoiserConfig for Sd3Config {
             out_channels: self.out_channels,
             sample_size: Some(self.sample_size),
             patch: self.patch_size,
+            pixels: 8,
             cross_attention_dim: self.joint_attention_dim,
             pooled: Some(self.pooled_projection_dim),
             embeds_guidance: false,

@@ -24,7 +24,7 @@ pub fn packed(component: &str) -> String {
 }
 
 /// A handle's tensor in a pack: the name of the first tensor it was made of, and the first row of it where that is not all.
-fn name(declarations: &Declarations, handle: Handle) -> String {
+pub(super) fn name(declarations: &Declarations, handle: Handle) -> String {
     let part = &declarations.specs[handle.0 as usize].parts[0];
     match part.first_taken() {
         None | Some(0) => part.names[0].clone(),
