@@ -78,7 +78,7 @@ fn denoisers() {
     }
 }
 
-/// Small ones: two streams with and without a second attention and norms, then one stream.
+/// Small ones: two streams with and without a second attention and norms, then one stream; image and text refined apart.
 #[test]
 fn transformers() {
     let sd3 = r#"{"num_layers": 2, "attention_head_dim": 8, "num_attention_heads": 2, "joint_attention_dim": 20,
@@ -88,7 +88,10 @@ fn transformers() {
     let flux = r#"{"_class_name": "FluxTransformer2DModel", "num_layers": 1, "num_single_layers": 2,
         "attention_head_dim": 8, "num_attention_heads": 2, "axes_dims_rope": [2, 2, 4], "in_channels": 16,
         "joint_attention_dim": 20, "pooled_projection_dim": 12, "guidance_embeds": true}"#;
-    for (what, json) in [("SD3", sd3), ("SD3 without norms", &plain), ("FLUX", flux)] {
+    let z_image = r#"{"_class_name": "ZImageTransformer2DModel", "dim": 24, "n_heads": 3, "n_kv_heads": 3, "n_layers": 2,
+        "n_refiner_layers": 1, "in_channels": 4, "cap_feat_dim": 12, "axes_dims": [4, 2, 2]}"#;
+    let all = [("SD3", sd3), ("SD3 without norms", &plain), ("FLUX", flux), ("Z-Image", z_image)];
+    for (what, json) in all {
         let usual = "SD3Transformer2DModel";
         let config = NetworkConfig::denoiser(json.as_bytes(), "transformer", usual).unwrap();
         let mut bench = Bench::new(Elem::F32, Format::F32);
