@@ -4,6 +4,7 @@
 mod flux;
 mod flux2;
 mod latent_consistency;
+mod sana;
 mod stable_diffusion;
 mod stable_diffusion_3;
 mod xl;
@@ -13,7 +14,7 @@ use super::text::Encoded;
 use crate::error::{Error, Result};
 use crate::model::config::{ModelIndex, NetworkConfig};
 use crate::model::text::{HiddenState, TextUse};
-use crate::schedule;
+use crate::schedule::{self, Schedule};
 
 /// The folder of a denoiser that is a U-Net.
 pub const UNET: &str = "unet";
@@ -56,6 +57,8 @@ pub struct Family {
     /// Whether a model is of this family: the first that says so counts.
     pub matches: fn(&ModelIndex) -> bool,
     pub encoders: &'static [Encoder],
+    /// What stands in front of every prompt for encoders that read any number of tokens; empty for nothing.
+    pub instruction: &'static str,
     pub reading: Reading,
     pub denoiser: Component,
     /// What the denoiser reads of a text encoder.
@@ -69,6 +72,8 @@ pub struct Family {
     pub embedded_guidance: f64,
     /// What the pipeline asks of the scheduler, for so many steps and tokens of an image.
     pub schedule: fn(&schedule::Config, usize, usize) -> Result<schedule::Config>,
+    /// What schedulers are not written for: what the denoiser is told in place of timesteps, and what it gives.
+    pub for_network: fn(Schedule) -> Schedule,
     /// Steps of a request that names none, where the scheduler does not say.
     pub steps: Option<usize>,
     /// Whether an empty negative prompt may stand for zeros (`force_zeros_for_empty_prompt`).
@@ -82,7 +87,8 @@ pub struct Family {
 }
 
 /// By diffusers' pipelines.
-pub(super) static FAMILIES: [&Family; 7] = [
+pub(super) static FAMILIES: [&Family; 8] = [
+    &sana::FAMILY,
     &stable_diffusion_3::FAMILY,
     &flux::FAMILY,
     &flux2::DISTILLED,
@@ -91,6 +97,12 @@ pub(super) static FAMILIES: [&Family; 7] = [
     &latent_consistency::FAMILY,
     &stable_diffusion::FAMILY,
 ];
+
+/// A prompt as pipelines of T5 and Gemma prepare it: Python's `lower` and `strip`.
+fn lower_cased(prompt: &str) -> String {
+    let blank = |c: char| c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c);
+    prompt.to_lowercase().trim_matches(blank).to_owned()
+}
 
 impl Family {
     /// What such a model does with a text encoder.
@@ -109,7 +121,7 @@ impl Family {
         let Some(family) = FAMILIES.iter().find(|family| (family.matches)(index) && family.knows(index))
         else {
             return refused(
-                "supported are StableDiffusionPipeline, StableDiffusionXLPipeline, StableDiffusion3Pipeline, FluxPipeline, Flux2KleinPipeline and LatentConsistencyModelPipeline",
+                "supported are StableDiffusionPipeline, StableDiffusionXLPipeline, StableDiffusion3Pipeline, FluxPipeline, Flux2KleinPipeline, SanaSprintPipeline and LatentConsistencyModelPipeline",
             );
         };
         // A first text encoder that is not there is told by its files.

@@ -15,6 +15,8 @@ pub struct Task {
     pub job: Job,
     /// Of the steps that are run.
     pub schedule: Schedule,
+    /// What diffusers' latents are multiples of.
+    pub unit: f32,
     pub guidance: f32,
     /// How much of the guided prediction gets the spread of the prompt's own.
     pub guidance_rescale: f64,
@@ -75,6 +77,7 @@ impl Pipeline {
         let side = factor * self.patch();
         let tokens = (height / side) * (width / side);
         let schedule = Schedule::new(&(self.family.schedule)(&scheduler, steps, tokens)?, steps, begin)?;
+        let schedule = (self.family.for_network)(schedule);
         let guidance = request.guidance(self.usual_guidance(&scheduler))?;
         let guided = self.guides(guidance);
         let guidance_rescale = request.guidance_rescale.unwrap_or(self.guidance_rescale);
@@ -104,6 +107,7 @@ impl Pipeline {
         Ok(Task {
             job,
             schedule,
+            unit: scheduler.unit(),
             guidance,
             guidance_rescale,
             strength,

@@ -18,6 +18,7 @@ pub(super) const BESIDE: Reading = Reading {
 pub(super) const FAMILY: Family = Family {
     matches: |_| true,
     encoders: &[Encoder::new(TEXT_ENCODER, "tokenizer")],
+    instruction: "",
     reading: BESIDE,
     denoiser: UNET,
     hidden_state: HiddenState::LAST,
@@ -25,6 +26,7 @@ pub(super) const FAMILY: Family = Family {
     classifier_free: true,
     embedded_guidance: 8.5,
     schedule: |config, _, _| Ok(config.clone()),
+    for_network: |schedule| schedule,
     steps: None,
     zeros_for_empty_prompt: false,
     left_out: |steps, strength| steps - ((steps as f64 * strength) as usize).min(steps),

@@ -17,7 +17,7 @@ use super::{Bench, Check};
 use crate::picture::read_image;
 
 /// The arguments that a request can express, and two that only repeat what `image_inputs` says.
-const KNOWN: [&str; 28] = [
+const KNOWN: [&str; 31] = [
     "prompt",
     "prompt_2",
     "prompt_3",
@@ -27,6 +27,9 @@ const KNOWN: [&str; 28] = [
     "num_images_per_prompt",
     "guidance_scale",
     "max_sequence_length",
+    "complex_human_instruction",
+    "intermediate_timesteps",
+    "use_resolution_binning",
     "guidance_rescale",
     "height",
     "width",
@@ -284,6 +287,7 @@ fn request(bench: &Bench, case: &Value) -> Result<Request> {
         guidance: float("guidance_scale"),
         guidance_rescale: float("guidance_rescale"),
         max_sequence_length: number("max_sequence_length"),
+        instruction: args.get("complex_human_instruction").map(|_| one("complex_human_instruction").unwrap_or_default()),
         eta: float("eta"),
         clip_skip: number("clip_skip").unwrap_or(0),
         sizes: Sizes {
