@@ -58,6 +58,7 @@ impl Pipeline {
             for p in &request.prompts {
                 rows.push(chunks(prompt.unwrap_or(p))?);
             }
+            text.cut(&mut rows);
             all.push(rows);
         }
         // One that reads any number of tokens has one chunk in any case.
@@ -114,7 +115,7 @@ impl Pipeline {
             for (rows, state) in [(negative, usual), (rows, state)].into_iter().filter(|(r, _)| !r.is_empty())
             {
                 let chunks = rows.iter().map(Vec::len).sum();
-                let plan = text.network.plan(target, [chunks, text.tokenizer.length()], state);
+                let plan = text.network.plan(target, [chunks, rows[0][0].ids.len()], state);
                 let plan = plan.map_err(|error| self.precision.explain(Part::Text, error))?;
                 batches.push(EncodeBatch { text, rows, plan });
             }

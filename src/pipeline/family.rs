@@ -8,6 +8,7 @@ mod sana;
 mod stable_diffusion;
 mod stable_diffusion_3;
 mod xl;
+mod z_image;
 
 use super::component::{AUTOENCODER, Component, Role};
 use super::text::Encoded;
@@ -31,6 +32,8 @@ pub struct Encoder {
     pub pools: bool,
     /// Whether padding is hidden from other tokens, where the encoder can hide it.
     pub masked: bool,
+    /// Whether padding is not for the denoiser: prompts are no longer than the longest of a request.
+    pub cut: bool,
     /// What the tokenizer reads of a prompt.
     pub turn: fn(&str) -> String,
 }
@@ -38,7 +41,16 @@ pub struct Encoder {
 impl Encoder {
     const fn new(component: Component, tokenizer: &'static str) -> Encoder {
         let turn = |prompt: &str| prompt.to_owned();
-        Encoder { component, tokenizer, optional: false, tokens: 0, pools: false, masked: false, turn }
+        Encoder {
+            component,
+            tokenizer,
+            optional: false,
+            tokens: 0,
+            pools: false,
+            masked: false,
+            cut: false,
+            turn,
+        }
     }
 }
 
@@ -65,7 +77,10 @@ pub struct Family {
     pub hidden_state: HiddenState,
     /// The guidance scale of a request that names none, where the scheduler is not one for few steps.
     pub guidance: f64,
-    /// Whether a guidance scale above 1 means two predictions; or else only a denoiser that takes it as an input has any use
+    /// The guidance scale that changes nothing. From 0 on a prediction is what the prompt says and as many times its difference
+    /// from the other one.
+    pub unguided: f32,
+    /// Whether a larger guidance scale means two predictions; or else only a denoiser that takes it as an input has any use
     /// for it, and none for a negative prompt.
     pub classifier_free: bool,
     /// The guidance scale of a request that names none, where it is an input of the denoiser.
@@ -87,12 +102,13 @@ pub struct Family {
 }
 
 /// By diffusers' pipelines.
-pub(super) static FAMILIES: [&Family; 8] = [
+pub(super) static FAMILIES: [&Family; 9] = [
     &sana::FAMILY,
     &stable_diffusion_3::FAMILY,
     &flux::FAMILY,
     &flux2::DISTILLED,
     &flux2::BASE,
+    &z_image::FAMILY,
     &xl::FAMILY,
     &latent_consistency::FAMILY,
     &stable_diffusion::FAMILY,
@@ -121,7 +137,7 @@ impl Family {
         let Some(family) = FAMILIES.iter().find(|family| (family.matches)(index) && family.knows(index))
         else {
             return refused(
-                "supported are StableDiffusionPipeline, StableDiffusionXLPipeline, StableDiffusion3Pipeline, FluxPipeline, Flux2KleinPipeline, SanaSprintPipeline and LatentConsistencyModelPipeline",
+                "supported are StableDiffusionPipeline, StableDiffusionXLPipeline, StableDiffusion3Pipeline, FluxPipeline, Flux2KleinPipeline, SanaSprintPipeline, ZImagePipeline and LatentConsistencyModelPipeline",
             );
         };
         // A first text encoder that is not there is told by its files.

@@ -78,7 +78,8 @@ impl Pipeline {
         let tokens = (height / side) * (width / side);
         let schedule = Schedule::new(&(self.family.schedule)(&scheduler, steps, tokens)?, steps, begin)?;
         let schedule = (self.family.for_network)(schedule);
-        let guidance = request.guidance(self.usual_guidance(&scheduler))?;
+        // As others count it.
+        let guidance = request.guidance(self.usual_guidance(&scheduler))? + 1.0 - self.family.unguided;
         let guided = self.guides(guidance);
         let guidance_rescale = request.guidance_rescale.unwrap_or(self.guidance_rescale);
         let images = request.images()? as u32;
@@ -86,9 +87,8 @@ impl Pipeline {
         warnings.extend(self.unused_guidance(request));
         let prompts = self.chunks(request, guided, &mut warnings)?;
         warnings.extend(self.unused_tokens(&prompts));
-        let read =
-            self.texts.iter().zip(&prompts).map(|(text, rows)| rows[0].len() * text.tokenizer.length());
-        let tokens = self.each_encoder(read);
+        let read = |rows: &Vec<Vec<Chunk>>| rows[0].iter().map(|chunk| chunk.ids.len()).sum();
+        let tokens = self.each_encoder(prompts.iter().map(read));
         let latents = |side: usize| (side / factor) as u32;
         let job = Job {
             images,

@@ -24,6 +24,8 @@ pub struct TextPart {
     pub network: TextNetwork,
     /// Whether the pooled state is wanted as it is, without a projection.
     pools: bool,
+    /// Whether padding behind all prompts is left out.
+    cut: bool,
     /// What the tokenizer reads of a prompt.
     turn: fn(&str) -> String,
     learned: Vec<Learned>,
@@ -42,7 +44,7 @@ impl TextPart {
     pub async fn load(
         device: &Device,
         origin: &Origin<'_>,
-        Encoder { component, tokenizer, pools, turn, .. }: &Encoder,
+        Encoder { component, tokenizer, pools, cut, turn, .. }: &Encoder,
         usage: TextUse,
         format: Format,
         hooks: Hooks<'_>,
@@ -72,7 +74,7 @@ impl TextPart {
                 tokenizer.length()
             )));
         }
-        Ok(TextPart { tokenizer, network, pools: *pools, turn: *turn, learned: vec![] })
+        Ok(TextPart { tokenizer, network, pools: *pools, cut: *cut, turn: *turn, learned: vec![] })
     }
 
     /// Numbers of pooled text that a prompt has of it.
@@ -157,6 +159,18 @@ impl TextPart {
             warn(format!("the prompt has {} tokens, {limit} count; left out: {rest}", encoded.tokens));
         }
         Ok(vec![Chunk { weights: vec![1.0; encoded.ids.len()], ids: encoded.ids }])
+    }
+
+    /// Leaves out padding behind the longest of these prompts, where nothing reads it.
+    pub(super) fn cut(&self, rows: &mut [Vec<Chunk>]) {
+        if self.cut {
+            let lengths = rows.iter().flatten().map(|chunk| self.tokenizer.unpadded(&chunk.ids));
+            let longest = lengths.max().unwrap_or(0);
+            for chunk in rows.iter_mut().flatten() {
+                chunk.ids.truncate(longest);
+                chunk.weights.truncate(longest);
+            }
+        }
     }
 
     /// What the network makes of prompts of equally many chunks each, by its plan for so many chunks.

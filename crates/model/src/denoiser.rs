@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use super::config::{Reader, TextTime, UnetConfig};
 use super::unet::{self, Networks};
-use super::{flux, flux2, sana, sd3};
+use super::{flux, flux2, sana, sd3, z_image};
 use crate::plan::{Plan, Recorder, Target, Tensor, ops};
 use crate::shape::{Elem, Shape};
 use crate::weights::{Declarations, Handle, Table};
@@ -22,8 +22,8 @@ pub trait Denoiser: Debug {
     ///   `[images, h, w, out_channels]` in f32
     fn record(&self, r: &mut Recorder, job: Job) -> Recorded;
 
-    /// What the section "context" reads of so many rows.
-    fn conditions(&self, conditions: &Conditions, rows: usize) -> Vec<Input>;
+    /// What the section "context" reads.
+    fn conditions(&self, conditions: &Conditions, job: Job) -> Vec<Input>;
 
     /// What the section "time" reads of the timestep, the same for so many rows.
     fn timestep(&self, timestep: f32, rows: usize) -> Vec<Input>;
@@ -163,7 +163,8 @@ pub struct Kind {
     pub config: Reader<dyn DenoiserConfig>,
 }
 
-pub static KINDS: [&Kind; 5] = [&unet::KIND, &sd3::KIND, &flux::KIND, &flux2::KIND, &sana::KIND];
+pub static KINDS: [&Kind; 6] =
+    [&unet::KIND, &sd3::KIND, &flux::KIND, &flux2::KIND, &sana::KIND, &z_image::KIND];
 
 /// The sections of the denoiser, with the output "model_output", and "step", the scheduler's: "noise",
 /// "step_coefficients"; it changes "latents" and "predictions".

@@ -8,7 +8,7 @@ mod gated_conv;
 pub mod rotary;
 mod streams;
 
-pub use attention::{First, JointAttention, SelfAttention, Single};
+pub use attention::{First, JointAttention, SelfAttention, Single, qkv};
 pub use embeddings::{PatchEmbed, Positions, TwoLinears};
 pub use feed_forward::FeedForward;
 pub use gated_conv::GatedConv;
@@ -27,7 +27,7 @@ pub fn features(timestep: f32) -> Vec<f32> {
 }
 
 /// Of layer norms in blocks, which have no weights of their own.
-const EPSILON: f32 = 1e-6;
+pub const EPSILON: f32 = 1e-6;
 
 /// Places of vectors in the modulation of a block: each is as wide as the block.
 #[derive(Clone, Copy, Debug)]
@@ -43,10 +43,14 @@ impl Modulated {
         (self.vectors, i * self.width)
     }
 
+    /// The vector of this number, for a scale.
+    pub fn scale(self, i: u32) -> Modulation {
+        Modulation { vectors: self.vectors, scale: i * self.width, shift: None, gate: false }
+    }
+
     /// A layer norm of `x` with the scale and the shift of these numbers.
     pub fn norm(self, r: &mut Recorder, x: Tensor, scale: u32, shift: u32) -> Tensor {
-        let (scale, shift) = (scale * self.width, Some(shift * self.width));
-        let modulation = Modulation { vectors: self.vectors, scale, shift };
+        let modulation = Modulation { shift: Some(shift * self.width), ..self.scale(scale) };
         ops::layer_norm(r, NormKind::Layer(None), EPSILON, x, Some(modulation))
     }
 }

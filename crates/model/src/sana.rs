@@ -190,7 +190,8 @@ impl Denoiser for SanaTransformer {
         Recorded { latents, output }
     }
 
-    fn conditions(&self, conditions: &Conditions, rows: usize) -> Vec<Input> {
+    fn conditions(&self, conditions: &Conditions, job: Job) -> Vec<Input> {
+        let rows = job.rows() as usize;
         let tokens = conditions.text.len() / rows / self.config.caption_channels;
         let mut mask = vec![0.0; rows * tokens.next_multiple_of(4)];
         for (to, of) in

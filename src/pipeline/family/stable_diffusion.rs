@@ -23,6 +23,7 @@ pub(super) const FAMILY: Family = Family {
     denoiser: UNET,
     hidden_state: HiddenState::LAST,
     guidance: 7.5,
+    unguided: 1.0,
     classifier_free: true,
     embedded_guidance: 8.5,
     schedule: |config, _, _| Ok(config.clone()),

@@ -20,6 +20,11 @@ impl TwoLinears {
         }
     }
 
+    /// Under other names.
+    pub fn of([linear_1, linear_2]: [Linear; 2]) -> TwoLinears {
+        TwoLinears { linear_1, linear_2 }
+    }
+
     /// `[N, 1, 1, inputs] -> [N, 1, 1, outputs]`, with this epilogue.
     pub fn record(&self, r: &mut Recorder, x: Tensor, epilogue: Epilogue) -> Tensor {
         let silu = Epilogue { activation: Silu, ..Default::default() };
