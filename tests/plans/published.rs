@@ -47,6 +47,8 @@ const NETWORKS: &[Network] = &[
     ("lcm-dreamshaper-v7/unet", 859_602_884, 687, &[("unet", 768, 2148.1)]),
     ("lcm-dreamshaper-v7/vae", 83_653_863, 248, KL),
     ("lcm-sdxl/unet", 2_567_545_604, 1681, &[("unet", 512, 1588.8)]),
+    ("pixart-lcm-xl-2-1024-ms/transformer", 611_349_152, 611, &[]),
+    ("pixart-sigma-xl-2-1024-ms/transformer", 610_856_096, 603, &[]),
     ("sana-sprint-0.6b/transformer", 593_501_216, 664, &[]),
     ("sana-sprint-0.6b/vae", 312_250_275, 375, DC),
     ("sana-sprint-1.6b/transformer", 1_610_237_472, 480, &[]),

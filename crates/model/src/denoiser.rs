@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use super::config::{Reader, TextTime, UnetConfig};
 use super::unet::{self, Networks};
-use super::{flux, sana, sd3};
+use super::{flux, pixart, sana, sd3};
 use crate::plan::{Plan, Recorder, Target, Tensor, ops};
 use crate::shape::{Elem, Shape};
 use crate::weights::{Declarations, Handle, Table};
@@ -151,7 +151,7 @@ pub struct Kind {
     pub config: Reader<dyn DenoiserConfig>,
 }
 
-pub static KINDS: [&Kind; 4] = [&unet::KIND, &sd3::KIND, &flux::KIND, &sana::KIND];
+pub static KINDS: [&Kind; 5] = [&unet::KIND, &sd3::KIND, &flux::KIND, &sana::KIND, &pixart::KIND];
 
 /// The sections of the denoiser, with the output "model_output", and "step", the scheduler's: "noise",
 /// "step_coefficients"; it changes "latents" and "predictions".

@@ -6,14 +6,19 @@ mod embeddings;
 mod feed_forward;
 mod gated_conv;
 pub mod rotary;
+mod shared_modulation;
+mod text_mask;
 
 pub use attention::{First, JointAttention, SelfAttention, Single};
-pub use embeddings::{PatchEmbed, Positions, TwoLinears};
+pub use embeddings::{PatchEmbed, Positions, TwoLinears, grid};
 pub use feed_forward::FeedForward;
 pub use gated_conv::GatedConv;
+pub use shared_modulation::SharedModulation;
+pub use text_mask::{text_mask, text_mask_values};
 
 use crate::plan::ops::{self, Modulation, NormKind};
 use crate::plan::{Recorder, Tensor};
+use crate::shape::Shape;
 use crate::unet::timestep_embedding;
 
 /// Numbers that a timestep becomes, or a guidance scale.
@@ -22,6 +27,16 @@ pub const FEATURES: u32 = 256;
 /// The features of a timestep, cosines first, `[FEATURES]`.
 pub fn features(timestep: f32) -> Vec<f32> {
     timestep_embedding(timestep, FEATURES as usize, true, 0.0)
+}
+
+/// The first channels of `x`, a whole part of all: noise in front of a variance that nothing uses.
+pub fn first_channels(r: &mut Recorder, x: Tensor, channels: u32) -> Tensor {
+    let shape = x.shape;
+    if shape.c == channels {
+        return x;
+    }
+    let parts = x.viewed(Shape::tokens(shape.rows(), shape.c / channels, channels));
+    ops::slice(r, parts, 0, 1).viewed(shape.with_c(channels))
 }
 
 /// Of layer norms in blocks, which have no weights of their own.

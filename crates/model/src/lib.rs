@@ -17,6 +17,7 @@ pub mod dit;
 pub mod flux;
 pub mod gemma2;
 pub mod ip_adapter;
+pub mod pixart;
 pub mod qwen3;
 pub mod resnet;
 pub mod sana;
