@@ -23,6 +23,8 @@ pub struct Task {
     pub channels: usize,
     /// For each text encoder the chunks of every row that the U-Net sees.
     pub prompts: Vec<Vec<Vec<Chunk>>>,
+    /// Of every row, where the denoiser is told labels.
+    pub labels: Vec<usize>,
     /// What was left out, such as the end of an overlong prompt.
     pub warnings: Vec<Warning>,
 }
@@ -72,6 +74,7 @@ impl Pipeline {
         let mut warnings: Vec<_> = scheduler.unused().into_iter().collect();
         warnings.extend(self.unused_guidance(request));
         let prompts = self.chunks(request, guided, &mut warnings)?;
+        let labels = self.labels(request, guided, &mut warnings)?;
         warnings.extend(self.unused_tokens(&prompts));
         let read =
             self.texts.iter().zip(&prompts).map(|(text, rows)| rows[0].len() * text.tokenizer.length());
@@ -99,6 +102,7 @@ impl Pipeline {
             height,
             channels,
             prompts,
+            labels,
             warnings,
         })
     }

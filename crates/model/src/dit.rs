@@ -58,8 +58,13 @@ impl Modulated {
 
     /// A layer norm of `x` with the scale and the shift of these numbers.
     pub fn norm(self, r: &mut Recorder, x: Tensor, scale: u32, shift: u32) -> Tensor {
-        let (scale, shift) = (scale * self.width, Some(shift * self.width));
-        let modulation = Modulation { vectors: self.vectors, scale, shift };
-        ops::layer_norm(r, NormKind::Layer(None), EPSILON, x, Some(modulation))
+        self.norm_with(r, x, [scale, shift], EPSILON)
+    }
+
+    /// The same with this epsilon.
+    pub fn norm_with(self, r: &mut Recorder, x: Tensor, vectors: [u32; 2], epsilon: f32) -> Tensor {
+        let [scale, shift] = vectors.map(|i| i * self.width);
+        let modulation = Modulation { vectors: self.vectors, scale, shift: Some(shift) };
+        ops::layer_norm(r, NormKind::Layer(None), epsilon, x, Some(modulation))
     }
 }

@@ -7,6 +7,7 @@ use tintype_quant as quant;
 use tintype_weights as weights;
 
 mod causal;
+pub mod class_dit;
 pub mod clip;
 pub mod clip_vision;
 pub mod config;

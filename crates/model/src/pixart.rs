@@ -15,7 +15,7 @@ use crate::shape::Shape;
 use crate::weights::Declarations;
 
 pub(super) const KIND: Kind = Kind {
-    classes: PixArtConfig::CLASSES,
+    classes: &["PixArtTransformer2DModel"],
     config: |bytes, file| Ok(Rc::new(PixArtConfig::from_json(bytes, file)?)),
 };
 

@@ -29,13 +29,11 @@ pub struct PixArtConfig {
 }
 
 impl PixArtConfig {
-    pub const CLASSES: &'static [&'static str] = &["PixArtTransformer2DModel", "Transformer2DModel"];
-
     /// Errors are `InvalidModel` and `Unsupported`, as the module says. `upcast_attention` changes nothing (attention is f32
     /// anyway).
     pub fn from_json(bytes: &[u8], file: &str) -> Result<Self> {
         let f = Fields::parse(bytes, file)?;
-        f.one_of("_class_name", Self::CLASSES)?;
+        f.one_of("_class_name", &["PixArtTransformer2DModel", "Transformer2DModel"])?;
         f.only("norm_type", json!("ada_norm_single"))?;
         f.only("activation_fn", json!("gelu-approximate"))?;
         f.only("attention_type", json!("default"))?;

@@ -89,10 +89,7 @@ impl SharedModulation {
     /// The inputs "tables" and "one" for so many rows.
     pub fn constants(&self, rows: u32, tables: &Tables) -> Vec<Input> {
         let mut values = vec![];
-        for &handle in &self.tables {
-            let table = tables(handle);
-            (0..).map_while(|i| table.row(i)).for_each(|row| values.extend(row));
-        }
+        self.tables.iter().for_each(|table| values.extend_from_slice(tables(*table).values()));
         vec![("tables", values), ("one", [1.0, 0.0, 0.0, 0.0].repeat(rows as usize))]
     }
 }

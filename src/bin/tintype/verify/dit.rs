@@ -73,7 +73,7 @@ async fn prepared(
         return Err(Error::unsupported(format!("{sample} is not [N, C, h, w]")));
     };
     let text = named("encoder_hidden_states");
-    let tokens = reference.shape(&text)?[1] as u32;
+    let tokens = if reference.has(&text) { reference.shape(&text)?[1] as u32 } else { 0 };
     let job = Job { images: n as u32, guided: false, size: [h as u32, w as u32], tokens };
     let session = part.session(&bench.tapped(), job).await?;
     part.write_sample(&session, &reference.nhwc(&sample)?);
@@ -81,7 +81,9 @@ async fn prepared(
         let name = named(name);
         if reference.has(&name) { reference.f32(&name) } else { Ok(vec![]) }
     };
-    let (text, pooled) = (reference.f32(&text)?, given("pooled_projections")?);
+    let labels: Vec<usize> = given("class_labels")?.into_iter().map(|label| label as usize).collect();
+    let text = if labels.is_empty() { reference.f32(&text)? } else { part.label_rows(&labels) };
+    let pooled = given("pooled_projections")?;
     let (mask, guidance) = (given("encoder_attention_mask")?, given("guidance")?);
     let resolution = given("resolution")?;
     // Each row may have a guidance of its own.
