@@ -14,6 +14,7 @@ mod load;
 mod load_progress;
 mod needs;
 mod origin;
+mod packing;
 mod parts;
 mod pictures;
 mod plans;
@@ -164,7 +165,7 @@ impl Pipeline {
         let (job, precision) = (task.job, &self.precision);
         // The last sessions are taken out while they work: a second call meanwhile makes its own.
         let kept = self.denoise_session.take().filter(|d| d.job == job);
-        let kept_decoder = self.decoder.take().filter(|d| d.tiles.size == job.size);
+        let kept_decoder = self.decoder.take().filter(|d| d.size == job.size);
         // Both plans are checked before either takes memory.
         let target = precision.target(Part::Denoiser);
         let plan = kept.is_none().then(|| self.denoiser.plan(target, job)).transpose();
@@ -264,6 +265,7 @@ impl Pipeline {
         denoiser.set_conditions(&conditions, &watch.cancel).await?;
         let sessions = (denoiser, decoder.as_ref().expect("a decoder"));
         self.show_pictures(run, sessions).await?;
+        self.show_references(run, sessions).await?;
         let encoded = now();
         let mut draws = Draws::new(request.seeds.all(), task);
         let start = self.start(run, sessions, &mut draws).await?;
@@ -280,7 +282,7 @@ impl Pipeline {
         warnings.extend(self.precision.warnings());
         let tiles = &sessions.1.tiles;
         if tiles.count() > 1 {
-            let [height, width] = tiles.tile.map(|side| side as usize * self.vae.config.spatial_factor());
+            let [height, width] = tiles.tile.map(|side| side as usize * self.vae.config.cell());
             let tiles = tiles.count();
             warnings.push(Warning::new(
                 Topic::Memory,

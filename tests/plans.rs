@@ -49,7 +49,8 @@ fn plans(model: &std::path::Path, wish: Wish) -> Plans {
     let Wish { elem, taps, images, guided, size } = wish;
     let target = Target { taps, ..Target::new(elem) };
     let latent = size.map(|s| s / vae.spatial_factor() as u32);
-    let job = Job { images, guided, size: latent, tokens: text.max_position_embeddings as u32 };
+    let job =
+        Job { images, guided, size: latent, tokens: text.max_position_embeddings as u32, ..Job::default() };
     let mut declarations = [(); 3].map(|()| Declarations::new(Format::F16));
     let [d, e, f] = &mut declarations;
     let encoder = ClipTextModel::declare(d, &text);

@@ -66,6 +66,7 @@ const GENERATE = Object.keys({
   targetSize: 1,
   loraScales: 1,
   image: 1,
+  references: 1,
   mask: 1,
   strength: 1,
   control: 1,

@@ -6,19 +6,21 @@ import type { Pixels } from "./protocol.js";
 import type { GenerateOptions, Picture, PictureSource } from "./types.js";
 
 /** The options with the pixels of their images as they are now: they may change while the call waits. */
-export async function withPixels({ image, mask, control, adapter, imagePrompt, ...rest }: Partial<GenerateOptions>) {
+export async function withPixels({ image, references, mask, control, adapter, imagePrompt, ...rest }: Partial<GenerateOptions>) {
   const one = (key: string, value: PictureSource | undefined) => (value === undefined ? undefined : pixelsOf(key, value));
   const scaled = async (key: string, value: { image: PictureSource }) => ({ ...value, image: await pixelsOf(`${key}.image`, value?.image) });
   const all = <Value extends { image: PictureSource }>(key: string, value: Value | Value[] | undefined) =>
     value === undefined ? undefined : Promise.all([value].flat().map((each) => scaled(key, each as Value)));
-  const [a, b, c, d, e] = await Promise.all([
+  const listed = references === undefined ? undefined : [references].flat().map((image) => ({ image }));
+  const [a, b, c, d, e, f] = await Promise.all([
     one("image", image),
     one("mask", mask),
     all("control", control),
     all("adapter", adapter),
     imagePrompt === undefined ? undefined : scaled("imagePrompt", imagePrompt),
+    all("references", listed),
   ]);
-  return { ...rest, image: a, mask: b, control: c, adapter: d, imagePrompt: e };
+  return { ...rest, image: a, references: f, mask: b, control: c, adapter: d, imagePrompt: e };
 }
 
 /** The pixels of anything that can be drawn, on black; ImageData is taken as it is. */
@@ -67,7 +69,7 @@ export async function pictureOf(pixels: Pixels, facts: Pick<Picture, "seed" | "u
  * request, `about` tells of the model and the device.
  */
 export function textsOf(prompt: string, seed: number, size: [number, number], options: Partial<GenerateOptions>, about: Record<string, unknown>): Record<string, string> {
-  const { signal, onProgress, image, mask, control, adapter, imagePrompt, metadata, busy, count, preview, ...settings } = options;
+  const { signal, onProgress, image, references, mask, control, adapter, imagePrompt, metadata, busy, count, preview, ...settings } = options;
   if (metadata === false) return {};
   const { negativePrompt, steps, scheduler, guidance, strength } = settings;
   const facts = { Steps: steps, Sampler: scheduler, "CFG scale": guidance, Seed: seed, Size: size.join("x"), Model: about.model, "Denoising strength": strength };

@@ -219,8 +219,14 @@ export interface GenerateOptions {
   targetSize?: [number, number];
   /** How strongly each LoRA counts from now on; merging them anew takes a part of the loading time. */
   loraScales?: number[];
-  /** Image to image: what the image is made from. The generator was created with `imageInput`. */
+  /** Image to image: what the image is made from, or the first of `references`. The generator was created with `imageInput`. */
   image?: PictureSource;
+  /**
+   * Pictures to edit, at most 4 with `image`, which is the first of them: for models that know how, such as FLUX.2. Each has at
+   * least 64 pixels along a side, and is at most 8 times as long as wide. Without `width` and `height` the image is as large
+   * as the first one, in at most 1024 x 1024 pixels.
+   */
+  references?: PictureSource | PictureSource[];
   /** Inpainting: what is white in it is made anew. As large as the image. */
   mask?: PictureSource;
   /** How much noise the image gets, above 0 to 1: by default 0.8, with a mask 1. */

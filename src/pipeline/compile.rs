@@ -37,7 +37,7 @@ impl Pipeline {
         let guided = self.guides(self.usual_guidance(&self.scheduler) as f32);
         let tokens = self.each_encoder(self.texts.iter().map(|text| text.tokenizer.length()));
         let tokens = (self.family.reading.tokens)(&tokens, self.sequence_length(&request)?) as u32;
-        let job = Job { images: 1, guided, size, tokens };
+        let job = Job { images: 1, guided, size, tokens, ..Job::default() };
         let state = self.hidden_state(0)?;
         let mut plans = vec![];
         for text in self.texts.iter().filter(|_| self.text_target.is_none()) {

@@ -1,21 +1,24 @@
 //! Latents to images, and images to latents.
 
 use std::cell::RefCell;
+use std::rc::Rc;
 
 use super::origin::Origin;
+use super::packing::Packing;
+use super::parts::TAEF2_FILES;
 use super::read_json;
 use super::tiles::{Mosaic, Tiles, levels};
 use crate::device::{Device, Session, Weights};
 use crate::error::{Code, Result};
 use crate::host::Cancel;
-use crate::model::config::{DcConfig, TinyConfig, VaeConfig};
+use crate::model::config::{DcConfig, KlConfig, TinyConfig, VaeConfig};
 use crate::model::vae::Posterior;
 use crate::model::{dc_ae, taesd, vae};
 use crate::plan::ops::{self, Activation};
 use crate::plan::{Faults, Plan, Recorder, Target};
 use crate::quant::Format;
 use crate::shape::{Elem, Shape};
-use crate::weights::{Declarations, Hooks, join};
+use crate::weights::{Checkpoint, Declarations, Hooks, Names, Place, join};
 
 /// One half of an autoencoder of any kind.
 pub enum Network {
@@ -45,6 +48,9 @@ impl Network {
     }
 }
 
+/// A file of one network under our names.
+const PLAIN: Place = Place::of_network("vae", "", Names::Ours);
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Half {
     Decoder,
@@ -55,6 +61,8 @@ pub struct VaePart {
     pub config: VaeConfig,
     networks: Vec<(Half, Network)>,
     weights: Weights,
+    /// Where latents are not the network's cells.
+    packing: Option<Rc<Packing>>,
 }
 
 impl VaePart {
@@ -70,16 +78,37 @@ impl VaePart {
         let config = VaeConfig::from_json(&read_json(origin.folder, &path).await?, &path)?;
         let mut d = Declarations::new(format.of_autoencoder());
         let mut networks = vec![];
+        let taef2 = matches!(&config, VaeConfig::Tiny(tiny) if tiny.taef2);
+        let mut paths = vec![];
         for &half in halves {
+            if taef2 && !networks.is_empty() {
+                d.next_source();
+            }
+            paths.push(join(component, TAEF2_FILES[usize::from(half == Half::Encoder)]));
             let network = match half {
                 Half::Decoder => Network::decoder(&mut d, &config),
                 Half::Encoder => Network::encoder(&mut d, &config),
             };
             networks.push((half, network));
         }
-        let checkpoint = origin.checkpoint(component, "diffusion_pytorch_model");
-        let weights = Weights::load(device, &d, &[checkpoint], hooks).await?;
-        Ok(VaePart { config, networks, weights })
+        let statistics = match &config {
+            VaeConfig::Kl(KlConfig { batch_norm_eps: Some(epsilon), .. }) => {
+                let channels = config.latent_channels();
+                let names = ["bn.running_mean", "bn.running_var"];
+                Some((*epsilon, names.map(|name| d.table(name, channels, 1))))
+            }
+            _ => None,
+        };
+        let checkpoints: Vec<Checkpoint> = match taef2 {
+            true => paths.iter().map(|path| Checkpoint::single(origin.folder, path, PLAIN)).collect(),
+            false => vec![origin.checkpoint(component, "diffusion_pytorch_model")],
+        };
+        let weights = Weights::load(device, &d, &checkpoints, hooks).await?;
+        let packing = statistics.map(|(epsilon, tables)| {
+            let [mean, variance] = tables.map(|table| weights.table(table));
+            Rc::new(Packing::new(mean.values(), variance.values(), epsilon))
+        });
+        Ok(VaePart { config, networks, weights, packing })
     }
 
     pub fn has(&self, half: Half) -> bool {
@@ -91,7 +120,7 @@ impl VaePart {
         &found.unwrap_or_else(|| panic!("the {half:?} was not loaded")).1
     }
 
-    /// The plan of one half for this batch and input size, which the device can hold.
+    /// The plan of one half for this batch and input size, in cells or pixels, which the device can hold.
     pub fn plan(&self, target: &Target, half: Half, images: u32, size: [u32; 2]) -> Result<Plan> {
         let plan = self.recorded(target, half, images, size);
         plan.check("autoencoder", &self.weights.device().limits())?;
@@ -107,7 +136,8 @@ impl VaePart {
     /// memory is not `short`; otherwise in tiles.
     pub fn decoding(&self, target: &Target, size: [u32; 2], short: bool) -> Result<(Tiles, Plan)> {
         let mut refused = None;
-        for tiles in Tiles::choices(size, short) {
+        let cells = size.map(|side| side * self.config.packing() as u32);
+        for tiles in Tiles::choices(cells, short) {
             match self.plan(target, Half::Decoder, 1, tiles.tile) {
                 Ok(plan) => return Ok((tiles, plan)),
                 Err(error) => _ = refused.get_or_insert(error),
@@ -122,7 +152,7 @@ impl VaePart {
         let session = Session::new(plan, &self.weights).await;
         let (tiles, session) = match session {
             Err(error) if error.code == Code::OutOfMemory => {
-                let (smaller, plan) = self.decoding(target, tiles.size, true)?;
+                let (smaller, plan) = self.decoding(target, self.latents_of(&tiles), true)?;
                 if smaller.count() <= tiles.count() {
                     return Err(error);
                 }
@@ -131,12 +161,19 @@ impl VaePart {
             session => (tiles, session?),
         };
         Ok(Decoder {
+            size: self.latents_of(&tiles),
             tiles,
             session,
             coefficients,
-            factor: self.config.spatial_factor(),
+            factor: self.config.cell(),
+            packing: self.packing.clone(),
             blended: RefCell::default(),
         })
+    }
+
+    /// Height and width of the latents of an image in tiles.
+    fn latents_of(&self, tiles: &Tiles) -> [u32; 2] {
+        tiles.size.map(|side| side / self.config.packing() as u32)
     }
 
     /// One half alone for this batch and input size, with its coefficients set.
@@ -154,6 +191,16 @@ impl VaePart {
     /// Whether an encoded image is a distribution, from which latents are drawn.
     pub fn draws(&self) -> bool {
         matches!(self.config, VaeConfig::Kl(_))
+    }
+
+    /// The latents of a picture to edit, `[h, w, C]` of this width: the middle of the distribution that an encoder's output
+    /// is.
+    pub fn reference(&self, sample: &[f32], width: usize) -> Vec<f32> {
+        let latents = self.latents(sample, || vec![0.0; sample.len() / 2]);
+        match &self.packing {
+            Some(packing) => packing.latents(&latents, width),
+            None => latents,
+        }
     }
 
     /// What the U-Net knows as latents, from an encoder's output. `noise` is asked for one or several times as many
@@ -176,12 +223,15 @@ impl VaePart {
 
 /// A decoder ready for one latent size.
 pub struct Decoder {
+    /// Height and width of the latents.
+    pub size: [u32; 2],
     pub tiles: Tiles,
     /// Of one tile.
     session: Session,
     coefficients: [f32; 4],
     /// Pixels for each cell along one side.
     factor: usize,
+    packing: Option<Rc<Packing>>,
     /// The last image, if it came in tiles.
     blended: RefCell<Vec<f32>>,
 }
@@ -205,6 +255,9 @@ impl Decoder {
         progress: &dyn Fn(f64),
     ) -> Result<(Vec<u8>, Faults)> {
         self.session.reset_watch();
+        let packing = self.packing.as_ref();
+        let cells = packing.map(|packing| packing.cells(latent, self.size[1] as usize));
+        let latent = cells.as_deref().unwrap_or(latent);
         if self.tiles.count() == 1 {
             self.run(latent, cancel, progress).await?;
             let (mut rgba, faults) = self.session.read_bytes_watched("pixels").await?;
@@ -278,13 +331,13 @@ pub fn vae_plan(
 ) -> Plan {
     let mut r = Recorder::new(target);
     r.section("vae");
-    let (latent, colours) = match config {
-        VaeConfig::Kl(c) => (c.latent_channels, c.in_channels),
-        VaeConfig::Tiny(c) => (c.latent_channels, c.in_channels),
-        VaeConfig::Dc(c) => (c.latent_channels, 3),
+    let colours = match config {
+        VaeConfig::Kl(c) => c.in_channels,
+        VaeConfig::Tiny(c) => c.in_channels,
+        VaeConfig::Dc(_) => 3,
     };
     let decodes = matches!(network, Network::KlDecoder(_) | Network::TinyDecoder(_) | Network::DcDecoder(_));
-    let channels = if decodes { latent } else { colours } as u32;
+    let channels = if decodes { config.cell_channels() } else { colours } as u32;
     let input = r.input("input", Shape::new(images, h, w, channels), Elem::F32);
     let coefficients = r.input("coefficients", Shape::new(1, 1, 1, 4), Elem::F32);
     let activation = match network {

@@ -49,7 +49,7 @@ impl DenoiserWeights {
         // Whole tokens.
         let patch = network.sizes().patch as u32;
         let size = size.map(|side| (side / patch).max(1) * patch);
-        let job = Job { images: 1, guided: false, size, tokens: 77 };
+        let job = Job { images: 1, guided: false, size, tokens: 77, ..Job::default() };
         let plan = denoise_plan(network, &device.target("auto")?, job);
         let spare = self.spare.unwrap_or_else(|| on_cpu::usual(d));
         on_cpu::keep(d, &plan, spare);
@@ -211,6 +211,12 @@ impl DenoiseSession {
         if networks.ip_adapter.is_some() {
             self.session.write("image_prompt", image_prompt);
         }
+        self.session.run("pictures", cancel, &|_| {}).await
+    }
+
+    /// What a denoiser that edits sees of a request's pictures, `[tokens, C]`.
+    pub async fn set_references(&self, tokens: &[f32], cancel: &Cancel) -> Result<()> {
+        self.session.write("references", &tokens.repeat(self.job.rows() as usize));
         self.session.run("pictures", cancel, &|_| {}).await
     }
 

@@ -3,6 +3,7 @@
 
 mod dit;
 mod flux;
+mod flux2;
 mod latent_consistency;
 mod stable_diffusion;
 mod stable_diffusion_3;
@@ -30,11 +31,14 @@ pub struct Encoder {
     pub pools: bool,
     /// Whether padding is hidden from other tokens, where the encoder can hide it.
     pub masked: bool,
+    /// What the tokenizer reads of a prompt.
+    pub turn: fn(&str) -> String,
 }
 
 impl Encoder {
     const fn new(component: Component, tokenizer: &'static str) -> Encoder {
-        Encoder { component, tokenizer, optional: false, tokens: 0, pools: false, masked: false }
+        let turn = |prompt: &str| prompt.to_owned();
+        Encoder { component, tokenizer, optional: false, tokens: 0, pools: false, masked: false, turn }
     }
 }
 
@@ -79,9 +83,11 @@ pub struct Family {
 }
 
 /// By diffusers' pipelines.
-pub(super) static FAMILIES: [&Family; 6] = [
+pub(super) static FAMILIES: [&Family; 8] = [
     &stable_diffusion_3::FAMILY,
     &flux::FAMILY,
+    &flux2::DISTILLED,
+    &flux2::BASE,
     &dit::FAMILY,
     &xl::FAMILY,
     &latent_consistency::FAMILY,
@@ -105,7 +111,7 @@ impl Family {
         let Some(family) = FAMILIES.iter().find(|family| (family.matches)(index) && family.knows(index))
         else {
             return refused(
-                "supported are StableDiffusionPipeline, StableDiffusionXLPipeline, StableDiffusion3Pipeline, FluxPipeline, DiTPipeline and LatentConsistencyModelPipeline",
+                "supported are StableDiffusionPipeline, StableDiffusionXLPipeline, StableDiffusion3Pipeline, FluxPipeline, Flux2KleinPipeline, DiTPipeline and LatentConsistencyModelPipeline",
             );
         };
         // A first text encoder that is not there is told by its files.

@@ -255,7 +255,9 @@ impl Survey {
 
     /// The pixels of a small tile, width and height, of an image.
     fn tile(&self, [width, height]: [usize; 2]) -> Result<[usize; 2]> {
-        let Some(factor) = self.factor()? else { return Ok([width, height]) };
+        let networks = self.autoencoder()?;
+        let Some((_, NetworkConfig::Vae(config))) = networks.first() else { return Ok([width, height]) };
+        let factor = config.cell();
         let cells = [height, width].map(|side| (side / factor) as u32);
         let [height, width] = Tiles::choices(cells, true)[0].tile.map(|side| side as usize * factor);
         Ok([width, height])

@@ -164,7 +164,7 @@ pub(super) fn record(
                 let encoder = family.encoders.iter().position(|e| e.component.folder == *component);
                 encoder.into_iter().for_each(|at| tokens[at] = Some(read_by(&**c)));
             }
-            NetworkConfig::Denoiser(c) => patch = c.sizes().patch,
+            NetworkConfig::Denoiser(c) => (patch, factor) = (c.sizes().patch, c.sizes().pixels),
             NetworkConfig::Vae(c) => factor = c.spatial_factor(),
             _ => {}
         }
@@ -175,8 +175,13 @@ pub(super) fn record(
         tokens.first_mut().into_iter().for_each(|first| *first = Some(CLIP_TOKENS));
     }
     let tokens = (family.reading.tokens)(&tokens, any_number) as u32;
-    let job =
-        Job { images: 1, guided: false, size: [height, width].map(|side| side / factor as u32), tokens };
+    let job = Job {
+        images: 1,
+        guided: false,
+        size: [height, width].map(|side| side / factor as u32),
+        tokens,
+        ..Job::default()
+    };
     let mut all = vec![];
     for (component, config) in found {
         let format = match &config {
@@ -206,8 +211,9 @@ pub(super) fn record(
             }
             NetworkConfig::Vae(c) => {
                 type Declare = fn(&mut Declarations, &VaeConfig) -> Network;
+                let cells = job.size.map(|side| side * c.packing() as u32);
                 let halves: [(_, Declare, _); 2] =
-                    [("decoder", Network::decoder, job.size), ("encoder", Network::encoder, [height, width])];
+                    [("decoder", Network::decoder, cells), ("encoder", Network::encoder, [height, width])];
                 for (name, declare, size) in halves {
                     let elem = if upcast { Elem::F32 } else { target.elem };
                     let target = Target { elem, ..target.clone() };

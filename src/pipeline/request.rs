@@ -48,8 +48,10 @@ pub struct Request {
     pub clip_skip: usize,
     /// What SDXL is told of sizes.
     pub sizes: Sizes,
-    /// Image to image: what the image is made from.
+    /// Image to image: what the image is made from; for a denoiser that edits pictures the first of them.
     pub image: Option<Picture>,
+    /// Pictures to edit, in their order, behind `image`, for a denoiser that knows them (FLUX.2).
+    pub references: Vec<Picture>,
     /// Inpainting: what is white in it is made anew, in halves of grey.
     pub mask: Option<Picture>,
     /// How much noise `image` gets, above 0 to 1: by default 0.8, and 1 (all of it) for inpainting.

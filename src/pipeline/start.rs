@@ -4,6 +4,7 @@
 mod inpaint;
 mod noise;
 mod picture;
+mod references;
 
 use super::precision::Part;
 use super::run::Run;
@@ -45,7 +46,8 @@ impl Pipeline {
     ) -> Result<Start> {
         let beside = [denoiser.plan(), decoder.plan()];
         let source = Source { pipeline: self, run, beside };
-        match (&run.request.image, &run.request.mask) {
+        let image = run.request.image.as_ref().filter(|_| run.task.references.is_empty());
+        match (image, &run.request.mask) {
             (None, _) => Ok(noise::start(&source, draws)),
             (Some(picture), None) => picture::start(&source, picture, draws).await,
             (Some(picture), Some(mask)) => inpaint::start(&source, picture, mask, draws).await,
@@ -77,10 +79,18 @@ impl Source<'_> {
     /// The latents of an image, `[H, W, 3]` in [-1, 1], for all images.
     async fn encoded(&self, pixels: &[f32], draws: &mut Draws) -> Result<Vec<f32>> {
         let Source { pipeline, run, .. } = self;
+        let sample = self.sample(pixels, [run.task.height, run.task.width].map(|side| side as u32)).await?;
+        let latents = pipeline.vae.latents(&sample, || draws.each());
+        Ok(draws.spread(latents))
+    }
+
+    /// What the encoder makes of an image, `[H, W, 3]` in [-1, 1], of this height and width.
+    async fn sample(&self, pixels: &[f32], size: [u32; 2]) -> Result<Vec<f32>> {
+        let Source { pipeline, run, .. } = self;
         let precision = &pipeline.precision;
         loop {
             let target = precision.target(Part::Encoder);
-            let session = match self.encoder(target).await {
+            let session = match self.encoder(target, size).await {
                 Ok(session) => session,
                 Err(error) if error.code == Code::OutOfMemory && precision.lower(Part::Encoder) => continue,
                 Err(error) => return Err(precision.explain(Part::Encoder, error)),
@@ -92,16 +102,14 @@ impl Source<'_> {
             let faults = faults.and(Faults::of(&sample, target.elem != Elem::F32));
             let halves = session.plan().watched_halves("vae") + sample.len() as u64;
             if !precision.again(Part::Encoder, target.elem, faults, halves)? {
-                let latents = pipeline.vae.latents(&sample, || draws.each());
-                return Ok(draws.spread(latents));
+                return Ok(sample);
             }
         }
     }
 
     /// The encoder of one image.
-    async fn encoder(&self, target: &Target) -> Result<Session> {
-        let Source { pipeline: Pipeline { vae, precision, .. }, run, .. } = self;
-        let size = [run.task.height as u32, run.task.width as u32];
+    async fn encoder(&self, target: &Target, size: [u32; 2]) -> Result<Session> {
+        let Pipeline { vae, precision, .. } = self.pipeline;
         let plan = vae.plan(target, Half::Encoder, 1, size)?;
         precision.check(Part::Encoder, &plan, &self.beside)?;
         vae.session_of(plan, Half::Encoder).await

@@ -1,8 +1,11 @@
 //! A request with everything decided and checked.
 
+use std::array::from_fn;
+
 use super::request::{Request, Safety};
 use super::{Half, Pipeline};
 use crate::error::{Error, Result};
+use crate::image::Picture;
 use crate::model::denoiser::Job;
 use crate::prompt::Chunk;
 use crate::schedule::{self, Schedule};
@@ -25,6 +28,8 @@ pub struct Task {
     pub prompts: Vec<Vec<Vec<Chunk>>>,
     /// Of every row, where the denoiser is told labels.
     pub labels: Vec<usize>,
+    /// Pictures to edit, in whole latents.
+    pub references: Vec<Picture>,
     /// What was left out, such as the end of an overlong prompt.
     pub warnings: Vec<Warning>,
 }
@@ -40,7 +45,8 @@ impl Pipeline {
     pub(super) fn task(&self, request: &Request) -> Result<Task> {
         request.check_inputs()?;
         self.check_pictures(request)?;
-        let strength = request.strength()?;
+        let references = self.references(request)?;
+        let strength = if references.is_empty() { request.strength()? } else { 1.0 };
         let mut scheduler = match &request.scheduler {
             Some(name) => self.scheduler.with_class(name)?,
             None => self.scheduler.clone(),
@@ -63,7 +69,11 @@ impl Pipeline {
         }
         let factor = self.vae.config.spatial_factor();
         // Whole tokens of the denoiser.
-        let [width, height] = request.size(self.default_size(), factor * self.patch())?;
+        let own = references.first().map(|picture| [picture.width, picture.height]);
+        let [width, height] = match own.filter(|_| request.size.is_none()) {
+            Some(size) => size,
+            None => request.size(self.default_size(), factor * self.patch())?,
+        };
         let side = factor * self.patch();
         let tokens = (height / side) * (width / side);
         let schedule = Schedule::new(&(self.family.schedule)(&scheduler, steps, tokens)?, steps, begin)?;
@@ -79,11 +89,13 @@ impl Pipeline {
         let read =
             self.texts.iter().zip(&prompts).map(|(text, rows)| rows[0].len() * text.tokenizer.length());
         let tokens = self.each_encoder(read);
+        let latents = |side: usize| (side / factor) as u32;
         let job = Job {
             images,
             guided,
-            size: [(height / factor) as u32, (width / factor) as u32],
+            size: [height, width].map(latents),
             tokens: (self.family.reading.tokens)(&tokens, self.sequence_length(request)?) as u32,
+            references: from_fn(|i| references.get(i).map_or([0; 2], |p| [p.height, p.width].map(latents))),
         };
         if let Some(most) = self.denoiser.network.largest().filter(|most| job.size.iter().any(|n| n > most)) {
             let most = most as usize * factor;
@@ -103,6 +115,7 @@ impl Pipeline {
             channels,
             prompts,
             labels,
+            references,
             warnings,
         })
     }
@@ -181,7 +194,8 @@ impl Pipeline {
         if request.safety != Safety::Off && self.safety.is_none() {
             return Err(missing("safety", "a safety checker"));
         }
-        if request.image.is_some() && !self.vae.has(Half::Encoder) {
+        let pictures = request.image.is_some() || !request.references.is_empty();
+        if pictures && !self.vae.has(Half::Encoder) {
             return Err(Error::option(
                 "image: the model was loaded without its autoencoder's encoder; ask for it when loading",
             ));

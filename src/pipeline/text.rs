@@ -24,6 +24,8 @@ pub struct TextPart {
     pub network: TextNetwork,
     /// Whether the pooled state is wanted as it is, without a projection.
     pools: bool,
+    /// What the tokenizer reads of a prompt.
+    turn: fn(&str) -> String,
     learned: Vec<Learned>,
 }
 
@@ -40,7 +42,7 @@ impl TextPart {
     pub async fn load(
         device: &Device,
         origin: &Origin<'_>,
-        Encoder { component, tokenizer, pools, .. }: &Encoder,
+        Encoder { component, tokenizer, pools, turn, .. }: &Encoder,
         usage: TextUse,
         format: Format,
         hooks: Hooks<'_>,
@@ -70,7 +72,7 @@ impl TextPart {
                 tokenizer.length()
             )));
         }
-        Ok(TextPart { tokenizer, network, pools: *pools, learned: vec![] })
+        Ok(TextPart { tokenizer, network, pools: *pools, turn: *turn, learned: vec![] })
     }
 
     /// Numbers of pooled text that a prompt has of it.
@@ -125,6 +127,7 @@ impl TextPart {
             }
         };
         prompt::foreign(prompt, weighted).into_iter().for_each(&mut warn);
+        let prompt = &(self.turn)(prompt);
         if weighted {
             let mut chunks = prompt::chunks(&self.tokenizer, &prompt::parse(prompt))?;
             if self.reads_any_number() && chunks.len() > 1 {

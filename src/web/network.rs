@@ -92,7 +92,7 @@ impl Network {
                 let (sample, [n, c, h, w]) = inputs.get("sample")?;
                 let (text, [_, tokens, ..]) = inputs.get("encoder_hidden_states")?;
                 let (timestep, _) = inputs.get("timestep")?;
-                let job = Job { images: n, guided: false, size: [h, w], tokens };
+                let job = Job { images: n, guided: false, size: [h, w], tokens, ..Job::default() };
                 let session = self.session([n, h, w, tokens], part.session(target, job)).await?;
                 let unet =
                     part.network.unet().ok_or_else(|| Error::unsupported("a denoiser that is no U-Net"))?;

@@ -54,6 +54,11 @@ pub(super) fn request(pipeline: &Pipeline, options: &Options) -> Result<(u64, Re
             target: options.pair("targetSize")?,
         },
         image: options.picture("image")?,
+        references: options
+            .objects("references")?
+            .iter()
+            .map(|o| o.picture_of("image"))
+            .collect::<Result<_>>()?,
         mask: options.picture("mask")?,
         strength: options.number("strength")?,
         controls: options.objects("control")?.into_iter().map(control).collect::<Result<_>>()?,

@@ -73,7 +73,7 @@ fn denoisers() {
         let config = UnetConfig::from_json(&json(model, "unet/config.json"), "unet").unwrap();
         let mut bench = Bench::new(Elem::F32, Format::F32);
         let networks = Networks::of(Unet::declare(&mut bench.d, &config), config);
-        let job = Job { images: 1, guided: true, size: [8, 8], tokens: 77 };
+        let job = Job { images: 1, guided: true, size: [8, 8], tokens: 77, ..Job::default() };
         check(model, bench, denoise_plan(&networks, &target(), job));
     }
 }
@@ -100,7 +100,7 @@ fn transformers() {
         let config = NetworkConfig::denoiser(json.as_bytes(), "transformer", usual).unwrap();
         let mut bench = Bench::new(Elem::F32, Format::F32);
         let denoiser = config.declare(&mut bench.d);
-        let job = Job { images: 1, guided: true, size: [8, 6], tokens: 5 };
+        let job = Job { images: 1, guided: true, size: [8, 6], tokens: 5, ..Job::default() };
         check(what, bench, denoise_plan(&*denoiser, &target(), job));
     }
 }

@@ -34,7 +34,7 @@ fn transformers() {
         let config = SanaConfig::from_json(json.as_bytes(), "transformer").unwrap();
         let mut bench = Bench::new(Elem::F32, Format::F32);
         let network = SanaTransformer::declare(&mut bench.d, &config);
-        let job = Job { images: 1, guided: true, size, tokens: 7 };
+        let job = Job { images: 1, guided: true, size, tokens: 7, ..Job::default() };
         check("SANA", bench, denoise_plan(&network, &target(), job));
     }
 }

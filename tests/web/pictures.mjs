@@ -75,7 +75,7 @@ export function requests(name, entry) {
     create: {
       model: folder(family),
       ...(unet && { components: { unet: folder(unet) } }),
-      ...(pictures.image && { imageInput: true }),
+      ...((pictures.image || pictures.references) && { imageInput: true }),
       ...beside.create,
     },
     pictures: files.map((file, i) => ({
@@ -125,6 +125,7 @@ function inputsOf({ image_inputs, note }) {
   const resized = /^input (\S+) resized .* width (\d+), height (\d+)/.exec(note);
   if (resized) return { image: file(resized[1]), width: Number(resized[2]), height: Number(resized[3]) };
   const { image, mask_image: mask } = image_inputs ?? {};
+  if (Array.isArray(image)) return { references: image.map(file) };
   return { ...(image && { image: file(image) }), ...(mask && { mask: file(mask) }) };
 }
 

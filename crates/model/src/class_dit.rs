@@ -39,6 +39,7 @@ impl DenoiserConfig for DitConfig {
             out_channels: self.in_channels,
             sample_size: Some(self.sample_size),
             patch: self.patch_size,
+            pixels: 8,
             cross_attention_dim: self.width(),
             pooled: None,
             embeds_guidance: false,
@@ -175,7 +176,7 @@ impl Block {
         let names = Projections { bias: config.attention_bias, ..Projections::UNET };
         let embedder = path.at("norm1.emb.timestep_embedder");
         Block {
-            timestep_embedder: d.sensitive(|d| TwoLinears::declare(d, &embedder, FEATURES, width)),
+            timestep_embedder: d.sensitive(|d| TwoLinears::declare(d, &embedder, FEATURES, width, true)),
             modulation: Linear::declare(d, &path.at("norm1.linear"), width, 6 * width, true),
             attn1: Attention::declare(d, &path.at("attn1"), width, heads, names),
             ff: FeedForward::declare(d, &path.at("ff"), width),

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::config::{Fields, Reader, TextTime, UnetConfig};
 use super::unet::{self, Networks};
-use super::{class_dit, flux, pixart, sana, sd3};
+use super::{class_dit, flux, flux2, pixart, sana, sd3};
 use crate::plan::{Plan, Recorder, Target, Tensor, ops};
 use crate::shape::{Elem, Shape};
 use crate::weights::{Declarations, Handle, Table};
@@ -44,6 +44,11 @@ pub trait Denoiser: Debug {
     /// label's rows in all of them.
     fn labels(&self) -> &[Handle] {
         &[]
+    }
+
+    /// Whether it is shown pictures to edit.
+    fn edits(&self) -> bool {
+        false
     }
 
     /// The U-Net, which ControlNets, T2I-Adapters and IP-Adapters are for.
@@ -91,8 +96,11 @@ pub(super) fn latents(r: &mut Recorder, job: Job, channels: u32) -> (Tensor, Ten
     (latents, ops::scale(r, latents, coefficients, job.rows(), ops::Activation::None))
 }
 
+/// Pictures that a denoiser edits at most.
+pub const REFERENCES: usize = 4;
+
 /// What a denoiser is recorded for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Job {
     pub images: u32,
     /// Classifier-free guidance: the denoiser sees every image twice.
@@ -101,6 +109,8 @@ pub struct Job {
     pub size: [u32; 2],
     /// Of a prompt's context.
     pub tokens: u32,
+    /// Height and width of the latents of each picture to edit; zeros where there are fewer.
+    pub references: [[u32; 2]; REFERENCES],
 }
 
 impl Job {
@@ -119,6 +129,8 @@ pub struct DenoiserSizes {
     pub sample_size: Option<usize>,
     /// Latents of a token along a side; 1 where every latent is one.
     pub patch: usize,
+    /// Pixels of a latent along a side, in the models that have such a denoiser.
+    pub pixels: usize,
     /// Width of the text's states.
     pub cross_attention_dim: usize,
     /// Width of the pooled text, where it is told that.
@@ -159,8 +171,16 @@ pub struct Kind {
     pub config: Reader<dyn DenoiserConfig>,
 }
 
-pub static KINDS: [&Kind; 7] =
-    [&unet::KIND, &sd3::KIND, &flux::KIND, &sana::KIND, &pixart::KIND, &class_dit::KIND, &OLDER];
+pub static KINDS: [&Kind; 8] = [
+    &unet::KIND,
+    &sd3::KIND,
+    &flux::KIND,
+    &flux2::KIND,
+    &sana::KIND,
+    &pixart::KIND,
+    &class_dit::KIND,
+    &OLDER,
+];
 
 /// What once was one class.
 const OLDER: Kind = Kind {

@@ -7,6 +7,7 @@ mod feed_forward;
 mod gated_conv;
 pub mod rotary;
 mod shared_modulation;
+mod streams;
 mod text_mask;
 
 pub use attention::{First, JointAttention, SelfAttention, Single};
@@ -14,6 +15,7 @@ pub use embeddings::{PatchEmbed, Positions, TwoLinears, grid};
 pub use feed_forward::FeedForward;
 pub use gated_conv::GatedConv;
 pub use shared_modulation::SharedModulation;
+pub use streams::{JointBlock, Streams};
 pub use text_mask::{text_mask, text_mask_values};
 
 use crate::plan::ops::{self, Modulation, NormKind};

@@ -7,10 +7,13 @@ use crate::config::FluxConfig;
 use crate::denoiser::{
     self, Conditions, Denoiser, DenoiserConfig, DenoiserSizes, Input, Job, Kind, Recorded, Tables,
 };
-use crate::dit::{self, FEATURES, FeedForward, First, JointAttention, Modulated, Single, TwoLinears, rotary};
+use crate::dit::{
+    self, FEATURES, FeedForward, First, JointAttention, JointBlock, Modulated, Single, Streams, TwoLinears,
+    rotary,
+};
 use crate::nn::{At, Linear};
+use crate::plan::Recorder;
 use crate::plan::ops::{self, Activation, Epilogue};
-use crate::plan::{Recorder, Tensor};
 use crate::shape::{Elem, Shape};
 use crate::weights::{Columns, Declarations, Rows, weight_and_bias};
 
@@ -47,6 +50,7 @@ impl DenoiserConfig for FluxConfig {
             // The configuration does not say; diffusers' pipeline draws 1024 pixels.
             sample_size: Some(128),
             patch: PATCH as usize,
+            pixels: 8,
             cross_attention_dim: self.joint_attention_dim,
             pooled: Some(self.pooled_projection_dim),
             embeds_guidance: self.guidance_embeds,
@@ -79,7 +83,7 @@ impl FluxTransformer {
         let proj_out = weight_and_bias("proj_out", shape(outputs, width), true, rows, Columns::Same);
         let embedder = |d: &mut Declarations, name: &str, inputs| {
             let path = format!("time_text_embed.{name}");
-            d.sensitive(|d| TwoLinears::declare(d, &path, inputs, width))
+            d.sensitive(|d| TwoLinears::declare(d, &path, inputs, width, true))
         };
         FluxTransformer {
             x_embedder: d.sensitive(|d| Linear::fused(d, inputs, width, x_embedder)),
@@ -118,7 +122,7 @@ impl Denoiser for FluxTransformer {
         let text = Shape::tokens(rows, job.tokens, config.joint_attention_dim as u32);
         let text = r.input("text", text, elem);
         let text = self.context_embedder.of(text).record(r);
-        let mut text = r.tap("context_embedder", text);
+        let text = r.tap("context_embedder", text);
         let pooled = r.input("pooled", vector(config.pooled_projection_dim), elem);
         let mut known = self.text_embedder.record(r, pooled, Epilogue::default());
         known = r.tap("time_text_embed.text_embedder", known);
@@ -132,9 +136,9 @@ impl Denoiser for FluxTransformer {
         let silu = Epilogue { activation: Activation::Silu, ..onto(known) };
         let time = self.timestep_embedder.record(r, features, silu);
         let of = |r: &mut Recorder, linear: &Linear| Modulated { vectors: linear.of(time).record(r), width };
-        let modulations: Vec<[Modulated; 2]> =
-            self.blocks.iter().map(|b| [of(r, &b.norm1), of(r, &b.norm1_context)]).collect();
-        let single: Vec<Modulated> = self.single_blocks.iter().map(|b| of(r, &b.norm)).collect();
+        let joint =
+            self.blocks.iter().map(|b| (&b.block, [of(r, &b.norm1), of(r, &b.norm1_context)])).collect();
+        let single = self.single_blocks.iter().map(|b| (&b.single, of(r, &b.norm))).collect();
         let last = of(r, &self.norm_out);
         let (latents, x) = denoiser::latents(r, job, self.sizes().in_channels as u32);
 
@@ -143,25 +147,10 @@ impl Denoiser for FluxTransformer {
         let squares = x.shape;
         let (images, texts) = (squares.pixels(), job.tokens);
         let x = self.x_embedder.of(x.viewed(Shape::tokens(rows, images, squares.c))).record(r);
-        let mut x = r.tap("x_embedder", x);
+        let x = r.tap("x_embedder", x);
         let head = config.attention_head_dim as u32;
         let table = r.input("rotary", Shape::tokens(1, texts + images, head), Elem::F32);
-        for (i, (block, modulations)) in self.blocks.iter().zip(modulations).enumerate() {
-            (x, text) = block.record(r, x, text, modulations, table);
-            let path = format!("transformer_blocks.{i}");
-            (x, text) = (r.tap(&path, x), r.tap(&path.at("text"), text));
-        }
-        let mut x = ops::join(r, text, x);
-        for (i, (block, modulation)) in self.single_blocks.iter().zip(single).enumerate() {
-            let n = modulation.norm(r, x, 1, 0);
-            x = block.single.record(r, n, table, modulation.vector(2), x);
-            if r.target.taps {
-                let path = format!("single_transformer_blocks.{i}");
-                let (text, image) = (ops::slice(r, x, 0, texts), ops::slice(r, x, texts, images));
-                r.tap(&path.at("text"), text);
-                r.tap(&path, image);
-            }
-        }
+        let x = Streams { joint, single, apart: true }.record(r, x, text, table);
         let x = ops::slice(r, x, texts, images);
         let x = last.norm(r, x, 0, 1);
         let x = r.tap("norm_out", x);
@@ -193,15 +182,12 @@ impl Denoiser for FluxTransformer {
     }
 }
 
-/// A block of two streams. The vectors of its modulations, of image and text alike: shift, scale and gate of the attention,
-/// then of the feed-forward layer.
+/// A block of two streams, and where their modulations come from.
 #[derive(Clone, Debug)]
 struct Block {
     norm1: Linear,
     norm1_context: Linear,
-    attn: JointAttention,
-    ff: FeedForward,
-    ff_context: FeedForward,
+    block: JointBlock,
 }
 
 impl Block {
@@ -214,32 +200,16 @@ impl Block {
         Block {
             norm1,
             norm1_context,
-            attn: JointAttention::declare(d, &path.at("attn"), heads, true, false, First::Text),
-            ff: FeedForward::declare(d, &path.at("ff"), width),
-            ff_context: FeedForward::declare(d, &path.at("ff_context"), width),
+            block: JointBlock {
+                attn: JointAttention::declare(d, &path.at("attn"), heads, true, false, First::Text, true),
+                ff: FeedForward::declare(d, &path.at("ff"), width),
+                ff_context: FeedForward::declare(d, &path.at("ff_context"), width),
+            },
         }
-    }
-
-    fn record(
-        &self,
-        r: &mut Recorder,
-        x: Tensor,
-        text: Tensor,
-        [image_m, text_m]: [Modulated; 2],
-        table: Tensor,
-    ) -> (Tensor, Tensor) {
-        let (image_n, text_n) = (image_m.norm(r, x, 1, 0), text_m.norm(r, text, 1, 0));
-        let [image_y, text_y] = self.attn.record(r, image_n, text_n, Some(table));
-        let image = self.attn.finish_image(r, image_y, image_m.vector(2), x);
-        let n = image_m.norm(r, image, 4, 3);
-        let image = self.ff.record(r, n, image_m.vector(5), image);
-        let text = self.attn.finish_text(r, text_y, text_m.vector(2), text);
-        let n = text_m.norm(r, text, 4, 3);
-        (image, self.ff_context.record(r, n, text_m.vector(5), text))
     }
 }
 
-/// A block of one stream, modulated by shift, scale and gate.
+/// A block of one stream, and where its modulation comes from.
 #[derive(Clone, Debug)]
 struct SingleBlock {
     norm: Linear,

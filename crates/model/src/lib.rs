@@ -16,6 +16,7 @@ pub mod dc_ae;
 pub mod denoiser;
 pub mod dit;
 pub mod flux;
+pub mod flux2;
 pub mod gemma2;
 pub mod ip_adapter;
 pub mod pixart;

@@ -39,6 +39,7 @@ impl DenoiserConfig for PixArtConfig {
             out_channels: self.in_channels,
             sample_size: Some(self.sample_size),
             patch: self.patch_size,
+            pixels: 8,
             cross_attention_dim: self.caption_channels,
             pooled: None,
             embeds_guidance: false,
@@ -64,7 +65,7 @@ impl PixArtTransformer {
         let (channels, caption) = (config.in_channels as u32, config.caption_channels as u32);
         let out = patch * patch * config.out_channels as u32;
         let two = |d: &mut Declarations, path: &str, inputs, outputs| {
-            d.sensitive(|d| TwoLinears::declare(d, path, inputs, outputs))
+            d.sensitive(|d| TwoLinears::declare(d, path, inputs, outputs, true))
         };
         let embedder = |name: &str| format!("adaln_single.emb.{name}_embedder");
         let sizes = ["resolution", "aspect_ratio"];

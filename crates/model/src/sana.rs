@@ -45,6 +45,7 @@ impl DenoiserConfig for SanaConfig {
             out_channels: self.out_channels,
             sample_size: Some(self.sample_size),
             patch: self.patch_size,
+            pixels: 32,
             cross_attention_dim: self.caption_channels,
             pooled: None,
             embeds_guidance: self.guidance_embeds_scale.is_some(),
@@ -74,7 +75,7 @@ impl SanaTransformer {
         let time = if guided { "time_embed.timestep_embedder" } else { "time_embed.emb.timestep_embedder" };
         let guidance = "time_embed.guidance_embedder";
         let two = |d: &mut Declarations, path: &str, inputs| {
-            d.sensitive(|d| TwoLinears::declare(d, path, inputs, width))
+            d.sensitive(|d| TwoLinears::declare(d, path, inputs, width, true))
         };
         SanaTransformer {
             patch_embed: d.sensitive(|d| PatchEmbed::declare(d, "patch_embed", channels, width, patch)),

@@ -43,6 +43,7 @@ impl DenoiserConfig for Sd3Config {
             out_channels: self.out_channels,
             sample_size: Some(self.sample_size),
             patch: self.patch_size,
+            pixels: 8,
             cross_attention_dim: self.joint_attention_dim,
             pooled: Some(self.pooled_projection_dim),
             embeds_guidance: false,
@@ -71,7 +72,7 @@ impl Sd3Transformer {
         let side = config.pos_embed_max_size as u32;
         let channels = config.in_channels as u32;
         let time = |d: &mut Declarations, name: &str, inputs| {
-            d.sensitive(|d| TwoLinears::declare(d, &embedder(name), inputs, width))
+            d.sensitive(|d| TwoLinears::declare(d, &embedder(name), inputs, width, true))
         };
         Sd3Transformer {
             pos_embed: d.sensitive(|d| PatchEmbed::declare(d, "pos_embed", channels, width, patch)),
@@ -197,7 +198,15 @@ impl Block {
             width,
             norm1,
             norm1_context,
-            attn: JointAttention::declare(d, &path.at("attn"), heads, config.qk_norm, last, First::Image),
+            attn: JointAttention::declare(
+                d,
+                &path.at("attn"),
+                heads,
+                config.qk_norm,
+                last,
+                First::Image,
+                true,
+            ),
             attn2: dual.then(|| SelfAttention::declare(d, &path.at("attn2"), heads, config.qk_norm)),
             ff: FeedForward::declare(d, &path.at("ff"), width),
             ff_context: (!last).then(|| FeedForward::declare(d, &path.at("ff_context"), width)),

@@ -22,7 +22,7 @@ pub struct Decoder {
 
 impl Decoder {
     pub fn declare(d: &mut Declarations, config: &KlConfig) -> Decoder {
-        let widths: Vec<u32> = config.block_out_channels.iter().rev().map(|&c| c as u32).collect();
+        let widths: Vec<u32> = config.decoder_block_out_channels.iter().rev().map(|&c| c as u32).collect();
         let (latent, groups) = (config.latent_channels as u32, config.norm_num_groups as u32);
         let last = *widths.last().expect("at least one level");
         Decoder {

@@ -29,6 +29,10 @@ pub enum Rows {
     Patches { channels: u32, places: u32 },
     /// Every other four, from here on: of a gated projection the values (0) or the gates (4).
     Fours(u32),
+    /// The first so many of a tensor that has others too.
+    First(u32),
+    /// Behind `skip` others, gates and then values of a gated projection: alternating by four, values first.
+    Gated { skip: u32, outputs: u32 },
 }
 
 impl Rows {
@@ -37,13 +41,28 @@ impl Rows {
         match self {
             Rows::From(at) => Rows::From(at + by),
             Rows::Heads { at, size, padded } => Rows::Heads { at: at + by, size, padded },
-            Rows::Geglu { .. } | Rows::Patches { .. } => panic!("{self:?} begins where a matrix does"),
             Rows::Fours(at) => Rows::Fours(at + by),
+            _ => panic!("{self:?} begins where a matrix does"),
         }
     }
 
+    /// Of so many rows of a tensor those that go here: the others go to another handle.
+    pub fn taken(self, all: usize) -> Range<u32> {
+        match self {
+            Rows::First(end) => 0..end,
+            Rows::Gated { skip, outputs } => skip..skip + 2 * outputs,
+            _ => 0..all as u32,
+        }
+    }
+
+    /// Where one of the rows goes that are taken.
     pub fn place(self, row: u32) -> u32 {
         match self {
+            Rows::First(_) => row,
+            Rows::Gated { skip, outputs } => {
+                let (half, r) = ((row - skip) / outputs, (row - skip) % outputs);
+                r / 4 * 8 + (1 - half) * 4 + r % 4
+            }
             Rows::From(at) => at + row,
             Rows::Heads { at, size, padded } => at + row / size * padded + row % size,
             Rows::Geglu { outputs } => {
@@ -115,9 +134,24 @@ pub struct Part {
 }
 
 impl Part {
-    /// How many it has, counted where a 32-bit machine could not.
+    /// How many of its values the handle takes, counted where a 32-bit machine could not.
     pub fn values(&self) -> u64 {
-        self.shape.iter().fold(1, |n: u64, &d| n.saturating_mul(d as u64))
+        let Some((&all, row)) = self.shape.split_first() else { return 1 };
+        let taken = match self.role {
+            Role::Weight { rows, .. } | Role::Bias { rows } => rows.taken(all).len() as u64,
+            _ => all as u64,
+        };
+        row.iter().fold(taken, |n: u64, &d| n.saturating_mul(d as u64))
+    }
+
+    /// The first row that the handle takes of a tensor that others take rows of too.
+    pub fn first_taken(&self) -> Option<u32> {
+        match self.role {
+            Role::Weight { rows: rows @ (Rows::First(_) | Rows::Gated { .. }), .. } => {
+                Some(rows.taken(0).start)
+            }
+            _ => None,
+        }
     }
 
     /// What its values are stored in, in a handle of this layout: biases and vectors are f32.

@@ -19,8 +19,8 @@ pub struct Filler<'a> {
     /// Which handles are filled.
     wanted: Vec<bool>,
     merge: Merge<'a>,
-    /// Checkpoint name -> handle and part.
-    by_name: HashMap<&'a str, (usize, usize)>,
+    /// Checkpoint name -> handle and part; of a tensor whose rows go to several handles all of them.
+    by_name: HashMap<&'a str, Vec<(usize, usize)>>,
     /// The name under which each part was found.
     found: HashMap<(usize, usize), String>,
     /// What waits for the rest of its handle: the whole blob, or of one that goes on slab by slab its tail, which has
@@ -38,13 +38,14 @@ impl<'a> Filler<'a> {
         source: usize,
         upload: impl FnMut(Piece<'_>) -> Result<()> + 'a,
     ) -> Self {
-        let mut by_name = HashMap::new();
+        let mut by_name = HashMap::<_, Vec<_>>::new();
         let wanted: Vec<bool> = declarations.specs.iter().map(|spec| spec.source == source).collect();
         for (h, spec) in declarations.specs.iter().enumerate().filter(|(h, _)| wanted[*h]) {
             for (p, part) in spec.parts.iter().enumerate() {
                 for name in &part.names {
-                    let known = by_name.insert(name.as_str(), (h, p));
-                    assert!(known.is_none(), "{name} is declared twice");
+                    let known = by_name.entry(name.as_str()).or_default();
+                    assert!(known.is_empty() || part.first_taken().is_some(), "{name} is declared twice");
+                    known.push((h, p));
                 }
             }
         }
@@ -61,7 +62,10 @@ impl<'a> Filler<'a> {
 
     /// Fills these handles alone.
     pub fn only(mut self, handles: &HashSet<Handle>) -> Self {
-        self.by_name.retain(|_, (h, _)| handles.contains(&Handle(*h as u32)));
+        self.by_name.retain(|_, all| {
+            all.retain(|(h, _)| handles.contains(&Handle(*h as u32)));
+            !all.is_empty()
+        });
         for (h, wanted) in self.wanted.iter_mut().enumerate() {
             *wanted &= handles.contains(&Handle(h as u32));
         }
@@ -96,7 +100,8 @@ fn without_trailing_ones(shape: &[usize]) -> &[usize] {
 
 impl Sink for Filler<'_> {
     fn wants(&mut self, info: &TensorInfo) -> Result<bool> {
-        let Some(&(h, p)) = self.by_name.get(info.name.as_str()) else { return Ok(false) };
+        let Some(all) = self.by_name.get(info.name.as_str()) else { return Ok(false) };
+        let (h, p) = all[0];
         let part = &self.declarations.specs[h].parts[p];
         if without_trailing_ones(&part.shape) != without_trailing_ones(&info.shape) {
             return Err(Error::model(format!(
@@ -108,27 +113,31 @@ impl Sink for Filler<'_> {
             // A table that is tied to another one is stored under both names by some.
             return Ok(false);
         }
-        if let Some(other) = self.found.insert((h, p), info.name.clone()) {
-            return Err(Error::model(format!("{other} and {} are two names of one tensor", info.name)));
+        for &at in all {
+            if let Some(other) = self.found.insert(at, info.name.clone()) {
+                return Err(Error::model(format!("{other} and {} are two names of one tensor", info.name)));
+            }
         }
         Ok(true)
     }
 
     fn stored_in(&self, info: &TensorInfo) -> Format {
-        let (h, p) = self.by_name[info.name.as_str()];
+        let (h, p) = self.by_name[info.name.as_str()][0];
         let spec = &self.declarations.specs[h];
         spec.parts[p].format(&spec.layout)
     }
 
     fn slab(&mut self, info: &TensorInfo, first_row: usize, rows: usize, data: &[f32]) -> Result<()> {
-        let at = self.by_name[info.name.as_str()];
         let mut merge = std::mem::take(&mut self.merge);
         let row_len = data.len() / rows;
-        let merged = merge.slab(at, first_row, row_len, data, &mut |first_row, data| {
-            self.store(at, first_row, data, row_len, info.rows())
-        });
+        for i in 0..self.by_name[info.name.as_str()].len() {
+            let at = self.by_name[info.name.as_str()][i];
+            merge.slab(at, first_row, row_len, data, &mut |first_row, data| {
+                self.store(at, first_row, data, row_len, info.rows())
+            })?;
+        }
         self.merge = merge;
-        merged
+        Ok(())
     }
 }
 
@@ -219,6 +228,9 @@ fn store_slab(
 fn store_row(part: &Part, layout: &Layout, row: u32, values: &[f32], blob: &mut [u8]) {
     match (part.role, layout) {
         (Role::Weight { rows, columns }, Layout::Matrix(m)) => {
+            if !rows.taken(part.shape[0]).contains(&row) {
+                return;
+            }
             m.store_row(blob, rows.place(row), values, |c| columns.place(c), Scales::Chosen);
         }
         (Role::Bias { rows }, Layout::Matrix(m)) => m.store_bias(blob, rows.place(row), values[0]),

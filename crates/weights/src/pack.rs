@@ -23,9 +23,13 @@ pub fn packed(component: &str) -> String {
     join(component, "tintype.safetensors")
 }
 
-/// A handle's tensor in a pack: the name of the first tensor it was made of.
-fn name(declarations: &Declarations, handle: Handle) -> &str {
-    &declarations.specs[handle.0 as usize].parts[0].names[0]
+/// A handle's tensor in a pack: the name of the first tensor it was made of, and the first row of it where that is not all.
+pub(super) fn name(declarations: &Declarations, handle: Handle) -> String {
+    let part = &declarations.specs[handle.0 as usize].parts[0];
+    match part.first_taken() {
+        None | Some(0) => part.names[0].clone(),
+        Some(row) => format!("{}.{row}", part.names[0]),
+    }
 }
 
 /// What must be alike where a blob is written and where it is read.

@@ -4,6 +4,7 @@ mod files;
 mod lora;
 mod merge;
 mod names;
+mod split;
 mod types;
 
 use std::cell::Cell;

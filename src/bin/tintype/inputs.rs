@@ -28,6 +28,9 @@ pub struct Inputs {
     /// A PNG, JPEG or WebP to begin from (image to image)
     #[arg(long, value_name = "FILE")]
     image: Option<PathBuf>,
+    /// A picture to edit, for a model that knows how (FLUX.2); may be given several times, and follows --image
+    #[arg(long, value_name = "FILE")]
+    reference: Vec<PathBuf>,
     /// An image whose white parts are made anew (inpainting)
     #[arg(long, value_name = "FILE", requires = "image")]
     mask: Option<PathBuf>,
@@ -156,7 +159,7 @@ impl Inputs {
 
     /// Whether the model needs its autoencoder's encoder.
     pub fn encodes(&self) -> bool {
-        self.image.is_some()
+        self.image.is_some() || !self.reference.is_empty()
     }
 
     /// The request with its images.
@@ -171,6 +174,7 @@ impl Inputs {
         let adapters = adapters.into_iter().map(|(path, scale)| Ok((read_image(path)?, scale)));
         Ok(Request {
             image: read(&self.image)?,
+            references: self.reference.iter().map(|path| read_image(path)).collect::<Result<_>>()?,
             mask: read(&self.mask)?,
             strength: self.strength,
             controls: controls.collect::<Result<_>>()?,

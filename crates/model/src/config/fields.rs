@@ -247,6 +247,19 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// Channels of a head of so many that each axis of rotary positions turns.
+    pub fn axes<const N: usize>(&self, key: &str, default: [usize; N], head: usize) -> Result<[usize; N]> {
+        if head > MAX_HEAD || !head.is_multiple_of(4) {
+            let supported = format!("a multiple of 4, at most {MAX_HEAD}");
+            return Err(self.unsupported("attention_head_dim", &supported));
+        }
+        let wanted = format!("{N} even numbers whose sum is the size of a head, {head}");
+        let axes = <[usize; N]>::try_from(self.levels(key, &default)?);
+        let axes =
+            axes.ok().filter(|axes| axes.iter().all(|a| a % 2 == 0) && axes.iter().sum::<usize>() == head);
+        axes.ok_or_else(|| self.wrong(key, &wanted))
+    }
+
     /// Refuses widths that are not multiples of the number of groups (which the normalisation cannot
     /// have) or of 4 (which the layout of activations cannot).
     pub fn check_widths(&self, key: &str, widths: &[usize], groups: usize) -> Result<()> {

@@ -18,6 +18,9 @@ impl Sizes {
     }
 }
 
+/// The projections to queries, keys and values of the stream of an image.
+const QKV: [&str; 3] = ["to_q", "to_k", "to_v"];
+
 /// A stream's projections: queries, keys and values in one matrix, and the output's.
 #[derive(Clone, Copy, Debug)]
 pub struct Stream {
@@ -28,16 +31,23 @@ pub struct Stream {
 
 impl Stream {
     /// Projections of these names below `path`.
-    fn declare(d: &mut Declarations, path: &str, heads: Sizes, qkv: [&str; 3], out: Option<&str>) -> Stream {
+    fn declare(
+        d: &mut Declarations,
+        path: &str,
+        heads: Sizes,
+        qkv: [&str; 3],
+        out: Option<&str>,
+        bias: bool,
+    ) -> Stream {
         let width = heads.width();
         let part = |(i, name): (u32, &str)| -> Vec<Part> {
             let shape = vec![width as usize; 2];
-            weight_and_bias(&path.at(name), shape, true, Rows::From(i * width), Columns::Same)
+            weight_and_bias(&path.at(name), shape, bias, Rows::From(i * width), Columns::Same)
         };
         let parts = (0..).zip(qkv).flat_map(part).collect();
         Stream {
             qkv: Linear::fused(d, width, 3 * width, parts),
-            out: out.map(|out| Linear::declare(d, &path.at(out), width, width, true)),
+            out: out.map(|out| Linear::declare(d, &path.at(out), width, width, bias)),
         }
     }
 
@@ -99,6 +109,7 @@ impl JointAttention {
         qk_norm: bool,
         text_ends: bool,
         first: First,
+        bias: bool,
     ) -> JointAttention {
         let heads = Sizes { count, size };
         let text = ["add_q_proj", "add_k_proj", "add_v_proj"];
@@ -108,8 +119,8 @@ impl JointAttention {
         }
         JointAttention {
             heads,
-            image: Stream::declare(d, path, heads, ["to_q", "to_k", "to_v"], Some("to_out.0")),
-            text: Stream::declare(d, path, heads, text, (!text_ends).then_some("to_add_out")),
+            image: Stream::declare(d, path, heads, QKV, Some("to_out.0"), bias),
+            text: Stream::declare(d, path, heads, text, (!text_ends).then_some("to_add_out"), bias),
             norms: qk_norm.then(|| norms(d, path, heads, names.as_flattened())),
             first,
         }
@@ -167,7 +178,7 @@ impl SelfAttention {
         let heads = Sizes { count, size };
         SelfAttention {
             heads,
-            stream: Stream::declare(d, path, heads, ["to_q", "to_k", "to_v"], Some("to_out.0")),
+            stream: Stream::declare(d, path, heads, QKV, Some("to_out.0"), true),
             norms: qk_norm.then(|| norms(d, path, heads, &["norm_q", "norm_k"])),
         }
     }
@@ -186,8 +197,10 @@ pub struct Single {
     heads: Sizes,
     qkv: Linear,
     norms: Handle,
-    proj_mlp: Linear,
-    proj_out: Linear,
+    mlp: Linear,
+    /// Behind `mlp`, where that is not gated.
+    activation: Activation,
+    out: Linear,
 }
 
 impl Single {
@@ -196,10 +209,35 @@ impl Single {
         let (width, attention) = (heads.width(), path.at("attn"));
         Single {
             heads,
-            qkv: Stream::declare(d, &attention, heads, ["to_q", "to_k", "to_v"], None).qkv,
+            qkv: Stream::declare(d, &attention, heads, QKV, None, true).qkv,
             norms: norms(d, &attention, heads, &["norm_q", "norm_k"]),
-            proj_mlp: Linear::declare(d, &path.at("proj_mlp"), width, 4 * width, true),
-            proj_out: Linear::declare(d, &path.at("proj_out"), 5 * width, width, true),
+            mlp: Linear::declare(d, &path.at("proj_mlp"), width, 4 * width, true),
+            activation: Activation::GeluTanh,
+            out: Linear::declare(d, &path.at("proj_out"), 5 * width, width, true),
+        }
+    }
+
+    /// With one projection in front of both, too: queries, keys, values, and `inner` gates and values of a feed-forward layer
+    /// (FLUX.2). Two matrices hold it, since it is larger than what some devices bind.
+    pub fn declare_fused(d: &mut Declarations, path: &str, [count, size]: [u32; 2], inner: u32) -> Single {
+        let heads = Sizes { count, size };
+        let (width, attention) = (heads.width(), path.at("attn"));
+        let [qkv, mlp] = [
+            (3 * width, Rows::First(3 * width)),
+            (2 * inner, Rows::Gated { skip: 3 * width, outputs: inner }),
+        ]
+        .map(|(outputs, rows)| {
+            let shape = vec![(3 * width + 2 * inner) as usize, width as usize];
+            let parts = weight_and_bias(&attention.at("to_qkv_mlp_proj"), shape, false, rows, Columns::Same);
+            Linear::fused(d, width, outputs, parts)
+        });
+        Single {
+            heads,
+            qkv,
+            norms: norms(d, &attention, heads, &["norm_q", "norm_k"]),
+            mlp: mlp.gated(Activation::Silu),
+            activation: Activation::None,
+            out: Linear::declare(d, &attention.at("to_out"), width + inner, width, false),
         }
     }
 
@@ -214,9 +252,9 @@ impl Single {
     ) -> Tensor {
         let qkv = self.qkv.of(x).record(r);
         let y = attend(r, self.heads, qkv, Some(self.norms), None, Some(table));
-        let gelu = Epilogue { activation: Activation::GeluTanh, ..Default::default() };
-        let mlp = Matmul { epilogue: gelu, ..self.proj_mlp.of(x) }.record(r);
+        let epilogue = Epilogue { activation: self.activation, ..Default::default() };
+        let mlp = Matmul { epilogue, ..self.mlp.of(x) }.record(r);
         let epilogue = Epilogue { gate: Some(gate), residual: Some(residual), ..Default::default() };
-        Matmul { epilogue, x2: Some(mlp), ..self.proj_out.of(y) }.record(r)
+        Matmul { epilogue, x2: Some(mlp), ..self.out.of(y) }.record(r)
     }
 }

@@ -14,10 +14,10 @@ pub struct TwoLinears {
 }
 
 impl TwoLinears {
-    pub fn declare(d: &mut Declarations, path: &str, inputs: u32, outputs: u32) -> TwoLinears {
+    pub fn declare(d: &mut Declarations, path: &str, inputs: u32, outputs: u32, bias: bool) -> TwoLinears {
         TwoLinears {
-            linear_1: Linear::declare(d, &path.at("linear_1"), inputs, outputs, true),
-            linear_2: Linear::declare(d, &path.at("linear_2"), outputs, outputs, true),
+            linear_1: Linear::declare(d, &path.at("linear_1"), inputs, outputs, bias),
+            linear_2: Linear::declare(d, &path.at("linear_2"), outputs, outputs, bias),
             activation: Activation::Silu,
         }
     }

@@ -33,7 +33,7 @@ impl SharedModulation {
         tables.push(table("scale_shift_table".to_owned(), LAST));
         SharedModulation {
             width,
-            timestep_embedder: d.sensitive(|d| TwoLinears::declare(d, embedder, FEATURES, width)),
+            timestep_embedder: d.sensitive(|d| TwoLinears::declare(d, embedder, FEATURES, width, true)),
             path: linear.to_owned(),
             linear: Linear::declare(d, linear, width, VECTORS * width, true),
             tables,

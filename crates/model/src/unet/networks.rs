@@ -27,6 +27,7 @@ impl DenoiserConfig for UnetConfig {
             out_channels: self.out_channels,
             sample_size: self.sample_size,
             patch: 1,
+            pixels: 8,
             cross_attention_dim: self.cross_attention_dim,
             pooled: self.text_time.map(|text_time| text_time.pooled()),
             embeds_guidance: self.time_cond_proj_dim.is_some(),

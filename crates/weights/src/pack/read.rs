@@ -32,13 +32,13 @@ pub async fn fill_packed(
     let kept = hooks.keeping.map(|keeping| keeping.copy(&path, listed.bytes));
     let mut file = Verified::open(folder, &path, listed, kept.as_ref()).await?;
     let (header, _) = read_header(&mut file, &path).await?;
-    let mut wanted: HashMap<&str, Handle> = declarations
+    let mut wanted: HashMap<String, Handle> = declarations
         .handles()
         .filter(|(_, spec)| spec.source == 0)
         .map(|(handle, _)| (name(declarations, handle), handle))
         .collect();
     let missing: HashSet<&str> = header.tensors.iter().map(|info| info.name.as_str()).collect();
-    if let Some(absent) = wanted.keys().filter(|name| !missing.contains(**name)).min() {
+    if let Some(absent) = wanted.keys().filter(|name| !missing.contains(name.as_str())).min() {
         return Err(Error::model(format!(
             "{path}: the pack lacks {absent}: it was made without this part of the model"
         )));

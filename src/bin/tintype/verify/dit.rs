@@ -66,15 +66,18 @@ async fn prepared(
     prefix: &str,
 ) -> Result<Session> {
     let named = |name: &str| format!("{prefix}in.{name}");
-    // What is packed is there as it was before, too.
+    // What is packed is there as it was before, too; FLUX.2 takes it packed.
     let latents = named("latents");
-    let sample = if reference.has(&latents) { latents } else { named("hidden_states") };
-    let &[n, _, h, w] = reference.shape(&sample)? else {
+    let mut sample = if reference.has(&latents) { latents } else { named("hidden_states") };
+    let &[n, channels, mut h, mut w] = reference.shape(&sample)? else {
         return Err(Error::unsupported(format!("{sample} is not [N, C, h, w]")));
     };
+    if part.network.sizes().in_channels == 4 * channels {
+        (sample, h, w) = (named("hidden_states"), h / 2, w / 2);
+    }
     let text = named("encoder_hidden_states");
     let tokens = if reference.has(&text) { reference.shape(&text)?[1] as u32 } else { 0 };
-    let job = Job { images: n as u32, guided: false, size: [h as u32, w as u32], tokens };
+    let job = Job { images: n as u32, guided: false, size: [h as u32, w as u32], tokens, ..Job::default() };
     let session = part.session(&bench.tapped(), job).await?;
     part.write_sample(&session, &reference.nhwc(&sample)?);
     let given = |name: &str| {
@@ -138,7 +141,7 @@ async fn predicted(
     let mut want = reference.nhwc(name)?;
     let [n, c, h, w] = [output.n, output.c, output.h, output.w].map(|n| n as usize);
     match *reference.shape(name)? {
-        [_, _, _] => want = nhwc(&unpacked(&want, [n, c, h, w]), c, h * w),
+        [_, _, width] => want = nhwc(&unpacked(&want, width, [n, c, h, w]), c, h * w),
         // A variance that nothing uses is behind the noise.
         [_, all, ..] if all > c => {
             want = want.chunks_exact(all).flat_map(|pixel| &pixel[..c]).copied().collect()

@@ -72,7 +72,7 @@ fn job(reference: &Reference) -> Result<Job> {
         return Err(Error::model("in.sample is not [N, C, h, w]"));
     };
     let tokens = reference.shape("in.encoder_hidden_states")?[1] as u32;
-    Ok(Job { images: images as u32, guided: false, size: [h as u32, w as u32], tokens })
+    Ok(Job { images: images as u32, guided: false, size: [h as u32, w as u32], tokens, ..Job::default() })
 }
 
 async fn compare(

@@ -164,7 +164,7 @@ pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
     }
     let mut load = bench.load.clone();
     load.activations = bench.target.elem.as_str().to_owned();
-    load.encoder = request.image.is_some();
+    load.encoder = request.image.is_some() || !request.references.is_empty();
     let mut scheduler = case["scheduler_config"].clone();
     scheduler["_class_name"] = case["scheduler_class"].clone();
     let scheduler = Config::from_json(scheduler.to_string().as_bytes(), "scheduler_config")?;
@@ -175,8 +175,8 @@ pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
     let checks = RefCell::new(vec![]);
     let compare = |name: &str, shape: [usize; 4], values: Vec<f32>| {
         if let Ok(mut want) = reference.f32(name) {
-            if reference.shape(name).is_ok_and(|shape| shape.len() == 3) {
-                want = unpacked(&want, shape);
+            if let Ok(&[_, _, width]) = reference.shape(name) {
+                want = unpacked(&want, width, shape);
             }
             checks.borrow_mut().push(Check::new(name, &values, &want));
         }
@@ -274,6 +274,7 @@ fn request(bench: &Bench, case: &Value) -> Result<Request> {
         one => Seeds::One(one.as_u64().ok_or_else(|| Error::unsupported(format!("the seed {one}")))?),
     };
     let each = number("num_images_per_prompt").unwrap_or(1);
+    let edited = case["image_inputs"]["image"].as_array();
     let mask = &case["image_inputs"]["mask_image"];
     Ok(Request {
         prompts: [strings("prompt"), strings("class_labels")]
@@ -298,6 +299,7 @@ fn request(bench: &Bench, case: &Value) -> Result<Request> {
             crop: pair("crops_coords_top_left").unwrap_or_default(),
             target: pair("target_size"),
         },
+        references: edited.into_iter().flatten().map(|path| picture(bench, path)).collect::<Result<_>>()?,
         image: (args.contains_key("image")
             || case["image_inputs"]["image"].is_string() && args.contains_key("strength"))
         .then(|| image(bench, case))

@@ -66,8 +66,12 @@ impl Reference {
     }
 }
 
-/// Packed latents `[N, T, 4 C]`, squares of 2x2 in the order channel, row, column, as `[N, C, h, w]`.
-pub fn unpacked(values: &[f32], [n, c, h, w]: [usize; 4]) -> Vec<f32> {
+/// Latents as tokens of this width, `[N, T, width]`, as `[N, C, h, w]`: a latent each, or squares of 2x2 in the order
+/// channel, row, column.
+pub fn unpacked(values: &[f32], width: usize, [n, c, h, w]: [usize; 4]) -> Vec<f32> {
+    if width == c {
+        return tintype::shape::nchw(values, c, h * w);
+    }
     let (down, across) = (h / 2, w / 2);
     let at = |image: usize, channel: usize, row: usize, column: usize| {
         let token = (image * down + row / 2) * across + column / 2;

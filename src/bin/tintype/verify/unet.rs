@@ -35,7 +35,8 @@ pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
             return Err(Error::model(format!("{sample} is not [N, C, h, w]")));
         };
         let tokens = reference.shape(&format!("{prefix}in.encoder_hidden_states"))?[1] as u32;
-        let job = Job { images: n as u32, guided: false, size: [h as u32, w as u32], tokens };
+        let job =
+            Job { images: n as u32, guided: false, size: [h as u32, w as u32], tokens, ..Job::default() };
         let session = part.session(&bench.tapped(), job).await?;
         part.write_sample(&session, &reference.nhwc(&sample)?);
         write_conditions(&reference, &session, &part, &prefix, n)?;
