@@ -152,7 +152,12 @@ impl Pipeline {
             pooled: encoded.pooled,
             sizes: request.sizes.numbers(task.height, task.width),
             guidance: task.guidance,
-            mask: vec![],
+            mask: self
+                .texts
+                .iter()
+                .zip(&task.prompts)
+                .find_map(|(text, rows)| text.mask(rows))
+                .unwrap_or_default(),
         }))
     }
 

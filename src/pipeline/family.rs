@@ -5,6 +5,7 @@ mod dit;
 mod flux;
 mod flux2;
 mod latent_consistency;
+mod pixart;
 mod stable_diffusion;
 mod stable_diffusion_3;
 mod xl;
@@ -83,11 +84,13 @@ pub struct Family {
 }
 
 /// By diffusers' pipelines.
-pub(super) static FAMILIES: [&Family; 8] = [
+pub(super) static FAMILIES: [&Family; 10] = [
     &stable_diffusion_3::FAMILY,
     &flux::FAMILY,
     &flux2::DISTILLED,
     &flux2::BASE,
+    &pixart::ALPHA,
+    &pixart::SIGMA,
     &dit::FAMILY,
     &xl::FAMILY,
     &latent_consistency::FAMILY,
@@ -111,7 +114,7 @@ impl Family {
         let Some(family) = FAMILIES.iter().find(|family| (family.matches)(index) && family.knows(index))
         else {
             return refused(
-                "supported are StableDiffusionPipeline, StableDiffusionXLPipeline, StableDiffusion3Pipeline, FluxPipeline, Flux2KleinPipeline, DiTPipeline and LatentConsistencyModelPipeline",
+                "supported are StableDiffusionPipeline, StableDiffusionXLPipeline, StableDiffusion3Pipeline, FluxPipeline, Flux2KleinPipeline, PixArtAlphaPipeline, PixArtSigmaPipeline, DiTPipeline and LatentConsistencyModelPipeline",
             );
         };
         // A first text encoder that is not there is told by its files.

@@ -145,6 +145,15 @@ impl TextPart {
         Ok(vec![Chunk { weights: vec![1.0; encoded.ids.len()], ids: encoded.ids }])
     }
 
+    /// For each token of these prompts 1 if it is none of the padding, else 0, where the network tells them apart.
+    pub(super) fn mask(&self, rows: &[Vec<Chunk>]) -> Option<Vec<f32>> {
+        let of = |chunk: &Chunk| {
+            let counts = self.tokenizer.unpadded(&chunk.ids);
+            (0..chunk.ids.len()).map(move |at| if at < counts { 1.0 } else { 0.0 })
+        };
+        self.network.encoder.is_masked().then(|| rows.iter().flatten().flat_map(of).collect())
+    }
+
     /// What the network makes of prompts of equally many chunks each, by its plan for so many chunks.
     pub async fn encode(
         &self,

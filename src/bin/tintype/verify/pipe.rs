@@ -17,7 +17,7 @@ use super::{Bench, Check};
 use crate::picture::read_image;
 
 /// The arguments that a request can express, and two that only repeat what `image_inputs` says.
-const KNOWN: [&str; 29] = [
+const KNOWN: [&str; 30] = [
     "prompt",
     "class_labels",
     "prompt_2",
@@ -47,6 +47,7 @@ const KNOWN: [&str; 29] = [
     "ip_adapter_image",
     "generator",
     "output_type",
+    "use_resolution_binning",
 ];
 
 /// A model of the set, with one of its components taken from elsewhere.
@@ -251,6 +252,9 @@ fn request(bench: &Bench, case: &Value) -> Result<Request> {
     let args = case["args"].as_object().ok_or_else(|| Error::model("manifest.json: a case without args"))?;
     if let Some(key) = args.keys().find(|k| !KNOWN.contains(&k.as_str())) {
         return Err(Error::unsupported(format!("the argument {key} is not built yet")));
+    }
+    if args.get("use_resolution_binning") == Some(&Value::Bool(true)) {
+        return Err(Error::unsupported("use_resolution_binning: an image has the size that is asked for"));
     }
     let strings = |key: &str| -> Vec<String> {
         match &args.get(key) {
