@@ -157,6 +157,9 @@ impl Pipeline {
             encoded.states[..states].fill(0.0);
             encoded.pooled[..pooled].fill(0.0);
         }
+        if !task.labels.is_empty() {
+            encoded.states = self.denoiser.label_rows(&task.labels);
+        }
         let looked_at = encoded.states.len() as u64;
         if self.precision.again(Part::Text, elem, encoded.faults, looked_at)? {
             return Ok(None);

@@ -28,6 +28,8 @@ pub struct Task {
     pub channels: usize,
     /// For each text encoder the chunks of every row that the U-Net sees.
     pub prompts: Vec<Vec<Vec<Chunk>>>,
+    /// Of every row, where the denoiser is told labels.
+    pub labels: Vec<usize>,
     /// Pictures to edit, in whole latents.
     pub references: Vec<Picture>,
     /// What was left out, such as the end of an overlong prompt.
@@ -86,6 +88,7 @@ impl Pipeline {
         let mut warnings: Vec<_> = scheduler.unused().into_iter().collect();
         warnings.extend(self.unused_guidance(request));
         let prompts = self.chunks(request, guided, &mut warnings)?;
+        let labels = self.labels(request, guided, &mut warnings)?;
         warnings.extend(self.unused_tokens(&prompts));
         let read = |rows: &Vec<Vec<Chunk>>| rows[0].iter().map(|chunk| chunk.ids.len()).sum();
         let tokens = self.each_encoder(prompts.iter().map(read));
@@ -115,6 +118,7 @@ impl Pipeline {
             height,
             channels,
             prompts,
+            labels,
             references,
             warnings,
         })

@@ -220,6 +220,7 @@ impl TextPart {
 }
 
 /// What a text encoder makes of prompts.
+#[derive(Default)]
 pub struct Encoded {
     /// `[prompts, tokens of all chunks, width]`
     pub states: Vec<f32>,
