@@ -193,7 +193,8 @@ impl TextPart {
             let length = *length;
             (0..tokens).map(move |at| if at < length { 1.0 } else { 0.0 })
         };
-        let mask = if network.encoder.is_masked() { lengths.iter().flat_map(counts).collect() } else { vec![] };
+        let mask =
+            if network.encoder.is_masked() { lengths.iter().flat_map(counts).collect() } else { vec![] };
         session.run("text", cancel, progress).await?;
         let (mut states, halves) = network.states(&session).await?;
         let width = states.len() / ids.len() / tokens;

@@ -18,7 +18,9 @@ pub(super) const FAMILY: Family = Family {
     // What is between the first token and the last ones is the instruction.
     reading: Reading {
         tokens: |_, tokens| tokens,
-        join: |all, tokens, _| all.into_iter().flatten().next().expect("Gemma's states").first_and_last(tokens),
+        join: |all, tokens, _| {
+            all.into_iter().flatten().next().expect("Gemma's states").first_and_last(tokens)
+        },
         ..stable_diffusion::BESIDE
     },
     denoiser: Component::new("transformer", "SanaTransformer2DModel", Role::Denoiser),

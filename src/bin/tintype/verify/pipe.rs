@@ -298,7 +298,9 @@ fn request(bench: &Bench, case: &Value) -> Result<Request> {
         guidance: float("guidance_scale"),
         guidance_rescale: float("guidance_rescale"),
         max_sequence_length: number("max_sequence_length"),
-        instruction: args.get("complex_human_instruction").map(|_| one("complex_human_instruction").unwrap_or_default()),
+        instruction: args
+            .get("complex_human_instruction")
+            .map(|_| one("complex_human_instruction").unwrap_or_default()),
         eta: float("eta"),
         clip_skip: number("clip_skip").unwrap_or(0),
         sizes: Sizes {
