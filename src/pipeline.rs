@@ -8,6 +8,7 @@ mod decode;
 mod denoise;
 mod draw_progress;
 mod family;
+mod labels;
 pub mod ladder;
 mod load;
 mod load_progress;
@@ -84,6 +85,8 @@ pub struct Pipeline {
     zeros_for_empty_prompt: bool,
     /// What the index says of it, for requests that say nothing.
     guidance_rescale: f64,
+    /// Names that a prompt may have for a label, with its number.
+    label_names: Vec<(String, usize)>,
     precision: Precision,
     /// Whether images are decoded in small tiles, since the device has too little memory.
     small_tiles: bool,
@@ -327,7 +330,8 @@ impl Pipeline {
                 denoiser.set_latents(&latents);
             }
             if let Some(dump) = watch.dump {
-                let latents = nchw(&denoiser.latents().await?, task.channels, task.pixels());
+                let latents: Vec<f32> = denoiser.latents().await?.iter().map(|v| v * task.unit).collect();
+                let latents = nchw(&latents, task.channels, task.pixels());
                 let [h, w] = task.job.size.map(|s| s as usize);
                 dump(&format!("latents.{i}"), [task.job.images as usize, task.channels, h, w], latents);
             }

@@ -9,6 +9,7 @@ mod files;
 mod harness;
 mod images;
 mod inspect;
+mod labels;
 mod memory;
 mod models;
 mod ops;

@@ -43,10 +43,13 @@ impl Pipeline {
         }
         let mut all = vec![];
         for (text, (prompt, negative)) in self.texts.iter().zip(own) {
+            let mut front = "";
             if text.reads_any_number() {
-                text.tokenizer.set_length(self.sequence_length(request)?)?;
+                front = self.instruction(request)?;
+                let length = self.sequence_length(request)?;
+                text.tokenizer.set_length(length + text.tokens_of(front)?)?;
             }
-            let mut chunks = |prompt: &str| text.chunks(prompt, request.weighted, warnings);
+            let mut chunks = |prompt: &str| text.chunks((front, prompt), request.weighted, warnings);
             let mut rows = vec![];
             if guided {
                 let negative = chunks(negative.unwrap_or(&request.negative_prompt))?;
@@ -80,6 +83,19 @@ impl Pipeline {
             _ => "a number from 8 to 2048".to_owned(),
         };
         Err(Error::option(format!("max_sequence_length: wanted {wanted}, found {length}")))
+    }
+
+    /// What stands in front of a request's prompts.
+    ///
+    /// Errors: `InvalidOption` for a model whose prompts have nothing there.
+    fn instruction<'a>(&self, request: &'a Request) -> Result<&'a str> {
+        match request.instruction.as_deref() {
+            None => Ok(self.family.instruction),
+            Some(_) if self.family.instruction.is_empty() => Err(Error::option(
+                "instruction: wanted none, since this model's text encoders read prompts alone",
+            )),
+            Some(text) => Ok(text),
+        }
     }
 
     /// What each text encoder reads of a request. Negative prompts have the usual state, whatever layers the prompts leave
@@ -141,6 +157,9 @@ impl Pipeline {
             encoded.states[..states].fill(0.0);
             encoded.pooled[..pooled].fill(0.0);
         }
+        if !task.labels.is_empty() {
+            encoded.states = self.denoiser.label_rows(&task.labels);
+        }
         let looked_at = encoded.states.len() as u64;
         if self.precision.again(Part::Text, elem, encoded.faults, looked_at)? {
             return Ok(None);
@@ -150,12 +169,7 @@ impl Pipeline {
             pooled: encoded.pooled,
             sizes: request.sizes.numbers(task.height, task.width),
             guidance: task.guidance,
-            mask: self
-                .texts
-                .iter()
-                .zip(&task.prompts)
-                .find_map(|(text, rows)| text.mask(rows))
-                .unwrap_or_default(),
+            mask: encoded.mask,
         }))
     }
 

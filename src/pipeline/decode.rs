@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use super::origin::Origin;
 use super::packing::Packing;
+use super::parts::TAEF2_FILES;
 use super::read_json;
 use super::tiles::{Mosaic, Tiles, levels};
 use crate::device::{Device, Session, Weights};
@@ -17,7 +18,7 @@ use crate::plan::ops::{self, Activation};
 use crate::plan::{Faults, Plan, Recorder, Target};
 use crate::quant::Format;
 use crate::shape::{Elem, Shape};
-use crate::weights::{Declarations, Hooks, join};
+use crate::weights::{Checkpoint, Declarations, Hooks, Names, Place, join};
 
 /// One half of an autoencoder of any kind.
 pub enum Network {
@@ -47,6 +48,9 @@ impl Network {
     }
 }
 
+/// A file of one network under our names.
+const PLAIN: Place = Place::of_network("vae", "", Names::Ours);
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Half {
     Decoder,
@@ -74,7 +78,13 @@ impl VaePart {
         let config = VaeConfig::from_json(&read_json(origin.folder, &path).await?, &path)?;
         let mut d = Declarations::new(format.of_autoencoder());
         let mut networks = vec![];
+        let taef2 = matches!(&config, VaeConfig::Tiny(tiny) if tiny.taef2);
+        let mut paths = vec![];
         for &half in halves {
+            if taef2 && !networks.is_empty() {
+                d.next_source();
+            }
+            paths.push(join(component, TAEF2_FILES[usize::from(half == Half::Encoder)]));
             let network = match half {
                 Half::Decoder => Network::decoder(&mut d, &config),
                 Half::Encoder => Network::encoder(&mut d, &config),
@@ -89,8 +99,11 @@ impl VaePart {
             }
             _ => None,
         };
-        let checkpoint = origin.checkpoint(component, "diffusion_pytorch_model");
-        let weights = Weights::load(device, &d, &[checkpoint], hooks).await?;
+        let checkpoints: Vec<Checkpoint> = match taef2 {
+            true => paths.iter().map(|path| Checkpoint::single(origin.folder, path, PLAIN)).collect(),
+            false => vec![origin.checkpoint(component, "diffusion_pytorch_model")],
+        };
+        let weights = Weights::load(device, &d, &checkpoints, hooks).await?;
         let packing = statistics.map(|(epsilon, tables)| {
             let [mean, variance] = tables.map(|table| weights.table(table));
             Rc::new(Packing::new(mean.values(), variance.values(), epsilon))

@@ -1,9 +1,12 @@
 //! Families of models: what a pipeline is made of, and what it does where a request says nothing. A file each, and a row in
 //! [`FAMILIES`].
 
+mod dit;
 mod flux;
 mod flux2;
 mod latent_consistency;
+mod pixart;
+mod sana;
 mod stable_diffusion;
 mod stable_diffusion_3;
 mod xl;
@@ -68,6 +71,8 @@ pub struct Family {
     /// Whether a model is of this family: the first that says so counts.
     pub matches: fn(&ModelIndex) -> bool,
     pub encoders: &'static [Encoder],
+    /// What stands in front of every prompt for encoders that read any number of tokens; empty for nothing.
+    pub instruction: &'static str,
     pub reading: Reading,
     pub denoiser: Component,
     /// What the denoiser reads of a text encoder.
@@ -99,16 +104,26 @@ pub struct Family {
 }
 
 /// By diffusers' pipelines.
-pub(super) static FAMILIES: [&Family; 8] = [
+pub(super) static FAMILIES: [&Family; 12] = [
+    &sana::FAMILY,
     &stable_diffusion_3::FAMILY,
     &flux::FAMILY,
     &flux2::DISTILLED,
     &flux2::BASE,
     &z_image::FAMILY,
+    &pixart::ALPHA,
+    &pixart::SIGMA,
+    &dit::FAMILY,
     &xl::FAMILY,
     &latent_consistency::FAMILY,
     &stable_diffusion::FAMILY,
 ];
+
+/// A prompt as pipelines of T5 and Gemma prepare it: Python's `lower` and `strip`.
+fn lower_cased(prompt: &str) -> String {
+    let blank = |c: char| c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c);
+    prompt.to_lowercase().trim_matches(blank).to_owned()
+}
 
 impl Family {
     /// What such a model does with a text encoder.
@@ -127,7 +142,7 @@ impl Family {
         let Some(family) = FAMILIES.iter().find(|family| (family.matches)(index) && family.knows(index))
         else {
             return refused(
-                "supported are StableDiffusionPipeline, StableDiffusionXLPipeline, StableDiffusion3Pipeline, FluxPipeline, Flux2KleinPipeline, ZImagePipeline and LatentConsistencyModelPipeline",
+                "supported are StableDiffusionPipeline, StableDiffusionXLPipeline, StableDiffusion3Pipeline, FluxPipeline, Flux2KleinPipeline, SanaSprintPipeline, ZImagePipeline, PixArtAlphaPipeline, PixArtSigmaPipeline, DiTPipeline and LatentConsistencyModelPipeline",
             );
         };
         // A first text encoder that is not there is told by its files.
@@ -141,14 +156,16 @@ impl Family {
         }
     }
 
-    /// The family of fewest text encoders that has all text encoders and denoisers in these folders.
-    pub fn with(folders: &[&str]) -> Option<&'static Family> {
-        let counts = |folder: &&str| {
-            Component::of(folder).is_some_and(|c| matches!(c.role, Role::Text | Role::Denoiser))
+    /// The family of fewest text encoders that has all these text encoders and denoisers, by their folders: of several the
+    /// last one.
+    pub fn with(found: &[(&str, NetworkConfig)]) -> Option<&'static Family> {
+        let has = |family: &Family, (folder, config): &(&str, NetworkConfig)| match config {
+            NetworkConfig::Text(_) => family.encoders.iter().any(|e| e.component.folder == *folder),
+            NetworkConfig::Denoiser(c) => c.classes().contains(&family.denoiser.class),
+            NetworkConfig::ControlNet(_) | NetworkConfig::T2iAdapter(_) => family.denoiser.folder == UNET,
+            _ => true,
         };
-        let has = |family: &'static Family, folder: &str| family.components().any(|c| c.folder == folder);
-        let families = FAMILIES.into_iter();
-        let all = families.filter(|family| folders.iter().copied().filter(counts).all(|f| has(family, f)));
+        let all = FAMILIES.into_iter().rev().filter(|family| found.iter().all(|one| has(family, one)));
         all.min_by_key(|family| family.encoders.len())
     }
 

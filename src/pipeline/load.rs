@@ -162,6 +162,7 @@ impl Pipeline {
             zeros_for_empty_prompt: family.zeros_for_empty_prompt
                 && index.flag("force_zeros_for_empty_prompt", true),
             guidance_rescale: index.guidance_rescale,
+            label_names: index.labels,
             precision,
             small_tiles: savings.tiles,
             text_target,

@@ -58,10 +58,21 @@ impl LoadOptions {
 
 /// A small file that must be there.
 pub async fn read_json(folder: &dyn Folder, path: &str) -> Result<Vec<u8>> {
-    folder.read(path).await?.ok_or_else(|| {
-        Error::not_found(format!(
-            "{} has no {path}: not a model folder in the diffusers layout?",
-            folder.describe()
-        ))
-    })
+    if let Some(json) = folder.read(path).await? {
+        return Ok(json);
+    }
+    // TAEF2 is published as its two files alone.
+    let taef2 = path.strip_suffix("config.json").map(|place| format!("{place}{}", TAEF2_FILES[0]));
+    if let Some(taef2) = taef2
+        && folder.open(&taef2).await?.is_some()
+    {
+        return Ok(br#"{"_class_name": "TAEF2"}"#.to_vec());
+    }
+    Err(Error::not_found(format!(
+        "{} has no {path}: not a model folder in the diffusers layout?",
+        folder.describe()
+    )))
 }
+
+/// TAEF2's decoder and its encoder.
+pub(super) const TAEF2_FILES: [&str; 2] = ["taef2_decoder.safetensors", "taef2_encoder.safetensors"];

@@ -67,8 +67,7 @@ pub async fn plans(folder: &dyn Folder, format: Format, target: &Target, size: [
     let family = index.as_ref().and_then(|index| Some((Family::of(index).ok()?, &index.class_name)));
     let upcast = family.is_some_and(|(family, class)| upcasts(family, class, &found, target));
     // A folder without an index is of the family that has what it has.
-    let folders: Vec<&str> = found.iter().map(|(folder, _)| *folder).collect();
-    let family = family.map(|(family, _)| family).or_else(|| Family::with(&folders));
+    let family = family.map(|(family, _)| family).or_else(|| Family::with(&found));
     let family = family.unwrap_or(Family::plain());
     let networks = record(found, Recording { format, target, upcast, family, size })?;
     Ok(Plans { networks, left_out })
@@ -173,7 +172,7 @@ pub(super) fn record(
     let request = Request { size: Some(size), ..Request::new("", 0) };
     let [width, height] = request.size(0, factor * patch)?.map(|side| side as u32);
     if tokens.iter().all(Option::is_none) {
-        tokens[0] = Some(CLIP_TOKENS);
+        tokens.first_mut().into_iter().for_each(|first| *first = Some(CLIP_TOKENS));
     }
     let tokens = (family.reading.tokens)(&tokens, any_number) as u32;
     let job = Job {

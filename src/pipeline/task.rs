@@ -15,6 +15,8 @@ pub struct Task {
     pub job: Job,
     /// Of the steps that are run.
     pub schedule: Schedule,
+    /// What diffusers' latents are multiples of.
+    pub unit: f32,
     pub guidance: f32,
     /// How much of the guided prediction gets the spread of the prompt's own.
     pub guidance_rescale: f64,
@@ -26,6 +28,8 @@ pub struct Task {
     pub channels: usize,
     /// For each text encoder the chunks of every row that the U-Net sees.
     pub prompts: Vec<Vec<Vec<Chunk>>>,
+    /// Of every row, where the denoiser is told labels.
+    pub labels: Vec<usize>,
     /// Pictures to edit, in whole latents.
     pub references: Vec<Picture>,
     /// What was left out, such as the end of an overlong prompt.
@@ -84,6 +88,7 @@ impl Pipeline {
         let mut warnings: Vec<_> = scheduler.unused().into_iter().collect();
         warnings.extend(self.unused_guidance(request));
         let prompts = self.chunks(request, guided, &mut warnings)?;
+        let labels = self.labels(request, guided, &mut warnings)?;
         warnings.extend(self.unused_tokens(&prompts));
         let read = |rows: &Vec<Vec<Chunk>>| rows[0].iter().map(|chunk| chunk.ids.len()).sum();
         let tokens = self.each_encoder(prompts.iter().map(read));
@@ -105,6 +110,7 @@ impl Pipeline {
         Ok(Task {
             job,
             schedule,
+            unit: scheduler.unit(),
             guidance,
             guidance_rescale,
             strength,
@@ -112,6 +118,7 @@ impl Pipeline {
             height,
             channels,
             prompts,
+            labels,
             references,
             warnings,
         })

@@ -10,12 +10,14 @@ mod clip;
 mod clip_vision;
 mod controlnet;
 mod dc_ae;
+mod dit;
 mod fields;
 mod flux;
 mod flux2;
 mod gemma2;
 mod ip_adapter;
 mod network;
+mod pixart;
 mod qwen3;
 mod sana;
 mod sd3;
@@ -35,12 +37,14 @@ pub use clip::{Activation, ClipTextConfig};
 pub use clip_vision::{ClipImageConfig, ClipVisionConfig};
 pub use controlnet::ControlNetConfig;
 pub use dc_ae::{DcBlock, DcConfig, DcLevel};
+pub use dit::DitConfig;
 pub(super) use fields::Fields;
 pub use flux::FluxConfig;
 pub use flux2::Flux2Config;
 pub use gemma2::Gemma2Config;
 pub use ip_adapter::IpAdapterConfig;
 pub use network::{NetworkConfig, Reader};
+pub use pixart::PixArtConfig;
 pub use qwen3::Qwen3Config;
 pub use sana::SanaConfig;
 pub use sd3::Sd3Config;
@@ -64,6 +68,8 @@ pub struct ModelIndex {
     pub flags: BTreeMap<String, bool>,
     /// How much of a guided prediction gets the spread of the prompt's own: 0 to 1, by default 0.
     pub guidance_rescale: f64,
+    /// Names of labels with their numbers, of a pipeline that is told labels: one may have several.
+    pub labels: Vec<(String, usize)>,
 }
 
 impl ModelIndex {
@@ -87,6 +93,18 @@ impl ModelIndex {
                 _ => {}
             }
         }
+        let mut labels = vec![];
+        if let Some(Value::Object(named)) = fields.get("id2label") {
+            for (number, names) in named {
+                let wanted = "numbers of labels with names";
+                let (number, names) = number
+                    .parse()
+                    .ok()
+                    .zip(names.as_str())
+                    .ok_or_else(|| fields.wrong("id2label", wanted))?;
+                labels.extend(names.split(',').map(|name| (name.trim().to_owned(), number)));
+            }
+        }
         let guidance_rescale = match fields.get("guidance_rescale") {
             None | Some(Value::Null) => 0.0,
             Some(value) => value
@@ -94,7 +112,7 @@ impl ModelIndex {
                 .filter(|share| (0.0..=1.0).contains(share))
                 .ok_or_else(|| fields.wrong("guidance_rescale", "a number from 0 to 1"))?,
         };
-        Ok(ModelIndex { class_name, components, flags, guidance_rescale })
+        Ok(ModelIndex { class_name, components, flags, guidance_rescale, labels })
     }
 
     /// An option of the pipeline.
@@ -124,11 +142,21 @@ mod tests {
         assert_eq!(index.components["safety_checker"], None);
         assert_eq!(index.class("unet"), Some("UNet2DConditionModel"));
         assert_eq!((index.class("safety_checker"), index.class("vae")), (None, None));
+        assert_eq!(index.labels, []);
+    }
+
+    #[test]
+    fn labels_have_several_names() {
+        let json = br#"{"_class_name": "DiTPipeline", "id2label": {"0": "tench, Tinca tinca", "7": "cock"}}"#;
+        let index = ModelIndex::from_json(json, "model_index.json").unwrap();
+        let named = [("tench", 0), ("Tinca tinca", 0), ("cock", 7)].map(|(name, n)| (name.to_owned(), n));
+        assert_eq!(index.labels, named);
     }
 
     #[test]
     fn model_index_refuses_what_is_none() {
-        for json in ["", "[]", "{}", r#"{"_class_name": 3}"#] {
+        let labels = r#"{"_class_name": "DiTPipeline", "id2label": {"a": "tench"}}"#;
+        for json in ["", "[]", "{}", r#"{"_class_name": 3}"#, labels] {
             let e = ModelIndex::from_json(json.as_bytes(), "model_index.json").unwrap_err();
             assert_eq!(e.code, Code::InvalidModel, "{json}");
             assert!(e.message.starts_with("model_index.json"), "{e}");

@@ -4,9 +4,11 @@
 use std::fmt::Debug;
 use std::rc::Rc;
 
-use super::config::{Reader, TextTime, UnetConfig};
+use serde_json::Value;
+
+use super::config::{Fields, Reader, TextTime, UnetConfig};
 use super::unet::{self, Networks};
-use super::{flux, flux2, sana, sd3, z_image};
+use super::{class_dit, flux, flux2, pixart, sana, sd3, z_image};
 use crate::plan::{Plan, Recorder, Target, Tensor, ops};
 use crate::shape::{Elem, Shape};
 use crate::weights::{Declarations, Handle, Table};
@@ -36,6 +38,12 @@ pub trait Denoiser: Debug {
     /// The largest height and width of latents that it can draw, where there is one.
     fn largest(&self) -> Option<u32> {
         None
+    }
+
+    /// Tables whose rows stand for labels, the last row for none, of a denoiser that is told a label and no text: "text" are a
+    /// label's rows in all of them.
+    fn labels(&self) -> &[Handle] {
+        &[]
     }
 
     /// Whether it is shown pictures to edit.
@@ -163,8 +171,26 @@ pub struct Kind {
     pub config: Reader<dyn DenoiserConfig>,
 }
 
-pub static KINDS: [&Kind; 6] =
-    [&unet::KIND, &sd3::KIND, &flux::KIND, &flux2::KIND, &sana::KIND, &z_image::KIND];
+pub static KINDS: [&Kind; 9] = [
+    &unet::KIND,
+    &sd3::KIND,
+    &flux::KIND,
+    &flux2::KIND,
+    &sana::KIND,
+    &z_image::KIND,
+    &pixart::KIND,
+    &class_dit::KIND,
+    &OLDER,
+];
+
+/// What once was one class.
+const OLDER: Kind = Kind {
+    classes: &["Transformer2DModel"],
+    config: |bytes, file| match Fields::parse(bytes, file)?.get("norm_type").and_then(Value::as_str) {
+        Some("ada_norm_zero") => (class_dit::KIND.config)(bytes, file),
+        _ => (pixart::KIND.config)(bytes, file),
+    },
+};
 
 /// The sections of the denoiser, with the output "model_output", and "step", the scheduler's: "noise",
 /// "step_coefficients"; it changes "latents" and "predictions".

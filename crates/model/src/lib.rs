@@ -7,6 +7,7 @@ use tintype_quant as quant;
 use tintype_weights as weights;
 
 mod causal;
+pub mod class_dit;
 pub mod clip;
 pub mod clip_vision;
 pub mod config;
@@ -18,6 +19,7 @@ pub mod flux;
 pub mod flux2;
 pub mod gemma2;
 pub mod ip_adapter;
+pub mod pixart;
 pub mod qwen3;
 pub mod resnet;
 pub mod sana;

@@ -64,6 +64,13 @@ impl Table {
         Table { width, values }
     }
 
+    pub fn rows(&self) -> usize {
+        match &self.values {
+            Values::F32(values) => values.len() / self.width,
+            Values::F16(bytes) => bytes.len() / 2 / self.width,
+        }
+    }
+
     /// A row, if there are so many.
     pub fn row(&self, index: usize) -> Option<Vec<f32>> {
         let row = |size: usize| Some(index.checked_mul(size)?..index.checked_add(1)?.checked_mul(size)?);

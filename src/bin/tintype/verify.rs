@@ -70,6 +70,9 @@ impl Bench {
     pub fn component<'a>(&self, case: &'a Value) -> Result<(PathBuf, &'a str)> {
         let model =
             case["model"].as_str().ok_or_else(|| Error::model("manifest.json: a case without a model"))?;
+        if model.is_empty() {
+            return Ok((self.root.clone(), ""));
+        }
         let (folder, component) = model.rsplit_once('/').unwrap_or(("", model));
         Ok((self.root.join("models").join(folder), component))
     }
@@ -96,9 +99,14 @@ impl Check {
 
 pub async fn run(options: &Options) -> Result<bool> {
     let manifest = options.golden.join("manifest.json");
-    // A tokenizer with its own reference has none (verify/tokens.rs).
-    let alone = !manifest.exists() && options.golden.join(tokens::ALONE).exists();
-    let text = if alone { Ok(br#"{"cases": {}}"#.to_vec()) } else { std::fs::read(&manifest) };
+    // A network or a tokenizer with its own reference has none.
+    let alone = [(tokens::ALONE, r#"{"cases": {}}"#), (vae::ALONE, vae::ALONE_CASES)];
+    let alone = alone.into_iter().find(|(file, _)| options.golden.join(file).exists());
+    let alone = alone.filter(|_| !manifest.exists());
+    let text = match alone {
+        Some((_, cases)) => Ok(cases.as_bytes().to_vec()),
+        None => std::fs::read(&manifest),
+    };
     let text = text.map_err(|e| Error::not_found(format!("{}: {e}", manifest.display())))?;
     let manifest: Value =
         tintype::json::parse(&text).map_err(|e| Error::model(format!("{}: {e}", manifest.display())))?;
@@ -119,7 +127,9 @@ pub async fn run(options: &Options) -> Result<bool> {
     let bench = Bench { device, load, root: options.golden.clone(), target, torch };
     let tokens = json!({"limits": {"f32": 0.0, "half": 0.0}});
     let cases = manifest["cases"].as_object().ok_or_else(|| Error::model("manifest.json has no cases"))?;
-    let cases = [("tokens", &tokens)].into_iter().chain(cases.iter().map(|(n, c)| (n.as_str(), c)));
+    let tokens =
+        [("tokens", &tokens)].into_iter().filter(|_| alone.is_none_or(|(file, _)| file == tokens::ALONE));
+    let cases = tokens.chain(cases.iter().map(|(n, c)| (n.as_str(), c)));
 
     let mut counts = [0; 3];
     let mut rows = vec![];

@@ -18,6 +18,7 @@ pub(super) const BESIDE: Reading = Reading {
 pub(super) const FAMILY: Family = Family {
     matches: |_| true,
     encoders: &[Encoder::new(TEXT_ENCODER, "tokenizer")],
+    instruction: "",
     reading: BESIDE,
     denoiser: UNET,
     hidden_state: HiddenState::LAST,

@@ -1,7 +1,7 @@
 //! Multi-head attention: fused projections, heads padded to vec4s, the output projection with its residual.
 
 use super::Linear;
-use crate::plan::ops::{self, Epilogue};
+use crate::plan::ops::{self, Bias, Epilogue};
 use crate::plan::{Recorder, Tensor};
 use crate::weights::{Columns, Declarations, Part, Role, Rows};
 
@@ -134,13 +134,32 @@ impl Attention {
         residual: Tensor,
         causal: bool,
     ) -> Tensor {
+        let attention = ops::Attention { causal, ..self.of(r, x, context) };
+        let y = attention.record(r);
+        self.finish(r, y, onto(residual))
+    }
+
+    /// `out(attention(x))` with this epilogue, and a bias of its scores.
+    pub fn record_with(
+        &self,
+        r: &mut Recorder,
+        x: Tensor,
+        context: Option<Tensor>,
+        bias: Option<Bias>,
+        epilogue: Epilogue,
+    ) -> Tensor {
+        let attention = ops::Attention { bias, ..self.of(r, x, context) };
+        let y = attention.record(r);
+        self.finish(r, y, epilogue)
+    }
+
+    fn of(&self, r: &mut Recorder, x: Tensor, context: Option<Tensor>) -> ops::Attention {
         let w = self.heads.width();
         let input = self.input.of(x).record(r);
-        let y = match context {
-            Some(kv) => self.attend(r, input, (kv, 0), (kv, w), causal),
-            None => self.attend(r, input, (input, w), (input, 2 * w), causal),
-        };
-        self.finish(r, y, residual)
+        match context {
+            Some(kv) => self.attention(input, (kv, 0), (kv, w)),
+            None => self.attention(input, (input, w), (input, 2 * w)),
+        }
     }
 
     /// `residual + out(attention(x, context) + k attention(x, second))`: the queries are those of both.
@@ -154,27 +173,23 @@ impl Attention {
     ) -> Tensor {
         let w = self.heads.width();
         let input = self.input.of(x).record(r);
-        let [y, other] = [context, second.context].map(|kv| self.attend(r, input, (kv, 0), (kv, w), false));
+        let [y, other] =
+            [context, second.context].map(|kv| self.attention(input, (kv, 0), (kv, w)).record(r));
         let y = ops::add(r, second.scales, second.slot, y, other);
-        self.finish(r, y, residual)
+        self.finish(r, y, onto(residual))
     }
 
-    fn attend(
-        &self,
-        r: &mut Recorder,
-        input: Tensor,
-        k: (Tensor, u32),
-        v: (Tensor, u32),
-        causal: bool,
-    ) -> Tensor {
-        let Heads { count, size } = self.heads;
-        ops::Attention { causal, ..ops::Attention::of((input, 0), k, v, count, size) }.record(r)
+    fn attention(&self, input: Tensor, k: (Tensor, u32), v: (Tensor, u32)) -> ops::Attention {
+        ops::Attention::of((input, 0), k, v, self.heads.count, self.heads.size)
     }
 
-    fn finish(&self, r: &mut Recorder, y: Tensor, residual: Tensor) -> Tensor {
-        let epilogue = Epilogue { residual: Some(residual), ..Default::default() };
+    fn finish(&self, r: &mut Recorder, y: Tensor, epilogue: Epilogue) -> Tensor {
         ops::Matmul { epilogue, ..self.out.of(y) }.record(r)
     }
+}
+
+fn onto(residual: Tensor) -> Epilogue {
+    Epilogue { residual: Some(residual), ..Default::default() }
 }
 
 fn projection(path: &str, names: &[&str], inputs: u32, heads: Heads, at: u32, bias: bool) -> Vec<Part> {

@@ -28,7 +28,7 @@ pub enum NetworkConfig {
 /// Networks that are neither text encoders nor denoisers: their classes, and how their files are read.
 type Other = (&'static [&'static str], fn(&[u8], &str) -> Result<NetworkConfig>);
 static OTHERS: [Other; 5] = [
-    (&["AutoencoderKL", "AutoencoderKLFlux2", "AutoencoderTiny", "AutoencoderDC"], |bytes, file| {
+    (&["AutoencoderKL", "AutoencoderKLFlux2", "AutoencoderTiny", "AutoencoderDC", "TAEF2"], |bytes, file| {
         Ok(NetworkConfig::Vae(VaeConfig::from_json(bytes, file)?))
     }),
     (&["ControlNetModel"], |bytes, file| {

@@ -1,4 +1,4 @@
-//! `vae/config.json`: `AutoencoderKL`, `AutoencoderKLFlux2`, `AutoencoderTiny` or `AutoencoderDC`.
+//! `vae/config.json`: `AutoencoderKL`, `AutoencoderKLFlux2`, `AutoencoderTiny` or `AutoencoderDC`; and TAEF2, which has none.
 
 use serde_json::{Value, json};
 
@@ -55,6 +55,9 @@ pub struct TinyConfig {
     pub latent_channels: usize,
     pub upsampling_scaling_factor: usize,
     pub scaling_factor: f32,
+    /// TAEF2: each half is a file of its own, whose layers are numbered from 0, and the blocks of the smallest size are
+    /// [pooled](crate::taesd).
+    pub taef2: bool,
 }
 
 impl VaeConfig {
@@ -66,6 +69,8 @@ impl VaeConfig {
             "AutoencoderKLFlux2" => KlConfig::of_flux2(&f).map(VaeConfig::Kl),
             "AutoencoderTiny" => TinyConfig::new(&f).map(VaeConfig::Tiny),
             "AutoencoderDC" => DcConfig::new(&f).map(VaeConfig::Dc),
+            "TAEF2" => TinyConfig::new(&f)
+                .map(|tiny| VaeConfig::Tiny(TinyConfig { latent_channels: 32, taef2: true, ..tiny })),
             _ => Err(f.unsupported(
                 "_class_name",
                 "AutoencoderKL, AutoencoderKLFlux2, AutoencoderTiny or AutoencoderDC",
@@ -215,6 +220,7 @@ impl TinyConfig {
             latent_channels: f.count("latent_channels", 4)?,
             upsampling_scaling_factor: 2,
             scaling_factor: f.positive("scaling_factor", 1.0)?,
+            taef2: false,
         })
     }
 }
@@ -266,9 +272,11 @@ mod tests {
             latent_channels: 4,
             upsampling_scaling_factor: 2,
             scaling_factor: 1.0,
+            taef2: false,
         };
         assert_eq!((tiny.spatial_factor(), tiny.latent_channels()), (8, 4));
         assert_eq!(tiny, VaeConfig::Tiny(wanted));
+        assert_eq!(parse("TAEF2", "").unwrap().latent_channels(), 32);
         let flux2 = parse("AutoencoderKLFlux2", "").unwrap();
         assert_eq!((flux2.spatial_factor(), flux2.latent_channels()), (16, 128));
         let VaeConfig::Kl(flux2) = flux2 else { panic!("{flux2:?}") };

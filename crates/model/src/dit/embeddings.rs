@@ -1,15 +1,16 @@
 //! Vectors of timesteps and pooled text; patches of latents, and their places.
 
 use crate::nn::{At, Linear};
-use crate::plan::ops::{self, Activation::Silu, Epilogue, Matmul};
+use crate::plan::ops::{self, Activation, Epilogue, Matmul};
 use crate::plan::{Recorder, Tensor};
 use crate::weights::{Columns, Declarations, Handle, Part, Role, Rows, Table, weight_and_bias};
 
-/// diffusers' TimestepEmbedding: `linear_2(silu(linear_1(x)))`.
+/// `linear_2(silu(linear_1(x)))`, as diffusers' TimestepEmbedding, or with another activation.
 #[derive(Clone, Copy, Debug)]
 pub struct TwoLinears {
     linear_1: Linear,
     linear_2: Linear,
+    activation: Activation,
 }
 
 impl TwoLinears {
@@ -17,18 +18,24 @@ impl TwoLinears {
         TwoLinears {
             linear_1: Linear::declare(d, &path.at("linear_1"), inputs, outputs, bias),
             linear_2: Linear::declare(d, &path.at("linear_2"), outputs, outputs, bias),
+            activation: Activation::Silu,
         }
     }
 
     /// Under other names.
     pub fn of([linear_1, linear_2]: [Linear; 2]) -> TwoLinears {
-        TwoLinears { linear_1, linear_2 }
+        TwoLinears { linear_1, linear_2, activation: Activation::Silu }
     }
 
-    /// `[N, 1, 1, inputs] -> [N, 1, 1, outputs]`, with this epilogue.
+    /// The same around this activation.
+    pub fn around(self, activation: Activation) -> TwoLinears {
+        TwoLinears { activation, ..self }
+    }
+
+    /// `[.., inputs] -> [.., outputs]`, with this epilogue.
     pub fn record(&self, r: &mut Recorder, x: Tensor, epilogue: Epilogue) -> Tensor {
-        let silu = Epilogue { activation: Silu, ..Default::default() };
-        let h = Matmul { epilogue: silu, ..self.linear_1.of(x) }.record(r);
+        let active = Epilogue { activation: self.activation, ..Default::default() };
+        let h = Matmul { epilogue: active, ..self.linear_1.of(x) }.record(r);
         Matmul { epilogue, ..self.linear_2.of(h) }.record(r)
     }
 }
@@ -84,5 +91,38 @@ impl Positions {
         let (top, left) = ((self.side - h) / 2, (self.side - w) / 2);
         let places = (0..h * w).map(|i| (top + i / w) * self.side + left + i % w);
         places.flat_map(|place| table.row(place as usize).expect("a place in the table")).collect()
+    }
+}
+
+/// The places of `h` times `w` patches as sinusoids, `[h * w, width]`: the column's in the first half of the channels, the
+/// row's in the second, sines first (diffusers' get_2d_sincos_pos_embed). A side has `side` places, however many patches it has.
+pub fn grid([h, w]: [u32; 2], side: f32, width: usize) -> Vec<f32> {
+    let quarter = width / 4;
+    let frequency = |i: usize| 10000f64.powf(-(i as f64) / quarter as f64);
+    let mut all = vec![];
+    for at in 0..h * w {
+        for (i, count) in [(at % w, w), (at / w, h)] {
+            // In f32, as there.
+            let place = i as f32 / (count as f32 / side);
+            let angle = |i| f64::from(place) * frequency(i);
+            all.extend((0..quarter).map(|i| angle(i).sin() as f32));
+            all.extend((0..quarter).map(|i| angle(i).cos() as f32));
+        }
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_grid_by_hand() {
+        let table = grid([2, 3], 6.0, 8);
+        assert_eq!(table.len(), 6 * 8);
+        assert_eq!(table[..8], [0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 1.0, 1.0]);
+        // The last: column 2 of 3 is at 4, row 1 of 2 at 3.
+        let sines = |x: f64| [x.sin(), (x / 100.0).sin(), x.cos(), (x / 100.0).cos()].map(|v| v as f32);
+        assert_eq!(table[40..], [sines(4.0), sines(3.0)].concat());
     }
 }

@@ -123,13 +123,13 @@ impl CrossAttention {
     }
 
     /// `x + attention(x)`.
-    pub fn record(&self, r: &mut Recorder, x: Tensor, ([k, kv], mask): ([Tensor; 2], Tensor)) -> Tensor {
+    pub fn record(&self, r: &mut Recorder, x: Tensor, ([k, kv], mask): ([Tensor; 2], Bias)) -> Tensor {
         let (stored, share) = self.stored();
         let q = self.q.of(x).record(r);
         let q = self.normal(r, q, 0).unwrap_or(q);
         let of = Attention::of((q, 0), (k, 0), (kv, stored), self.count, self.size);
         let scale = if self.norms.is_some() { of.scale * share } else { of.scale };
-        let y = Attention { bias: Some(Bias::Keys(mask)), scale, ..of }.record(r);
+        let y = Attention { bias: Some(mask), scale, ..of }.record(r);
         let epilogue = Epilogue { residual: Some(x), ..Default::default() };
         Matmul { epilogue, ..self.out.of(y) }.record(r)
     }

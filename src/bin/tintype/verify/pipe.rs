@@ -17,8 +17,9 @@ use super::{Bench, Check};
 use crate::picture::read_image;
 
 /// The arguments that a request can express, and two that only repeat what `image_inputs` says.
-const KNOWN: [&str; 28] = [
+const KNOWN: [&str; 32] = [
     "prompt",
+    "class_labels",
     "prompt_2",
     "prompt_3",
     "negative_prompt",
@@ -27,6 +28,9 @@ const KNOWN: [&str; 28] = [
     "num_images_per_prompt",
     "guidance_scale",
     "max_sequence_length",
+    "complex_human_instruction",
+    "intermediate_timesteps",
+    "use_resolution_binning",
     "guidance_rescale",
     "height",
     "width",
@@ -53,8 +57,8 @@ struct Mixed {
     model: DiskFolder,
     /// Of the denoiser.
     other: Option<DiskFolder>,
-    /// A component that it has not, according to its index.
-    without: Option<String>,
+    /// Changes of its index: a component that it has not, and the class of its pipeline.
+    index: Vec<(String, Value)>,
 }
 
 impl Mixed {
@@ -71,17 +75,15 @@ impl Mixed {
 impl Folder for Mixed {
     async fn open(&self, path: &str) -> Result<Option<OpenFile>> {
         let (folder, place) = self.place(path);
-        match &self.without {
-            Some(without) if path == "model_index.json" => {
-                let json = folder.read(place).await?.unwrap_or_default();
-                let index: std::result::Result<Value, _> = tintype::json::parse(&json);
-                let mut index = index.map_err(|e| Error::model(format!("{path}: {e}")))?;
-                index[without] = json!([null, null]);
-                let file = MemoryFile::new(index.to_string().into_bytes());
-                Ok(Some(Box::new(file)))
-            }
-            _ => folder.open(place).await,
+        if self.index.is_empty() || path != "model_index.json" {
+            return folder.open(place).await;
         }
+        let json = folder.read(place).await?.unwrap_or_default();
+        let index: std::result::Result<Value, _> = tintype::json::parse(&json);
+        let mut index = index.map_err(|e| Error::model(format!("{path}: {e}")))?;
+        self.index.iter().for_each(|(key, value)| index[key] = value.clone());
+        let file = MemoryFile::new(index.to_string().into_bytes());
+        Ok(Some(Box::new(file)))
     }
 
     fn describe(&self) -> String {
@@ -116,20 +118,22 @@ fn model(bench: &Bench, case: &Value) -> Result<Model> {
                 Some((place, file)) => (place, file.to_owned()),
                 None => (name, String::new()),
             };
-            let folder = Mixed { model: disk(place), other: None, without: None };
+            let folder = Mixed { model: disk(place), other: None, index: vec![] };
             (text, Some(Addition { name: name.to_owned(), folder, path, scale }))
         }
     };
     let (text, without) = match text.split_once(" without ") {
         None => (text, None),
-        Some((text, without)) => (text, Some(without.to_owned())),
+        Some((text, without)) => (text, Some((without.to_owned(), json!([null, null])))),
     };
+    let class = case.get("pipeline_class").map(|class| ("_class_name".to_owned(), class.clone()));
+    let index = without.into_iter().chain(class).collect();
     let (base, other) = match text.split_once(" with ") {
         None => (text, None),
         // A note may follow.
         Some((base, other)) => (base, Some(disk(other.split(" (").next().unwrap_or(other)))),
     };
-    Ok(Model { folder: Mixed { model: disk(base), other, without }, addition })
+    Ok(Model { folder: Mixed { model: disk(base), other, index }, addition })
 }
 
 pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
@@ -251,10 +255,16 @@ fn request(bench: &Bench, case: &Value) -> Result<Request> {
     if let Some(key) = args.keys().find(|k| !KNOWN.contains(&k.as_str())) {
         return Err(Error::unsupported(format!("the argument {key} is not built yet")));
     }
+    if args.get("use_resolution_binning") == Some(&Value::Bool(true)) {
+        return Err(Error::unsupported("use_resolution_binning: an image has the size that is asked for"));
+    }
     let strings = |key: &str| -> Vec<String> {
         match &args.get(key) {
             Some(Value::String(one)) => vec![one.clone()],
-            Some(Value::Array(many)) => many.iter().filter_map(|v| Some(v.as_str()?.to_owned())).collect(),
+            // Labels are numbers.
+            Some(Value::Array(many)) => {
+                many.iter().map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned)).collect()
+            }
             _ => vec![],
         }
     };
@@ -273,7 +283,11 @@ fn request(bench: &Bench, case: &Value) -> Result<Request> {
     let edited = case["image_inputs"]["image"].as_array();
     let mask = &case["image_inputs"]["mask_image"];
     Ok(Request {
-        prompts: strings("prompt").into_iter().flat_map(|p| vec![p; each]).collect(),
+        prompts: [strings("prompt"), strings("class_labels")]
+            .concat()
+            .into_iter()
+            .flat_map(|p| vec![p; each])
+            .collect(),
         negative_prompt: one("negative_prompt").unwrap_or_default(),
         prompt_2: one("prompt_2"),
         negative_prompt_2: one("negative_prompt_2"),
@@ -284,6 +298,9 @@ fn request(bench: &Bench, case: &Value) -> Result<Request> {
         guidance: float("guidance_scale"),
         guidance_rescale: float("guidance_rescale"),
         max_sequence_length: number("max_sequence_length"),
+        instruction: args
+            .get("complex_human_instruction")
+            .map(|_| one("complex_human_instruction").unwrap_or_default()),
         eta: float("eta"),
         clip_skip: number("clip_skip").unwrap_or(0),
         sizes: Sizes {

@@ -13,6 +13,12 @@ use tintype::weights::{DiskFolder, Hooks};
 use super::reference::Reference;
 use super::{Bench, Check, unet};
 
+/// The file that a folder of TAEF2 has, and what is compared there beside it: the limits are those of other small
+/// autoencoders, and four times what torch's halves do.
+pub const ALONE: &str = "taef2_decoder.safetensors";
+pub const ALONE_CASES: &str = r#"{"cases": {"vae/taef2": {
+    "file": "reference.safetensors", "model": "", "limits": {"f32": 2e-5, "half": 8.4e-3}}}}"#;
+
 pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
     let reference = bench.reference(case)?;
     let (folder, component) = bench.component(case)?;
@@ -35,6 +41,15 @@ pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
             let session = run_part(bench, &reference, name, &part, Half::Encoder).await?;
             let prefix = name.trim_end_matches(".in");
             checks.extend(encoded(&reference, prefix, part.draws(), &session).await?);
+        } else if name == "in.image" {
+            // An image as such, and what becomes of it on the way back, from 0 to 1.
+            let session = run_part(bench, &reference, name, &part, Half::Encoder).await?;
+            let latents = session.read("sample").await?;
+            checks.push(Check::new("out.latents", &latents, &reference.nhwc("out.latents")?));
+            let session = run_part(bench, &reference, "out.latents", &part, Half::Decoder).await?;
+            let image = session.read("sample").await?;
+            let image: Vec<f32> = image.iter().map(|v| (v / 2.0 + 0.5).clamp(0.0, 1.0)).collect();
+            checks.push(Check::new("out.image", &image, &reference.nhwc("out.image")?));
         }
     }
     Ok(checks)
@@ -52,7 +67,9 @@ async fn run_part(
     };
     let session = part.session(&bench.tapped(), half, n as u32, [h as u32, w as u32]).await?;
     session.write("input", &reference.nhwc(name)?);
-    if !name.starts_with("encode") {
+    if half == Half::Encoder && name == "in.image" {
+        session.write("coefficients", &[1.0, 0.0, 0.0, 0.0]);
+    } else if !name.starts_with("encode") {
         // The reference calls the decoder itself, without the pipeline's scaling.
         session.write("coefficients", &[1.0, 0.0, 0.0, 0.0]);
     }
