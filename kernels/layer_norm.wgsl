@@ -1,6 +1,6 @@
 // layer_norm: y[r, c] = act(normal[r, c] * (1 + scale[n, c]) + shift[n, c] + residual[r, c]) with n = r / rows_per_image, and
 // normal[r, c] = (x[r, c] - mean[r]) / sqrt(variance[r] + epsilon) * weight[c] + bias[c];
-// RMS: the mean counts as zero.
+// RMS: the mean counts as zero. Of a gate the factor is tanh(scale[n, c]).
 // Grid: x = 1, y = rows. A thread makes one row, no barriers.
 // Twin: tests/twin/layer_norm.rs
 //# use elem activation
@@ -11,6 +11,7 @@ const SCALE: u32 = 4u;
 const SHIFT: u32 = 8u;
 const BIAS: u32 = 16u;
 const RESIDUAL: u32 = 32u;
+const GATE: u32 = 64u;
 
 // `channels`, `stride`, `scale_at` and `shift_at` count fours, `width` single channels.
 struct Params {
@@ -66,7 +67,12 @@ fn layer_norm(@builtin(global_invocation_id) id: vec3<u32>) {
             v += bitcast<vec4<f32>>(w[p.channels + c]);
         }
         if (p.flags & SCALE) != 0u {
-            v *= 1.0 + decode(vectors[image + p.scale_at + c]);
+            let told = decode(vectors[image + p.scale_at + c]);
+            if (p.flags & GATE) != 0u {
+                v *= precise_tanh(told);
+            } else {
+                v *= 1.0 + told;
+            }
         }
         if (p.flags & SHIFT) != 0u {
             v += decode(vectors[image + p.shift_at + c]);

@@ -330,7 +330,8 @@ impl Pipeline {
                 denoiser.set_latents(&latents);
             }
             if let Some(dump) = watch.dump {
-                let latents = nchw(&denoiser.latents().await?, task.channels, task.pixels());
+                let latents: Vec<f32> = denoiser.latents().await?.iter().map(|v| v * task.unit).collect();
+                let latents = nchw(&latents, task.channels, task.pixels());
                 let [h, w] = task.job.size.map(|s| s as usize);
                 dump(&format!("latents.{i}"), [task.job.images as usize, task.channels, h, w], latents);
             }

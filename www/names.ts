@@ -58,6 +58,7 @@ const GENERATE = Object.keys({
   negativePrompt3: 1,
   weighted: 1,
   maxSequenceLength: 1,
+  instruction: 1,
   clipSkip: 1,
   scheduler: 1,
   eta: 1,

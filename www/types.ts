@@ -207,6 +207,8 @@ export interface GenerateOptions {
    * prompt is seen by some models, and so changes an image.
    */
   maxSequenceLength?: number;
+  /** What SANA's text encoder reads in front of the prompt, instead of diffusers' `complex_human_instruction`; "" for nothing. */
+  instruction?: string;
   /** Layers that are left out at the end of the text encoders. */
   clipSkip?: number;
   /** A short name, such as "euler", "lcm" or "dpm++", or a class of diffusers; the error for any other name lists them all. */

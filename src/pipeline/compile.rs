@@ -34,7 +34,8 @@ impl Pipeline {
         };
         let pixels = [height as u32, width as u32];
         let size = pixels.map(|side| side / factor as u32);
-        let guided = self.guides(self.usual_guidance(&self.scheduler) as f32);
+        let guidance = self.usual_guidance(&self.scheduler) as f32;
+        let guided = self.guides(guidance + 1.0 - self.family.unguided);
         let tokens = self.each_encoder(self.texts.iter().map(|text| text.tokenizer.length()));
         let tokens = (self.family.reading.tokens)(&tokens, self.sequence_length(&request)?) as u32;
         let job = Job { images: 1, guided, size, tokens, ..Job::default() };

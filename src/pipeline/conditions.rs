@@ -43,10 +43,13 @@ impl Pipeline {
         }
         let mut all = vec![];
         for (text, (prompt, negative)) in self.texts.iter().zip(own) {
+            let mut front = "";
             if text.reads_any_number() {
-                text.tokenizer.set_length(self.sequence_length(request)?)?;
+                front = self.instruction(request)?;
+                let length = self.sequence_length(request)?;
+                text.tokenizer.set_length(length + text.tokens_of(front)?)?;
             }
-            let mut chunks = |prompt: &str| text.chunks(prompt, request.weighted, warnings);
+            let mut chunks = |prompt: &str| text.chunks((front, prompt), request.weighted, warnings);
             let mut rows = vec![];
             if guided {
                 let negative = chunks(negative.unwrap_or(&request.negative_prompt))?;
@@ -55,6 +58,7 @@ impl Pipeline {
             for p in &request.prompts {
                 rows.push(chunks(prompt.unwrap_or(p))?);
             }
+            text.cut(&mut rows);
             all.push(rows);
         }
         // One that reads any number of tokens has one chunk in any case.
@@ -81,6 +85,19 @@ impl Pipeline {
         Err(Error::option(format!("max_sequence_length: wanted {wanted}, found {length}")))
     }
 
+    /// What stands in front of a request's prompts.
+    ///
+    /// Errors: `InvalidOption` for a model whose prompts have nothing there.
+    fn instruction<'a>(&self, request: &'a Request) -> Result<&'a str> {
+        match request.instruction.as_deref() {
+            None => Ok(self.family.instruction),
+            Some(_) if self.family.instruction.is_empty() => Err(Error::option(
+                "instruction: wanted none, since this model's text encoders read prompts alone",
+            )),
+            Some(text) => Ok(text),
+        }
+    }
+
     /// What each text encoder reads of a request. Negative prompts have the usual state, whatever layers the prompts leave
     /// out: diffusers has it so.
     pub(super) fn batches<'a>(
@@ -98,7 +115,7 @@ impl Pipeline {
             for (rows, state) in [(negative, usual), (rows, state)].into_iter().filter(|(r, _)| !r.is_empty())
             {
                 let chunks = rows.iter().map(Vec::len).sum();
-                let plan = text.network.plan(target, [chunks, text.tokenizer.length()], state);
+                let plan = text.network.plan(target, [chunks, rows[0][0].ids.len()], state);
                 let plan = plan.map_err(|error| self.precision.explain(Part::Text, error))?;
                 batches.push(EncodeBatch { text, rows, plan });
             }
@@ -152,12 +169,7 @@ impl Pipeline {
             pooled: encoded.pooled,
             sizes: request.sizes.numbers(task.height, task.width),
             guidance: task.guidance,
-            mask: self
-                .texts
-                .iter()
-                .zip(&task.prompts)
-                .find_map(|(text, rows)| text.mask(rows))
-                .unwrap_or_default(),
+            mask: encoded.mask,
         }))
     }
 

@@ -184,7 +184,7 @@ impl DenoiseSession {
 
     /// What the denoiser is told once a prompt.
     pub async fn set_conditions(&self, conditions: &Conditions, cancel: &Cancel) -> Result<()> {
-        for (name, values) in self.network.conditions(conditions, self.job.rows() as usize) {
+        for (name, values) in self.network.conditions(conditions, self.job) {
             self.session.write(name, &values);
         }
         self.session.run("context", cancel, &|_| {}).await

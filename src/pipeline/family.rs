@@ -6,16 +6,18 @@ mod flux;
 mod flux2;
 mod latent_consistency;
 mod pixart;
+mod sana;
 mod stable_diffusion;
 mod stable_diffusion_3;
 mod xl;
+mod z_image;
 
 use super::component::{AUTOENCODER, Component, Role};
 use super::text::Encoded;
 use crate::error::{Error, Result};
 use crate::model::config::{ModelIndex, NetworkConfig};
 use crate::model::text::{HiddenState, TextUse};
-use crate::schedule;
+use crate::schedule::{self, Schedule};
 
 /// The folder of a denoiser that is a U-Net.
 pub const UNET: &str = "unet";
@@ -32,6 +34,8 @@ pub struct Encoder {
     pub pools: bool,
     /// Whether padding is hidden from other tokens, where the encoder can hide it.
     pub masked: bool,
+    /// Whether padding is not for the denoiser: prompts are no longer than the longest of a request.
+    pub cut: bool,
     /// What the tokenizer reads of a prompt.
     pub turn: fn(&str) -> String,
 }
@@ -39,7 +43,16 @@ pub struct Encoder {
 impl Encoder {
     const fn new(component: Component, tokenizer: &'static str) -> Encoder {
         let turn = |prompt: &str| prompt.to_owned();
-        Encoder { component, tokenizer, optional: false, tokens: 0, pools: false, masked: false, turn }
+        Encoder {
+            component,
+            tokenizer,
+            optional: false,
+            tokens: 0,
+            pools: false,
+            masked: false,
+            cut: false,
+            turn,
+        }
     }
 }
 
@@ -58,19 +71,26 @@ pub struct Family {
     /// Whether a model is of this family: the first that says so counts.
     pub matches: fn(&ModelIndex) -> bool,
     pub encoders: &'static [Encoder],
+    /// What stands in front of every prompt for encoders that read any number of tokens; empty for nothing.
+    pub instruction: &'static str,
     pub reading: Reading,
     pub denoiser: Component,
     /// What the denoiser reads of a text encoder.
     pub hidden_state: HiddenState,
     /// The guidance scale of a request that names none, where the scheduler is not one for few steps.
     pub guidance: f64,
-    /// Whether a guidance scale above 1 means two predictions; or else only a denoiser that takes it as an input has any use
+    /// The guidance scale that changes nothing. From 0 on a prediction is what the prompt says and as many times its difference
+    /// from the other one.
+    pub unguided: f32,
+    /// Whether a larger guidance scale means two predictions; or else only a denoiser that takes it as an input has any use
     /// for it, and none for a negative prompt.
     pub classifier_free: bool,
     /// The guidance scale of a request that names none, where it is an input of the denoiser.
     pub embedded_guidance: f64,
     /// What the pipeline asks of the scheduler, for so many steps and tokens of an image.
     pub schedule: fn(&schedule::Config, usize, usize) -> Result<schedule::Config>,
+    /// What schedulers are not written for: what the denoiser is told in place of timesteps, and what it gives.
+    pub for_network: fn(Schedule) -> Schedule,
     /// Steps of a request that names none, where the scheduler does not say.
     pub steps: Option<usize>,
     /// Whether an empty negative prompt may stand for zeros (`force_zeros_for_empty_prompt`).
@@ -84,11 +104,13 @@ pub struct Family {
 }
 
 /// By diffusers' pipelines.
-pub(super) static FAMILIES: [&Family; 10] = [
+pub(super) static FAMILIES: [&Family; 12] = [
+    &sana::FAMILY,
     &stable_diffusion_3::FAMILY,
     &flux::FAMILY,
     &flux2::DISTILLED,
     &flux2::BASE,
+    &z_image::FAMILY,
     &pixart::ALPHA,
     &pixart::SIGMA,
     &dit::FAMILY,
@@ -96,6 +118,12 @@ pub(super) static FAMILIES: [&Family; 10] = [
     &latent_consistency::FAMILY,
     &stable_diffusion::FAMILY,
 ];
+
+/// A prompt as pipelines of T5 and Gemma prepare it: Python's `lower` and `strip`.
+fn lower_cased(prompt: &str) -> String {
+    let blank = |c: char| c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c);
+    prompt.to_lowercase().trim_matches(blank).to_owned()
+}
 
 impl Family {
     /// What such a model does with a text encoder.
@@ -114,7 +142,7 @@ impl Family {
         let Some(family) = FAMILIES.iter().find(|family| (family.matches)(index) && family.knows(index))
         else {
             return refused(
-                "supported are StableDiffusionPipeline, StableDiffusionXLPipeline, StableDiffusion3Pipeline, FluxPipeline, Flux2KleinPipeline, PixArtAlphaPipeline, PixArtSigmaPipeline, DiTPipeline and LatentConsistencyModelPipeline",
+                "supported are StableDiffusionPipeline, StableDiffusionXLPipeline, StableDiffusion3Pipeline, FluxPipeline, Flux2KleinPipeline, SanaSprintPipeline, ZImagePipeline, PixArtAlphaPipeline, PixArtSigmaPipeline, DiTPipeline and LatentConsistencyModelPipeline",
             );
         };
         // A first text encoder that is not there is told by its files.

@@ -44,6 +44,9 @@ pub struct Request {
     /// Tokens of a prompt for a text encoder that takes any number of them (T5); by default what suits the family. What pads a
     /// prompt is seen by some denoisers, and so changes an image.
     pub max_sequence_length: Option<usize>,
+    /// What stands in front of the prompt for SANA's text encoder, instead of diffusers' `complex_human_instruction`; nothing
+    /// where it is empty.
+    pub instruction: Option<String>,
     /// Layers that are left out at the end of the text encoders.
     pub clip_skip: usize,
     /// What SDXL is told of sizes.

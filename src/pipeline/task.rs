@@ -15,6 +15,8 @@ pub struct Task {
     pub job: Job,
     /// Of the steps that are run.
     pub schedule: Schedule,
+    /// What diffusers' latents are multiples of.
+    pub unit: f32,
     pub guidance: f32,
     /// How much of the guided prediction gets the spread of the prompt's own.
     pub guidance_rescale: f64,
@@ -77,7 +79,9 @@ impl Pipeline {
         let side = factor * self.patch();
         let tokens = (height / side) * (width / side);
         let schedule = Schedule::new(&(self.family.schedule)(&scheduler, steps, tokens)?, steps, begin)?;
-        let guidance = request.guidance(self.usual_guidance(&scheduler))?;
+        let schedule = (self.family.for_network)(schedule);
+        // As others count it.
+        let guidance = request.guidance(self.usual_guidance(&scheduler))? + 1.0 - self.family.unguided;
         let guided = self.guides(guidance);
         let guidance_rescale = request.guidance_rescale.unwrap_or(self.guidance_rescale);
         let images = request.images()? as u32;
@@ -86,9 +90,8 @@ impl Pipeline {
         let prompts = self.chunks(request, guided, &mut warnings)?;
         let labels = self.labels(request, guided, &mut warnings)?;
         warnings.extend(self.unused_tokens(&prompts));
-        let read =
-            self.texts.iter().zip(&prompts).map(|(text, rows)| rows[0].len() * text.tokenizer.length());
-        let tokens = self.each_encoder(read);
+        let read = |rows: &Vec<Vec<Chunk>>| rows[0].iter().map(|chunk| chunk.ids.len()).sum();
+        let tokens = self.each_encoder(prompts.iter().map(read));
         let latents = |side: usize| (side / factor) as u32;
         let job = Job {
             images,
@@ -107,6 +110,7 @@ impl Pipeline {
         Ok(Task {
             job,
             schedule,
+            unit: scheduler.unit(),
             guidance,
             guidance_rescale,
             strength,

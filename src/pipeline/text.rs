@@ -24,6 +24,8 @@ pub struct TextPart {
     pub network: TextNetwork,
     /// Whether the pooled state is wanted as it is, without a projection.
     pools: bool,
+    /// Whether padding behind all prompts is left out.
+    cut: bool,
     /// What the tokenizer reads of a prompt.
     turn: fn(&str) -> String,
     learned: Vec<Learned>,
@@ -42,7 +44,7 @@ impl TextPart {
     pub async fn load(
         device: &Device,
         origin: &Origin<'_>,
-        Encoder { component, tokenizer, pools, turn, .. }: &Encoder,
+        Encoder { component, tokenizer, pools, cut, turn, .. }: &Encoder,
         usage: TextUse,
         format: Format,
         hooks: Hooks<'_>,
@@ -72,13 +74,22 @@ impl TextPart {
                 tokenizer.length()
             )));
         }
-        Ok(TextPart { tokenizer, network, pools: *pools, turn: *turn, learned: vec![] })
+        Ok(TextPart { tokenizer, network, pools: *pools, cut: *cut, turn: *turn, learned: vec![] })
     }
 
     /// Numbers of pooled text that a prompt has of it.
     pub(super) fn pooled_width(&self) -> Option<usize> {
         let TextSizes { hidden_size, projection_dim, .. } = self.network.encoder.sizes();
         projection_dim.or(self.pools.then_some(hidden_size))
+    }
+
+    /// Tokens that a text in front of a prompt adds to it: diffusers counts two of them as the prompt's own.
+    pub(super) fn tokens_of(&self, front: &str) -> Result<usize> {
+        if front.is_empty() {
+            return Ok(0);
+        }
+        let around = self.tokenizer.length() - self.tokenizer.room();
+        Ok((self.tokenizer.tokens(front)?.len() + around).saturating_sub(2))
     }
 
     /// Whether the network reads as many tokens as there are, in one piece.
@@ -117,9 +128,14 @@ impl TextPart {
         })
     }
 
-    /// A prompt as chunks of tokens: one, without weights, unless it is `weighted`. What was left out, and what
+    /// A prompt with what stands in front of it as chunks of tokens: one, without weights, unless it is `weighted`. What was left out, and what
     /// other tools would not have read as words, goes to `warnings`, once.
-    pub fn chunks(&self, prompt: &str, weighted: bool, warnings: &mut Vec<Warning>) -> Result<Vec<Chunk>> {
+    pub fn chunks(
+        &self,
+        (front, prompt): (&str, &str),
+        weighted: bool,
+        warnings: &mut Vec<Warning>,
+    ) -> Result<Vec<Chunk>> {
         let mut warn = |message: String| {
             let warning = Warning::new(Topic::Prompt, message);
             if !warnings.contains(&warning) {
@@ -127,7 +143,7 @@ impl TextPart {
             }
         };
         prompt::foreign(prompt, weighted).into_iter().for_each(&mut warn);
-        let prompt = &(self.turn)(prompt);
+        let prompt = &(front.to_owned() + &(self.turn)(prompt));
         if weighted {
             let mut chunks = prompt::chunks(&self.tokenizer, &prompt::parse(prompt))?;
             if self.reads_any_number() && chunks.len() > 1 {
@@ -145,13 +161,16 @@ impl TextPart {
         Ok(vec![Chunk { weights: vec![1.0; encoded.ids.len()], ids: encoded.ids }])
     }
 
-    /// For each token of these prompts 1 if it is none of the padding, else 0, where the network tells them apart.
-    pub(super) fn mask(&self, rows: &[Vec<Chunk>]) -> Option<Vec<f32>> {
-        let of = |chunk: &Chunk| {
-            let counts = self.tokenizer.unpadded(&chunk.ids);
-            (0..chunk.ids.len()).map(move |at| if at < counts { 1.0 } else { 0.0 })
-        };
-        self.network.encoder.is_masked().then(|| rows.iter().flatten().flat_map(of).collect())
+    /// Leaves out padding behind the longest of these prompts, where nothing reads it.
+    pub(super) fn cut(&self, rows: &mut [Vec<Chunk>]) {
+        if self.cut {
+            let lengths = rows.iter().flatten().map(|chunk| self.tokenizer.unpadded(&chunk.ids));
+            let longest = lengths.max().unwrap_or(0);
+            for chunk in rows.iter_mut().flatten() {
+                chunk.ids.truncate(longest);
+                chunk.weights.truncate(longest);
+            }
+        }
     }
 
     /// What the network makes of prompts of equally many chunks each, by its plan for so many chunks.
@@ -170,6 +189,12 @@ impl TextPart {
         session.write("embeddings", &network.embeddings(&ids)?);
         let lengths: Vec<usize> = ids.iter().map(|ids| self.tokenizer.unpadded(ids)).collect();
         network.write_mask(&session, &lengths);
+        let counts = |length: &usize| {
+            let length = *length;
+            (0..tokens).map(move |at| if at < length { 1.0 } else { 0.0 })
+        };
+        let mask =
+            if network.encoder.is_masked() { lengths.iter().flat_map(counts).collect() } else { vec![] };
         session.run("text", cancel, progress).await?;
         let (mut states, halves) = network.states(&session).await?;
         let width = states.len() / ids.len() / tokens;
@@ -191,7 +216,7 @@ impl TextPart {
             let step = prompts.first().map_or(1, Vec::len);
             pooled = all.chunks_exact(dim).step_by(step).flatten().copied().collect();
         }
-        Ok(Encoded { states, prompts: prompts.len(), width, pooled, faults })
+        Ok(Encoded { states, prompts: prompts.len(), width, mask, pooled, faults })
     }
 }
 
@@ -202,6 +227,8 @@ pub struct Encoded {
     pub states: Vec<f32>,
     pub prompts: usize,
     pub width: usize,
+    /// `[prompts, tokens]`: 1 for a token of a prompt, 0 for padding; empty where the encoder does not tell them apart.
+    pub mask: Vec<f32>,
     /// `[prompts, projection_dim]`; empty if the encoder has no projection.
     pub pooled: Vec<f32>,
     /// What was wrong with the values that the network made.
@@ -215,9 +242,19 @@ impl Encoded {
             states: [self.states, other.states].concat(),
             prompts: self.prompts + other.prompts,
             width: self.width,
+            mask: [self.mask, other.mask].concat(),
             pooled: [self.pooled, other.pooled].concat(),
             faults: self.faults.and(other.faults),
         }
+    }
+
+    /// The first token of each prompt, and as many of the last ones as make so many.
+    pub fn first_and_last(self, tokens: usize) -> Encoded {
+        let of = |values: &[f32], each: usize| -> Vec<f32> {
+            let rows = values.chunks_exact(values.len() / self.prompts);
+            rows.flat_map(|row| [&row[..each], &row[row.len() - (tokens - 1) * each..]].concat()).collect()
+        };
+        Encoded { states: of(&self.states, self.width), mask: of(&self.mask, 1), ..self }
     }
 
     /// Two encoders' states side by side, and so the pooled vectors of those that have any.
@@ -228,6 +265,7 @@ impl Encoded {
             states,
             prompts: self.prompts,
             width: self.width + other.width,
+            mask: self.mask,
             pooled: {
                 let of = |pooled: &[f32], i: usize| {
                     let each = pooled.len() / self.prompts;

@@ -47,6 +47,7 @@ pub(super) fn request(pipeline: &Pipeline, options: &Options) -> Result<(u64, Re
         scheduler: options.text("scheduler")?,
         eta: options.number("eta")?,
         max_sequence_length: count("maxSequenceLength")?,
+        instruction: options.text("instruction")?,
         clip_skip: count("clipSkip")?.unwrap_or(0),
         sizes: Sizes {
             original: options.pair("originalSize")?,

@@ -51,14 +51,17 @@ fn epsilon_counts() {
     check(Elem::F32, Shape::tokens(1, 17, 12), Some(vec![0.25; 17 * 12]), F32_LIMIT);
 }
 
-/// All kinds, with scale and shift of every image, with a scale alone, and without.
+/// All kinds, with scale and shift of every image, with a scale alone, with a gate, and without.
 #[test]
 fn kinds_and_modulations() {
     for elem in ELEMS {
         for kind in ["layer", "bare", "rms", "biased", "rms from one"] {
-            for (n, rows, width, modulated, shifted) in
-                [(1, 5, 320, false, false), (2, 35, 12, true, true), (3, 70, 64, true, false)]
-            {
+            for (n, rows, width, modulated, shifted, gate) in [
+                (1, 5, 320, false, false, false),
+                (2, 35, 12, true, true, false),
+                (3, 70, 64, true, false, false),
+                (2, 9, 20, true, false, true),
+            ] {
                 let mut b = Bench::new(elem, Format::F32);
                 let of = match kind {
                     "layer" => NormKind::Layer(Some(b.d.norm("norm", width))),
@@ -72,7 +75,7 @@ fn kinds_and_modulations() {
                 let (x, seen) = b.input(Shape::tokens(n, rows, width));
                 let (vectors, told) = b.input(Shape::new(n, 1, 1, 2 * width + 8));
                 let (scale, shift) = (width + 8, shifted.then_some(4));
-                let modulation = modulated.then_some(Modulation { vectors, scale, shift });
+                let modulation = modulated.then_some(Modulation { vectors, scale, shift, gate });
                 let y = ops::layer_norm(&mut b.r, of, EPSILON, x, modulation);
                 let (channels, epsilon) = (width as usize, f64::from(EPSILON));
                 let normal = match kind {
@@ -85,7 +88,7 @@ fn kinds_and_modulations() {
                 let vector = |at: u32| twin::columns(&told, 2 * channels + 8, at as usize, channels);
                 let shift = shift.map(vector);
                 let want = match modulated {
-                    true => twin::modulate(&normal, n as usize, &vector(scale), shift.as_deref()),
+                    true => twin::modulate(&normal, n as usize, &vector(scale), shift.as_deref(), gate),
                     false => normal,
                 };
                 b.check(&format!("{kind} norm of {n} times {rows} rows of {width}"), y, &want, F32_LIMIT);

@@ -19,10 +19,12 @@ pub fn rms_norm(x: &[f64], weight: &[f64], epsilon: f64) -> Vec<f64> {
     x.chunks(weight.len()).flat_map(row).collect()
 }
 
-/// `x (1 + scale) + shift` for `x` `[images, rows, channels]` and vectors `[images, channels]`.
-pub fn modulate(x: &[f64], images: usize, scale: &[f64], shift: Option<&[f64]>) -> Vec<f64> {
+/// `x (1 + scale) + shift`, or of a gate `x tanh(scale) + shift`, for `x` `[images, rows, channels]` and vectors
+/// `[images, channels]`.
+pub fn modulate(x: &[f64], images: usize, scale: &[f64], shift: Option<&[f64]>, gate: bool) -> Vec<f64> {
     let (image, channels) = (x.len() / images, scale.len() / images);
     let vector = |v: &[f64], i: usize| v[i / image * channels + i % channels];
-    let value = |i: usize| x[i] * (1.0 + vector(scale, i)) + shift.map_or(0.0, |shift| vector(shift, i));
+    let factor = |scale: f64| if gate { scale.tanh() } else { 1.0 + scale };
+    let value = |i: usize| x[i] * factor(vector(scale, i)) + shift.map_or(0.0, |shift| vector(shift, i));
     (0..x.len()).map(value).collect()
 }

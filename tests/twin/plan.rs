@@ -160,7 +160,7 @@ impl Interpreter<'_> {
                         columns(self.of(m.vectors), m.vectors.shape.c as usize, at as usize, channels)
                     };
                     let shift = m.shift.map(vector);
-                    modulate(&normal, images, &vector(m.scale), shift.as_deref())
+                    modulate(&normal, images, &vector(m.scale), shift.as_deref(), m.gate)
                 });
                 epilogue(&modulated, images, channels, None, op.residual.map(|t| self.of(t)), op.activation)
             }

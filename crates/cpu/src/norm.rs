@@ -193,22 +193,37 @@ pub struct Rows<'a> {
     /// A factor for each channel, and behind them, where it is biased, an addend for each.
     pub affine: Option<&'a [f32]>,
     pub biased: bool,
-    /// Vectors of images and the distance from one to the next; where in one the scale begins, and the shift: afterwards
-    /// `y (1 + scale) + shift`.
-    pub modulation: Option<(&'a [f32], usize, usize, Option<usize>)>,
+    pub modulation: Option<Modulation<'a>>,
     /// Added at the end, a value for each.
     pub residual: Option<&'a [f32]>,
     /// As kernels/lib/activation.wgsl numbers them; the last of all.
     pub activation: u32,
 }
 
+/// Afterwards `y (1 + scale) + shift`.
+#[derive(Clone, Copy)]
+pub struct Modulation<'a> {
+    /// Those of all images, and the distance from one to the next.
+    pub vectors: &'a [f32],
+    pub stride: usize,
+    /// Where in one they begin.
+    pub scale: usize,
+    pub shift: Option<usize>,
+    /// The factor is the tanh of the scale.
+    pub gate: bool,
+}
+
+/// `tanh` among activations.
+const TANH: u32 = 8;
+
 pub fn layer(norm: &Rows, x: &[f32], y: &mut [f32]) {
     let (width, images) = (norm.width, y.len() / norm.width / norm.pixels);
     let vectors = if norm.biased { 2 } else { 1 };
     assert!(x.len() >= y.len() && norm.affine.is_none_or(|w| w.len() >= vectors * width));
     assert!(norm.residual.is_none_or(|r| r.len() >= y.len()));
-    if let Some((m, stride, scale, shift)) = norm.modulation {
-        assert!(m.len() >= (images - 1) * stride + scale.max(shift.unwrap_or(0)) + width, "{}", m.len());
+    if let Some(m) = norm.modulation {
+        let end = (images - 1) * m.stride + m.scale.max(m.shift.unwrap_or(0)) + width;
+        assert!(m.vectors.len() >= end, "{}", m.vectors.len());
     }
     widest!(layer_of(norm, x, y));
 }
@@ -232,10 +247,18 @@ impl Loop for Layer {
         let width = norm.width;
         for (row, (x, y)) in (first..).zip(x.chunks_exact(width).zip(y.chunks_exact_mut(width))) {
             unsafe { layer_row::<L>(norm, x, y) };
-            if let Some((vectors, stride, scale, shift)) = norm.modulation {
-                let vector = &vectors[row / norm.pixels * stride..];
-                y.iter_mut().zip(&vector[scale..]).for_each(|(y, scale)| *y *= 1.0 + scale);
-                if let Some(shift) = shift {
+            if let Some(m) = norm.modulation {
+                let vector = &m.vectors[row / norm.pixels * m.stride..];
+                for c in (0..width).step_by(L::N) {
+                    unsafe {
+                        let (p, count) = (y.as_mut_ptr().add(c), width - c);
+                        let told = load::<L>(vector[m.scale..].as_ptr().add(c), count);
+                        let factor =
+                            if m.gate { activate::<L>(TANH, told) } else { L::add(L::splat(1.0), told) };
+                        store::<L>(p, count, L::mul(load::<L>(p, count), factor));
+                    }
+                }
+                if let Some(shift) = m.shift {
                     y.iter_mut().zip(&vector[shift..]).for_each(|(y, shift)| *y += shift);
                 }
             }

@@ -136,7 +136,7 @@ impl Denoiser for DitTransformer {
         Recorded { latents, output }
     }
 
-    fn conditions(&self, conditions: &Conditions, _: usize) -> Vec<Input> {
+    fn conditions(&self, conditions: &Conditions, _: Job) -> Vec<Input> {
         vec![("text", conditions.text.clone())]
     }
 

@@ -26,6 +26,7 @@ mod t5;
 mod text_time;
 mod unet;
 mod vae;
+mod z_image;
 
 use std::collections::BTreeMap;
 
@@ -52,6 +53,7 @@ pub use t5::T5Config;
 pub use text_time::TextTime;
 pub use unet::UnetConfig;
 pub use vae::{KlConfig, TinyConfig, VaeConfig};
+pub use z_image::ZImageConfig;
 
 use crate::error::Result;
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::config::{Fields, Reader, TextTime, UnetConfig};
 use super::unet::{self, Networks};
-use super::{class_dit, flux, flux2, pixart, sana, sd3};
+use super::{class_dit, flux, flux2, pixart, sana, sd3, z_image};
 use crate::plan::{Plan, Recorder, Target, Tensor, ops};
 use crate::shape::{Elem, Shape};
 use crate::weights::{Declarations, Handle, Table};
@@ -24,8 +24,8 @@ pub trait Denoiser: Debug {
     ///   `[images, h, w, out_channels]` in f32
     fn record(&self, r: &mut Recorder, job: Job) -> Recorded;
 
-    /// What the section "context" reads of so many rows.
-    fn conditions(&self, conditions: &Conditions, rows: usize) -> Vec<Input>;
+    /// What the section "context" reads.
+    fn conditions(&self, conditions: &Conditions, job: Job) -> Vec<Input>;
 
     /// What the section "time" reads of the timestep, the same for so many rows.
     fn timestep(&self, timestep: f32, rows: usize) -> Vec<Input>;
@@ -171,12 +171,13 @@ pub struct Kind {
     pub config: Reader<dyn DenoiserConfig>,
 }
 
-pub static KINDS: [&Kind; 8] = [
+pub static KINDS: [&Kind; 9] = [
     &unet::KIND,
     &sd3::KIND,
     &flux::KIND,
     &flux2::KIND,
     &sana::KIND,
+    &z_image::KIND,
     &pixart::KIND,
     &class_dit::KIND,
     &OLDER,

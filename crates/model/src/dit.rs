@@ -10,7 +10,7 @@ mod shared_modulation;
 mod streams;
 mod text_mask;
 
-pub use attention::{First, JointAttention, SelfAttention, Single};
+pub use attention::{First, JointAttention, SelfAttention, Single, qkv};
 pub use embeddings::{PatchEmbed, Positions, TwoLinears, grid};
 pub use feed_forward::FeedForward;
 pub use gated_conv::GatedConv;
@@ -42,7 +42,7 @@ pub fn first_channels(r: &mut Recorder, x: Tensor, channels: u32) -> Tensor {
 }
 
 /// Of layer norms in blocks, which have no weights of their own.
-const EPSILON: f32 = 1e-6;
+pub const EPSILON: f32 = 1e-6;
 
 /// Places of vectors in the modulation of a block: each is as wide as the block.
 #[derive(Clone, Copy, Debug)]
@@ -58,15 +58,19 @@ impl Modulated {
         (self.vectors, i * self.width)
     }
 
+    /// The vector of this number, for a scale.
+    pub fn scale(self, i: u32) -> Modulation {
+        Modulation { vectors: self.vectors, scale: i * self.width, shift: None, gate: false }
+    }
+
     /// A layer norm of `x` with the scale and the shift of these numbers.
     pub fn norm(self, r: &mut Recorder, x: Tensor, scale: u32, shift: u32) -> Tensor {
         self.norm_with(r, x, [scale, shift], EPSILON)
     }
 
     /// The same with this epsilon.
-    pub fn norm_with(self, r: &mut Recorder, x: Tensor, vectors: [u32; 2], epsilon: f32) -> Tensor {
-        let [scale, shift] = vectors.map(|i| i * self.width);
-        let modulation = Modulation { vectors: self.vectors, scale, shift: Some(shift) };
+    pub fn norm_with(self, r: &mut Recorder, x: Tensor, [scale, shift]: [u32; 2], epsilon: f32) -> Tensor {
+        let modulation = Modulation { shift: Some(shift * self.width), ..self.scale(scale) };
         ops::layer_norm(r, NormKind::Layer(None), epsilon, x, Some(modulation))
     }
 }

@@ -159,11 +159,11 @@ impl Denoiser for FluxTransformer {
         Recorded { latents, output }
     }
 
-    fn conditions(&self, conditions: &Conditions, rows: usize) -> Vec<Input> {
+    fn conditions(&self, conditions: &Conditions, job: Job) -> Vec<Input> {
         let mut inputs = vec![("text", conditions.text.clone()), ("pooled", conditions.pooled.clone())];
         if self.guidance_embedder.is_some() {
             let features = dit::features(1000.0 * conditions.guidance);
-            inputs.push(("guidance_features", features.repeat(rows)));
+            inputs.push(("guidance_features", features.repeat(job.rows() as usize)));
         }
         inputs
     }

@@ -180,10 +180,13 @@ impl Denoiser for Flux2Transformer {
         Recorded { latents, output: x.viewed(squares.with_c(x.shape.c)) }
     }
 
-    fn conditions(&self, conditions: &Conditions, rows: usize) -> Vec<Input> {
+    fn conditions(&self, conditions: &Conditions, job: Job) -> Vec<Input> {
         let mut inputs = vec![("text", conditions.text.clone())];
         if self.guidance_embedder.is_some() {
-            inputs.push(("guidance_features", dit::features(1000.0 * conditions.guidance).repeat(rows)));
+            inputs.push((
+                "guidance_features",
+                dit::features(1000.0 * conditions.guidance).repeat(job.rows() as usize),
+            ));
         }
         inputs
     }

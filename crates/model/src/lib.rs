@@ -30,3 +30,4 @@ pub mod taesd;
 pub mod text;
 pub mod unet;
 pub mod vae;
+pub mod z_image;

@@ -144,8 +144,8 @@ impl Denoiser for PixArtTransformer {
         Recorded { latents, output }
     }
 
-    fn conditions(&self, conditions: &Conditions, rows: usize) -> Vec<Input> {
-        let tokens = conditions.text.len() / rows / self.config.caption_channels;
+    fn conditions(&self, conditions: &Conditions, job: Job) -> Vec<Input> {
+        let [rows, tokens] = [job.rows(), job.tokens].map(|n| n as usize);
         let mask = dit::text_mask_values(&conditions.mask, [rows, tokens]);
         let mut inputs = vec![("text", conditions.text.clone()), ("text_mask", mask)];
         if self.size_embedders.is_some() {

@@ -148,7 +148,7 @@ impl Denoiser for Sd3Transformer {
         Recorded { latents, output }
     }
 
-    fn conditions(&self, conditions: &Conditions, _: usize) -> Vec<Input> {
+    fn conditions(&self, conditions: &Conditions, _: Job) -> Vec<Input> {
         vec![("text", conditions.text.clone()), ("pooled", conditions.pooled.clone())]
     }
 

@@ -84,6 +84,14 @@ impl Config {
         }
     }
 
+    /// What the samples of diffusers' scheduler are multiples of: `sigma_data` of SCM, else 1.
+    pub fn unit(&self) -> f32 {
+        match self.class() {
+            Ok("SCMScheduler") => self.keys().number("sigma_data", 0.5).unwrap_or(0.5) as f32,
+            _ => 1.0,
+        }
+    }
+
     /// Whether the scheduler is that of a model distilled to few steps, which needs no guidance.
     pub fn distilled(&self) -> bool {
         let keys = self.keys();

@@ -52,6 +52,9 @@ pub struct Options {
     /// Tokens of a prompt for a text encoder that takes any number of them (T5); by default what suits the model
     #[arg(long, value_name = "TOKENS")]
     max_sequence_length: Option<usize>,
+    /// What SANA's text encoder reads in front of the prompt; "" for nothing
+    #[arg(long, value_name = "TEXT")]
+    instruction: Option<String>,
     /// Layers that are left out at the end of the text encoder
     #[arg(long, value_name = "LAYERS", default_value_t = 0)]
     clip_skip: usize,
@@ -86,6 +89,7 @@ pub async fn run(options: &Options) -> Result<bool> {
         scheduler: options.scheduler.clone(),
         eta: options.eta,
         max_sequence_length: options.max_sequence_length,
+        instruction: options.instruction.clone(),
         clip_skip: options.clip_skip,
         weighted: options.weighted,
         ..Request::new(&options.prompt, seed)

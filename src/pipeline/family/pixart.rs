@@ -1,14 +1,14 @@
 //! PixArt-alpha and PixArt-Sigma: PixArtAlphaPipeline and PixArtSigmaPipeline (Chen et al., arXiv:2310.00426 and 2403.04692).
 
 use super::stable_diffusion::{self, BESIDE};
-use super::{Encoder, Family, Reading};
+use super::{Encoder, Family, Reading, lower_cased};
 use crate::pipeline::component::{Component, Role};
 
 /// Its tokenizer reads prompts in small letters, and padding is hidden from the denoiser too.
 const ENCODER: Encoder = Encoder {
     tokens: 120,
     masked: true,
-    turn: |prompt| prompt.to_lowercase().trim().to_owned(),
+    turn: lower_cased,
     ..Encoder::new(Component::new("text_encoder", "T5EncoderModel", Role::Text), "tokenizer")
 };
 

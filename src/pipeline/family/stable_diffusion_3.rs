@@ -76,5 +76,5 @@ fn join(all: Vec<Option<Encoded>>, tokens: usize, width: usize) -> Encoded {
         states.resize(begin + tokens * width, 0.0);
     }
     let faults = t5.map_or(clip.faults, |t5| clip.faults.and(t5.faults));
-    Encoded { states, prompts, width, pooled: clip.pooled, faults }
+    Encoded { states, prompts, width, mask: vec![], pooled: clip.pooled, faults }
 }

@@ -105,9 +105,12 @@ pub fn run(
                 rms: op.kind.is_rms(),
                 affine: affine.as_deref().map(|w| &w[..]),
                 biased: op.kind.has_bias(),
-                modulation: op.modulation.map(|m| {
-                    let shift = m.shift.map(|at| at as usize);
-                    (read(m.vectors), channels(m.vectors), m.scale as usize, shift)
+                modulation: op.modulation.map(|m| norm::Modulation {
+                    vectors: read(m.vectors),
+                    stride: channels(m.vectors),
+                    scale: m.scale as usize,
+                    shift: m.shift.map(|at| at as usize),
+                    gate: m.gate,
                 }),
                 residual: op.residual.map(read),
                 activation: op.activation as u32,

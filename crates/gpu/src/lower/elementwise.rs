@@ -20,6 +20,7 @@ const SCALE: u32 = 4;
 const SHIFT: u32 = 8;
 const BIASED: u32 = 16;
 const ADDED: u32 = 32;
+const GATE: u32 = 64;
 const NORM: u32 = 1;
 const TURN: u32 = 2;
 const NEIGHBOURS: u32 = 4;
@@ -108,6 +109,7 @@ impl Lower for LayerNorm {
                 | flag(self.kind.has_bias(), BIASED)
                 | flag(self.residual.is_some(), ADDED)
                 | flag(m.is_some(), SCALE)
+                | flag(m.is_some_and(|m| m.gate), GATE)
                 | flag(shift.is_some(), SHIFT),
         };
         let vectors = m.map(|m| m.vectors).into();

@@ -40,13 +40,8 @@ impl Stream {
         bias: bool,
     ) -> Stream {
         let width = heads.width();
-        let part = |(i, name): (u32, &str)| -> Vec<Part> {
-            let shape = vec![width as usize; 2];
-            weight_and_bias(&path.at(name), shape, bias, Rows::From(i * width), Columns::Same)
-        };
-        let parts = (0..).zip(qkv).flat_map(part).collect();
         Stream {
-            qkv: Linear::fused(d, width, 3 * width, parts),
+            qkv: fused(d, path, width, qkv, bias),
             out: out.map(|out| Linear::declare(d, &path.at(out), width, width, bias)),
         }
     }
@@ -57,6 +52,21 @@ impl Stream {
         let epilogue = Epilogue { gate: Some(gate), residual: Some(residual), ..Default::default() };
         Matmul { epilogue, ..out.of(y) }.record(r)
     }
+}
+
+/// Projections of these names below `path` in one matrix, each `width` wide.
+fn fused(d: &mut Declarations, path: &str, width: u32, names: [&str; 3], bias: bool) -> Linear {
+    let part = |(i, name): (u32, &str)| -> Vec<Part> {
+        let shape = vec![width as usize; 2];
+        weight_and_bias(&path.at(name), shape, bias, Rows::From(i * width), Columns::Same)
+    };
+    let parts = (0..).zip(names).flat_map(part).collect();
+    Linear::fused(d, width, 3 * width, parts)
+}
+
+/// Those of an image's stream, without biases.
+pub fn qkv(d: &mut Declarations, path: &str, width: u32) -> Linear {
+    fused(d, path, width, QKV, false)
 }
 
 /// RMS norms of the heads of queries and keys, of one stream or of both.

@@ -22,6 +22,11 @@ impl TwoLinears {
         }
     }
 
+    /// Under other names.
+    pub fn of([linear_1, linear_2]: [Linear; 2]) -> TwoLinears {
+        TwoLinears { linear_1, linear_2, activation: Activation::Silu }
+    }
+
     /// The same around this activation.
     pub fn around(self, activation: Activation) -> TwoLinears {
         TwoLinears { activation, ..self }

@@ -142,8 +142,8 @@ impl Denoiser for Networks {
         Recorded { latents: sample, output }
     }
 
-    fn conditions(&self, conditions: &Conditions, rows: usize) -> Vec<Input> {
-        let time = self.unet.time_embedding();
+    fn conditions(&self, conditions: &Conditions, job: Job) -> Vec<Input> {
+        let (time, rows) = (self.unet.time_embedding(), job.rows() as usize);
         let Conditions { text, pooled, sizes, guidance, .. } = conditions;
         let mut inputs = vec![("text", text.clone())];
         if let Some(features) = time.guidance_features(*guidance) {

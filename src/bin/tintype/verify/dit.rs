@@ -17,7 +17,7 @@ use super::{Bench, Check};
 const GUIDANCE: f32 = 0.1;
 
 pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
-    let reference = bench.reference(case)?;
+    let reference = bench.reference(case)?.with_lists_joined()?;
     let (folder, component) = bench.component(case)?;
     // Those of FLUX are told the level of the noise, and multiply it themselves.
     let config = std::fs::read_to_string(folder.join(component).join("config.json")).unwrap_or_default();
@@ -41,7 +41,7 @@ pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
     let sweep: Vec<&str> = reference.names().filter(|name| name.starts_with("D.out.t")).collect();
     if let Some(times) = case["sweep"].as_array().filter(|_| !sweep.is_empty()) {
         let file = case["file"].as_str().unwrap_or_default().replace(".more.", ".blocks.");
-        let blocks = Reference::open(&bench.root.join(file))?;
+        let blocks = Reference::open(&bench.root.join(file))?.with_lists_joined()?;
         let session = prepared(bench, &part, &blocks, "").await?;
         for time in times.iter().filter_map(Value::as_f64) {
             // A name has six digits of its time.
@@ -89,25 +89,28 @@ async fn prepared(
     let pooled = given("pooled_projections")?;
     let (mask, guidance) = (given("encoder_attention_mask")?, given("guidance")?);
     let resolution = given("resolution")?;
-    // Each row may have a guidance of its own.
-    let row = |i: usize| {
-        let own = |values: &[f32]| values[i * values.len() / n..(i + 1) * values.len() / n].to_vec();
+    let of = |i: usize, count: usize| {
+        let mut job = job;
+        job.images = count as u32;
+        let own = |values: &[f32]| values[i * values.len() / n..][..count * values.len() / n].to_vec();
         part.network.conditions(
             &Conditions {
                 text: own(&text),
                 pooled: own(&pooled),
                 sizes: match own(&resolution)[..] {
-                    [height, width] => [height, width, 0.0, 0.0, height, width],
+                    [height, width, ..] => [height, width, 0.0, 0.0, height, width],
                     _ => [0.0; 6],
                 },
                 // The reference has it as the network gets it.
                 guidance: guidance.get(i).map_or(1.0, |told| told / GUIDANCE),
                 mask: own(&mask),
             },
-            1,
+            job,
         )
     };
-    write(&session, rows(n, row));
+    // Each row may have a guidance of its own.
+    let inputs = if guidance.is_empty() { of(0, n) } else { rows(n, |i| of(i, 1)) };
+    write(&session, inputs);
     session.run("context", &Cancel::default(), &|_| {}).await?;
     Ok(session)
 }

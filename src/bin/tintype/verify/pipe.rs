@@ -17,7 +17,7 @@ use super::{Bench, Check};
 use crate::picture::read_image;
 
 /// The arguments that a request can express, and two that only repeat what `image_inputs` says.
-const KNOWN: [&str; 30] = [
+const KNOWN: [&str; 32] = [
     "prompt",
     "class_labels",
     "prompt_2",
@@ -28,6 +28,9 @@ const KNOWN: [&str; 30] = [
     "num_images_per_prompt",
     "guidance_scale",
     "max_sequence_length",
+    "complex_human_instruction",
+    "intermediate_timesteps",
+    "use_resolution_binning",
     "guidance_rescale",
     "height",
     "width",
@@ -47,7 +50,6 @@ const KNOWN: [&str; 30] = [
     "ip_adapter_image",
     "generator",
     "output_type",
-    "use_resolution_binning",
 ];
 
 /// A model of the set, with one of its components taken from elsewhere.
@@ -296,6 +298,9 @@ fn request(bench: &Bench, case: &Value) -> Result<Request> {
         guidance: float("guidance_scale"),
         guidance_rescale: float("guidance_rescale"),
         max_sequence_length: number("max_sequence_length"),
+        instruction: args
+            .get("complex_human_instruction")
+            .map(|_| one("complex_human_instruction").unwrap_or_default()),
         eta: float("eta"),
         clip_skip: number("clip_skip").unwrap_or(0),
         sizes: Sizes {

@@ -29,6 +29,49 @@ impl Reference {
         Ok(Reference { tensors })
     }
 
+    /// Lists of images and texts, as Z-Image takes them (`in.x.0`, `in.cap_feats.0`), in the form of other transformers: texts
+    /// are filled up with zeros, which a mask tells.
+    pub fn with_lists_joined(mut self) -> Result<Reference> {
+        let first = |name: &String| name.strip_suffix("in.x.0").map(str::to_owned);
+        let prefixes: Vec<String> = self.tensors.keys().filter_map(first).collect();
+        for prefix in &prefixes {
+            let list = |name: &str| -> Vec<&(Vec<usize>, Vec<f64>)> {
+                (0..).map_while(|i| self.tensors.get(&format!("{prefix}{name}.{i}"))).collect()
+            };
+            let (texts, count) = (list("in.cap_feats"), list("in.x").len());
+            let (longest, width) = (texts.iter().map(|t| t.0[0]).max().unwrap_or(0), texts[0].0[1]);
+            let [mut text, mut mask] = [vec![], vec![]];
+            for (i, (shape, values)) in texts.iter().enumerate() {
+                text.extend_from_slice(values);
+                text.resize((i + 1) * longest * width, 0.0);
+                mask.extend((0..longest).map(|at| if at < shape[0] { 1.0 } else { 0.0 }));
+            }
+            let batch = |name: &str| -> Vec<f64> { list(name).iter().flat_map(|t| &t.1).copied().collect() };
+            let [c, _, h, w] = self.shape(&format!("{prefix}in.x.0"))?[..] else {
+                return Err(Error::unsupported(format!("{prefix}in.x.0 is not [C, 1, h, w]")));
+            };
+            let images = vec![count, c, h, w];
+            let times = self.f64(&format!("{prefix}in.t"))?.to_vec();
+            let joined = [
+                ("in.hidden_states", images.clone(), batch("in.x")),
+                ("in.encoder_hidden_states", vec![count, longest, width], text),
+                ("in.encoder_attention_mask", vec![count, longest], mask),
+                ("in.timestep", vec![times.len()], times),
+                ("out.sample", images, batch("out.sample")),
+            ];
+            for (name, shape, values) in joined.into_iter().filter(|(_, _, values)| !values.is_empty()) {
+                self.tensors.insert(format!("{prefix}{name}"), (shape, values));
+            }
+        }
+        // One image alone.
+        for (shape, _) in self.tensors.iter_mut().filter(|(name, _)| name.contains("out.")).map(|(_, t)| t) {
+            if let [c, 1, h, w] = shape[..] {
+                *shape = vec![1, c, h, w];
+            }
+        }
+        Ok(self)
+    }
+
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.tensors.keys().map(String::as_str)
     }

@@ -62,6 +62,8 @@ pub struct Modulation {
     pub vectors: Tensor,
     pub scale: u32,
     pub shift: Option<u32>,
+    /// The factor is the tanh of the scale, not what it is more than one.
+    pub gate: bool,
 }
 
 impl Operator for LayerNorm {
@@ -87,7 +89,7 @@ impl LayerNorm {
     pub fn record(self, r: &mut Recorder) -> Tensor {
         let (x, shape) = (self.x, self.x.shape);
         assert!(shape.c.is_multiple_of(4), "norm of {shape}");
-        if let Some(Modulation { vectors, scale, shift }) = self.modulation {
+        if let Some(Modulation { vectors, scale, shift, .. }) = self.modulation {
             let rows = vectors.shape.rows();
             assert!(rows == shape.n && vectors.elem == x.elem, "modulation {} of {shape}", vectors.shape);
             for at in [Some(scale), shift].into_iter().flatten() {
