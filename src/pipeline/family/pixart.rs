@@ -15,7 +15,7 @@ const ENCODER: Encoder = Encoder {
 pub(super) const ALPHA: Family = Family {
     matches: |index| index.class_name.starts_with("PixArtAlpha"),
     encoders: &[ENCODER],
-    reading: Reading { tokens: |_, t5| t5, ..BESIDE },
+    reading: Reading { tokens: |_, tokens| tokens, ..BESIDE },
     denoiser: Component::new("transformer", "PixArtTransformer2DModel", Role::Denoiser),
     guidance: 4.5,
     ..stable_diffusion::FAMILY

@@ -108,8 +108,9 @@ async fn prepared(
             job,
         )
     };
-    // Each row may have a guidance of its own.
-    let inputs = if guidance.is_empty() { of(0, n) } else { rows(n, |i| of(i, 1)) };
+    // Each row may have a guidance and a size of its own.
+    let alike = guidance.is_empty() && resolution.is_empty();
+    let inputs = if alike { of(0, n) } else { rows(n, |i| of(i, 1)) };
     write(&session, inputs);
     session.run("context", &Cancel::default(), &|_| {}).await?;
     Ok(session)
