@@ -1,6 +1,7 @@
 //! Text and images to images: load a model folder, then turn requests into images.
 
 mod beside;
+mod bins;
 mod compile;
 mod component;
 mod conditions;
@@ -64,7 +65,7 @@ use preview::Colours;
 use run::Run;
 use start::{Draws, Start};
 use task::Task;
-use tiles::Tiles;
+use tiles::{Tiles, levels};
 
 /// A loaded model on a device.
 pub struct Pipeline {
@@ -380,15 +381,24 @@ impl Pipeline {
         let mut faults = Faults::default();
         for latent in latents.chunks_exact(task.channels * task.pixels()) {
             let part = progress.part(Stage::Decode, decoder.work());
-            let (rgba, found) = decoder.decode(latent, &watch.cancel, &part).await?;
+            let (mut rgba, found) = decoder.decode(latent, &watch.cancel, &part).await?;
+            let mut sample = vec![];
+            if watch.dump.is_some() || task.asked != [width, height] {
+                sample = decoder.sample().await?;
+            }
+            if task.asked != [width, height] {
+                sample = bins::fitted(&sample, [width, height], task.asked);
+                rgba = levels(&sample);
+            }
+            let [width, height] = task.asked;
             images.push(Image { width, height, rgba });
             faults = faults.and(found);
             if watch.dump.is_some() {
-                floats.extend(decoder.sample().await?.iter().map(|v| (v / 2.0 + 0.5).clamp(0.0, 1.0)));
+                floats.extend(sample.iter().map(|v| (v / 2.0 + 0.5).clamp(0.0, 1.0)));
             }
         }
         if let Some(dump) = watch.dump {
-            dump("image", [count, height, width, 3], floats);
+            dump("image", [count, task.asked[1], task.asked[0], 3], floats);
         }
         Ok((images, faults))
     }

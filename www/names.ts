@@ -59,6 +59,7 @@ const GENERATE = Object.keys({
   weighted: 1,
   maxSequenceLength: 1,
   instruction: 1,
+  resolutionBinning: 1,
   clipSkip: 1,
   scheduler: 1,
   eta: 1,

@@ -207,6 +207,11 @@ export interface GenerateOptions {
    * prompt is seen by some models, and so changes an image.
    */
   maxSequenceLength?: number;
+  /**
+   * Whether an image is drawn in the nearest shape that the model was trained for, and then made as large as it is asked for: by
+   * default for SANA and PixArt, as in diffusers.
+   */
+  resolutionBinning?: boolean;
   /** What SANA's text encoder reads in front of the prompt, instead of diffusers' `complex_human_instruction`; "" for nothing. */
   instruction?: string;
   /** Layers that are left out at the end of the text encoders. */

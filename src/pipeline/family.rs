@@ -12,6 +12,7 @@ mod stable_diffusion_3;
 mod xl;
 mod z_image;
 
+use super::bins;
 use super::component::{AUTOENCODER, Component, Role};
 use super::text::Encoded;
 use crate::error::{Error, Result};
@@ -99,6 +100,8 @@ pub struct Family {
     pub left_out: fn(usize, f64) -> usize,
     /// Whether all steps of an image to image request are drawn from the end of the schedule.
     pub steps_from_the_end: bool,
+    /// Whether images are drawn in shapes that the model was trained for (`use_resolution_binning`).
+    pub bins: bool,
     /// Whether diffusers' pipeline of this class obeys `force_upcast` of an autoencoder.
     pub upcasts: fn(&str) -> bool,
 }
@@ -186,6 +189,13 @@ impl Family {
         let NetworkConfig::Denoiser(config) = config else { return Family::plain() };
         let has = |family: &&&Family| config.classes().contains(&family.denoiser.class);
         FAMILIES.iter().rev().find(has).copied().unwrap_or(Family::plain())
+    }
+
+    /// The width and the height in which an image of this one is drawn, if not as it is, by a model for square images of this
+    /// side; `wanted` is what a request says.
+    pub fn shape(&self, side: usize, size: [usize; 2], wanted: Option<bool>) -> Option<[usize; 2]> {
+        let bins = self.bins && wanted.unwrap_or(true);
+        if bins { bins::nearest(side, size) } else { None }
     }
 
     /// Whether a model has this text encoder.

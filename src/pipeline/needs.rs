@@ -119,10 +119,9 @@ impl Survey {
         (gpu, target): (bool, &Target),
         size: Option<[usize; 2]>,
     ) -> Result<Needs> {
-        let size = match size {
-            Some(size) => size,
-            None => self.size()?,
-        };
+        let own = self.size()?;
+        let size = size.unwrap_or(own);
+        let size = self.family.shape(own[0], size, None).unwrap_or(size);
         let mut needs =
             Needs { format, savings, weights: 0, beside: 0, activations: 0, transformed: 0, size };
         for planned in record(self.networks()?, self.recording(format, target, false, size))? {

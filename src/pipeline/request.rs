@@ -31,6 +31,9 @@ pub struct Request {
     /// Width and height in pixels, multiples of the autoencoder's factor (8); by default those of `image`, rounded
     /// down, or what the model was trained for.
     pub size: Option<[usize; 2]>,
+    /// Whether an image is drawn in the nearest shape that the model was trained for, and then made as large as it is asked
+    /// for (diffusers' `use_resolution_binning`); by default where its pipeline does so (SANA, PixArt).
+    pub resolution_binning: Option<bool>,
     /// Classifier-free guidance, active above 1; by default off for distilled models, 7.5 for others (SDXL: 5). A
     /// U-Net that takes the guidance scale as an input (LCM) is told it instead, by default 8.5. Z-Image counts from 0, its
     /// default: there it is active above 0.

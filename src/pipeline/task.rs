@@ -21,7 +21,9 @@ pub struct Task {
     /// How much of the guided prediction gets the spread of the prompt's own.
     pub guidance_rescale: f64,
     pub strength: f64,
-    /// Of the image, in pixels.
+    /// Width and height of the image that was asked for.
+    pub asked: [usize; 2],
+    /// Of the image as it is drawn, in pixels.
     pub width: usize,
     pub height: usize,
     /// Of the latents.
@@ -72,11 +74,15 @@ impl Pipeline {
         let factor = self.vae.config.spatial_factor();
         // Whole tokens of the denoiser.
         let own = references.first().map(|picture| [picture.width, picture.height]);
-        let [width, height] = match own.filter(|_| request.size.is_none()) {
-            Some(size) => size,
-            None => request.size(self.default_size(), factor * self.patch())?,
-        };
         let side = factor * self.patch();
+        // An image is made as large as it is asked for behind one of the model's shapes.
+        let shape = |size| self.family.shape(self.default_size(), size, request.resolution_binning);
+        let multiple = if shape([side; 2]).is_some() { 1 } else { side };
+        let asked = match own.filter(|_| request.size.is_none()) {
+            Some(size) => size,
+            None => request.size(self.default_size(), multiple)?,
+        };
+        let [width, height] = shape(asked).unwrap_or(asked);
         let tokens = (height / side) * (width / side);
         let schedule = Schedule::new(&(self.family.schedule)(&scheduler, steps, tokens)?, steps, begin)?;
         let schedule = (self.family.for_network)(schedule);
@@ -87,6 +93,10 @@ impl Pipeline {
         let images = request.images()? as u32;
         let mut warnings: Vec<_> = scheduler.unused().into_iter().collect();
         warnings.extend(self.unused_guidance(request));
+        if request.resolution_binning.is_some() && !self.family.bins {
+            let message = "resolution binning is not used: this model draws every size as it is";
+            warnings.push(Warning::new(Topic::Unused, message.to_owned()));
+        }
         let prompts = self.chunks(request, guided, &mut warnings)?;
         let labels = self.labels(request, guided, &mut warnings)?;
         warnings.extend(self.unused_tokens(&prompts));
@@ -114,6 +124,7 @@ impl Pipeline {
             guidance,
             guidance_rescale,
             strength,
+            asked,
             width,
             height,
             channels,

@@ -47,6 +47,10 @@ pub(super) fn request(pipeline: &Pipeline, options: &Options) -> Result<(u64, Re
         scheduler: options.text("scheduler")?,
         eta: options.number("eta")?,
         max_sequence_length: count("maxSequenceLength")?,
+        resolution_binning: match options.get("resolutionBinning") {
+            None => None,
+            Some(_) => Some(options.flag("resolutionBinning")?),
+        },
         instruction: options.text("instruction")?,
         clip_skip: count("clipSkip")?.unwrap_or(0),
         sizes: Sizes {

@@ -52,6 +52,9 @@ pub struct Options {
     /// Tokens of a prompt for a text encoder that takes any number of them (T5); by default what suits the model
     #[arg(long, value_name = "TOKENS")]
     max_sequence_length: Option<usize>,
+    /// Draw the size that is asked for as it is, where a model has shapes of its own (SANA, PixArt)
+    #[arg(long)]
+    no_resolution_binning: bool,
     /// What SANA's text encoder reads in front of the prompt; "" for nothing
     #[arg(long, value_name = "TEXT")]
     instruction: Option<String>,
@@ -89,6 +92,7 @@ pub async fn run(options: &Options) -> Result<bool> {
         scheduler: options.scheduler.clone(),
         eta: options.eta,
         max_sequence_length: options.max_sequence_length,
+        resolution_binning: options.no_resolution_binning.then_some(false),
         instruction: options.instruction.clone(),
         clip_skip: options.clip_skip,
         weighted: options.weighted,

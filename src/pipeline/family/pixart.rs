@@ -18,6 +18,7 @@ pub(super) const ALPHA: Family = Family {
     reading: Reading { tokens: |_, tokens| tokens, ..BESIDE },
     denoiser: Component::new("transformer", "PixArtTransformer2DModel", Role::Denoiser),
     guidance: 4.5,
+    bins: true,
     ..stable_diffusion::FAMILY
 };
 

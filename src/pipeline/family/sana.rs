@@ -31,6 +31,7 @@ pub(super) const FAMILY: Family = Family {
     for_network: |schedule| schedule.for_network(Parameterization::trigflow),
     steps: Some(2),
     left_out: stable_diffusion_3::left_out,
+    bins: true,
     ..stable_diffusion::FAMILY
 };
 

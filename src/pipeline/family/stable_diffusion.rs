@@ -32,5 +32,6 @@ pub(super) const FAMILY: Family = Family {
     zeros_for_empty_prompt: false,
     left_out: |steps, strength| steps - ((steps as f64 * strength) as usize).min(steps),
     steps_from_the_end: false,
+    bins: false,
     upcasts: |_| false,
 };

@@ -170,6 +170,9 @@ pub async fn run(bench: &Bench, case: &Value) -> Result<Vec<Check>> {
     load.encoder = request.image.is_some() || !request.references.is_empty();
     let mut scheduler = case["scheduler_config"].clone();
     scheduler["_class_name"] = case["scheduler_class"].clone();
+    if let Some(angle) = case["args"]["intermediate_timesteps"].as_f64() {
+        scheduler["intermediate_timesteps"] = json!(angle);
+    }
     let scheduler = Config::from_json(scheduler.to_string().as_bytes(), "scheduler_config")?;
     scheduler.check()?;
     let mut pipeline = Pipeline::load_with(&bench.device, &folder, &additions, &load, Hooks::NONE).await?;
@@ -298,6 +301,7 @@ fn request(bench: &Bench, case: &Value) -> Result<Request> {
         guidance: float("guidance_scale"),
         guidance_rescale: float("guidance_rescale"),
         max_sequence_length: number("max_sequence_length"),
+        resolution_binning: args.get("use_resolution_binning").and_then(Value::as_bool),
         instruction: args
             .get("complex_human_instruction")
             .map(|_| one("complex_human_instruction").unwrap_or_default()),
