@@ -21,3 +21,15 @@ pub fn text_mask_values(mask: &[f32], [rows, tokens]: [usize; 2]) -> Vec<f32> {
     }
     values
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn padding_is_masked_in_rows_of_fours() {
+        let values = text_mask_values(&[1.0, 0.0, 0.0, 1.0, 1.0, 0.0], [2, 3]);
+        assert_eq!(values, [0.0, MASKED, MASKED, 0.0, 0.0, 0.0, MASKED, 0.0]);
+        assert_eq!(text_mask_values(&[], [1, 3]), [0.0; 4]);
+    }
+}
