@@ -183,7 +183,7 @@ export interface GenerateOptions {
   /** In pixels, multiples of 8 (transformers: of 16). */
   width?: number;
   height?: number;
-  /** Classifier-free guidance; above 1 each step costs twice. By default 1 for distilled models. */
+  /** Classifier-free guidance; above 1 (Z-Image: above 0) each step costs twice. By default off for distilled models. */
   guidance?: number;
   /**
    * How much of the guided prediction is given the spread of the prompt's own, 0 to 1 (`guidance_rescale` of diffusers): for

@@ -32,7 +32,8 @@ pub struct Request {
     /// down, or what the model was trained for.
     pub size: Option<[usize; 2]>,
     /// Classifier-free guidance, active above 1; by default off for distilled models, 7.5 for others (SDXL: 5). A
-    /// U-Net that takes the guidance scale as an input (LCM) is told it instead, by default 8.5.
+    /// U-Net that takes the guidance scale as an input (LCM) is told it instead, by default 8.5. Z-Image counts from 0, its
+    /// default: there it is active above 0.
     pub guidance: Option<f64>,
     /// How much of the guided prediction is given the spread of the prompt's own, 0 to 1 (diffusers' `guidance_rescale`);
     /// by default what the model's index says, else 0.

@@ -111,6 +111,12 @@ const NETWORKS: &[Network] = &[
     ("taesd/vae", 2_445_063, 134, TINY),
     ("taesd3/vae", 2_458_899, 134, &[]),
     ("taesdxl/vae", 2_445_063, 134, TINY),
+    (
+        "z-image-turbo/transformer",
+        6_154_908_736,
+        521,
+        &[("transformer", 512, 13_297.3), ("transformer", 1024, 56_092.3)],
+    ),
 ];
 
 fn planned(path: &str, side: usize) -> Vec<Planned> {

@@ -78,8 +78,8 @@ fn denoisers() {
     }
 }
 
-/// Small ones: two streams with and without a second attention and norms, then one stream; text beside the image, with heads
-/// that are no multiple of four and sizes; labels.
+/// Small ones: two streams with and without a second attention and norms, then one stream; image and text refined apart; text
+/// beside the image, with heads that are no multiple of four and sizes; labels.
 #[test]
 fn transformers() {
     let sd3 = r#"{"num_layers": 2, "attention_head_dim": 8, "num_attention_heads": 2, "joint_attention_dim": 20,
@@ -89,13 +89,20 @@ fn transformers() {
     let flux = r#"{"_class_name": "FluxTransformer2DModel", "num_layers": 1, "num_single_layers": 2,
         "attention_head_dim": 8, "num_attention_heads": 2, "axes_dims_rope": [2, 2, 4], "in_channels": 16,
         "joint_attention_dim": 20, "pooled_projection_dim": 12, "guidance_embeds": true}"#;
+    let z_image = r#"{"_class_name": "ZImageTransformer2DModel", "dim": 24, "n_heads": 3, "n_kv_heads": 3, "n_layers": 2,
+        "n_refiner_layers": 1, "in_channels": 4, "cap_feat_dim": 12, "axes_dims": [4, 2, 2]}"#;
     let pixart = r#"{"_class_name": "PixArtTransformer2DModel", "num_layers": 2, "attention_head_dim": 6,
         "num_attention_heads": 4, "caption_channels": 20, "cross_attention_dim": 24}"#;
     let dit = r#"{"_class_name": "Transformer2DModel", "norm_type": "ada_norm_zero", "num_layers": 2,
         "attention_head_dim": 6, "num_attention_heads": 2, "out_channels": 8, "num_embeds_ada_norm": 10}"#;
-    for (what, json) in
-        [("SD3", sd3), ("SD3 without norms", &plain), ("FLUX", flux), ("PixArt", pixart), ("DiT", dit)]
-    {
+    for (what, json) in [
+        ("SD3", sd3),
+        ("SD3 without norms", &plain),
+        ("FLUX", flux),
+        ("Z-Image", z_image),
+        ("PixArt", pixart),
+        ("DiT", dit),
+    ] {
         let usual = "SD3Transformer2DModel";
         let config = NetworkConfig::denoiser(json.as_bytes(), "transformer", usual).unwrap();
         let mut bench = Bench::new(Elem::F32, Format::F32);

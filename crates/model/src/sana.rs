@@ -148,8 +148,7 @@ impl Denoiser for SanaTransformer {
     }
 
     fn conditions(&self, conditions: &Conditions, job: Job) -> Vec<Input> {
-        let rows = job.rows() as usize;
-        let tokens = conditions.text.len() / rows / self.config.caption_channels;
+        let [rows, tokens] = [job.rows(), job.tokens].map(|n| n as usize);
         let mask = dit::text_mask_values(&conditions.mask, [rows, tokens]);
         let mut inputs = vec![("text", conditions.text.clone()), ("text_mask", mask)];
         if let Some(scale) = self.config.guidance_embeds_scale {

@@ -252,3 +252,44 @@ impl Denoiser for ZImageTransformer {
         added.chain(pads).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two rows of 1 and 33 tokens, of an image of 6.
+    #[test]
+    fn rows_have_places_and_masks_of_their_own() {
+        let json =
+            br#"{"dim": 12, "n_heads": 1, "n_kv_heads": 1, "cap_feat_dim": 4, "axes_dims": [4, 4, 4]}"#;
+        let config = ZImageConfig::from_json(json, "config.json").unwrap();
+        let network = ZImageTransformer::declare(&mut Declarations::new(Format::F32), &config);
+        let job = Job { images: 2, size: [4, 6], tokens: 33, ..Job::default() };
+        assert_eq!(lengths(job), [6, 32, 64]);
+        let counts = |count: usize| (0..33).map(move |i| if i < count { 1.0 } else { 0.0 });
+        let conditions = Conditions {
+            text: vec![0.5; 2 * 33 * 4],
+            pooled: vec![],
+            sizes: [0.0; 6],
+            guidance: 1.0,
+            mask: counts(1).chain(counts(33)).collect(),
+        };
+        let inputs = network.conditions(&conditions, job);
+        let of = |name: &str| &inputs.iter().find(|(found, _)| *found == name).unwrap().1;
+        let (text, kinds, rotary) = (of("text"), of("text_kinds"), of("rotary"));
+        assert_eq!([text.len(), kinds.len(), rotary.len()], [2 * 64 * 4, 2 * 64 * 8, 2 * 96 * 12]);
+        assert_eq!([text[3], text[4], text[64 * 4 + 33 * 4 - 1]], [0.5, 0.0, 0.5]);
+        assert_eq!((kinds[8], kinds[12]), (0.0, 1.0));
+        assert_eq!((kinds[(64 + 32) * 8], kinds[(64 + 33) * 8 + 4]), (1.0, 1.0));
+        // Behind 32 and behind 64 tokens; the last of the image, the first that fills up, and the first of the text.
+        for (row, behind) in [33, 65].into_iter().enumerate() {
+            let wanted = rotary::table([4; 3], 256.0, [[behind, 1, 2], [0; 3], [1, 0, 0]]);
+            let found = [5, 6, 32].map(|token| &rotary[(row * 96 + token) * 12..][..12]);
+            assert_eq!(found.concat(), wanted, "{row}");
+        }
+        let hidden = |mask: &[f32]| mask.iter().map(|m| *m == HIDDEN).collect::<Vec<_>>();
+        let shorter = |image: usize| [vec![false; image + 32], vec![true; 32]].concat();
+        assert_eq!(hidden(of("text_mask")), [shorter(0), vec![false; 64]].concat());
+        assert_eq!(hidden(of("mask")), [shorter(32), vec![false; 96]].concat());
+    }
+}

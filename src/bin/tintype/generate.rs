@@ -39,7 +39,7 @@ pub struct Options {
     size: Option<[usize; 2]>,
     #[arg(long, help = schedulers())]
     scheduler: Option<String>,
-    /// Guidance scale; classifier-free guidance is on above 1; by default 1 for distilled models
+    /// Guidance scale; classifier-free guidance is on above 1 (Z-Image: above 0); by default off for distilled models
     #[arg(long)]
     guidance: Option<f64>,
     /// How much of the guided prediction is given the spread of the prompt's own: 0 to 1; by default what the model says,

@@ -98,7 +98,7 @@ async fn prepared(
                 text: own(&text),
                 pooled: own(&pooled),
                 sizes: match own(&resolution)[..] {
-                    [height, width] => [height, width, 0.0, 0.0, height, width],
+                    [height, width, ..] => [height, width, 0.0, 0.0, height, width],
                     _ => [0.0; 6],
                 },
                 // The reference has it as the network gets it.
