@@ -33,7 +33,7 @@ from build import randn
 
 EDITED = "ref/inputs/edit_80x64.png"
 SIZE = dict(height=48, width=32)
-NONE = dict(use_resolution_binning=False)
+AS_ASKED = dict(use_resolution_binning=False)
 # Guidance, and the little that is left of a picture at the first step, enlarge what is rounded away.
 LIMITS = dict(plain=measure.PIPE, guided=measure.AMPLIFIED)
 
@@ -138,9 +138,9 @@ CASES = [
     ("z-image_2step", "z-image-like", ZImagePipeline, "plain",
      dict(prompt="p4", num_inference_steps=2, guidance_scale=0.0, max_sequence_length=64, **SIZE)),
     ("sana-sprint_2step", "sana-sprint-like", SanaSprintPipeline, "plain",
-     dict(prompt="p5", num_inference_steps=2, guidance_scale=4.5, height=64, width=32, **NONE)),
+     dict(prompt="p5", num_inference_steps=2, guidance_scale=4.5, height=64, width=32, **AS_ASKED)),
     ("pixart_2step", "pixart-like", PixArtSigmaPipeline, "guided",
-     dict(prompt="p6", num_inference_steps=2, guidance_scale=3.0, max_sequence_length=48, **SIZE, **NONE)),
+     dict(prompt="p6", num_inference_steps=2, guidance_scale=3.0, max_sequence_length=48, **SIZE, **AS_ASKED)),
 ]
 
 

@@ -178,6 +178,7 @@ export async function compare({ create, pictures, device, tuning, precision = { 
   /** Every picture as a file, as a visitor would choose it. */
   const opened = async ([key, value]) => {
     if (key === "image" || key === "mask") return [key, await blob(value)];
+    if (key === "references") return [key, await Promise.all(value.map(blob))];
     if (Array.isArray(value)) return [key, (await Promise.all(Object.entries(value).map(opened))).map(([, each]) => each)];
     if (value && typeof value === "object") return [key, Object.fromEntries(await Promise.all(Object.entries(value).map(opened)))];
     return [key, value];
