@@ -91,11 +91,8 @@ def rescale(conv, run, std, mean=0.0):
     conv.bias.add_(mean - run().mean())
 
 
-def bpe(words, count):
-    """Byte symbols, the same ending a word, and `count` merges learnt from `words`."""
-    keep = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    symbols = [chr(b) for b in keep] + [chr(256 + i) for i in range(256 - len(keep))]
-    split = [[*w[:-1], w[-1] + "</w>"] for w in words]
+def learn(split, count):
+    """The `count` most frequent pairs, one by one; `split` has each word as a list of symbols."""
     merges = []
     for _ in range(count):
         pairs = {}
@@ -112,6 +109,18 @@ def bpe(words, count):
                 if (w[i], w[i + 1]) == best:
                     w[i:i + 2] = ["".join(best)]
                 i += 1
+    return merges
+
+
+def byte_symbols():
+    keep = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    return [chr(b) for b in keep] + [chr(256 + i) for i in range(256 - len(keep))]
+
+
+def bpe(words, count):
+    """Byte symbols, the same ending a word, and `count` merges learnt from `words`."""
+    symbols = byte_symbols()
+    merges = learn([[*w[:-1], w[-1] + "</w>"] for w in words], count)
     tokens = symbols + [s + "</w>" for s in symbols] + ["".join(m) for m in merges]
     tokens += ["<|startoftext|>", "<|endoftext|>"]
     return {t: i for i, t in enumerate(tokens)}, merges

@@ -13,9 +13,9 @@ OTHERS = {"fp32_vs_fp64": torch.float64, "torch_fp16_vs_fp32": torch.float16}
 
 
 def remade(kind, pipe, **parts):
-    """A pipeline of another class, or with other parts, around the parts of `pipe`."""
+    """A pipeline of another class, or with other parts, around the parts and settings of `pipe`."""
     known = inspect.signature(kind.__init__).parameters
-    parts = {k: v for k, v in {**pipe.components, **parts}.items() if k in known}
+    parts = {k: v for k, v in {**pipe.config, **pipe.components, **parts}.items() if k in known}
     if "requires_safety_checker" in known:
         parts["requires_safety_checker"] = False
     made = kind(**parts)
@@ -60,10 +60,11 @@ def generate(pipe, seed, args):
 
 def case(golden, name, pipe, seed, args, limits, model, scheduler, note=None, pictures=None,
          unlisted=None, resized=None):
-    """`pictures`: arguments that are files of the set; `unlisted`: one that is another field;
+    """`pictures`: arguments that are files of the set, or lists; `unlisted`: one that is another field;
     `resized`: a picture with the size it gets first, which only the note says."""
     pictures = pictures or {}
-    opened = {k: Image.open(golden.out / v) for k, v in (pictures | (unlisted or {})).items()}
+    read = lambda v: [*map(read, v)] if isinstance(v, list) else Image.open(golden.out / v)
+    opened = {k: read(v) for k, v in (pictures | (unlisted or {})).items()}
     if resized:
         file, *size = resized
         opened["image"] = Image.open(golden.out / file).resize(size, Image.LANCZOS)
@@ -90,6 +91,7 @@ def case(golden, name, pipe, seed, args, limits, model, scheduler, note=None, pi
     inputs = {"image_input": unlisted["image"]} if unlisted else {"image_inputs": pictures}
     golden.add(f"pipe/{name}", out, limits, model=model, scheduler=scheduler,
                scheduler_class=type(s).__name__, scheduler_config=public(s.config), seed=seed,
-               args=args | {k: "Image" for k in pictures}, **inputs, step_timesteps=times, png=png,
+               args=args | {k: "Image" for k, v in pictures.items() if isinstance(v, str)},
+               **inputs, step_timesteps=times, png=png,
                clipped_fraction=round(clipped, 4), note=note, **errors)
     return out["image"]

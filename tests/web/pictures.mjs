@@ -1,14 +1,29 @@
 // A case of the manifest as a request to the module, and its image beside the reference library's own.
 
 /** Models that stand for a family: what is asked of one of them is asked of each. */
-export const FAMILIES = ["sd-turbo-like", "sdxs-like", "sd15-like", "lcm-like", "sdxl-like"];
+export const FAMILIES = [
+  "sd-turbo-like",
+  "sdxs-like",
+  "sd15-like",
+  "lcm-like",
+  "sdxl-like",
+  "dit-like",
+  "sd35-like",
+  "schnell-like",
+  "klein-like",
+  "z-image-like",
+  "sana-sprint-like",
+  "pixart-like",
+];
 
 /** What a picture is made from, beside words. */
-export const TASKS = ["text", "image", "mask", "a hole that the U-Net sees", "ControlNet", "T2I-Adapter", "IP-Adapter", "LoRA"];
+export const TASKS = ["text", "image", "pictures to edit", "mask", "a hole that the U-Net sees", "ControlNet", "T2I-Adapter", "IP-Adapter", "LoRA"];
 
+const ONE_BY_ONE = "several images of one generator: a page draws them one by one, each with its seed";
 /** Cases that this interface has no words for, and why. */
 export const LEFT_OUT = {
-  "pipe/sd-turbo_batch_one_generator": "several images of one generator: a page draws them one by one, each with its seed",
+  "pipe/sd-turbo_batch_one_generator": ONE_BY_ONE,
+  "pipe/dit_dpmpp_2images": ONE_BY_ONE,
 };
 
 /** What diffusers calls them, and what they are called here. */
@@ -30,9 +45,11 @@ const OPTIONS = {
   strength: "strength",
   guess_mode: "guessMode",
 };
-/** Arguments that are read by name below. */
+/** Arguments that are read by name below, and one that only says that the size is what it is here anyway. */
 const READ = [
   "prompt",
+  "class_labels",
+  "use_resolution_binning",
   "image",
   "mask_image",
   "ip_adapter_image",
@@ -52,7 +69,8 @@ export function requests(name, entry) {
   const { args, model } = entry;
   const unknown = Object.keys(args).find((key) => !(key in OPTIONS) && !READ.includes(key));
   if (unknown) return `the argument ${unknown}`;
-  const prompts = [args.prompt].flat();
+  // The number of a label stands for a prompt.
+  const prompts = [args.prompt ?? args.class_labels.map(String)].flat();
   const seeds = [entry.seed].flat();
   // One case has its image as floats alone.
   const files = entry.png ?? prompts.map(() => entry.file);
@@ -66,7 +84,7 @@ export function requests(name, entry) {
   // A folder, or a file in one.
   const [, place, path] = /^(\S+?)(?:\/([^/]+\.safetensors))?$/.exec(addition ?? "none");
   const beside = addition ? ADDITIONS[place](entry, `${folder(place)}${path ?? ""}`, Number(scale)) : { task: null };
-  const task = beside.task ?? (inputs.mask ? (unet ? "a hole that the U-Net sees" : "mask") : inputs.image ? "image" : "text");
+  const task = beside.task ?? (inputs.mask ? (unet ? "a hole that the U-Net sees" : "mask") : inputs.references ? "pictures to edit" : inputs.image ? "image" : "text");
   const options = Object.fromEntries(Object.entries(args).flatMap(([key, value]) => (OPTIONS[key] ? [[OPTIONS[key], value]] : [])));
   const pictures = beside.task === "ControlNet" ? {} : inputs;
   return {
@@ -160,6 +178,7 @@ export async function compare({ create, pictures, device, tuning, precision = { 
   /** Every picture as a file, as a visitor would choose it. */
   const opened = async ([key, value]) => {
     if (key === "image" || key === "mask") return [key, await blob(value)];
+    if (key === "references") return [key, await Promise.all(value.map(blob))];
     if (Array.isArray(value)) return [key, (await Promise.all(Object.entries(value).map(opened))).map(([, each]) => each)];
     if (value && typeof value === "object") return [key, Object.fromEntries(await Promise.all(Object.entries(value).map(opened)))];
     return [key, value];
