@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use super::transform::Transform;
 use crate::conv::Conv;
+use crate::epilogue::Finish;
 use crate::lanes::{Lanes, Loop, load, store};
 
 /// Registers of channels that are transformed together.
@@ -120,7 +121,10 @@ unsafe fn output<L: Lanes, T: Transform>(
                     }
                 }
             }
+            let outputs = conv.weight.outputs;
             for (i, half) in half.iter().enumerate().take(inside[0]) {
+                let (first, at) = ((image * h + row * T::R + i) * w + column * T::R, columns.start + c);
+                let to = y.add(first * outputs + at);
                 for l in 0..lines {
                     let mut d = [L::splat(0.0); 6];
                     for j in 0..T::A {
@@ -128,12 +132,12 @@ unsafe fn output<L: Lanes, T: Transform>(
                     }
                     let d = T::outputs::<L>(d);
                     for (j, &d) in d.iter().enumerate().take(inside[1]) {
-                        let pixel = (image * h + row * T::R + i) * w + column * T::R + j;
-                        let (at, count) = (columns.start + c + l * L::N, left - l * L::N);
-                        let v = conv.epilogue.some::<L>(pixel, at, count, d);
-                        store::<L>(y.add(pixel * conv.weight.outputs + at), count, v);
+                        store::<L>(to.add(j * outputs + l * L::N), left - l * L::N, d);
                     }
                 }
+                // In a loop of its own: written out with every pixel above, activations would be most of this function.
+                let places = at..at + left.min(lines * L::N);
+                L::call::<Finish>((&conv.epilogue, first..first + inside[1], places, to, outputs));
             }
             c += lines * L::N;
         }

@@ -258,9 +258,6 @@ fn request(bench: &Bench, case: &Value) -> Result<Request> {
     if let Some(key) = args.keys().find(|k| !KNOWN.contains(&k.as_str())) {
         return Err(Error::unsupported(format!("the argument {key} is not built yet")));
     }
-    if args.get("use_resolution_binning") == Some(&Value::Bool(true)) {
-        return Err(Error::unsupported("use_resolution_binning: an image has the size that is asked for"));
-    }
     let strings = |key: &str| -> Vec<String> {
         match &args.get(key) {
             Some(Value::String(one)) => vec![one.clone()],
