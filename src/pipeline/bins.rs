@@ -49,8 +49,8 @@ pub(super) fn nearest(side: usize, [width, height]: [usize; 2]) -> Option<[usize
         return None;
     }
     let more = if side == LARGE { &MORE[..] } else { &[] };
-    // As the tables have them.
-    let ratio = |[h, w]: [usize; 2]| (h as f64 / w as f64 * 100.0).round() / 100.0;
+    // As the tables have them, which Python rounded.
+    let ratio = |[h, w]: [usize; 2]| (h as f64 / w as f64 * 100.0).round_ties_even() / 100.0;
     let wanted = height as f64 / width as f64;
     let mut shapes: Vec<_> = SIDES.iter().chain(more).copied().collect();
     shapes.sort_by(|a, b| ratio(*a).total_cmp(&ratio(*b)));
@@ -66,7 +66,8 @@ pub(super) fn fitted(image: &[f32], from: [usize; 2], to: [usize; 2]) -> Vec<f32
     let ratio = share(0).max(share(1));
     // For each pixel along an axis the two that it lies between, and how much the second counts.
     let places = |axis: usize| -> Vec<(usize, usize, f32)> {
-        let resized = (from[axis] as f64 * ratio) as usize;
+        // The product may be a little less than what the ratio was made of: diffusers loses a row to that, and the image.
+        let resized = ((from[axis] as f64 * ratio) as usize).max(to[axis]);
         let scale = from[axis] as f32 / resized as f32;
         let place = |i: usize| {
             let at = ((i as f32 + 0.5) * scale - 0.5).max(0.0);
@@ -108,6 +109,7 @@ mod tests {
             (256, [300, 200], [304, 208]),
             (2048, [4096, 1072], [3968, 1024]),
             (2048, [1000, 2890], [1152, 3328]),
+            (2048, [304, 1024], [1024, 3712]),
         ] {
             assert_eq!(nearest(side, [width, height]), Some(wanted), "{width}x{height} of {side}");
         }
@@ -124,5 +126,12 @@ mod tests {
         let rows = [0.0, 0.75, 2.25, 3.0];
         let wanted: Vec<f32> = rows.iter().flat_map(|r| [0.25, 0.75, 1.25, 1.75].map(|c| r + c)).collect();
         assert_eq!(of([4, 4]), wanted);
+    }
+
+    /// 640x480 in the shape that SANA draws it in, both in sixteenths: 30 / 52 of 52 is less than 30 in doubles.
+    #[test]
+    fn no_row_is_lost_to_rounding() {
+        let image = [0.5; 72 * 52 * 3];
+        assert_eq!(fitted(&image, [72, 52], [40, 30]), [0.5; 40 * 30 * 3]);
     }
 }
