@@ -11,7 +11,7 @@ import { ROUNDING, compare, few, requests, scheduler } from "./pictures.mjs";
 const { cases } = manifest();
 const CASES = few(cases);
 /** Every kind of layer, both decoders. */
-const PLAIN = ["pipe/sd-turbo_1step", "pipe/sdxs_1step"];
+const PLAIN = ["pipe/sd-turbo_1step", "pipe/sdxs_1step"].map((name, i) => (name in cases ? name : CASES[i]));
 
 /** Draws a case of the manifest as `options` say, and resolves to { entry, found }. */
 async function draw({ page, served }, name, options) {

@@ -44,12 +44,14 @@ const OPTIONS = {
   target_size: "targetSize",
   strength: "strength",
   guess_mode: "guessMode",
+  use_resolution_binning: "resolutionBinning",
+  complex_human_instruction: "instruction",
 };
-/** Arguments that are read by name below, and one that only says that the size is what it is here anyway. */
+/** Arguments that are read by name below, and one of SCM's that is a key of the scheduler's file here. */
 const READ = [
   "prompt",
   "class_labels",
-  "use_resolution_binning",
+  "intermediate_timesteps",
   "image",
   "mask_image",
   "ip_adapter_image",
@@ -85,7 +87,7 @@ export function requests(name, entry) {
   const [, place, path] = /^(\S+?)(?:\/([^/]+\.safetensors))?$/.exec(addition ?? "none");
   const beside = addition ? ADDITIONS[place](entry, `${folder(place)}${path ?? ""}`, Number(scale)) : { task: null };
   const task = beside.task ?? (inputs.mask ? (unet ? "a hole that the U-Net sees" : "mask") : inputs.references ? "pictures to edit" : inputs.image ? "image" : "text");
-  const options = Object.fromEntries(Object.entries(args).flatMap(([key, value]) => (OPTIONS[key] ? [[OPTIONS[key], value]] : [])));
+  const options = Object.fromEntries(Object.entries(args).flatMap(([key, value]) => (OPTIONS[key] ? [[OPTIONS[key], value ?? ""]] : [])));
   const pictures = beside.task === "ControlNet" ? {} : inputs;
   return {
     family,
@@ -163,8 +165,9 @@ export function few(cases) {
 }
 
 /** A case may run under another scheduler than its model's own: an entry of `served`. */
-export function scheduler({ model, scheduler_class, scheduler_config }) {
-  const text = JSON.stringify({ _class_name: scheduler_class, ...scheduler_config });
+export function scheduler({ model, scheduler_class, scheduler_config, args }) {
+  const { intermediate_timesteps } = args;
+  const text = JSON.stringify({ _class_name: scheduler_class, ...scheduler_config, ...(intermediate_timesteps && { intermediate_timesteps }) });
   return [`${folder(model.split(" ")[0])}scheduler/scheduler_config.json`, text];
 }
 

@@ -111,7 +111,7 @@ async fn one(bench: &Bench, reference: &Reference, name: &str, op: &str) -> Resu
     session.read("out").await
 }
 
-fn unknown(name: &str) -> Error {
+pub(super) fn unknown(name: &str) -> Error {
     Error::unsupported(format!("the operation {name} is not known yet"))
 }
 
@@ -127,7 +127,7 @@ fn activation(op: &str) -> Option<Activation> {
 }
 
 /// [N, C, H, W] images, [N, T, C] sequences, [n] values.
-fn shape(reference: &Reference, name: &str) -> Result<Shape> {
+pub(super) fn shape(reference: &Reference, name: &str) -> Result<Shape> {
     Ok(match *reference.shape(name)? {
         [n, c, h, w] => Shape::new(n as u32, h as u32, w as u32, c as u32),
         [n, t, c] => Shape::tokens(n as u32, t as u32, c as u32),
