@@ -85,7 +85,18 @@ const CONTROL = Object.keys({ image: 1, scale: 1, start: 1, end: 1 } satisfies N
 const LORA = Object.keys({ source: 1, scale: 1 } satisfies Names<Extract<LoraSource, { source: unknown }>>);
 
 /** Parts of a model that may come from another folder. */
-const COMPONENTS = Object.keys({ unet: 1, vae: 1, text_encoder: 1, text_encoder_2: 1, tokenizer: 1, tokenizer_2: 1, scheduler: 1 } satisfies Record<Component, 1>);
+const COMPONENTS = Object.keys({
+  unet: 1,
+  transformer: 1,
+  vae: 1,
+  text_encoder: 1,
+  text_encoder_2: 1,
+  text_encoder_3: 1,
+  tokenizer: 1,
+  tokenizer_2: 1,
+  tokenizer_3: 1,
+  scheduler: 1,
+} satisfies Record<Component, 1>);
 
 /** Options that are objects or lists of them, and what those may have. */
 const INSIDE: Record<string, Fields> = {

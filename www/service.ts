@@ -147,10 +147,12 @@ class Service {
       // Other scales of LoRAs are merged into the model's own weights; a single file has several networks in it.
       const keep = (options.loras as unknown[]).length > 0 || single !== undefined;
       const hub = repository ? new Hub(repository, net) : null;
-      const source = files ? new Files(files, new Source("", { components, net })) : new Source(base!, { keep, components, net, hashes, hub, digest: cache });
+      const addresses = files ? new Source("", { components, net }) : new Source(base!, { keep, components, net, hashes, hub, digest: cache });
+      const source = files ? new Files(files, addresses) : addresses;
       const doubts = (): Warning[] => {
+        const unused = Array.from(addresses.unused, (name): Warning => ({ code: "unused", message: `components.${name} is not used: the model has no such part` }));
         const verified = hashes ? "only what the list of models has hashes of" : "nothing";
-        return hub?.silence ? [{ code: "unverified", message: `${verified} could be verified of ${base}: ${hub.silence}` }] : [];
+        return hub?.silence ? [...unused, { code: "unverified", message: `${verified} could be verified of ${base}: ${hub.silence}` }] : unused;
       };
       if (!cache && !offline) return { generator: await make(source, tell), warnings: doubts() };
       const load = (folder: ModelFolder, keeper: ModelKeeper | undefined, kept: boolean) =>

@@ -31,12 +31,15 @@ export class Source implements ModelFolder {
   /** Weights that were read to their end, by path, for a source that keeps them: they may be wanted again. */
   #kept: Map<string, Blob> | null;
   #digest: boolean;
+  /** Components with a folder of their own of which nothing was asked for yet. */
+  readonly unused: Set<string>;
   /** Of the files of the hub that were read whole. */
   readonly digests = new Map<string, Digests>();
 
   constructor(base: string, { keep = false, components = {}, hashes = {}, net = new Net(), hub = null, digest = false }: SourceOptions = {}) {
     [this.#base, this.#net, this.#hub, this.#digest] = [base, net, hub, digest];
     this.#components = new Map(Object.entries(components));
+    this.unused = new Set(this.#components.keys());
     this.#hashes = new Map(Object.entries(hashes));
     this.#kept = keep ? new Map() : null;
   }
@@ -59,6 +62,7 @@ export class Source implements ModelFolder {
     const kept = this.#kept?.get(path);
     if (kept) return new Local(kept, path, begin);
     const own = this.#own(path);
+    if (own) this.unused.delete(path.split("/")[0]!);
     const url = own ?? (this.#hub ? await this.#hub.locate(path) : new URL(path, this.#base));
     const file = url && (await Download.open(this.#net, url, begin, fresh));
     if (!file || begin > 0) return file;

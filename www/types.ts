@@ -131,7 +131,10 @@ export interface CreateOptions {
   loras?: LoraSource | LoraSource[];
   /** Textual inversion: `.safetensors` files of learned tokens, which prompts write like the file or its tensor. */
   embeddings?: Address | Address[];
-  /** Folders of single components that take the place of the model's own, such as a tiny autoencoder or another U-Net. */
+  /**
+   * Folders of single components that take the place of the model's own, such as a tiny autoencoder or another U-Net. One that
+   * the model has no such part for is a warning.
+   */
   components?: Partial<Record<Component, Address>>;
   /** Whether requests may have an `image`: its encoder is loaded too. */
   imageInput?: boolean;
@@ -151,7 +154,17 @@ export interface CreateOptions {
   onProgress?: (progress: Progress) => void;
 }
 
-export type Component = "unet" | "vae" | "text_encoder" | "text_encoder_2" | "tokenizer" | "tokenizer_2" | "scheduler";
+export type Component =
+  | "unet"
+  | "transformer"
+  | "vae"
+  | "text_encoder"
+  | "text_encoder_2"
+  | "text_encoder_3"
+  | "tokenizer"
+  | "tokenizer_2"
+  | "tokenizer_3"
+  | "scheduler";
 
 /**
  * The address of a LoRA's `.safetensors`, also of a LoHa, a LoKr or a DoRA, in the naming of kohya, LyCORIS, diffusers or

@@ -94,7 +94,7 @@ export function requests(name, entry) {
     task,
     create: {
       model: folder(family),
-      ...(unet && { components: { unet: folder(unet) } }),
+      ...(unet && { components: { [unet.includes("transformer") ? "transformer" : "unet"]: folder(unet) } }),
       ...((pictures.image || pictures.references) && { imageInput: true }),
       ...beside.create,
     },

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use tintype::error::{Error, Result};
+use tintype::model::config::ModelIndex;
 use tintype::pipeline::ModelFiles;
 use tintype::weights::{DiskFolder, refuse_pickle};
 
@@ -18,6 +19,9 @@ pub struct Components {
     /// The folder of another U-Net
     #[arg(long, value_name = "DIR")]
     unet: Option<PathBuf>,
+    /// The folder of another transformer
+    #[arg(long, value_name = "DIR")]
+    transformer: Option<PathBuf>,
     /// The folder of another autoencoder, or of one for a single file that has none
     #[arg(long, value_name = "DIR")]
     vae: Option<PathBuf>,
@@ -27,23 +31,32 @@ pub struct Components {
     /// The folder of another second text encoder (SDXL)
     #[arg(long = "text-encoder-2", value_name = "DIR")]
     text_encoder_2: Option<PathBuf>,
+    /// The folder of another third text encoder (SD 3)
+    #[arg(long = "text-encoder-3", value_name = "DIR")]
+    text_encoder_3: Option<PathBuf>,
     /// The folder of another tokenizer
     #[arg(long, value_name = "DIR")]
     tokenizer: Option<PathBuf>,
     /// The folder of another second tokenizer (SDXL)
     #[arg(long = "tokenizer-2", value_name = "DIR")]
     tokenizer_2: Option<PathBuf>,
+    /// The folder of another third tokenizer (SD 3)
+    #[arg(long = "tokenizer-3", value_name = "DIR")]
+    tokenizer_3: Option<PathBuf>,
 }
 
 impl Components {
     fn given(&self) -> impl Iterator<Item = (&'static str, &PathBuf)> {
         let all = [
             ("unet", &self.unet),
+            ("transformer", &self.transformer),
             ("vae", &self.vae),
             ("text_encoder", &self.text_encoder),
             ("text_encoder_2", &self.text_encoder_2),
+            ("text_encoder_3", &self.text_encoder_3),
             ("tokenizer", &self.tokenizer),
             ("tokenizer_2", &self.tokenizer_2),
+            ("tokenizer_3", &self.tokenizer_3),
         ];
         all.into_iter().filter_map(|(name, path)| Some((name, path.as_ref()?)))
     }
@@ -54,6 +67,20 @@ impl Components {
             None => Ok(()),
             Some((name, _)) => Err(Error::option(format!(
                 "{}: wanted a model whose components can be replaced, found {model}",
+                option(name)
+            ))),
+        }
+    }
+
+    /// That a model's index has every component that is given.
+    fn check_used(&self, root: &Path) -> Result<()> {
+        // One that is none is told where it is read.
+        let Ok(bytes) = std::fs::read(root.join("model_index.json")) else { return Ok(()) };
+        let Ok(index) = ModelIndex::from_json(&bytes, "model_index.json") else { return Ok(()) };
+        match self.given().find(|(name, _)| index.class(name).is_none()) {
+            None => Ok(()),
+            Some((name, _)) => Err(Error::option(format!(
+                "{}: wanted a part that the model has, found no {name} in its model_index.json",
                 option(name)
             ))),
         }
@@ -70,7 +97,10 @@ impl Components {
             no_file(name, path)?;
             folder = folder.with(name, path);
         }
-        let Some(file) = single else { return Ok(ModelFiles::folder(folder)) };
+        let Some(file) = single else {
+            self.check_used(root)?;
+            return Ok(ModelFiles::folder(folder));
+        };
         let given = self.given().map(|(name, _)| name.to_owned()).collect();
         ModelFiles::single(folder, file, given, Some(MERGES.into())).await
     }
