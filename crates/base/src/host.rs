@@ -33,6 +33,14 @@ impl Cancel {
     }
 }
 
+/// A text in Unicode's normal form C.
+pub fn nfc(text: &str) -> String {
+    #[cfg(target_arch = "wasm32")]
+    return web::nfc(text);
+    #[cfg(not(target_arch = "wasm32"))]
+    unicode_normalization::UnicodeNormalization::nfc(text).collect()
+}
+
 /// Seconds from some fixed moment.
 pub fn now() -> f64 {
     #[cfg(target_arch = "wasm32")]

@@ -1,4 +1,4 @@
-//! What a browser's own objects are needed for: the clock, the pause, and writes from memory that threads share.
+//! What a browser's own objects are needed for: the clock, the pause, normal forms of text, and writes from memory that threads share.
 
 use std::cell::RefCell;
 
@@ -11,6 +11,10 @@ use web_sys::{MessageChannel, Performance};
 pub fn now() -> f64 {
     let clock = Reflect::get(&global(), &"performance".into()).expect("performance is everywhere");
     clock.unchecked_into::<Performance>().now() / 1000.0
+}
+
+pub fn nfc(text: &str) -> String {
+    js_sys::JsString::from(text).normalize("NFC").into()
 }
 
 /// Goes on after the messages that are waiting have been handled: our own comes behind them. (A timer would

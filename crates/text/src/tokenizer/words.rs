@@ -1,5 +1,6 @@
 //! Text to words: CLIP's normal form and CLIP's pattern.
 
+use tintype_base::host::nfc;
 use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCategory};
 
 /// NFC, runs of white space to one space, then lower case, letter by letter.
@@ -18,17 +19,6 @@ pub fn normalized(text: &str) -> String {
         }
     }
     out
-}
-
-#[cfg(not(target_arch = "wasm32"))]
-fn nfc(text: &str) -> String {
-    unicode_normalization::UnicodeNormalization::nfc(text).collect()
-}
-
-/// The tables for it are an eighth of the module, and every host has its own.
-#[cfg(target_arch = "wasm32")]
-fn nfc(text: &str) -> String {
-    js_sys::JsString::from(text).normalize("NFC").into()
 }
 
 /// The matches of CLIP's pattern ([`PATTERN`]); what is between them, white space, is dropped.
