@@ -47,11 +47,11 @@ if (!isThread) onmessage = serve;
 const since = (begin) => (performance.now() - begin) / 1e3;
 
 /** A network of `folder`, or the picture of the networks in a folder of its own. */
-async function tintype(device, { folder, component, components, weights = "f32", threads }) {
+async function tintype(device, { folder, component, components, weights = "f32", threads, levels, ...half }) {
   const [{ Network }, { Source }] = await Promise.all([load(broken), import("/source.js")]);
   const known = await knownAdapter();
   const start = (module, memory) => gather(module, (shared = memory), threads || undefined);
-  const options = { weights, activations: "f32", device, ...known, gather: start };
+  const options = { weights, activations: "f32", device, ...known, ...half, gather: start };
   const whole = component === "picture";
   const source = () => new Source(whole ? `${folder}picture/` : folder, { components });
   const networks = [];
@@ -59,8 +59,11 @@ async function tintype(device, { folder, component, components, weights = "f32",
   for (const part of whole ? PARTS : [component]) networks.push(await Network.create(source(), part, options));
   const [network] = networks;
   const name = network.device();
+  const run = (inputs) => (whole ? draw(networks, inputs) : network.run(inputs));
+  // As images have them, from 0 to 1.
+  const shown = (values) => values.map((v) => Math.min(1, Math.max(0, v / 2 + 0.5)));
   return {
-    run: (inputs) => (whole ? draw(networks, inputs.map(numbers)) : network.run(inputs.map(numbers))),
+    run: async (inputs) => (levels ? shown(await run(inputs.map(numbers))) : run(inputs.map(numbers))),
     threads: Number(name.match(/(\d+) threads?/)?.[1] ?? 1),
     device: name,
   };

@@ -17,7 +17,7 @@ use crate::plan::Target;
 use crate::shape::{nchw, nhwc};
 use crate::weights::Hooks;
 
-/// A U-Net, an autoencoder's decoder or a text encoder. Like a generator it serves one call at a time.
+/// A U-Net, half an autoencoder or a text encoder. Like a generator it serves one call at a time.
 #[wasm_bindgen]
 pub struct Network {
     device: Device,
@@ -29,13 +29,14 @@ pub struct Network {
 
 enum Part {
     Unet(DenoiserPart),
-    Decoder(VaePart),
+    Autoencoder(VaePart, Half),
     Text(TextNetwork),
 }
 
 #[wasm_bindgen]
 impl Network {
-    /// `component`: "unet", "vae" or "text_encoder". `options` as for a generator.
+    /// `component`: "unet", "vae" or "text_encoder". `options` as for a generator; with `encoder` it is that half of an
+    /// autoencoder.
     pub async fn create(
         source: Source,
         component: String,
@@ -46,7 +47,7 @@ impl Network {
 
     /// `inputs`: { name, shape, values } with diffusers' names and order of axes: of a U-Net "sample",
     /// "timestep" and "encoder_hidden_states", and what it wants of "timestep_cond" (the guidance embedding), "text_embeds"
-    /// and "time_ids", a row for each sample; of a decoder "z", of a text encoder "input_ids". Resolves to the values of
+    /// and "time_ids", a row for each sample; of a decoder "z", of an encoder "sample", of a text encoder "input_ids". Resolves to the values of
     /// the output.
     pub async fn run(&self, inputs: Array) -> std::result::Result<Float32Array, JsValue> {
         let values = self.compute(&Inputs(inputs)).await.map_err(to_js)?;
@@ -69,8 +70,10 @@ impl Network {
         let part = match component {
             "unet" => Part::Unet(DenoiserPart::load(d, source, component, format, Hooks::NONE).await?),
             "vae" => {
-                let halves = [Half::Decoder];
-                Part::Decoder(VaePart::load(d, &origin, component, format, Hooks::NONE, &halves).await?)
+                let half = if options.flag("encoder")? { Half::Encoder } else { Half::Decoder };
+                // A folder of nothing but an autoencoder is one.
+                let folder = if options.flag("alone")? { "" } else { component };
+                Part::Autoencoder(VaePart::load(d, &origin, folder, format, Hooks::NONE, &[half]).await?, half)
             }
             "text_encoder" => {
                 Part::Text(TextNetwork::load(d, &origin, component, TextUse::ANY, format, Hooks::NONE).await?)
@@ -113,13 +116,13 @@ impl Network {
                 }
                 self.finish(session, [n, h, w, tokens], &["context", "time", "unet"], "model_output").await
             }
-            Part::Decoder(part) => {
-                let (z, [n, c, h, w]) = inputs.get("z")?;
-                let session =
-                    self.session([n, c, h, w], part.session(target, Half::Decoder, n, [h, w])).await?;
+            Part::Autoencoder(part, half) => {
+                let name = if *half == Half::Encoder { "sample" } else { "z" };
+                let (x, [n, c, h, w]) = inputs.get(name)?;
+                let session = self.session([n, c, h, w], part.session(target, *half, n, [h, w])).await?;
                 // Without the scaling, which belongs to the pipeline.
                 session.write("coefficients", &[1.0, 0.0, 0.0, 0.0]);
-                session.write("input", &nhwc(&z, c as usize, (h * w) as usize));
+                session.write("input", &nhwc(&x, c as usize, (h * w) as usize));
                 self.finish(session, [n, c, h, w], &["vae"], "sample").await
             }
             Part::Text(network) => {
