@@ -73,7 +73,10 @@ impl Network {
                 let half = if options.flag("encoder")? { Half::Encoder } else { Half::Decoder };
                 // A folder of nothing but an autoencoder is one.
                 let folder = if options.flag("alone")? { "" } else { component };
-                Part::Autoencoder(VaePart::load(d, &origin, folder, format, Hooks::NONE, &[half]).await?, half)
+                Part::Autoencoder(
+                    VaePart::load(d, &origin, folder, format, Hooks::NONE, &[half]).await?,
+                    half,
+                )
             }
             "text_encoder" => {
                 Part::Text(TextNetwork::load(d, &origin, component, TextUse::ANY, format, Hooks::NONE).await?)

@@ -65,7 +65,8 @@ pub fn schedulers() -> Vec<Files> {
 pub fn schedule(files: &Files) -> Result<()> {
     let absent = || Error::not_found("there is no such file");
     let json = files.get("scheduler_config.json").ok_or_else(absent)?;
-    let own = Config::from_json(json, "scheduler_config.json")?;
+    // What pipelines of flows say, which other schedulers leave unused.
+    let own = Config::from_json(json, "scheduler_config.json")?.with_linear_mu(1024)?;
     let others = schedule::names().map(|name| own.with_class(name)).collect::<Result<Vec<_>>>()?;
     for (config, steps, begin) in others.iter().flat_map(|c| [(c, 1, 0), (c, 4, 1), (c, 20, 19), (c, 4, 9)]) {
         if let Ok(schedule) = Schedule::new(config, steps, begin) {
