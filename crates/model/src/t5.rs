@@ -64,13 +64,15 @@ impl T5Encoder {
             masked,
         }
     }
+}
 
+impl T5Config {
     /// The bucket of a key so many places behind a query: half of them for each direction, each distance its own up to a
     /// quarter of their number, then ever more to one.
-    fn bucket(&self, distance: i64) -> usize {
-        let half = self.config.relative_attention_num_buckets / 2;
+    pub fn bucket(&self, distance: i64) -> usize {
+        let half = self.relative_attention_num_buckets / 2;
         let (exact, far) = (half / 2, distance.unsigned_abs() as usize);
-        let most = self.config.relative_attention_max_distance;
+        let most = self.relative_attention_max_distance;
         let bucket = if far < exact {
             far
         } else {
@@ -124,7 +126,7 @@ impl TextEncoder for T5Encoder {
         let each = distances.next_multiple_of(4);
         let mut bias = vec![0.0; heads * each];
         for i in 0..distances {
-            let bucket = self.bucket(i as i64 - (tokens as i64 - 1));
+            let bucket = self.config.bucket(i as i64 - (tokens as i64 - 1));
             let row = &table.values()[bucket * heads..][..heads];
             (0..heads).for_each(|head| bias[head * each + i] = row[head]);
         }
@@ -204,14 +206,12 @@ impl Block {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::quant::Format;
 
     /// transformers' `_relative_position_bucket` of 32 buckets up to a distance of 128.
     #[test]
     fn buckets_as_in_the_reference() {
         let json = br#"{"feed_forward_proj": "gated-gelu", "num_layers": 1}"#;
         let config = T5Config::from_json(json, "config.json").unwrap();
-        let encoder = T5Encoder::declare(&mut Declarations::new(Format::F32), &config, false);
         for (distance, bucket) in [
             (0, 0),
             (-1, 1),
@@ -227,7 +227,7 @@ mod tests {
             (-1000, 15),
             (1000, 31),
         ] {
-            assert_eq!(encoder.bucket(distance), bucket, "{distance}");
+            assert_eq!(config.bucket(distance), bucket, "{distance}");
         }
     }
 }
