@@ -16,7 +16,7 @@ mod load;
 mod load_progress;
 mod needs;
 mod origin;
-mod packing;
+pub mod packing;
 mod parts;
 mod pictures;
 mod plans;

@@ -11,7 +11,7 @@ mod streams;
 mod text_mask;
 
 pub use attention::{First, JointAttention, SelfAttention, Single, qkv};
-pub use embeddings::{PatchEmbed, Positions, TwoLinears, grid, middle};
+pub use embeddings::{PatchEmbed, Positions, TwoLinears, grid};
 pub use feed_forward::FeedForward;
 pub use gated_conv::GatedConv;
 pub use shared_modulation::SharedModulation;

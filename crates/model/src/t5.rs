@@ -66,18 +66,21 @@ impl T5Encoder {
     }
 }
 
-/// The bucket of a key so many places behind a query, of `buckets`: half of them for each direction, each distance its own up to
-/// a quarter of their number, then ever more to one, up to the distance `most`.
-pub fn bucket(distance: i64, buckets: usize, most: usize) -> usize {
-    let half = buckets / 2;
-    let (exact, far) = (half / 2, distance.unsigned_abs() as usize);
-    let bucket = if far < exact {
-        far
-    } else {
-        let share = (far as f32 / exact as f32).ln() / (most as f32 / exact as f32).ln();
-        (exact + (share * (half - exact) as f32) as usize).min(half - 1)
-    };
-    bucket + if distance > 0 { half } else { 0 }
+impl T5Config {
+    /// The bucket of a key so many places behind a query: half of them for each direction, each distance its own up to a
+    /// quarter of their number, then ever more to one.
+    pub fn bucket(&self, distance: i64) -> usize {
+        let half = self.relative_attention_num_buckets / 2;
+        let (exact, far) = (half / 2, distance.unsigned_abs() as usize);
+        let most = self.relative_attention_max_distance;
+        let bucket = if far < exact {
+            far
+        } else {
+            let share = (far as f32 / exact as f32).ln() / (most as f32 / exact as f32).ln();
+            (exact + (share * (half - exact) as f32) as usize).min(half - 1)
+        };
+        bucket + if distance > 0 { half } else { 0 }
+    }
 }
 
 impl TextEncoder for T5Encoder {
@@ -123,10 +126,7 @@ impl TextEncoder for T5Encoder {
         let each = distances.next_multiple_of(4);
         let mut bias = vec![0.0; heads * each];
         for i in 0..distances {
-            let T5Config { relative_attention_num_buckets, relative_attention_max_distance, .. } =
-                self.config;
-            let (buckets, most) = (relative_attention_num_buckets, relative_attention_max_distance);
-            let bucket = bucket(i as i64 - (tokens as i64 - 1), buckets, most);
+            let bucket = self.config.bucket(i as i64 - (tokens as i64 - 1));
             let row = &table.values()[bucket * heads..][..heads];
             (0..heads).for_each(|head| bias[head * each + i] = row[head]);
         }
@@ -210,7 +210,9 @@ mod tests {
     /// transformers' `_relative_position_bucket` of 32 buckets up to a distance of 128.
     #[test]
     fn buckets_as_in_the_reference() {
-        for (distance, wanted) in [
+        let json = br#"{"feed_forward_proj": "gated-gelu", "num_layers": 1}"#;
+        let config = T5Config::from_json(json, "config.json").unwrap();
+        for (distance, bucket) in [
             (0, 0),
             (-1, 1),
             (1, 17),
@@ -225,7 +227,7 @@ mod tests {
             (-1000, 15),
             (1000, 31),
         ] {
-            assert_eq!(bucket(distance, 32, 128), wanted, "{distance}");
+            assert_eq!(config.bucket(distance), bucket, "{distance}");
         }
     }
 }

@@ -88,14 +88,10 @@ impl Positions {
 
     /// Those of `h` times `w` patches, at most as many as the table has along a side: `[h * w, width]`.
     pub fn middle(&self, table: &Table, [h, w]: [u32; 2]) -> Vec<f32> {
-        middle(self.side, [h, w]).flat_map(|place| table.row(place).expect("a place in the table")).collect()
+        let (top, left) = ((self.side - h) / 2, (self.side - w) / 2);
+        let places = (0..h * w).map(|i| (top + i / w) * self.side + left + i % w);
+        places.flat_map(|place| table.row(place as usize).expect("a place in the table")).collect()
     }
-}
-
-/// The rows of a table for a square of this side that are the middle `h` times `w`.
-pub fn middle(side: u32, [h, w]: [u32; 2]) -> impl Iterator<Item = usize> {
-    let (top, left) = ((side - h) / 2, (side - w) / 2);
-    (0..h * w).map(move |i| ((top + i / w) * side + left + i % w) as usize)
 }
 
 /// The places of `h` times `w` patches as sinusoids, `[h * w, width]`: the column's in the first half of the channels, the

@@ -100,12 +100,17 @@ async fn one(bench: &Bench, reference: &Reference, name: &str, op: &str) -> Resu
     r.output("out", y);
     let weights = match blobs {
         Some(blobs) => Weights::from_blobs(&bench.device, &d, blobs),
-        None => fill(bench, &d).await?,
+        None => fill(bench, &d, "ops").await?,
     };
-    let session = Session::new(r.finish(), &weights).await?;
-    session.write("in", &reference.nhwc(&input)?);
-    for (name, values) in more {
-        session.write(name, &values);
+    more.push(("in", reference.nhwc(&input)?));
+    outcome(r, &weights, &more).await
+}
+
+/// What a plan makes of its inputs.
+pub(super) async fn outcome(r: Recorder, weights: &Weights, inputs: &[(&str, Vec<f32>)]) -> Result<Vec<f32>> {
+    let session = Session::new(r.finish(), weights).await?;
+    for (name, values) in inputs {
+        session.write(name, values);
     }
     session.run("op", &Cancel::default(), &|_| {}).await?;
     session.read("out").await
@@ -115,12 +120,14 @@ pub(super) fn unknown(name: &str) -> Error {
     Error::unsupported(format!("the operation {name} is not known yet"))
 }
 
-fn activation(op: &str) -> Option<Activation> {
+pub(super) fn activation(op: &str) -> Option<Activation> {
     Some(match op {
+        "relu" => Activation::Relu,
         "silu" => Activation::Silu,
         "gelu_erf" => Activation::Gelu,
         "gelu_tanh" => Activation::GeluTanh,
         "quick_gelu" => Activation::QuickGelu,
+        "tanh" => Activation::Tanh,
         "tanh3" => Activation::SoftClamp,
         _ => return None,
     })
@@ -136,12 +143,13 @@ pub(super) fn shape(reference: &Reference, name: &str) -> Result<Shape> {
     })
 }
 
-async fn fill(bench: &Bench, d: &Declarations) -> Result<Weights> {
+/// From the file of references of this name.
+pub(super) async fn fill(bench: &Bench, d: &Declarations, stem: &str) -> Result<Weights> {
     if d.specs.is_empty() {
         return Ok(Weights::from_blobs(&bench.device, d, vec![]));
     }
     let folder = DiskFolder::new(bench.root.join("ref"));
-    let checkpoint = Checkpoint::new(&folder, "", "ops");
+    let checkpoint = Checkpoint::new(&folder, "", stem);
     Weights::load(&bench.device, d, &[checkpoint], Hooks::NONE).await
 }
 
@@ -171,7 +179,7 @@ async fn attention(
     reference: &Reference,
     heads: u32,
     [q, k, v]: [Tensor; 3],
-    more: Vec<(&str, Vec<f32>)>,
+    mut more: Vec<(&str, Vec<f32>)>,
     mut r: Recorder,
 ) -> Result<Vec<f32>> {
     let size = q.shape.c / heads;
@@ -210,11 +218,6 @@ async fn attention(
         blobs.push((Handle(i as u32), blob));
     }
     let weights = Weights::from_blobs(&bench.device, &d, blobs);
-    let session = Session::new(r.finish(), &weights).await?;
-    session.write("in", &reference.f32("attn.q")?);
-    for (name, values) in more {
-        session.write(name, &values);
-    }
-    session.run("op", &Cancel::default(), &|_| {}).await?;
-    session.read("out").await
+    more.push(("in", reference.f32("attn.q")?));
+    outcome(r, &weights, &more).await
 }
