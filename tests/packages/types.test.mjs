@@ -15,7 +15,7 @@ const PAGE = `
 declare const canvas: { getContext(kind: "2d"): CanvasRenderingContext2D } & HTMLCanvasElement;
 declare const bar: HTMLProgressElement;
 declare const input: { files: FileList };
-declare const file: File;
+declare const file: File, cat: File, chair: File;
 declare const edges: ImageData;
 declare const model: string;
 declare const generator: import("tintype").ImageGenerator;
