@@ -32,4 +32,7 @@ fn labels_by_number_and_by_name() {
     let negative = Request { negative_prompt: "blurry".to_owned(), ..Request::new("0", 5) };
     let warnings = draw(&pipeline, negative).unwrap().warnings;
     assert!(warnings.iter().any(|warning| warning.message.contains("negative prompt")), "{warnings:?}");
+    let instruction = Request { instruction: Some("Enhance:".to_owned()), ..Request::new("0", 5) };
+    let error = draw(&pipeline, instruction).err().unwrap();
+    assert!(error.message.starts_with("instruction: wanted none"), "{error}");
 }

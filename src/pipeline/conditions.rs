@@ -41,11 +41,12 @@ impl Pipeline {
                 ));
             }
         }
+        let instruction = self.instruction(request)?;
         let mut all = vec![];
         for (text, (prompt, negative)) in self.texts.iter().zip(own) {
             let mut front = "";
             if text.reads_any_number() {
-                front = self.instruction(request)?;
+                front = instruction;
                 let length = self.sequence_length(request)?;
                 text.tokenizer.set_length(length + text.tokens_of(front)?)?;
             }
